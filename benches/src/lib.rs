@@ -1,0 +1,1 @@
+//! What Phalanx costs, measured

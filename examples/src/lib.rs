@@ -1,0 +1,1 @@
+//! Programs that people would really run on Phalanx

@@ -1,0 +1,192 @@
+//! What one submission asks for.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{BlobId, SubmissionId};
+use crate::limits;
+use crate::range::IndexRange;
+use crate::resources::Request;
+
+/// A job, as a client submits it and the journal keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSpec {
+    /// Chosen at random by the client: submitting the same twice gives the same job.
+    pub submission: SubmissionId,
+    /// For people; the kernel's name unless given.
+    pub name: String,
+    /// How many tasks: indices `0..tasks`.
+    pub tasks: u64,
+    /// What every task does.
+    pub work: Work,
+    /// What every task needs while it runs.
+    pub request: Request,
+    /// Higher goes first; 0 unless given.
+    pub priority: i32,
+    /// How grants are sized.
+    pub feeding: Feeding,
+    /// Stop the job once more than this many tasks have failed; never, if absent.
+    pub failures_max: Option<u64>,
+}
+
+/// What a task does. Commands and ranks will stand beside kernels here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work {
+    /// Calls a Rust function.
+    Kernel(KernelWork),
+}
+
+/// A call of a registered Rust function for each index or item.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelWork {
+    /// The executable that holds the kernel.
+    pub program: BlobId,
+    /// The kernel's name in it.
+    pub kernel: String,
+    /// Sent once to each kernel host.
+    pub parameters: Payload,
+    /// Where each task's input comes from.
+    pub inputs: Inputs,
+    /// How parameters, items and results are written.
+    pub encoding: Encoding,
+    /// Results of neighbouring tasks are merged on the workers: one value per range crosses the wire.
+    pub reduce: bool,
+}
+
+/// Bytes that ride along when they are few, and lie in a blob when they are many.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Payload {
+    /// At most [`limits::PARAMETERS_INLINE_BYTES_MAX`].
+    Inline(Bytes),
+    /// On shared storage.
+    Blob(BlobId),
+}
+
+/// Where the input of task `i` comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Inputs {
+    /// It is the number `first + i`.
+    Index {
+        /// Input of task 0.
+        first: u64,
+    },
+    /// It is item `i` of a list; the blob is an encoded [`InputTable`].
+    Items {
+        /// The table.
+        table: BlobId,
+    },
+}
+
+/// The chunks of an input list, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputTable {
+    /// Neighbouring chunks; the first begins at item 0.
+    pub chunks: Vec<InputChunk>,
+}
+
+/// Items that lie in one blob: each as its length (`u32`, little-endian) followed by its encoding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputChunk {
+    /// Which items.
+    pub items: IndexRange,
+    /// The blob.
+    pub blob: BlobId,
+}
+
+/// How values are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Encoding {
+    /// [`crate::codec`], between Rust programs; results of a range lie back to back.
+    Bincode,
+    /// For the command line; results of a range are lines.
+    Json,
+}
+
+/// How grants are sized.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Feeding {
+    /// Weighted factoring: a share of half of what remains, by measured rates (Hummel et al., 1996).
+    #[default]
+    Factoring,
+    /// Guided self-scheduling: an equal share of what remains per slot (Polychronopoulos and Kuck, 1987).
+    Guided,
+    /// All tasks split evenly at once; nothing is left for balancing except revokes.
+    Static,
+}
+
+/// Why a job spec is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum SpecError {
+    /// More tasks than a job may have.
+    #[error("a job has at most {} tasks, this one has {tasks}", limits::TASKS_MAX)]
+    TooManyTasks {
+        /// How many were asked for.
+        tasks: u64,
+    },
+    /// A name is empty, too long or has control characters.
+    #[error(
+        "the {what} name is empty, longer than {} bytes, or has control characters",
+        limits::NAME_BYTES_MAX
+    )]
+    BadName {
+        /// Of the job, a kernel, a resource.
+        what: String,
+    },
+    /// A task that needs no cpu.
+    #[error("each task needs at least 1 cpu")]
+    NoCpus,
+    /// Parameters that should have been a blob.
+    #[error(
+        "inline parameters take {bytes} bytes, more than {}",
+        limits::PARAMETERS_INLINE_BYTES_MAX
+    )]
+    ParametersTooLarge {
+        /// Their length.
+        bytes: usize,
+    },
+}
+
+impl JobSpec {
+    /// Checks everything that needs no knowledge of the cluster.
+    ///
+    /// # Errors
+    /// The first [`SpecError`] found.
+    pub fn check(&self) -> Result<(), SpecError> {
+        let Work::Kernel(work) = &self.work;
+        if self.tasks > limits::TASKS_MAX {
+            return Err(SpecError::TooManyTasks { tasks: self.tasks });
+        }
+        check_name("job", &self.name)?;
+        check_name("kernel", &work.kernel)?;
+        self.request
+            .named
+            .keys()
+            .try_for_each(|name| check_name("resource", name))?;
+        if self.request.cpus == 0 {
+            return Err(SpecError::NoCpus);
+        }
+        match &work.parameters {
+            Payload::Inline(bytes) if bytes.len() > limits::PARAMETERS_INLINE_BYTES_MAX => {
+                Err(SpecError::ParametersTooLarge { bytes: bytes.len() })
+            }
+            Payload::Inline(_) | Payload::Blob(_) => Ok(()),
+        }
+    }
+
+    /// The kernel part.
+    pub fn kernel(&self) -> &KernelWork {
+        let Work::Kernel(work) = &self.work;
+        work
+    }
+}
+
+fn check_name(what: &str, name: &str) -> Result<(), SpecError> {
+    let bad = name.is_empty() || name.len() > limits::NAME_BYTES_MAX || name.chars().any(char::is_control);
+    if bad {
+        Err(SpecError::BadName {
+            what: what.to_owned(),
+        })
+    } else {
+        Ok(())
+    }
+}

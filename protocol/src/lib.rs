@@ -1,0 +1,21 @@
+//! What Phalanx's processes say to each other, and the words they say it in.
+//!
+//! No I/O, no clock, no threads: every other crate may depend on this one, this one on none of them.
+//! Reading order: [`id`] and [`range`] (the nouns), [`job`] (what a user asks for), [`message`] (who tells whom what),
+//! [`record`] (what the journal keeps), [`view`] (what people are shown), [`codec`] and [`limits`] (bytes and bounds).
+
+pub mod codec;
+pub mod exit;
+pub mod id;
+pub mod job;
+pub mod limits;
+pub mod message;
+pub mod range;
+pub mod record;
+pub mod resources;
+pub mod view;
+
+pub use id::{BlobId, GrantId, JobId, SubmissionId, TaskId, Term, WorkerId};
+pub use job::{Encoding, Feeding, Inputs, JobSpec, KernelWork, Payload, Work};
+pub use range::{IndexRange, RangeSet};
+pub use resources::{Request, Resources};

@@ -1,0 +1,38 @@
+//! Every bound that a peer can run into, by name. Reaching one is an answer to the caller, never silent growth.
+
+/// Bytes of one frame on a control stream, after its length field.
+pub const CONTROL_FRAME_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one frame on a report, result or blob stream.
+pub const DATA_FRAME_BYTES_MAX: usize = 16 << 20;
+/// Bytes that one decoded value may claim for its collections.
+pub const VALUE_BYTES_MAX: usize = 64 << 20;
+/// Bytes of results that ride inside one report; more goes to a result file on shared storage.
+pub const REPORT_INLINE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of one result file that a worker writes.
+pub const RESULT_FILE_BYTES_MAX: usize = 4 << 20;
+/// Bytes of one task's encoded result.
+pub const TASK_RESULT_BYTES_MAX: usize = 8 << 20;
+/// Bytes of parameters that ride inside a job spec; more goes to a blob.
+pub const PARAMETERS_INLINE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of one blob (program, parameters, input chunk).
+pub const BLOB_BYTES_MAX: u64 = 4 << 30;
+/// Bytes of items in one input chunk, unless a single item is larger.
+pub const INPUT_CHUNK_BYTES: usize = 1 << 20;
+/// Tasks in one job: ranges are packed into two 32-bit halves of a cursor per grant, jobs into 62 bits.
+pub const TASKS_MAX: u64 = 1 << 62;
+/// Tasks in one grant, so that a grant's cursor fits one 64-bit atomic.
+pub const GRANT_TASKS_MAX: u64 = u32::MAX as u64;
+/// Failures of one job that are kept with index and message; further ones are counted.
+pub const FAILURES_KEPT_MAX: usize = 1000;
+/// Bytes of one failure message; longer ones are cut.
+pub const MESSAGE_BYTES_MAX: usize = 4096;
+/// Bytes of a job, user, kernel, resource or worker name.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Bytes of reports that one worker may have sent without an acknowledgement.
+pub const UNDURABLE_BYTES_MAX: usize = 64 << 20;
+/// Active jobs on one scheduler.
+pub const ACTIVE_JOBS_MAX: usize = 100_000;
+/// Workers on one scheduler.
+pub const WORKERS_MAX: usize = 100_000;
+/// Streams that one peer may have open at a time.
+pub const STREAMS_PER_PEER_MAX: u32 = 256;

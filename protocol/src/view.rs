@@ -1,0 +1,131 @@
+//! What people are shown: the same data for tables, JSON and the SDK.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{JobId, WorkerId};
+use crate::record::{Outcome, TaskFailure};
+use crate::resources::{Request, Resources};
+
+/// A job at a moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct JobView {
+    /// Its id.
+    pub job: JobId,
+    /// Its name.
+    pub name: String,
+    /// Whose it is.
+    pub user: String,
+    /// The kernel it calls.
+    pub kernel: String,
+    /// What each task needs.
+    pub request: Request,
+    /// Its priority.
+    pub priority: i32,
+    /// `None` while it waits or runs.
+    pub outcome: Option<Outcome>,
+    /// How many tasks it has.
+    pub tasks: u64,
+    /// Tasks whose success is durable.
+    pub done: u64,
+    /// Tasks whose failure is durable.
+    pub failed: u64,
+    /// Slots it holds now.
+    pub slots: u64,
+    /// Workers it runs on now.
+    pub workers: u64,
+    /// Measured tasks per second of all its slots together; 0 if unknown.
+    pub tasks_per_second: f64,
+    /// Milliseconds since 1970.
+    pub submitted_unix_millis: u64,
+    /// Milliseconds since 1970.
+    pub finished_unix_millis: Option<u64>,
+    /// The first failures, by index.
+    pub first_failures: Vec<TaskFailure>,
+}
+
+impl JobView {
+    /// One word for a table: `waiting`, `running`, `succeeded`, `failed`, `cancelled`, `broken`.
+    pub fn state(&self) -> &'static str {
+        match &self.outcome {
+            None if self.slots > 0 => "running",
+            None => "waiting",
+            Some(Outcome::Succeeded) => "succeeded",
+            Some(Outcome::Failed) => "failed",
+            Some(Outcome::Cancelled { .. }) => "cancelled",
+            Some(Outcome::Broken { .. }) => "broken",
+        }
+    }
+}
+
+/// A worker at a moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerView {
+    /// Its id.
+    pub worker: WorkerId,
+    /// Its name, the node's unless given.
+    pub name: String,
+    /// Its address, as the scheduler sees it.
+    pub address: String,
+    /// What it has.
+    pub capacity: Resources,
+    /// What no job holds.
+    pub free: Resources,
+    /// Jobs that hold slots on it.
+    pub jobs: Vec<JobId>,
+    /// Tasks that it has ended since it joined.
+    pub tasks_ended: u64,
+}
+
+/// Why a job is where it is, as data; the command line words it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The job.
+    pub job: JobView,
+    /// The reason.
+    pub verdict: Verdict,
+    /// What each worker offers it, the best first, at most 20.
+    pub offers: Vec<Offer>,
+}
+
+/// What one worker offers a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The worker.
+    pub worker: WorkerId,
+    /// Its name.
+    pub name: String,
+    /// What it has.
+    pub capacity: Resources,
+    /// Slots that would fit if it were empty.
+    pub slots_capacity: u32,
+    /// Slots that fit now.
+    pub slots_free: u32,
+    /// Slots that the job holds there.
+    pub slots_held: u32,
+}
+
+/// The one reason that counts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Verdict {
+    /// It is over.
+    Finished,
+    /// It runs.
+    Running,
+    /// No worker has joined.
+    NoWorkers,
+    /// No worker could hold even one task; what the largest has.
+    TooLarge {
+        /// By cpus, then memory.
+        largest: Option<Resources>,
+    },
+    /// Others come first, by priority, fair share or age.
+    Behind {
+        /// Jobs that hold slots which it could use, at most 20.
+        jobs: Vec<JobId>,
+    },
+    /// Its submission is not durable yet, or storage fails.
+    Storage {
+        /// What storage says, if it fails.
+        error: Option<String>,
+    },
+}

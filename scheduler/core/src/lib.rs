@@ -1,0 +1,1 @@
+//! Phalanx's scheduling decisions as a pure state machine

@@ -1,0 +1,1 @@
+//! The Phalanx scheduler daemon

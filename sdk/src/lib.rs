@@ -1,0 +1,1 @@
+//! Parallel kernels in Rust on every core you can reach

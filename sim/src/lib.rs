@@ -1,0 +1,1 @@
+//! A virtual Phalanx cluster that runs from a seed

@@ -1,0 +1,1 @@
+//! QUIC between Phalanx's processes: endpoints, identities, framing

@@ -1,0 +1,1 @@
+//! The Phalanx worker agent
