@@ -44,6 +44,15 @@ pub enum Record {
     },
 }
 
+impl Record {
+    /// The job that it is about.
+    pub fn job(&self) -> JobId {
+        match self {
+            Self::JobSubmitted { job, .. } | Self::TasksEnded { job, .. } | Self::JobFinished { job, .. } => *job,
+        }
+    }
+}
+
 /// How a job ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {

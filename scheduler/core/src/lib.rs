@@ -1,1 +1,31 @@
-//! Phalanx's scheduling decisions as a pure state machine
+//! The scheduler's decisions, as a pure state machine: facts in, effects out.
+//!
+//! One entry point, [`Core::handle`]: it is told what happened ([`Input`], past tense) and when ([`Now`]), changes its
+//! model, and queues what is to be done ([`Effect`], imperative). No clock, thread, socket, file, randomness or hash-map
+//! iteration in here (`clippy.toml` bans them by name), so the same inputs give the same effects, byte for byte: in
+//! production, in the simulator, and in tests that replay a seed.
+//!
+//! Invariants, asserted by [`Core::check`] after every step in tests and simulation:
+//!
+//! - **ONCE**: a job's indices are each in exactly one of: waiting, held by one open grant, ended. A task's end enters
+//!   the journal once.
+//! - **SLOT**: the slots that jobs hold on a worker never ask for more than the worker has.
+//! - **KEEP**: nothing is answered, acknowledged or published before the record that says it is durable. All such
+//!   effects pass through `durability`.
+//!
+//! Reading order: `input` (the contract), `core` (dispatch of inputs), `job` and `worker` (the model), `plan` (the slow
+//! path: who holds which slots), `feed` (the fast path: grants and revokes), `report` (what ended), `explain`.
+
+mod core;
+mod durability;
+mod explain;
+mod feed;
+mod input;
+mod job;
+mod plan;
+mod replay;
+mod report;
+mod worker;
+
+pub use crate::core::Core;
+pub use crate::input::{Effect, Input, Now, RequestId, SessionId};

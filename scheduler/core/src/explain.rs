@@ -1,0 +1,103 @@
+//! Answers to people: jobs, workers, and why a job is where it is.
+
+use std::collections::BTreeSet;
+
+use phalanx_protocol::view::{Explanation, JobView, Offer, Verdict, WorkerView};
+use phalanx_protocol::{JobId, Request, Resources, WorkerId};
+
+use crate::core::Core;
+use crate::job::{Job, Phase};
+
+/// Workers and jobs that an explanation names.
+const NAMED_MAX: usize = 20;
+
+impl Core {
+    /// One job, as far as it is durable.
+    pub fn job(&self, id: JobId) -> Option<JobView> {
+        self.jobs
+            .get(&id)
+            .filter(|job| job.phase != Phase::Submitting)
+            .map(|job| job.view(id))
+    }
+
+    /// All jobs that are durable, oldest first.
+    pub fn jobs(&self) -> Vec<JobView> {
+        self.jobs.keys().filter_map(|&id| self.job(id)).collect()
+    }
+
+    /// All workers.
+    pub fn workers(&self) -> Vec<WorkerView> {
+        self.workers
+            .iter()
+            .map(|(&id, worker)| worker.view(id, self.free(id)))
+            .collect()
+    }
+
+    /// Why a job is where it is.
+    pub fn explain(&self, id: JobId) -> Option<Explanation> {
+        let job = self.jobs.get(&id)?;
+        let mut offers: Vec<Offer> = self
+            .workers
+            .keys()
+            .map(|&worker| self.offer(job, worker))
+            .collect();
+        offers.sort_by_key(|offer| {
+            std::cmp::Reverse((offer.slots_held, offer.slots_free, offer.slots_capacity))
+        });
+        let verdict = self.verdict(id, job, &offers);
+        offers.truncate(NAMED_MAX);
+        Some(Explanation {
+            job: job.view(id),
+            verdict,
+            offers,
+        })
+    }
+
+    fn verdict(&self, id: JobId, job: &Job, offers: &[Offer]) -> Verdict {
+        match job.phase {
+            Phase::Finished => return Verdict::Finished,
+            Phase::Submitting | Phase::Ending => {
+                return Verdict::Storage {
+                    error: self.storage_error.clone(),
+                };
+            }
+            Phase::Active => {}
+        }
+        if job.slots > 0 {
+            return Verdict::Running;
+        }
+        if self.workers.is_empty() {
+            return Verdict::NoWorkers;
+        }
+        if offers.iter().all(|offer| offer.slots_capacity == 0) {
+            return Verdict::TooLarge {
+                largest: self.largest_worker().cloned(),
+            };
+        }
+        let usable = offers.iter().filter(|offer| offer.slots_capacity > 0);
+        let holders = usable.flat_map(|offer| self.workers[&offer.worker].slots.keys());
+        let holders: BTreeSet<JobId> = holders.copied().filter(|&holder| holder != id).collect();
+        Verdict::Behind {
+            jobs: holders.into_iter().take(NAMED_MAX).collect(),
+        }
+    }
+
+    fn offer(&self, job: &Job, id: WorkerId) -> Offer {
+        let worker = &self.workers[&id];
+        let request: &Request = &job.spec.request;
+        let excluded = job.excluded.contains_key(&id);
+        let slots = |resources: &Resources| if excluded { 0 } else { resources.slots(request) };
+        Offer {
+            worker: id,
+            name: worker.name.clone(),
+            slots_capacity: slots(&worker.capacity),
+            slots_free: slots(&self.free(id)),
+            slots_held: job.holdings.get(&id).map_or(0, |holding| holding.slots),
+            capacity: worker.capacity.clone(),
+        }
+    }
+
+    fn free(&self, worker: WorkerId) -> Resources {
+        self.workers[&worker].free(|job| &self.jobs[&job].spec.request)
+    }
+}

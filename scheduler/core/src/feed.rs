@@ -1,0 +1,162 @@
+//! The fast path: keeps each holding full of grants, and takes work back from the longest backlog when nothing is left.
+//!
+//! A holding's first grant is a probe of one task per slot. Then it is kept filled to a credit: by weighted factoring
+//! (Hummel, Schmidt, Uma and Wein, 1996), a share of half of what waits, in proportion to measured rates, at least
+//! [`LOW_WATER_PICOS`] of work so that it never waits for a round trip, at most [`CREDIT_PICOS`]. Tasks longer than the
+//! credit are granted one per slot. When nothing waits, an idle slot makes the core revoke half of the longest backlog:
+//! the worker gives back what it has not started, by the same atomic step by which it would start it.
+
+use phalanx_protocol::limits::GRANT_TASKS_MAX;
+use phalanx_protocol::message::worker::ToWorker;
+use phalanx_protocol::{Feeding, GrantId, JobId, RangeSet, WorkerId};
+
+use crate::core::Core;
+use crate::input::Effect;
+use crate::job::{Holding, Job};
+
+/// Most work that a slot holds, in picoseconds: 2 s.
+const CREDIT_PICOS: u64 = 2_000_000_000_000;
+/// Least work that a slot is granted while any waits, in picoseconds: 5 ms, ten times a round trip.
+const LOW_WATER_PICOS: u64 = 5_000_000_000;
+/// A backlog shorter than this is not worth a revoke, in picoseconds: 2 ms.
+const STEAL_PICOS_MIN: u64 = 2_000_000_000;
+/// Grants made in one go to one worker; fragments beyond that wait for the next report.
+const GRANTS_AT_ONCE_MAX: usize = 64;
+
+impl Core {
+    /// Fills what `worker` holds of a job, or asks others for work for it.
+    pub(crate) fn feed(&mut self, id: JobId, worker: WorkerId, effects: &mut Vec<Effect>) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
+            return;
+        };
+        let Some(holding) = job.holdings.get(&worker).filter(|holding| holding.slots > 0) else {
+            return;
+        };
+        let target = target(job, holding);
+        let refill_below = u64::from(holding.slots).max(target / 2);
+        if holding.open < refill_below {
+            let mut wanted = target - holding.open.min(target);
+            for _ in 0..GRANTS_AT_ONCE_MAX {
+                let Some(range) = job.waiting.take_first(wanted.min(GRANT_TASKS_MAX)) else {
+                    break;
+                };
+                wanted -= range.len();
+                self.grants_made += 1;
+                let grant = GrantId {
+                    term: self.term,
+                    number: self.grants_made,
+                };
+                job.open_grant(grant, worker, RangeSet::from(range));
+                effects.push(Effect::Send {
+                    worker,
+                    message: ToWorker::Grant {
+                        job: id,
+                        grant,
+                        range,
+                    },
+                });
+            }
+        }
+        let starves = |holding: &Holding| holding.open < u64::from(holding.slots);
+        if job.holdings.get(&worker).is_some_and(starves) {
+            job.hungry.insert(worker);
+            self.steal(id, effects);
+        } else {
+            job.hungry.remove(&worker);
+        }
+    }
+
+    /// Feeds the workers that had nothing to do, as long as there is something.
+    pub(crate) fn feed_hungry(&mut self, id: JobId, effects: &mut Vec<Effect>) {
+        while let Some(job) = self.jobs.get_mut(&id).filter(|job| !job.waiting.is_empty()) {
+            let Some(worker) = job.hungry.pop_first() else {
+                return;
+            };
+            self.feed(id, worker, effects);
+        }
+        self.steal(id, effects);
+    }
+
+    /// Revokes half of the longest backlog, one revoke for each hungry worker at the most.
+    fn steal(&mut self, id: JobId, effects: &mut Vec<Effect>) {
+        let Some(job) = self
+            .jobs
+            .get_mut(&id)
+            .filter(|job| job.is_active() && job.waiting.is_empty())
+        else {
+            return;
+        };
+        for _ in job.revoking..job.hungry.len() {
+            let Some(&(backlog_picos, victim)) = job.backlogs.last() else {
+                return;
+            };
+            if backlog_picos < STEAL_PICOS_MIN {
+                return;
+            }
+            let holding = &job.holdings[&victim];
+            let half = (holding.open - u64::from(holding.slots)).div_ceil(2);
+            job.revoke(id, victim, half, effects);
+        }
+    }
+}
+
+impl Job {
+    /// Asks a worker for up to `count` unstarted tasks, its latest grants first.
+    pub(crate) fn revoke(&mut self, id: JobId, worker: WorkerId, mut count: u64, effects: &mut Vec<Effect>) {
+        let Some(holding) = self.holdings.get(&worker) else {
+            return;
+        };
+        let grants: Vec<GrantId> = holding.grants.iter().rev().copied().collect();
+        for grant in grants {
+            if count == 0 {
+                break;
+            }
+            let part = self.grants[&grant].rest.len().min(count);
+            count -= part;
+            effects.push(Effect::Send {
+                worker,
+                message: ToWorker::Revoke {
+                    job: id,
+                    grant,
+                    count: part,
+                },
+            });
+            self.revoke_sent(worker);
+        }
+        self.touch(worker);
+    }
+}
+
+/// How many tasks a holding should have, running ones included.
+fn target(job: &Job, holding: &Holding) -> u64 {
+    let slots = u64::from(holding.slots);
+    let waiting = job.waiting.len();
+    let share = |part: u64, whole: u64| {
+        let tasks = u128::from(waiting) * u128::from(part) / u128::from(whole.max(1));
+        u64::try_from(tasks).unwrap_or(u64::MAX)
+    };
+    match job.spec.feeding {
+        Feeding::Static if holding.is_new() => {
+            let tasks = u128::from(job.spec.tasks) * u128::from(slots) / u128::from(job.slots.max(1));
+            u64::try_from(tasks).unwrap_or(u64::MAX).max(slots)
+        }
+        Feeding::Static => slots,
+        Feeding::Guided => share(slots, job.slots).max(slots),
+        Feeding::Factoring => {
+            let Some(picos) = holding.pace.task_picos() else {
+                return slots;
+            };
+            let per_slot = holding.rate() / slots.max(1);
+            // a worker without a measured rate is taken to be as fast as this one
+            let total = job
+                .rate
+                .saturating_add(job.slots_unmeasured.saturating_mul(per_slot));
+            let credit = slots.saturating_mul(CREDIT_PICOS / picos);
+            let least = slots.saturating_add(slots.saturating_mul(LOW_WATER_PICOS / picos));
+            (share(holding.rate(), total) / 2)
+                .min(credit)
+                .max(least)
+                .max(slots)
+        }
+    }
+}
