@@ -1,1 +1,18 @@
-//! The Phalanx scheduler daemon
+//! The scheduler daemon: the pure core with a network, a journal and a clock around it.
+//!
+//! One thread with a tokio runtime serves all connections and the core; the journal writes on threads of its own. The
+//! core decides everything (`phalanx-scheduler-core`); here is only carried out what it says.
+//!
+//! Reading order: `daemon` (how a scheduler starts, leads and stops), `driver` (the one task that owns the core),
+//! `session` (a task per connection: `session/client`, `session/worker`), `feed` (what became durable, for those who
+//! wait for it).
+
+mod config;
+mod daemon;
+mod driver;
+mod event;
+mod feed;
+mod session;
+
+pub use config::{EndError, SchedulerConfig, StartError};
+pub use daemon::{RunningScheduler, Scheduler};

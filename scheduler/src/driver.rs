@@ -1,0 +1,357 @@
+//! The one task that owns the core: tells it what happened, and carries out what it says.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use phalanx_protocol::message::client::{Refusal, Reply};
+use phalanx_protocol::message::worker::{FromWorker, Join, ToWorker};
+use phalanx_protocol::record::Record;
+use phalanx_protocol::{JobId, WorkerId, codec};
+use phalanx_scheduler_core::{Core, Effect, Input, Now, RequestId, SessionId};
+use phalanx_storage::{JournalEvent, JournalWriter, Place};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::EndError;
+use crate::event::{Admitted, Command, Event, Query, WorkerLink};
+use crate::feed::Feeds;
+
+/// Events handled before their records are appended together.
+const BATCH_MAX: usize = 256;
+
+pub(crate) struct Driver {
+    pub(crate) core: Core,
+    pub(crate) feeds: Feeds,
+    pub(crate) journal: JournalWriter,
+    pub(crate) started: Instant,
+    effects: Vec<Effect>,
+    /// Appended and not durable, in order.
+    records: VecDeque<(u64, Record)>,
+    /// Where records lie that are durable and not yet published.
+    places: BTreeMap<u64, Place>,
+    requests_made: u64,
+    requests: BTreeMap<RequestId, oneshot::Sender<Reply>>,
+    joining: BTreeMap<SessionId, WorkerLink>,
+    admitted: BTreeMap<SessionId, Admitted>,
+    sessions: BTreeMap<WorkerId, SessionId>,
+    storage_error: Option<String>,
+}
+
+impl Driver {
+    pub(crate) fn new(core: Core, feeds: Feeds, journal: JournalWriter) -> Self {
+        Self {
+            core,
+            feeds,
+            journal,
+            started: Instant::now(),
+            effects: Vec::new(),
+            records: VecDeque::new(),
+            places: BTreeMap::new(),
+            requests_made: 0,
+            requests: BTreeMap::new(),
+            joining: BTreeMap::new(),
+            admitted: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            storage_error: None,
+        }
+    }
+
+    /// Runs until the lead is lost or nobody can send events any more.
+    pub(crate) async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        mut journaled: mpsc::UnboundedReceiver<JournalEvent>,
+    ) -> Result<(), EndError> {
+        let now = self.now();
+        let mut effects = Vec::new();
+        self.core.start(now, &mut effects);
+        self.effects = effects;
+        self.carry_out();
+        loop {
+            let deadline = self.core.next_deadline().map(|deadline| self.started + deadline);
+            let alarm = tokio::time::sleep_until(deadline.unwrap_or_else(far_away).into());
+            tokio::select! {
+                biased;
+                event = journaled.recv() => {
+                    let Some(event) = event else { return Ok(()) };
+                    self.on_journal(event)?;
+                }
+                event = events.recv() => {
+                    let Some(event) = event else { return Ok(()) };
+                    self.on_event(event);
+                    for _ in 1..BATCH_MAX {
+                        let Ok(event) = events.try_recv() else { break };
+                        self.on_event(event);
+                    }
+                }
+                () = alarm, if deadline.is_some() => self.tell(Input::Ticked),
+            }
+            self.carry_out();
+        }
+    }
+
+    fn on_journal(&mut self, event: JournalEvent) -> Result<(), EndError> {
+        match event {
+            JournalEvent::Durable {
+                upto_sequence,
+                places,
+            } => {
+                self.places.extend(places);
+                self.tell(Input::Appended {
+                    sequence: upto_sequence,
+                });
+            }
+            JournalEvent::Failing { error } => {
+                let text = error_text(&error);
+                tracing::error!(error = text, "shared storage fails; trying again");
+                self.storage_error = Some(text.clone());
+                self.tell(Input::StorageChanged { error: Some(text) });
+                self.refuse_waiting();
+            }
+            JournalEvent::Recovered => {
+                tracing::info!("shared storage works again");
+                self.storage_error = None;
+                self.tell(Input::StorageChanged { error: None });
+            }
+            JournalEvent::Deposed { term } => return Err(EndError::Deposed { term }),
+        }
+        Ok(())
+    }
+
+    /// Tells clients that wait for durability that storage fails. What they asked for may still come to pass.
+    fn refuse_waiting(&mut self) {
+        let error = self.storage_error.clone().unwrap_or_default();
+        for (_, request) in std::mem::take(&mut self.requests) {
+            // a client that is gone needs no answer
+            let _ = request.send(Reply::Refused(Refusal::Storage { error: error.clone() }));
+        }
+    }
+
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Command {
+                user,
+                admin,
+                command,
+                reply,
+            } => {
+                self.requests_made += 1;
+                let request = RequestId(self.requests_made);
+                self.requests.insert(request, reply);
+                self.tell(match command {
+                    Command::Submit(spec) => Input::Submitted { request, user, spec },
+                    Command::Cancel(job) => Input::CancelRequested {
+                        request,
+                        user,
+                        admin,
+                        job,
+                    },
+                });
+            }
+            Event::Query { query, reply } => {
+                // a client that is gone needs no answer
+                let _ = reply.send(self.answer(query));
+            }
+            Event::Follow { job, reply } => {
+                let found = self.core.job(job).and_then(|_| self.feeds.get(job));
+                let _ = reply.send(found.ok_or(Refusal::NoSuchJob(job)));
+            }
+            Event::Joined {
+                session,
+                address,
+                join,
+                link,
+            } => self.on_join(session, address, join, link),
+            Event::Said { session, message } => self.on_said(session, message),
+            Event::Reported { session, report } => {
+                if let Some(worker) = self.worker_of(session) {
+                    self.tell(Input::Reported { worker, report });
+                }
+            }
+            Event::Gone { session } => self.on_gone(session),
+        }
+    }
+
+    fn on_join(&mut self, session: SessionId, address: String, join: Box<Join>, link: WorkerLink) {
+        tracing::info!(name = join.name, address, capacity = %join.capacity, "worker joins");
+        self.joining.insert(session, link);
+        self.tell(Input::WorkerJoined {
+            session,
+            address,
+            join,
+        });
+    }
+
+    fn on_said(&mut self, session: SessionId, message: FromWorker) {
+        let Some(worker) = self.worker_of(session) else {
+            return;
+        };
+        match message {
+            FromWorker::Returned { job, grant, range } => self.tell(Input::Returned {
+                worker,
+                job,
+                grant,
+                range,
+            }),
+            FromWorker::CannotRun { job, reason, fatal } => {
+                tracing::warn!(%worker, %job, reason, "worker cannot run job");
+                self.tell(Input::CannotRun {
+                    worker,
+                    job,
+                    reason,
+                    fatal,
+                });
+            }
+            FromWorker::HostLost { job, how, .. } => {
+                tracing::warn!(%worker, %job, how, "kernel host died");
+                self.tell(Input::HostLost { worker, job, how });
+            }
+            FromWorker::Leaving => self.on_gone(session),
+            FromWorker::Join(_) => tracing::warn!(%worker, "a worker that has joined joins again; ignored"),
+        }
+    }
+
+    fn on_gone(&mut self, session: SessionId) {
+        self.joining.remove(&session);
+        let Some(gone) = self.admitted.remove(&session) else {
+            return;
+        };
+        // a worker that came back has a newer session already
+        if self.sessions.get(&gone.worker) == Some(&session) {
+            tracing::warn!(worker = %gone.worker, "worker is gone");
+            self.sessions.remove(&gone.worker);
+            self.tell(Input::WorkerLost(gone.worker));
+        }
+    }
+
+    fn worker_of(&self, session: SessionId) -> Option<WorkerId> {
+        let worker = self.admitted.get(&session)?.worker;
+        (self.sessions.get(&worker) == Some(&session)).then_some(worker)
+    }
+
+    fn answer(&self, query: Query) -> Reply {
+        let job = |id: JobId| self.core.job(id).ok_or(Refusal::NoSuchJob(id));
+        let reply = match query {
+            Query::Jobs => Ok(Reply::Jobs(self.core.jobs())),
+            Query::Job(id) => job(id).map(Reply::Job),
+            Query::Workers => Ok(Reply::Workers(self.core.workers())),
+            Query::Explain(id) => self
+                .core
+                .explain(id)
+                .map(Reply::Explanation)
+                .ok_or(Refusal::NoSuchJob(id)),
+        };
+        reply.unwrap_or_else(Reply::Refused)
+    }
+
+    fn now(&self) -> Now {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let unix_millis = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+        Now {
+            elapsed: self.started.elapsed(),
+            unix_millis,
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        let now = self.now();
+        self.core.handle(now, input, &mut self.effects);
+    }
+
+    /// Carries out what the core wants, until it wants nothing more.
+    fn carry_out(&mut self) {
+        let mut appends = Vec::new();
+        while !self.effects.is_empty() {
+            for effect in std::mem::take(&mut self.effects) {
+                self.carry_out_one(effect, &mut appends);
+            }
+        }
+        if !appends.is_empty()
+            && let Err(error) = self.journal.append_all(appends)
+        {
+            // only when deposed, which the journal says itself, or for a record beyond every limit
+            tracing::error!(error = error_text(&error), "a record was not appended");
+        }
+    }
+
+    fn carry_out_one(&mut self, effect: Effect, appends: &mut Vec<(u64, bytes::Bytes)>) {
+        match effect {
+            Effect::Append { sequence, record } => {
+                appends.push((sequence, codec::encode(&record).into()));
+                self.records.push_back((sequence, record));
+            }
+            Effect::Admit { session, worker } => self.admit(session, worker),
+            Effect::Reject { session, refusal } => {
+                if let Some(link) = self.joining.remove(&session) {
+                    let _ = link.refused.send(refusal);
+                }
+            }
+            Effect::Send { worker, message } => self.send(worker, message),
+            Effect::Answer { request, reply } => {
+                if let Some(client) = self.requests.remove(&request) {
+                    // a client that is gone needs no answer
+                    let _ = client.send(reply);
+                }
+            }
+            Effect::Publish { sequence, .. } => self.publish(sequence),
+            Effect::Forget(job) => self.feeds.forget(job),
+        }
+    }
+
+    fn publish(&mut self, sequence: u64) {
+        while let Some((next, record)) = self.records.pop_front() {
+            let place = self.places.remove(&next);
+            if next == sequence {
+                let place =
+                    place.expect("KEEP: a record is published once the journal has said where it lies");
+                self.feeds.add(record, place, true);
+                return;
+            }
+        }
+    }
+
+    fn admit(&mut self, session: SessionId, worker: WorkerId) {
+        let Some(link) = self.joining.remove(&session) else {
+            return;
+        };
+        if let Some(former) = self.sessions.insert(worker, session) {
+            self.admitted.remove(&former);
+        }
+        tracing::info!(%worker, "worker has joined");
+        self.admitted.insert(
+            session,
+            Admitted {
+                worker,
+                messages: link.messages,
+            },
+        );
+    }
+
+    fn send(&mut self, worker: WorkerId, message: ToWorker) {
+        let Some(session) = self.sessions.get(&worker).copied() else {
+            return;
+        };
+        let Some(admitted) = self.admitted.get(&session) else {
+            return;
+        };
+        if admitted.messages.try_send(message).is_err() {
+            tracing::warn!(%worker, "worker does not read its messages; giving it up");
+            self.on_gone(session);
+        }
+    }
+}
+
+fn far_away() -> Instant {
+    Instant::now() + Duration::from_secs(86_400)
+}
+
+/// An error and its causes, in one line.
+pub(crate) fn error_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

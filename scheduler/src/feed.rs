@@ -1,0 +1,305 @@
+//! What became durable of one job, in order, for the sessions that wait for it.
+//!
+//! The driver adds, sessions read at their own pace; a watch channel tells them that there is more. Small results that
+//! rode in the journal are kept in memory up to a bound, and read back from their record after that.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use phalanx_protocol::record::{Record, ResultBlock, ResultData, TaskFailure};
+use phalanx_protocol::{IndexRange, JobId, codec};
+use phalanx_storage::journal::replay::LogError;
+use phalanx_storage::results::ResultError;
+use phalanx_storage::{Directory, Place, Results, read_record};
+use tokio::sync::watch;
+
+/// The shard whose log holds everything, until there are several.
+pub(crate) const SHARD: u32 = 0;
+/// Bytes of results that all feeds together keep in memory.
+const CACHE_BYTES_MAX: usize = 256 << 20;
+
+/// One job's durable ends of tasks.
+#[derive(Debug)]
+pub(crate) struct Feed {
+    entries: Mutex<Entries>,
+    /// Counts changes; the last one has been made when `over`.
+    version: watch::Sender<Version>,
+}
+
+/// How far a feed is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Version {
+    pub(crate) changes: u64,
+    pub(crate) over: bool,
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    list: Vec<Entry>,
+    /// First index of each piece -> its end and its entry's position.
+    by_index: BTreeMap<u64, (u64, usize)>,
+}
+
+/// Ends of some tasks.
+#[derive(Debug, Clone)]
+pub(crate) enum Entry {
+    /// With results.
+    Results {
+        range: IndexRange,
+        keep: Vec<IndexRange>,
+        source: Source,
+    },
+    /// Without.
+    Done(Vec<IndexRange>),
+    /// Failed.
+    Failed(Vec<TaskFailure>),
+}
+
+/// Where a block of results can be had.
+#[derive(Debug, Clone)]
+pub(crate) enum Source {
+    /// In the journal, and perhaps still in memory.
+    Journal {
+        place: Place,
+        block: usize,
+        cached: Option<Bytes>,
+    },
+    /// In a file.
+    File {
+        name: String,
+        offset: u64,
+        bytes: u64,
+        crc32c: u32,
+    },
+}
+
+/// Why results cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SourceError {
+    #[error(transparent)]
+    Journal(#[from] LogError),
+    #[error(transparent)]
+    File(#[from] ResultError),
+    #[error("the record at {0} holds no such results")]
+    Record(Place),
+}
+
+impl Feed {
+    pub(crate) fn new() -> Self {
+        Self {
+            entries: Mutex::default(),
+            version: watch::Sender::new(Version::default()),
+        }
+    }
+
+    /// Tells of every change from now on; the current state counts as seen.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Version> {
+        self.version.subscribe()
+    }
+
+    /// Adds a durable record. Returns the positions of entries whose bytes it keeps in memory, with their lengths.
+    pub(crate) fn add(&self, record: Record, place: Place, keep_in_memory: bool) -> Vec<(usize, usize)> {
+        let over = matches!(record, Record::JobFinished { .. });
+        let mut cached = Vec::new();
+        if let Record::TasksEnded {
+            done,
+            results,
+            failed,
+            ..
+        } = record
+        {
+            let mut entries = self.lock();
+            for (block, result) in results.into_iter().enumerate() {
+                let bytes = entries.add_results(result, place, block, keep_in_memory);
+                cached.extend(bytes.map(|bytes| (entries.list.len() - 1, bytes)));
+            }
+            entries.add_rest(done, failed);
+        }
+        self.version.send_modify(|version| {
+            version.changes += 1;
+            version.over |= over;
+        });
+        cached
+    }
+
+    /// The entry at a position, in the order of durability.
+    pub(crate) fn get(&self, position: usize) -> Option<Entry> {
+        self.lock().list.get(position).cloned()
+    }
+
+    /// The entry that holds a task's end, and the piece of it that begins there.
+    pub(crate) fn find(&self, index: u64) -> Option<(Entry, IndexRange)> {
+        let entries = self.lock();
+        let (_, &(end, position)) = entries.by_index.range(..=index).next_back()?;
+        (index < end).then(|| (entries.list[position].clone(), IndexRange::new(index, end)))
+    }
+
+    fn forget_bytes(&self, position: usize) {
+        if let Some(Entry::Results {
+            source: Source::Journal { cached, .. },
+            ..
+        }) = self.lock().list.get_mut(position)
+        {
+            *cached = None;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entries {
+    /// Returns how many bytes it keeps.
+    fn add_results(
+        &mut self,
+        result: ResultBlock,
+        place: Place,
+        block: usize,
+        keep_in_memory: bool,
+    ) -> Option<usize> {
+        let ResultBlock { range, keep, data } = result;
+        let mut kept = None;
+        let source = match data {
+            ResultData::Inline(bytes) => {
+                let cached = keep_in_memory.then_some(bytes);
+                kept = cached.as_ref().map(Bytes::len);
+                Source::Journal { place, block, cached }
+            }
+            ResultData::File {
+                name,
+                offset,
+                bytes,
+                crc32c,
+            } => Source::File {
+                name,
+                offset,
+                bytes,
+                crc32c,
+            },
+        };
+        keep.iter().for_each(|&piece| self.index(piece));
+        self.list.push(Entry::Results { range, keep, source });
+        kept
+    }
+
+    /// Adds what has no results.
+    fn add_rest(&mut self, done: Vec<IndexRange>, failed: Vec<TaskFailure>) {
+        let bare: Vec<IndexRange> = done.into_iter().flat_map(|range| self.unindexed(range)).collect();
+        if !bare.is_empty() {
+            bare.iter().for_each(|&piece| self.index(piece));
+            self.list.push(Entry::Done(bare));
+        }
+        if !failed.is_empty() {
+            failed
+                .iter()
+                .for_each(|failure| self.index((failure.index..failure.index + 1).into()));
+            self.list.push(Entry::Failed(failed));
+        }
+    }
+
+    fn index(&mut self, piece: IndexRange) {
+        self.by_index.insert(piece.start, (piece.end, self.list.len()));
+    }
+
+    /// The parts of `range` that no entry holds yet.
+    fn unindexed(&self, range: IndexRange) -> Vec<IndexRange> {
+        let mut gaps = Vec::new();
+        let mut start = range.start;
+        for (&first, &(end, _)) in self.by_index.range(range.start..range.end) {
+            if first > start {
+                gaps.push(IndexRange::new(start, first));
+            }
+            start = end;
+        }
+        if start < range.end {
+            gaps.push(IndexRange::new(start, range.end));
+        }
+        gaps
+    }
+}
+
+/// All feeds, and the bound on what they keep in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Feeds {
+    by_job: BTreeMap<JobId, Arc<Feed>>,
+    cached: VecDeque<(JobId, usize, usize)>,
+    cached_bytes: usize,
+}
+
+impl Feeds {
+    pub(crate) fn get(&self, job: JobId) -> Option<Arc<Feed>> {
+        self.by_job.get(&job).cloned()
+    }
+
+    /// Adds a durable record to its job's feed.
+    pub(crate) fn add(&mut self, record: Record, place: Place, keep_in_memory: bool) {
+        let job = record.job();
+        let feed = self.by_job.entry(job).or_insert_with(|| Arc::new(Feed::new()));
+        for (position, bytes) in feed.add(record, place, keep_in_memory) {
+            self.cached.push_back((job, position, bytes));
+            self.cached_bytes += bytes;
+        }
+        while self.cached_bytes > CACHE_BYTES_MAX {
+            let Some((job, position, bytes)) = self.cached.pop_front() else {
+                break;
+            };
+            self.cached_bytes -= bytes;
+            if let Some(feed) = self.by_job.get(&job) {
+                feed.forget_bytes(position);
+            }
+        }
+    }
+
+    pub(crate) fn forget(&mut self, job: JobId) {
+        self.by_job.remove(&job);
+    }
+}
+
+impl Source {
+    /// The bytes, if they are at hand.
+    pub(crate) fn cached(&self) -> Option<Bytes> {
+        match self {
+            Self::Journal { cached, .. } => cached.clone(),
+            Self::File { .. } => None,
+        }
+    }
+
+    /// Reads the bytes. Blocks.
+    pub(crate) fn read(&self, directory: &Arc<Directory>, job: JobId) -> Result<Bytes, SourceError> {
+        match self {
+            Self::Journal {
+                cached: Some(bytes), ..
+            } => Ok(bytes.clone()),
+            Self::Journal {
+                place,
+                block,
+                cached: None,
+            } => {
+                let record = read_record(&**directory, SHARD, *place)?;
+                let missing = || SourceError::Record(*place);
+                let record: Record = codec::decode(&record).map_err(|_| missing())?;
+                let Record::TasksEnded { mut results, .. } = record else {
+                    return Err(missing());
+                };
+                if *block >= results.len() {
+                    return Err(missing());
+                }
+                match results.swap_remove(*block).data {
+                    ResultData::Inline(bytes) => Ok(bytes),
+                    ResultData::File { .. } => Err(missing()),
+                }
+            }
+            Self::File {
+                name,
+                offset,
+                bytes,
+                crc32c,
+            } => {
+                let results = Results::new(Arc::clone(directory) as Arc<dyn phalanx_storage::Store>);
+                Ok(results.read_part(job, name, *offset, *bytes, *crc32c)?.into())
+            }
+        }
+    }
+}

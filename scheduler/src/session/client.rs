@@ -1,0 +1,147 @@
+//! A client's connection: each of its streams carries one request, served by a task of its own.
+
+use phalanx_protocol::limits::DATA_FRAME_BYTES_MAX;
+use phalanx_protocol::message::client::{Refusal, Reply, Request};
+use phalanx_protocol::{BlobId, Inputs, JobSpec, Payload};
+use phalanx_transport::{CloseReason, Connection, FrameError, Role, StreamReader, StreamWriter};
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use super::{Context, follow, upload};
+use crate::driver::error_text;
+use crate::event::{Command, Event, Query};
+
+/// Who asks.
+#[derive(Debug, Clone)]
+struct Caller {
+    user: String,
+    admin: bool,
+}
+
+pub(super) async fn session(connection: Connection, context: Context) {
+    let peer = connection.peer();
+    let caller = Caller {
+        user: peer.name.clone(),
+        admin: peer.role == Role::Admin,
+    };
+    let mut requests = JoinSet::new();
+    loop {
+        tokio::select! {
+            stream = connection.accept_bi(DATA_FRAME_BYTES_MAX) => match stream {
+                Ok((writer, reader)) => {
+                    requests.spawn(request(connection.clone(), context.clone(), caller.clone(), writer, reader));
+                }
+                Err(lost) => {
+                    tracing::debug!(user = caller.user, reason = %lost, "a client's connection has ended");
+                    break;
+                }
+            },
+            Some(_) = requests.join_next() => {}
+        }
+    }
+}
+
+async fn request(
+    connection: Connection,
+    context: Context,
+    caller: Caller,
+    mut writer: StreamWriter,
+    mut reader: StreamReader,
+) {
+    let served = serve(&context, caller, &mut writer, &mut reader).await;
+    let ended = match served {
+        Ok(()) => writer.finish().await,
+        Err(error) => Err(error),
+    };
+    match ended {
+        // the client went away or lost interest: nobody else's concern
+        Ok(()) | Err(FrameError::Lost(_) | FrameError::Abandoned { .. }) => {}
+        Err(error) => {
+            tracing::warn!(reason = error_text(&error), "a client broke the protocol");
+            connection.close(CloseReason::ProtocolViolation, &error.to_string());
+        }
+    }
+}
+
+async fn serve(
+    context: &Context,
+    caller: Caller,
+    writer: &mut StreamWriter,
+    reader: &mut StreamReader,
+) -> Result<(), FrameError> {
+    let Some(request) = reader.recv::<Request>().await? else {
+        return Ok(());
+    };
+    let reply = match request {
+        Request::FindMissing(blobs) => Reply::Missing(missing(context, blobs).await),
+        Request::PutBlob { blob, bytes } => upload::receive(context, blob, bytes, reader).await?,
+        Request::Submit(spec) => submit(context, caller, spec).await,
+        Request::Cancel(job) => command(context, caller, Command::Cancel(job)).await,
+        Request::Jobs => query(context, Query::Jobs).await,
+        Request::Job(job) => query(context, Query::Job(job)).await,
+        Request::Workers => query(context, Query::Workers).await,
+        Request::Explain(job) => query(context, Query::Explain(job)).await,
+        Request::Watch(job) => return follow::watch(context, job, writer).await,
+        Request::Results { job, in_order, have } => {
+            return follow::results(context, job, in_order, have, writer).await;
+        }
+    };
+    writer.send(&reply).await
+}
+
+async fn submit(context: &Context, caller: Caller, spec: Box<JobSpec>) -> Reply {
+    match missing(context, blobs_of(&spec)).await.first() {
+        Some(&blob) => Reply::Refused(Refusal::BlobMissing(blob)),
+        None => command(context, caller, Command::Submit(spec)).await,
+    }
+}
+
+fn blobs_of(spec: &JobSpec) -> Vec<BlobId> {
+    let work = spec.kernel();
+    let mut blobs = vec![work.program];
+    if let Payload::Blob(blob) = work.parameters {
+        blobs.push(blob);
+    }
+    if let Inputs::Items { table } = work.inputs {
+        blobs.push(table);
+    }
+    blobs
+}
+
+async fn missing(context: &Context, blobs: Vec<BlobId>) -> Vec<BlobId> {
+    let storage = context.blobs.clone();
+    let look = move || {
+        blobs
+            .into_iter()
+            .filter(|&blob| !storage.contains(blob))
+            .collect()
+    };
+    tokio::task::spawn_blocking(look).await.unwrap_or_default()
+}
+
+async fn command(context: &Context, caller: Caller, command: Command) -> Reply {
+    let Caller { user, admin } = caller;
+    let (reply, answer) = oneshot::channel();
+    answered(
+        context,
+        Event::Command {
+            user,
+            admin,
+            command,
+            reply,
+        },
+        answer,
+    )
+    .await
+}
+
+pub(super) async fn query(context: &Context, query: Query) -> Reply {
+    let (reply, answer) = oneshot::channel();
+    answered(context, Event::Query { query, reply }, answer).await
+}
+
+async fn answered(context: &Context, event: Event, answer: oneshot::Receiver<Reply>) -> Reply {
+    let sent = context.events.send(event).await.is_ok();
+    let reply = if sent { answer.await.ok() } else { None };
+    reply.unwrap_or(Reply::Refused(Refusal::NotLeader))
+}

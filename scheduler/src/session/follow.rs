@@ -1,0 +1,220 @@
+//! Clients that follow a job: its views as they change, or its results as they become durable.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use phalanx_protocol::message::client::{Refusal, Reply};
+use phalanx_protocol::{IndexRange, JobId, RangeSet};
+use phalanx_transport::{FrameError, StreamWriter};
+use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
+
+use super::Context;
+use super::client::query;
+use crate::driver::error_text;
+use crate::event::{Event, Query};
+use crate::feed::{Entry, Feed, Source, Version};
+
+/// Shortest time between two views sent to one client.
+const VIEW_INTERVAL_MIN: Duration = Duration::from_millis(50);
+/// A view is sent at least this often, since slots and rates change without a record.
+const VIEW_INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// A stream of results ranks below everything else of its connection.
+const RESULTS_PRIORITY: i32 = -1;
+/// Queued bytes at which a stream of results is flushed.
+const FLUSH_BYTES: usize = 1 << 20;
+
+async fn feed_of(context: &Context, job: JobId) -> Result<Arc<Feed>, Refusal> {
+    let (reply, answer) = oneshot::channel();
+    match context.events.send(Event::Follow { job, reply }).await {
+        Ok(()) => answer.await.unwrap_or(Err(Refusal::NotLeader)),
+        Err(_) => Err(Refusal::NotLeader),
+    }
+}
+
+/// Sends a job's view now and after each change, until it is over.
+pub(super) async fn watch(
+    context: &Context,
+    job: JobId,
+    writer: &mut StreamWriter,
+) -> Result<(), FrameError> {
+    let feed = match feed_of(context, job).await {
+        Ok(feed) => feed,
+        Err(refusal) => return writer.send(&Reply::Refused(refusal)).await,
+    };
+    let mut changes = feed.subscribe();
+    loop {
+        let over = changes.borrow_and_update().over;
+        writer.send(&query(context, Query::Job(job)).await).await?;
+        if over {
+            return Ok(());
+        }
+        // the end is not held back
+        let pause = changes.wait_for(|version| version.over);
+        if timeout(VIEW_INTERVAL_MIN, pause).await.is_err() {
+            // neither is a job without changes: its slots may have changed
+            let _ = timeout(VIEW_INTERVAL_MAX, changes.changed()).await;
+        }
+    }
+}
+
+/// Sends results, then the job's last view.
+pub(super) async fn results(
+    context: &Context,
+    job: JobId,
+    in_order: bool,
+    have: RangeSet,
+    writer: &mut StreamWriter,
+) -> Result<(), FrameError> {
+    let feed = match feed_of(context, job).await {
+        Ok(feed) => feed,
+        Err(refusal) => return writer.send(&Reply::Refused(refusal)).await,
+    };
+    writer.set_priority(RESULTS_PRIORITY);
+    let changes = feed.subscribe();
+    let mut sender = Sender { context, job, writer };
+    let sent = match in_order {
+        true => sender.in_order(&feed, have, changes).await,
+        false => sender.as_completed(&feed, have, changes).await,
+    };
+    match sent {
+        Ok(()) => writer.send(&query(context, Query::Job(job)).await).await,
+        Err(SendError::Frame(error)) => Err(error),
+        Err(SendError::Unreadable(error)) => writer.send(&Reply::Refused(Refusal::Storage { error })).await,
+    }
+}
+
+enum SendError {
+    Frame(FrameError),
+    Unreadable(String),
+}
+
+impl From<FrameError> for SendError {
+    fn from(error: FrameError) -> Self {
+        Self::Frame(error)
+    }
+}
+
+struct Sender<'a> {
+    context: &'a Context,
+    job: JobId,
+    writer: &'a mut StreamWriter,
+}
+
+impl Sender<'_> {
+    async fn as_completed(
+        &mut self,
+        feed: &Feed,
+        have: RangeSet,
+        mut changes: watch::Receiver<Version>,
+    ) -> Result<(), SendError> {
+        let mut position = 0;
+        loop {
+            // seen before the entries are read, so that one added meanwhile wakes us
+            let over = changes.borrow_and_update().over;
+            while let Some(entry) = feed.get(position) {
+                let wanted = |range: IndexRange| have.gaps(range);
+                self.entry(entry, wanted).await?;
+                position += 1;
+            }
+            if !self.wait(over, &mut changes).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn in_order(
+        &mut self,
+        feed: &Feed,
+        have: RangeSet,
+        mut changes: watch::Receiver<Version>,
+    ) -> Result<(), SendError> {
+        let mut next = 0;
+        loop {
+            let over = changes.borrow_and_update().over;
+            loop {
+                if let Some(had) = have.next_from(next).filter(|had| had.start == next) {
+                    next = had.end;
+                    continue;
+                }
+                let Some((entry, piece)) = feed.find(next) else {
+                    break;
+                };
+                let mut wanted_pieces = have.gaps(piece);
+                wanted_pieces.truncate(1);
+                let piece = wanted_pieces[0];
+                self.entry(entry, |range| Vec::from_iter(Some(range.intersection(piece))))
+                    .await?;
+                next = piece.end;
+            }
+            if !self.wait(over, &mut changes).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends the parts of an entry that are wanted.
+    async fn entry(
+        &mut self,
+        entry: Entry,
+        wanted: impl Fn(IndexRange) -> Vec<IndexRange>,
+    ) -> Result<(), SendError> {
+        let pick = |ranges: Vec<IndexRange>| -> Vec<IndexRange> {
+            ranges
+                .into_iter()
+                .flat_map(&wanted)
+                .filter(|range| !range.is_empty())
+                .collect()
+        };
+        match entry {
+            Entry::Results { range, keep, source } => {
+                let keep = pick(keep);
+                if !keep.is_empty() {
+                    let bytes = self.read(source).await?;
+                    self.writer.queue(&Reply::Results { range, keep })?;
+                    self.writer.queue_bytes(&bytes)?;
+                }
+            }
+            Entry::Done(ranges) => {
+                let ranges = pick(ranges);
+                if !ranges.is_empty() {
+                    self.writer.queue(&Reply::NoResults(ranges))?;
+                }
+            }
+            Entry::Failed(mut failures) => {
+                failures.retain(|failure| !pick(vec![(failure.index..failure.index + 1).into()]).is_empty());
+                if !failures.is_empty() {
+                    self.writer.queue(&Reply::Failed(failures))?;
+                }
+            }
+        }
+        if self.writer.queued_bytes() >= FLUSH_BYTES {
+            self.writer.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn read(&self, source: Source) -> Result<Bytes, SendError> {
+        if let Some(bytes) = source.cached() {
+            return Ok(bytes);
+        }
+        let (directory, job) = (Arc::clone(&self.context.directory), self.job);
+        let read = tokio::task::spawn_blocking(move || source.read(&directory, job)).await;
+        match read {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(error)) => Err(SendError::Unreadable(error_text(&error))),
+            Err(error) => Err(SendError::Unreadable(error.to_string())),
+        }
+    }
+
+    /// Flushes, then waits for a change; `false` once there will be none.
+    async fn wait(&mut self, over: bool, changes: &mut watch::Receiver<Version>) -> Result<bool, SendError> {
+        self.writer.flush().await?;
+        if over {
+            return Ok(false);
+        }
+        // an error means that the job is forgotten
+        Ok(changes.changed().await.is_ok())
+    }
+}

@@ -1,0 +1,120 @@
+//! A worker's connection: its control stream both ways and its report stream, between the wire and the driver.
+
+use phalanx_protocol::limits::{CONTROL_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
+use phalanx_protocol::message::worker::{FromWorker, Report, ToWorker};
+use phalanx_scheduler_core::SessionId;
+use phalanx_transport::{CloseReason, Connection, FrameError, StreamReader, StreamWriter};
+use tokio::sync::{mpsc, oneshot};
+
+use super::Context;
+use crate::driver::error_text;
+use crate::event::{Event, WORKER_QUEUE_MAX, WorkerLink};
+
+pub(super) async fn session(connection: Connection, context: Context) {
+    let session = context.next_session();
+    let outcome = converse(&connection, &context, session).await;
+    // fails only if the driver is gone, and with it everything that needs to know
+    let _ = context.events.send(Event::Gone { session }).await;
+    match outcome {
+        Ok(()) => connection.close(CloseReason::Done, "the session is over"),
+        Err(FrameError::Lost(lost)) => tracing::debug!(reason = %lost, "a worker's connection is lost"),
+        Err(error) => {
+            tracing::warn!(reason = error_text(&error), "a worker broke the protocol");
+            connection.close(CloseReason::ProtocolViolation, &error.to_string());
+        }
+    }
+}
+
+async fn converse(connection: &Connection, context: &Context, session: SessionId) -> Result<(), FrameError> {
+    let (writer, mut reader) = connection
+        .accept_bi(CONTROL_FRAME_BYTES_MAX)
+        .await
+        .map_err(FrameError::Lost)?;
+    let Some(FromWorker::Join(join)) = reader.recv().await? else {
+        connection.close(
+            CloseReason::ProtocolViolation,
+            "a worker's first message must be `Join`",
+        );
+        return Ok(());
+    };
+    let (messages, queue) = mpsc::channel(WORKER_QUEUE_MAX);
+    let (refused, refusal) = oneshot::channel();
+    let link = WorkerLink { messages, refused };
+    let address = connection.remote_address().to_string();
+    if context
+        .events
+        .send(Event::Joined {
+            session,
+            address,
+            join: Box::new(join),
+            link,
+        })
+        .await
+        .is_err()
+    {
+        return Ok(());
+    }
+    tokio::select! {
+        ended = write(writer, queue) => ended,
+        ended = read_control(reader, context, session) => ended,
+        ended = read_reports(connection, context, session) => ended,
+        Ok(refusal) = refusal => {
+            connection.close(CloseReason::Refused, &refusal.to_string());
+            Ok(())
+        }
+    }
+}
+
+async fn write(mut writer: StreamWriter, mut queue: mpsc::Receiver<ToWorker>) -> Result<(), FrameError> {
+    while let Some(message) = queue.recv().await {
+        writer.queue(&message)?;
+        while let Ok(message) = queue.try_recv() {
+            writer.queue(&message)?;
+        }
+        writer.flush().await?;
+    }
+    Ok(())
+}
+
+async fn read_control(
+    mut reader: StreamReader,
+    context: &Context,
+    session: SessionId,
+) -> Result<(), FrameError> {
+    while let Some(message) = reader.recv().await? {
+        if context
+            .events
+            .send(Event::Said { session, message })
+            .await
+            .is_err()
+        {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn read_reports(
+    connection: &Connection,
+    context: &Context,
+    session: SessionId,
+) -> Result<(), FrameError> {
+    let mut reader = connection
+        .accept_uni(DATA_FRAME_BYTES_MAX)
+        .await
+        .map_err(FrameError::Lost)?;
+    while let Some(report) = reader.recv::<Report>().await? {
+        if context
+            .events
+            .send(Event::Reported {
+                session,
+                report: Box::new(report),
+            })
+            .await
+            .is_err()
+        {
+            break;
+        }
+    }
+    Ok(())
+}
