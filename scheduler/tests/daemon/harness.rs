@@ -1,0 +1,335 @@
+//! A scheduler in a temporary directory, and peers that say what a test tells them to.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use phalanx_protocol::limits::{CONTROL_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
+use phalanx_protocol::message::client::{Refusal, Reply, Request};
+use phalanx_protocol::message::worker::{FromWorker, Join, Report, ToWorker};
+use phalanx_protocol::record::{ResultBlock, ResultData};
+use phalanx_protocol::{
+    BlobId, Encoding, Feeding, GrantId, IndexRange, Inputs, JobId, JobSpec, KernelWork, Payload, Resources,
+    SubmissionId, Work,
+};
+use phalanx_scheduler::{RunningScheduler, Scheduler, SchedulerConfig};
+use phalanx_transport::{
+    Authority, CloseReason, Connection, ConnectionLost, Dialer, Role, StreamReader, StreamWriter,
+};
+use tokio::time::timeout;
+
+/// How long anything may take that a test waits for.
+const DEADLINE: Duration = Duration::from_secs(20);
+const CLUSTER_ID: &str = "000102030405060708090a0b0c0d0e0f";
+
+pub(crate) struct Cluster {
+    authority: Authority,
+    scheduler: Option<RunningScheduler>,
+    storage: PathBuf,
+    _folder: tempfile::TempDir,
+    mounted: bool,
+}
+
+impl Cluster {
+    pub(crate) fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = folder.path().join("storage");
+        Self::on(folder, storage, false)
+    }
+
+    /// On a file system of 4 MiB; `None` if this process may not mount one.
+    pub(crate) fn on_small_storage() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = folder.path().join("small");
+        std::fs::create_dir(&storage).unwrap();
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("none", &storage, "tmpfs", flags, c"size=4m").ok()?;
+        Some(Self::on(folder, storage, true))
+    }
+
+    fn on(folder: tempfile::TempDir, storage: PathBuf, mounted: bool) -> Self {
+        let authority = Authority::create(CLUSTER_ID).unwrap();
+        let mut cluster = Self {
+            authority,
+            scheduler: None,
+            storage,
+            _folder: folder,
+            mounted,
+        };
+        cluster.restart();
+        cluster
+    }
+
+    pub(crate) fn restart(&mut self) {
+        self.scheduler = None;
+        let config = SchedulerConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            credential: self.authority.issue(Role::Scheduler, "s1").unwrap(),
+            storage: self.storage.clone(),
+            name: "s1".into(),
+            cluster: CLUSTER_ID.into(),
+            keys: None,
+        };
+        self.scheduler = Some(Scheduler::start(config).unwrap());
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.scheduler.as_ref().unwrap().address()
+    }
+
+    /// Writes a file that takes all the space there is.
+    pub(crate) fn fill_storage(&self) -> PathBuf {
+        let path = self.storage.join("ballast");
+        let mut size = 1 << 20;
+        let mut content = Vec::new();
+        while size > 0 {
+            content.resize(content.len() + size, 0u8);
+            if std::fs::write(&path, &content).is_err() {
+                content.truncate(content.len() - size);
+                size /= 2;
+            }
+        }
+        // what does not fit is cut, so the file system is full now
+        let _ = std::fs::write(&path, vec![0; content.len() + 65_536]);
+        path
+    }
+
+    async fn connect(&self, role: Role, name: &str) -> (Dialer, Connection) {
+        let dialer = Dialer::new(&self.authority.issue(role, name).unwrap()).unwrap();
+        let connection = dialer.dial(self.address()).await.unwrap();
+        (dialer, connection)
+    }
+
+    pub(crate) async fn client(&self, name: &str) -> Client {
+        self.client_with(Role::User, name).await
+    }
+
+    pub(crate) async fn client_with(&self, role: Role, name: &str) -> Client {
+        let (dialer, connection) = self.connect(role, name).await;
+        Client {
+            _dialer: dialer,
+            connection,
+        }
+    }
+
+    pub(crate) async fn worker(&self, cpus: u32) -> Worker {
+        let (dialer, connection) = self.connect(Role::Worker, "node").await;
+        let (mut control, messages) = connection.open_bi(CONTROL_FRAME_BYTES_MAX).await.unwrap();
+        let reports = connection.open_uni(DATA_FRAME_BYTES_MAX).await.unwrap();
+        let join = Join {
+            instance: 1,
+            worker: None,
+            name: "node".into(),
+            capacity: Resources {
+                cpus,
+                memory_bytes: 1 << 30,
+                ..Resources::default()
+            },
+            held: Vec::new(),
+        };
+        control.send(&FromWorker::Join(join)).await.unwrap();
+        let mut worker = Worker {
+            _dialer: dialer,
+            _connection: connection,
+            _control: control,
+            messages,
+            reports,
+            sent: 0,
+        };
+        worker
+            .until(|message| matches!(message, ToWorker::Welcome { .. }))
+            .await;
+        worker
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.scheduler = None;
+        if self.mounted {
+            let _ = rustix::mount::unmount(&self.storage, rustix::mount::UnmountFlags::DETACH);
+        }
+    }
+}
+
+pub(crate) struct Worker {
+    _dialer: Dialer,
+    _connection: Connection,
+    _control: StreamWriter,
+    messages: StreamReader,
+    reports: StreamWriter,
+    sent: u64,
+}
+
+impl Worker {
+    pub(crate) async fn until(&mut self, wanted: impl Fn(&ToWorker) -> bool) -> ToWorker {
+        loop {
+            let message = timeout(DEADLINE, self.messages.recv::<ToWorker>())
+                .await
+                .expect("a message in time");
+            let message = message.unwrap().expect("the session goes on");
+            if wanted(&message) {
+                return message;
+            }
+        }
+    }
+
+    pub(crate) async fn next_grant(&mut self, job: JobId) -> (GrantId, IndexRange) {
+        let wanted = |message: &ToWorker| matches!(message, ToWorker::Grant { job: of, .. } if *of == job);
+        match self.until(wanted).await {
+            ToWorker::Grant { grant, range, .. } => (grant, range),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) async fn report(&mut self, mut report: Report) {
+        self.sent += 1;
+        report.number = self.sent;
+        self.reports.send(&report).await.unwrap();
+    }
+
+    /// Waits until everything reported is durable.
+    pub(crate) async fn acknowledged(&mut self) {
+        let number = self.sent;
+        self.until(|message| *message == ToWorker::Acknowledge { number })
+            .await;
+    }
+}
+
+/// A report that a grant is done.
+pub(crate) fn reported(job: JobId, grant: GrantId, range: IndexRange, bytes: Option<Bytes>) -> Report {
+    let block = |bytes| ResultBlock {
+        range,
+        keep: vec![range],
+        data: ResultData::Inline(bytes),
+    };
+    Report {
+        number: 0,
+        job,
+        done: vec![(grant, vec![range])],
+        failed: Vec::new(),
+        results: bytes.map(block).into_iter().collect(),
+        busy_nanos: 1_000_000_000 * range.len(),
+        backlog: 0,
+    }
+}
+
+/// A job of `tasks` tasks whose program is a blob that is there.
+pub(crate) async fn index_job(client: &Client, tasks: u64) -> JobSpec {
+    let program = b"a program";
+    let blob = BlobId(*blake3::hash(program).as_bytes());
+    assert_eq!(client.put_blob(blob, program).await, Reply::Done);
+    JobSpec {
+        submission: SubmissionId(7),
+        name: "story".into(),
+        tasks,
+        work: Work::Kernel(KernelWork {
+            program: blob,
+            kernel: "kernel".into(),
+            parameters: Payload::Inline(Bytes::new()),
+            inputs: Inputs::Index { first: 0 },
+            encoding: Encoding::Json,
+            reduce: false,
+        }),
+        request: phalanx_protocol::Request::default(),
+        priority: 0,
+        feeding: Feeding::Factoring,
+        failures_max: None,
+    }
+}
+
+pub(crate) struct Client {
+    _dialer: Dialer,
+    connection: Connection,
+}
+
+/// A reply, with the raw frame that follows results.
+pub(crate) type Answer = (Reply, Option<Bytes>);
+
+pub(crate) struct Answers(StreamReader);
+
+impl Answers {
+    pub(crate) async fn next(&mut self) -> Option<Answer> {
+        let reply = timeout(DEADLINE, self.0.recv::<Reply>())
+            .await
+            .expect("a reply in time")
+            .unwrap()?;
+        let bytes = match reply {
+            Reply::Results { .. } => self.0.recv_bytes().await.unwrap(),
+            _ => None,
+        };
+        Some((reply, bytes))
+    }
+}
+
+impl Client {
+    pub(crate) async fn open(&self, request: Request) -> Answers {
+        let (mut writer, reader) = self.connection.open_bi(DATA_FRAME_BYTES_MAX).await.unwrap();
+        writer.send(&request).await.unwrap();
+        writer.finish().await.unwrap();
+        Answers(reader)
+    }
+
+    pub(crate) async fn all(&self, request: Request) -> Vec<Answer> {
+        let mut answers = self.open(request).await;
+        let mut all = Vec::new();
+        while let Some(answer) = answers.next().await {
+            all.push(answer);
+        }
+        all
+    }
+
+    pub(crate) async fn one(&self, request: Request) -> Answer {
+        self.open(request).await.next().await.expect("an answer")
+    }
+
+    pub(crate) async fn submit(&self, spec: JobSpec) -> JobId {
+        match self.one(Request::Submit(Box::new(spec))).await.0 {
+            Reply::Submitted(job) => job,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) async fn submit_until_accepted(&self, spec: JobSpec, patience: Duration) -> JobId {
+        let start = Instant::now();
+        loop {
+            match self.one(Request::Submit(Box::new(spec.clone()))).await.0 {
+                Reply::Submitted(job) => return job,
+                Reply::Refused(Refusal::Storage { .. }) if start.elapsed() < patience => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    pub(crate) async fn put_blob(&self, blob: BlobId, bytes: &[u8]) -> Reply {
+        let (mut writer, mut reader) = self.connection.open_bi(DATA_FRAME_BYTES_MAX).await.unwrap();
+        writer
+            .send(&Request::PutBlob {
+                blob,
+                bytes: bytes.len() as u64,
+            })
+            .await
+            .unwrap();
+        writer.send_bytes(bytes).await.unwrap();
+        writer.finish().await.unwrap();
+        reader.recv().await.unwrap().unwrap()
+    }
+
+    /// Sends a frame of any content and size as a request, and waits for what the scheduler thinks of it.
+    pub(crate) async fn send_nonsense(&self, frame: &[u8]) -> Option<CloseReason> {
+        let (mut writer, _reader) = self.connection.open_bi(usize::MAX).await.unwrap();
+        // fails if the scheduler closes before all is out, which is what is waited for
+        let _ = writer.send_bytes(frame).await;
+        match timeout(DEADLINE, self.connection.closed())
+            .await
+            .expect("an end in time")
+        {
+            ConnectionLost::Closed { reason, .. } => Some(reason),
+            ConnectionLost::ClosedHere
+            | ConnectionLost::TimedOut
+            | ConnectionLost::Restarted
+            | ConnectionLost::Failed(_) => None,
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The daemon over real QUIC and real storage, with scripted workers and clients: each test is one story.
+
+mod harness;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use harness::{Cluster, index_job, reported};
+use phalanx_protocol::limits::DATA_FRAME_BYTES_MAX;
+use phalanx_protocol::message::client::{Refusal, Reply, Request};
+use phalanx_protocol::message::worker::ToWorker;
+use phalanx_protocol::record::{FailureCause, Outcome, TaskFailure};
+use phalanx_protocol::{IndexRange, JobId, RangeSet};
+use phalanx_transport::{CloseReason, Role};
+
+#[tokio::test]
+async fn a_job_runs_on_a_worker_and_its_results_reach_the_client_in_order() {
+    let cluster = Cluster::start();
+    let mut worker = cluster.worker(2).await;
+    let client = cluster.client("ada").await;
+    let job = client.submit(index_job(&client, 4).await).await;
+    let mut done = 0;
+    while done < 4 {
+        let (grant, range) = worker.next_grant(job).await;
+        done += range.len();
+        let bytes = (range.start..range.end)
+            .flat_map(|index| [index as u8, b'\n'])
+            .collect::<Vec<_>>();
+        worker
+            .report(reported(job, grant, range, Some(Bytes::from(bytes))))
+            .await;
+    }
+    let replies = client
+        .all(Request::Results {
+            job,
+            in_order: true,
+            have: RangeSet::new(),
+        })
+        .await;
+    let mut next = 0;
+    for reply in &replies[..replies.len() - 1] {
+        let (Reply::Results { range, keep }, Some(bytes)) = reply else {
+            panic!("{reply:?}")
+        };
+        assert_eq!(
+            (range.start, keep.as_slice(), bytes.len() as u64),
+            (next, [*range].as_slice(), 2 * range.len())
+        );
+        next = range.end;
+    }
+    assert_eq!(next, 4);
+    let (Reply::Job(view), None) = &replies[replies.len() - 1] else {
+        panic!("{replies:?}")
+    };
+    assert_eq!((view.done, view.outcome.clone()), (4, Some(Outcome::Succeeded)));
+}
+
+#[tokio::test]
+async fn a_restarted_scheduler_still_has_its_jobs_and_their_results() {
+    let mut cluster = Cluster::start();
+    let mut worker = cluster.worker(1).await;
+    let client = cluster.client("ada").await;
+    let job = client.submit(index_job(&client, 3).await).await;
+    let (grant, range) = worker.next_grant(job).await;
+    worker
+        .report(reported(job, grant, range, Some(Bytes::from_static(b"zero"))))
+        .await;
+    worker.acknowledged().await;
+
+    cluster.restart();
+    let client = cluster.client("ada").await;
+    let (Reply::Job(view), None) = client.one(Request::Job(job)).await else {
+        panic!()
+    };
+    assert_eq!((view.done, view.tasks, view.state()), (1, 3, "waiting"));
+    let mut stream = client
+        .open(Request::Results {
+            job,
+            in_order: false,
+            have: RangeSet::new(),
+        })
+        .await;
+    let (Reply::Results { range, .. }, Some(bytes)) = stream.next().await.unwrap() else {
+        panic!()
+    };
+    assert_eq!((range, &bytes[..]), (IndexRange::new(0, 1), &b"zero"[..]));
+
+    // and the rest of it runs
+    let mut worker = cluster.worker(1).await;
+    for _ in 0..2 {
+        let (grant, range) = worker.next_grant(job).await;
+        worker
+            .report(reported(job, grant, range, Some(Bytes::from_static(b"more"))))
+            .await;
+    }
+    let views = client.all(Request::Watch(job)).await;
+    let (Reply::Job(last), None) = views.last().unwrap() else {
+        panic!()
+    };
+    assert_eq!((last.done, last.outcome.clone()), (3, Some(Outcome::Succeeded)));
+}
+
+#[tokio::test]
+async fn what_a_lost_worker_had_not_reported_runs_elsewhere() {
+    let cluster = Cluster::start();
+    let mut first = cluster.worker(1).await;
+    let client = cluster.client("ada").await;
+    let job = client.submit(index_job(&client, 2).await).await;
+    let (_, lost) = first.next_grant(job).await;
+    drop(first);
+    let mut second = cluster.worker(1).await;
+    let mut seen = RangeSet::new();
+    while seen.len() < 2 {
+        let (grant, range) = second.next_grant(job).await;
+        seen.insert(range);
+        second.report(reported(job, grant, range, None)).await;
+    }
+    assert!(seen.contains_range(lost));
+    let views = client.all(Request::Watch(job)).await;
+    let (Reply::Job(last), None) = views.last().unwrap() else {
+        panic!()
+    };
+    assert_eq!(last.done, 2);
+}
+
+#[tokio::test]
+async fn a_failed_task_is_a_result_with_its_index_and_message() {
+    let cluster = Cluster::start();
+    let mut worker = cluster.worker(1).await;
+    let client = cluster.client("ada").await;
+    let job = client.submit(index_job(&client, 1).await).await;
+    let (grant, _) = worker.next_grant(job).await;
+    let failure = TaskFailure {
+        index: 0,
+        cause: FailureCause::Panic,
+        message: "out of cheese".into(),
+    };
+    let mut report = reported(job, grant, IndexRange::new(0, 0), None);
+    report.failed = vec![(grant, vec![failure.clone()])];
+    worker.report(report).await;
+    let replies = client
+        .all(Request::Results {
+            job,
+            in_order: true,
+            have: RangeSet::new(),
+        })
+        .await;
+    assert_eq!(replies[0].0, Reply::Failed(vec![failure.clone()]));
+    let (Reply::Job(view), None) = &replies[1] else {
+        panic!("{replies:?}")
+    };
+    assert_eq!(
+        (view.outcome.clone(), &view.first_failures),
+        (Some(Outcome::Failed), &vec![failure])
+    );
+}
+
+#[tokio::test]
+async fn a_user_may_end_only_their_own_jobs_and_an_admin_any() {
+    let cluster = Cluster::start();
+    let ada = cluster.client("ada").await;
+    let job = ada.submit(index_job(&ada, 5).await).await;
+    let bob = cluster.client("bob").await;
+    let refused = bob.one(Request::Cancel(job)).await.0;
+    let expected = Refusal::NotYours {
+        job,
+        owner: "ada".into(),
+        user: "bob".into(),
+    };
+    assert_eq!(refused, Reply::Refused(expected));
+    let admin = cluster.client_with(Role::Admin, "root").await;
+    assert_eq!(admin.one(Request::Cancel(job)).await.0, Reply::Done);
+    let (Reply::Job(view), _) = bob.one(Request::Job(job)).await else {
+        panic!()
+    };
+    assert_eq!(view.outcome, Some(Outcome::Cancelled { by: "root".into() }));
+}
+
+#[tokio::test]
+async fn wrong_requests_are_refused_by_name() {
+    let cluster = Cluster::start();
+    let _worker = cluster.worker(4).await;
+    let client = cluster.client("ada").await;
+    assert_eq!(
+        client.one(Request::Job(JobId(9))).await.0,
+        Reply::Refused(Refusal::NoSuchJob(JobId(9)))
+    );
+    let mut spec = index_job(&client, 1).await;
+    spec.request.cpus = 64;
+    let Reply::Refused(refusal) = client.one(Request::Submit(Box::new(spec.clone()))).await.0 else {
+        panic!()
+    };
+    let text = refusal.to_string();
+    assert!(text.contains("64 cpus") && text.contains("4 cpus"), "{text}");
+    spec.request.cpus = 1;
+    let phalanx_protocol::Work::Kernel(work) = &mut spec.work;
+    work.program = phalanx_protocol::BlobId([1; 32]);
+    let program = work.program;
+    let refused = client.one(Request::Submit(Box::new(spec))).await.0;
+    assert_eq!(refused, Reply::Refused(Refusal::BlobMissing(program)));
+    let put = client
+        .put_blob(phalanx_protocol::BlobId([2; 32]), b"not that")
+        .await;
+    assert_eq!(
+        put,
+        Reply::Refused(Refusal::BlobDamaged(phalanx_protocol::BlobId([2; 32])))
+    );
+}
+
+#[tokio::test]
+async fn garbage_and_oversized_frames_end_their_own_session_only() {
+    let cluster = Cluster::start();
+    let bystander = cluster.client("bob").await;
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for length in [1, 100, 1200] {
+        socket.send_to(&vec![0xa5; length], cluster.address()).unwrap();
+    }
+    let vandal = cluster.client("eve").await;
+    let reason = vandal.send_nonsense(&vec![0; DATA_FRAME_BYTES_MAX + 1]).await;
+    assert_eq!(reason, Some(CloseReason::ProtocolViolation));
+    let malformed = cluster.client("eve").await;
+    let reason = malformed.send_nonsense(&[0xff; 3]).await;
+    assert_eq!(reason, Some(CloseReason::ProtocolViolation));
+    assert_eq!(bystander.one(Request::Jobs).await.0, Reply::Jobs(Vec::new()));
+}
+
+#[tokio::test]
+async fn full_storage_refuses_submissions_with_the_reason_and_recovers() {
+    let Some(cluster) = Cluster::on_small_storage() else {
+        eprintln!("skipped: mounting a small file system needs root");
+        return;
+    };
+    let client = cluster.client("ada").await;
+    let spec = index_job(&client, 1).await;
+    let kept = client.submit(spec.clone()).await;
+    let ballast = cluster.fill_storage();
+    let mut second = spec.clone();
+    second.submission.0 += 1;
+    let Reply::Refused(refusal) = client.one(Request::Submit(Box::new(second.clone()))).await.0 else {
+        panic!()
+    };
+    assert!(refusal.to_string().contains("no space left"), "{refusal}");
+    std::fs::remove_file(ballast).unwrap();
+    // the scheduler kept trying: the submission comes to pass, and asking again finds it
+    let job = client
+        .submit_until_accepted(second, Duration::from_secs(20))
+        .await;
+    assert_eq!(job, JobId(kept.0 + 1));
+    let (Reply::Job(view), _) = client.one(Request::Job(kept)).await else {
+        panic!()
+    };
+    assert_eq!(view.state(), "waiting");
+}
+
+#[tokio::test]
+async fn an_end_reached_by_cancelling_reaches_the_worker() {
+    let cluster = Cluster::start();
+    let mut worker = cluster.worker(1).await;
+    let client = cluster.client("ada").await;
+    let job = client.submit(index_job(&client, 5).await).await;
+    worker.next_grant(job).await;
+    assert_eq!(client.one(Request::Cancel(job)).await.0, Reply::Done);
+    worker.until(|message| *message == ToWorker::Close { job }).await;
+}
