@@ -6,16 +6,16 @@
 //!
 //! Reading order: [`store`] (the primitive), [`directory`] (it on a file system), [`slot`] (one object of the log),
 //! [`journal`] (the rules R1-R5 and R12), then the smaller things on the same storage: [`cluster`] (which cluster this
-//! is), [`members`] (who seems alive), [`blobs`] (programs and inputs), [`results`] (large results), [`probe`] (is this
+//! is), [`members`] (who seems alive), [`blobs`] (programs and inputs), [`results`] (large results), [`mod@probe`] (is this
 //! storage fit for all that).
 
 pub mod blobs;
 pub mod cluster;
 pub mod directory;
 pub mod journal;
+pub mod members;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
-pub mod members;
 pub mod probe;
 pub mod results;
 pub mod slot;
@@ -26,10 +26,10 @@ pub use cluster::{ClusterError, ClusterFile, ClusterId};
 pub use directory::Directory;
 pub use journal::acquire::{AcquireError, Candidate, Leadership, acquire};
 pub use journal::appender::{AppendError, Appender};
-pub use journal::replay::{LogRecord, ReplayError, read_record, replay};
+pub use journal::replay::{LogEnd, LogError, LogRecord, read_record, replay};
 pub use journal::writer::{JournalEvent, JournalWriter};
-pub use members::{Card, Members, QuietError, wait_for_quiet};
+pub use members::{Card, Members, ProcessMark, QuietError, wait_for_quiet};
 pub use probe::{ProbeError, ProbeReport, probe};
 pub use results::{ResultError, ResultFile, Results};
-pub use slot::{Nonces, Place, SlotError};
+pub use slot::{LogId, Nonces, Place, SlotError};
 pub use store::{Put, Store, StoreError};

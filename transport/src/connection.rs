@@ -1,0 +1,310 @@
+//! A verified connection to one peer: streams of frames, and how it ends.
+//!
+//! One stream per purpose: QUIC orders bytes within a stream only, so bulk on one never delays a heartbeat on another.
+//! The peer learns of an opened stream with its first bytes, not before. Dropping the last clone of a connection and of its streams
+//! closes it with [`CloseReason::Dropped`], and closing throws away what is not yet delivered: finish streams and await
+//! [`StreamWriter::delivered`] where the last words matter.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::VarInt;
+use tokio::io::AsyncWriteExt;
+
+use crate::error::ConnectionLost;
+use crate::frame::{FrameError, FrameReader, FrameWriter};
+use crate::identity::PeerIdentity;
+
+/// The sending half of a stream to the peer.
+pub type StreamWriter = FrameWriter<quinn::SendStream>;
+/// The receiving half of a stream from the peer.
+pub type StreamReader = FrameReader<quinn::RecvStream>;
+
+/// Bytes of text that travel with a close; it has to fit one packet.
+const CLOSE_TEXT_BYTES_MAX: usize = 512;
+
+/// Why a connection or a stream is ended, with codes that never change meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// The peer let go of the connection without a word (it ended, or dropped its handle).
+    Dropped,
+    /// Everything was said.
+    Done,
+    /// The other side sent what the protocol does not allow.
+    ProtocolViolation,
+    /// The other side may not do what it asked.
+    Refused,
+    /// The closing process is shutting down.
+    Shutdown,
+    /// The closing side has no room for this session now.
+    Busy,
+    /// A newer session of the same peer took this one's place.
+    Superseded,
+    /// The closing scheduler does not lead, or no longer.
+    NotLeader,
+    /// The work that this stream was for is cancelled.
+    Cancelled,
+    /// A fault inside the closing process.
+    Internal,
+    /// A code of a newer version.
+    Other(u64),
+}
+
+impl CloseReason {
+    /// The reasons with a code, in the order of their codes.
+    const CODED: [Self; 10] = [
+        Self::Dropped,
+        Self::Done,
+        Self::ProtocolViolation,
+        Self::Refused,
+        Self::Shutdown,
+        Self::Busy,
+        Self::Superseded,
+        Self::NotLeader,
+        Self::Cancelled,
+        Self::Internal,
+    ];
+
+    /// The number that travels.
+    pub const fn code(self) -> u64 {
+        match self {
+            Self::Dropped => 0,
+            Self::Done => 1,
+            Self::ProtocolViolation => 2,
+            Self::Refused => 3,
+            Self::Shutdown => 4,
+            Self::Busy => 5,
+            Self::Superseded => 6,
+            Self::NotLeader => 7,
+            Self::Cancelled => 8,
+            Self::Internal => 9,
+            Self::Other(code) => code,
+        }
+    }
+
+    /// The reason with this number.
+    pub fn from_code(code: u64) -> Self {
+        let index = usize::try_from(code).unwrap_or(usize::MAX);
+        Self::CODED.get(index).copied().unwrap_or(Self::Other(code))
+    }
+
+    pub(crate) fn to_varint(self) -> VarInt {
+        VarInt::from_u64(self.code()).unwrap_or(VarInt::MAX)
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dropped => "without a reason",
+            Self::Done => "done",
+            Self::ProtocolViolation => "protocol violation",
+            Self::Refused => "refused",
+            Self::Shutdown => "shutting down",
+            Self::Busy => "busy",
+            Self::Superseded => "superseded",
+            Self::NotLeader => "not the leader",
+            Self::Cancelled => "cancelled",
+            Self::Internal => "internal fault",
+            Self::Other(code) => return write!(f, "code {code}"),
+        })
+    }
+}
+
+/// What the path to the peer is like now.
+#[derive(Debug, Clone, Copy)]
+pub struct PathFigures {
+    /// Smoothed round trip time, the peer's delay in answering included.
+    pub rtt: Duration,
+    /// Bytes of one UDP datagram on this path.
+    pub mtu_bytes: u16,
+    /// Packets sent so far.
+    pub sent_packets: u64,
+    /// Of those, the ones declared lost.
+    pub lost_packets: u64,
+    /// Bytes that may be under way at once.
+    pub congestion_window_bytes: u64,
+}
+
+/// A connection to a peer whose identity is proven. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Connection {
+    quinn: quinn::Connection,
+    peer: Arc<PeerIdentity>,
+}
+
+impl Connection {
+    pub(crate) fn new(quinn: quinn::Connection, peer: PeerIdentity) -> Self {
+        Self {
+            quinn,
+            peer: Arc::new(peer),
+        }
+    }
+
+    /// Who the peer is.
+    pub fn peer(&self) -> &PeerIdentity {
+        &self.peer
+    }
+
+    /// Where the peer is now; QUIC lets it move.
+    pub fn remote_address(&self) -> SocketAddr {
+        self.quinn.remote_address()
+    }
+
+    /// Opens a stream in both directions; waits while the peer allows no more of them. Frames both ways have at most
+    /// `frame_bytes_max` bytes.
+    ///
+    /// # Errors
+    /// [`ConnectionLost`].
+    pub async fn open_bi(
+        &self,
+        frame_bytes_max: usize,
+    ) -> Result<(StreamWriter, StreamReader), ConnectionLost> {
+        let (send, recv) = self.quinn.open_bi().await?;
+        Ok((
+            FrameWriter::new(send, frame_bytes_max),
+            FrameReader::new(recv, frame_bytes_max),
+        ))
+    }
+
+    /// Waits for the peer's next stream in both directions. Cancel safe.
+    ///
+    /// # Errors
+    /// [`ConnectionLost`].
+    pub async fn accept_bi(
+        &self,
+        frame_bytes_max: usize,
+    ) -> Result<(StreamWriter, StreamReader), ConnectionLost> {
+        let (send, recv) = self.quinn.accept_bi().await?;
+        Ok((
+            FrameWriter::new(send, frame_bytes_max),
+            FrameReader::new(recv, frame_bytes_max),
+        ))
+    }
+
+    /// Opens a stream to the peer; waits while it allows no more of them.
+    ///
+    /// # Errors
+    /// [`ConnectionLost`].
+    pub async fn open_uni(&self, frame_bytes_max: usize) -> Result<StreamWriter, ConnectionLost> {
+        Ok(FrameWriter::new(self.quinn.open_uni().await?, frame_bytes_max))
+    }
+
+    /// Waits for the peer's next stream in one direction. Cancel safe.
+    ///
+    /// # Errors
+    /// [`ConnectionLost`].
+    pub async fn accept_uni(&self, frame_bytes_max: usize) -> Result<StreamReader, ConnectionLost> {
+        Ok(FrameReader::new(self.quinn.accept_uni().await?, frame_bytes_max))
+    }
+
+    /// Ends the connection at once with a reason and a text for people, cut at 512 bytes. Streams that are not
+    /// delivered are lost. The peer hears of it if this process's runtime goes on for a moment (see
+    /// [`Listener::close`](crate::Listener::close) and [`Dialer::close`](crate::Dialer::close)).
+    pub fn close(&self, reason: CloseReason, text: &str) {
+        self.quinn.close(reason.to_varint(), close_text(text));
+    }
+
+    /// Waits for the end of the connection. Cancel safe.
+    pub async fn closed(&self) -> ConnectionLost {
+        self.quinn.closed().await.into()
+    }
+
+    /// How the connection ended, if it has.
+    pub fn close_reason(&self) -> Option<ConnectionLost> {
+        self.quinn.close_reason().map(Into::into)
+    }
+
+    /// Smoothed round trip time to the peer.
+    pub fn rtt(&self) -> Duration {
+        self.quinn.rtt()
+    }
+
+    /// What the path is like now, for diagnosis.
+    pub fn path(&self) -> PathFigures {
+        let path = self.quinn.stats().path;
+        PathFigures {
+            rtt: path.rtt,
+            mtu_bytes: path.current_mtu,
+            sent_packets: path.sent_packets,
+            lost_packets: path.lost_packets,
+            congestion_window_bytes: path.cwnd,
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connection({} at {})", self.peer, self.remote_address())
+    }
+}
+
+/// As much of `text` as travels with a close, cut at a character.
+pub(crate) fn close_text(text: &str) -> &[u8] {
+    &text.as_bytes()[..text.floor_char_boundary(CLOSE_TEXT_BYTES_MAX)]
+}
+
+impl StreamWriter {
+    /// Finishes the stream and waits until the peer's machine has all of it. The peer's program may not have read it yet.
+    ///
+    /// # Errors
+    /// [`FrameError`] if the connection ends or the peer stops the stream first.
+    pub async fn delivered(mut self) -> Result<(), FrameError> {
+        self.flush().await?;
+        let stream = self.stream_mut();
+        // an error means that the stream is finished already
+        let _ = stream.shutdown().await;
+        match stream.stopped().await {
+            Ok(None) => Ok(()),
+            Ok(Some(code)) => Err(FrameError::Abandoned {
+                reason: CloseReason::from_code(code.into_inner()),
+            }),
+            Err(quinn::StoppedError::ConnectionLost(lost)) => Err(FrameError::Lost(lost.into())),
+            Err(error @ quinn::StoppedError::ZeroRttRejected) => Err(FrameError::Io(error.into())),
+        }
+    }
+
+    /// Gives the stream up: the peer's reader gets [`FrameError::Abandoned`] instead of a clean end.
+    pub fn abandon(mut self, reason: CloseReason) {
+        // fails only if the stream has ended already, which is what is asked for
+        let _ = self.stream_mut().reset(reason.to_varint());
+    }
+
+    /// Sets how this stream ranks among those of the connection that have bytes to send; 0 unless set, higher first.
+    pub fn set_priority(&mut self, priority: i32) {
+        // fails only on a stream that has ended, where it has no meaning
+        let _ = self.stream_mut().set_priority(priority);
+    }
+}
+
+impl StreamReader {
+    /// Tells the peer to send no more on this stream: its writer gets [`FrameError::Abandoned`].
+    pub fn abandon(mut self, reason: CloseReason) {
+        // fails only if the stream has ended already, which is what is asked for
+        let _ = self.stream_mut().stop(reason.to_varint());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn close_codes_are_stable() {
+        for (code, reason) in (0..).zip(CloseReason::CODED) {
+            assert_eq!(reason.code(), code);
+            assert_eq!(CloseReason::from_code(code), reason);
+        }
+        assert_eq!(CloseReason::from_code(77), CloseReason::Other(77));
+        assert_eq!(CloseReason::from_code(u64::MAX).to_varint(), VarInt::MAX);
+    }
+
+    #[test]
+    fn a_close_text_is_cut_between_characters() {
+        let text = format!("{}ä", "x".repeat(CLOSE_TEXT_BYTES_MAX - 1));
+        assert_eq!(close_text(&text).len(), CLOSE_TEXT_BYTES_MAX - 1);
+        assert_eq!(close_text("short"), b"short");
+    }
+}

@@ -1,0 +1,180 @@
+//! Makes connections to schedulers.
+
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::{ClientConfig, Endpoint, EndpointConfig, TokioRuntime};
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout};
+
+use super::{BindError, EndpointOptions, GREETING, SocketBuffers, socket, tls, verified_peer};
+use crate::connection::{CloseReason, Connection, close_text};
+use crate::error::ConnectError;
+use crate::identity::{Credential, PeerIdentity, Role};
+
+/// How long [`Dialer::close`] waits for peers to take notice.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// Makes connections with one credential, from one socket per address family. Clones share the sockets.
+#[derive(Clone)]
+pub struct Dialer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    identity: PeerIdentity,
+    options: EndpointOptions,
+    tls: Arc<quinn::crypto::rustls::QuicClientConfig>,
+    v4: OnceCell<Bound>,
+    v6: OnceCell<Bound>,
+}
+
+/// An endpoint on an unnamed port, and the settings that its socket allows.
+struct Bound {
+    endpoint: Endpoint,
+    client: ClientConfig,
+    buffers: SocketBuffers,
+}
+
+impl Dialer {
+    /// A dialler with default settings. Sockets are opened by the first dial, inside whose tokio runtime they and their
+    /// connections then live.
+    ///
+    /// # Errors
+    /// [`BindError`] if the credential cannot be used.
+    pub fn new(credential: &Credential) -> Result<Self, BindError> {
+        Self::with_options(credential, EndpointOptions::default())
+    }
+
+    /// A dialler with other settings.
+    ///
+    /// # Errors
+    /// [`BindError`].
+    pub fn with_options(credential: &Credential, options: EndpointOptions) -> Result<Self, BindError> {
+        let tls = Arc::new(tls::client(credential, &options.protocol)?);
+        let identity = credential.identity().clone();
+        Ok(Self {
+            shared: Arc::new(Shared {
+                identity,
+                options,
+                tls,
+                v4: OnceCell::new(),
+                v6: OnceCell::new(),
+            }),
+        })
+    }
+
+    /// Whose credential it uses.
+    pub fn identity(&self) -> &PeerIdentity {
+        &self.shared.identity
+    }
+
+    /// What the system granted for the socket's buffers, once an IPv4 (else an IPv6) address was dialled.
+    pub fn socket_buffers(&self) -> Option<SocketBuffers> {
+        let bound = self.shared.v4.get().or_else(|| self.shared.v6.get());
+        bound.map(|bound| bound.buffers)
+    }
+
+    /// Connects to the scheduler at `address`, and returns once it has accepted this side's credential.
+    ///
+    /// # Errors
+    /// [`ConnectError`], at the latest after the handshake timeout.
+    pub async fn dial(&self, address: SocketAddr) -> Result<Connection, ConnectError> {
+        let started = Instant::now();
+        let limit = self.shared.options.handshake_timeout;
+        match timeout(limit, self.dial_patiently(address, started)).await {
+            Ok(result) => result,
+            Err(_) => Err(ConnectError::NoAnswer {
+                address,
+                waited: limit,
+            }),
+        }
+    }
+
+    async fn dial_patiently(
+        &self,
+        address: SocketAddr,
+        started: Instant,
+    ) -> Result<Connection, ConnectError> {
+        let Shared {
+            identity, options, ..
+        } = &*self.shared;
+        let failed =
+            |error| ConnectError::from_quinn(error, address, identity, &options.protocol, started.elapsed());
+        let bound = self.bound(address).await?;
+        let connection = bound
+            .endpoint
+            .connect_with(bound.client.clone(), address, Role::Scheduler.dns_name())
+            .map_err(|_| ConnectError::BadAddress { address })?
+            .await
+            .map_err(failed)?;
+        let mut greeting = connection.accept_uni().await.map_err(failed)?;
+        let mut said = [0; GREETING.len()];
+        let greeted = greeting.read_exact(&mut said).await.is_ok() && said == *GREETING;
+        if let Some(error) = connection.close_reason() {
+            return Err(failed(error));
+        }
+        if !greeted {
+            return Err(ConnectError::VersionDiffers {
+                address,
+                own: options.protocol.clone(),
+            });
+        }
+        let peer = verified_peer(&connection, &identity.cluster)
+            .map_err(|cause| ConnectError::BadIdentity { address, cause })?;
+        match peer.role {
+            Role::Scheduler => Ok(Connection::new(connection, peer)),
+            Role::Worker | Role::User | Role::Admin => Err(ConnectError::NotScheduler { address }),
+        }
+    }
+
+    /// Closes every connection with a reason, and waits at most a second for the peers to take notice. Call it before
+    /// the runtime ends, else the peers find out by the idle timeout.
+    pub async fn close(&self, reason: CloseReason, text: &str) {
+        for bound in [self.shared.v4.get(), self.shared.v6.get()].into_iter().flatten() {
+            bound.endpoint.close(reason.to_varint(), close_text(text));
+            let _ = timeout(CLOSE_WAIT, bound.endpoint.wait_idle()).await;
+        }
+    }
+
+    /// The endpoint for the family of `address`, opened when first asked for.
+    async fn bound(&self, address: SocketAddr) -> Result<&Bound, ConnectError> {
+        let (cell, any): (_, SocketAddr) = match address {
+            SocketAddr::V4(_) => (&self.shared.v4, (Ipv4Addr::UNSPECIFIED, 0).into()),
+            SocketAddr::V6(_) => (&self.shared.v6, (Ipv6Addr::UNSPECIFIED, 0).into()),
+        };
+        let opened = cell.get_or_try_init(|| async { self.open(any) }).await;
+        opened.map_err(|cause| ConnectError::Socket { address, cause })
+    }
+
+    fn open(&self, local: SocketAddr) -> io::Result<Bound> {
+        let options = &self.shared.options;
+        let out_of_range = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        let (socket, buffers) = socket::bind(local, options.socket_buffer_bytes)?;
+        let mut config = EndpointConfig::default();
+        config
+            .max_udp_payload_size(options.udp_payload_bytes_within(buffers))
+            .map_err(|_| {
+                out_of_range(BindError::Option {
+                    option: "udp_payload_bytes_max",
+                })
+            })?;
+        let endpoint = Endpoint::new(config, None, socket, Arc::new(TokioRuntime))?;
+        let mut client = ClientConfig::new(Arc::clone(&self.shared.tls) as _);
+        client.transport_config(options.transport(buffers).map_err(out_of_range)?);
+        Ok(Bound {
+            endpoint,
+            client,
+            buffers,
+        })
+    }
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Dialer({})", self.shared.identity)
+    }
+}
