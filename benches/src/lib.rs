@@ -1,1 +1,10 @@
-//! What Phalanx costs, measured
+//! What the benchmarks share: medians, time of named threads, and a cluster whose workers are processes.
+//!
+//! Each benchmark is a program in `src/bin` that prints its figures as a table. They compare ratios within one run and
+//! assert nothing about time: machines differ.
+
+mod cluster;
+mod figures;
+
+pub use cluster::{ProcessCluster, worker_if_asked};
+pub use figures::{median, percentile, seconds_of_threads, seconds_text};

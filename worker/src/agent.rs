@@ -1,0 +1,294 @@
+//! The decisions of a worker: facts in, effects out. Pure: no clock, no socket, no process.
+//!
+//! [`Agent::handle`] is the one entry point; the driver feeds it and carries the effects out. A job is opened by the
+//! scheduler ([`Agent::opened`]), prepared (its program and inputs), seated in a kernel host ([`Agent::seat`]), fed
+//! with grants, and closed. Three things are never mixed up: what the scheduler wants, what a host was told, and what a
+//! host has confirmed ([`crate::ledger`], invariant SLOT). What a host says ended is held until a report says so, and
+//! the report is kept until it is durable ([`crate::outbox`], invariant KEEP).
+
+mod hosting;
+mod job;
+mod reporting;
+mod seats;
+mod session;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use phalanx_protocol::message::host::{FromHost, Progress, ToHost};
+use phalanx_protocol::message::worker::{FromWorker, Report, ToWorker};
+use phalanx_protocol::{BlobId, GrantId, IndexRange, JobId, Resources, WorkerId};
+
+use crate::inputs::InputFiles;
+use crate::ledger::Ledger;
+use crate::outbox::Outbox;
+use job::Job;
+use seats::Seats;
+
+/// Jobs that may be open here at a time; each has a process.
+pub(crate) const JOBS_OPEN_MAX: usize = 1024;
+/// Ranges that a worker says it holds when it joins, so that this fits a frame; jobs beyond are closed.
+pub(crate) const HELD_RANGES_MAX: usize = 16_384;
+/// Grants of one job that a worker holds at a time.
+pub(crate) const GRANTS_PER_JOB_MAX: usize = 65_536;
+/// How long cancelled tasks of a closed job may go on before their host is killed.
+pub(crate) const CLOSE_GRACE: Duration = Duration::from_secs(5);
+/// Kernel hosts without a job that are kept for the next one.
+pub(crate) const IDLE_HOSTS_MAX: usize = 4;
+/// How long a kernel host without a job is kept.
+pub(crate) const IDLE_HOST_KEPT: Duration = Duration::from_secs(60);
+/// How long a job waits for a host that is just closing its last one, before it gets a new process.
+pub(crate) const CLOSING_HOST_WAIT: Duration = Duration::from_millis(50);
+/// The first pause before a result file is written again; it doubles up to [`WRITE_PAUSE_MAX`].
+pub(crate) const WRITE_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// The longest pause before a result file is written again.
+pub(crate) const WRITE_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// A kernel host of this worker, counted from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct HostId(pub(crate) u64);
+
+impl fmt::Display for HostId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// One opening of a job here, counted from 1: what belongs to an earlier one is not mistaken for this one's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Opening(pub(crate) u64);
+
+/// Why a job cannot run here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Obstacle {
+    /// As a sentence.
+    pub(crate) reason: String,
+    /// Whether it is the job's fault.
+    pub(crate) fatal: bool,
+}
+
+/// What a job needs from shared storage before it can run.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// Copy and check this program.
+    pub(crate) program: Option<BlobId>,
+    /// Read these parameters.
+    pub(crate) parameters: Option<BlobId>,
+    /// Read this input table and look for its chunks.
+    pub(crate) table: Option<BlobId>,
+}
+
+/// What was needed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Prepared {
+    /// The program that is now in the cache.
+    pub(crate) program: Option<BlobId>,
+    /// The parameters.
+    pub(crate) parameters: Option<Bytes>,
+    /// The input files.
+    pub(crate) inputs: Option<InputFiles>,
+}
+
+/// Results that have to be durable before they are reported.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ResultWrite {
+    pub(crate) job: JobId,
+    pub(crate) opening: Opening,
+    pub(crate) grant: GrantId,
+    pub(crate) range: IndexRange,
+    pub(crate) portion: Progress,
+}
+
+/// A fact.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// A connection to a scheduler stands, and nothing has been said on it.
+    Connected,
+    /// It is gone.
+    Disconnected,
+    /// The scheduler said something.
+    Scheduler(ToWorker),
+    /// The job's needs were met, or not.
+    Prepared {
+        job: JobId,
+        opening: Opening,
+        outcome: Result<Prepared, Obstacle>,
+    },
+    /// A host runs and speaks our version.
+    HostStarted(HostId),
+    /// A host could not be started, or is no host of ours.
+    HostFailed { host: HostId, obstacle: Obstacle },
+    /// A host said something.
+    Host(HostId, FromHost),
+    /// A host that had started, or was killed, is gone.
+    HostDied { host: HostId, how: String },
+    /// A result file is durable under that name, or was not written.
+    Written {
+        job: JobId,
+        opening: Opening,
+        name: Option<String>,
+    },
+    /// The operator ends this worker.
+    Stopped,
+    /// [`Agent::next_deadline`] was reached.
+    Ticked,
+}
+
+/// Something to be done, in order. Reports are not among them: see [`Agent::next_report`].
+#[derive(Debug, PartialEq)]
+pub(crate) enum Effect {
+    /// Tell the scheduler, on the control stream.
+    Tell(FromWorker),
+    /// Meet a job's needs; answer with [`Input::Prepared`].
+    Prepare {
+        job: JobId,
+        opening: Opening,
+        needs: Needs,
+    },
+    /// Start a host; answer with [`Input::HostStarted`] or [`Input::HostFailed`].
+    StartHost { host: HostId, program: BlobId },
+    /// Tell a host.
+    TellHost(HostId, ToHost),
+    /// End a host's process; answer with [`Input::HostDied`].
+    KillHost(HostId),
+    /// Write a result file; answer with [`Input::Written`].
+    Write(ResultWrite),
+}
+
+/// The state of a worker.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    instance: u128,
+    name: String,
+    capacity: Resources,
+    worker: Option<WorkerId>,
+    /// The scheduler has welcomed this session.
+    joined: bool,
+    stopped: bool,
+    jobs: BTreeMap<JobId, Job>,
+    openings: u64,
+    seats: Seats,
+    ledger: Ledger,
+    outbox: Outbox,
+    /// Programs that lie checked in the cache.
+    programs: BTreeSet<BlobId>,
+}
+
+impl Agent {
+    /// A worker that has not joined.
+    pub(crate) fn new(instance: u128, name: String, capacity: Resources) -> Self {
+        Self {
+            instance,
+            name,
+            ledger: Ledger::new(capacity.clone()),
+            capacity,
+            worker: None,
+            joined: false,
+            stopped: false,
+            jobs: BTreeMap::new(),
+            openings: 0,
+            seats: Seats::default(),
+            outbox: Outbox::default(),
+            programs: BTreeSet::new(),
+        }
+    }
+
+    /// Takes a fact in and appends what follows from it to `effects`.
+    pub(crate) fn handle(&mut self, now: Instant, input: Input, effects: &mut Vec<Effect>) {
+        match input {
+            Input::Connected => self.connected(now, effects),
+            Input::Disconnected => self.joined = false,
+            Input::Scheduler(message) => self.told(now, message, effects),
+            Input::Prepared {
+                job,
+                opening,
+                outcome,
+            } => self.prepared(now, job, opening, outcome, effects),
+            Input::HostStarted(host) => self.host_started(now, host, effects),
+            Input::HostFailed { host, obstacle } => self.host_failed(host, obstacle, effects),
+            Input::Host(host, message) => self.heard(now, host, message, effects),
+            Input::HostDied { host, how } => self.host_died(host, how, effects),
+            Input::Written { job, opening, name } => self.written(now, job, opening, name, effects),
+            Input::Stopped => self.stop(effects),
+            Input::Ticked => self.ticked(now, effects),
+        }
+        self.pause_or_resume(effects);
+    }
+
+    /// When [`Input::Ticked`] is wanted next.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let jobs = self.jobs.values().filter_map(Job::deadline);
+        jobs.chain(self.seats.deadline()).min()
+    }
+
+    /// The id that the scheduler gave, once it has.
+    pub(crate) fn worker(&self) -> Option<WorkerId> {
+        self.worker
+    }
+
+    /// The next report to be sent, if this session may send any.
+    pub(crate) fn next_report(&self) -> Option<std::sync::Arc<Report>> {
+        self.joined.then(|| self.outbox.next_unsent().cloned()).flatten()
+    }
+
+    /// Notes that [`Agent::next_report`] is with the session's writer.
+    pub(crate) fn report_sent(&mut self) {
+        self.outbox.mark_sent();
+    }
+
+    /// Whether all that was reported is durable.
+    pub(crate) fn is_acknowledged(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
+    /// Where a program lies in a cache.
+    pub(crate) fn program_path(cache: &std::path::Path, program: BlobId) -> PathBuf {
+        cache.join("programs").join(program.to_string())
+    }
+
+    fn ticked(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.seats
+            .expired(now)
+            .into_iter()
+            .for_each(|host| self.kill(host, effects));
+        let due = |job: &&Job| job.deadline().is_some_and(|deadline| deadline <= now);
+        let due: Vec<JobId> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| due(job))
+            .map(|(&id, _)| id)
+            .collect();
+        for id in due {
+            self.job_due(now, id, effects);
+        }
+    }
+
+    fn pause_or_resume(&mut self, effects: &mut Vec<Effect>) {
+        let storage_fails = self.jobs.values().any(Job::write_fails);
+        if let Some(paused) = self.outbox.pause_change(storage_fails) {
+            tracing::debug!(paused, "hosts pause while reports wait to become durable");
+            for host in self.seats.serving() {
+                effects.push(Effect::TellHost(host, ToHost::Pause(paused)));
+            }
+        }
+    }
+
+    /// Asserts the invariants. Costs time in proportion to everything it knows.
+    ///
+    /// # Panics
+    /// If one does not hold, with its name.
+    pub(crate) fn check(&self) {
+        self.ledger.check();
+        self.outbox.check();
+        for (&id, job) in &self.jobs {
+            if let Some(host) = job.host() {
+                assert_eq!(self.seats.job_of(host), Some(id), "a job and its host agree");
+            }
+        }
+    }
+}

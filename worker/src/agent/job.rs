@@ -1,0 +1,213 @@
+//! A job that is open on this worker: what it does, how far it got, and what it holds.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use phalanx_protocol::message::host::{HostInputs, Progress};
+use phalanx_protocol::{BlobId, GrantId, IndexRange, Inputs, KernelWork, Payload, RangeSet, Request};
+
+use super::{HostId, Needs, Opening, Prepared};
+use crate::inputs::InputFiles;
+use crate::progress;
+
+/// A job's state here.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) opening: Opening,
+    pub(super) user: String,
+    pub(super) work: KernelWork,
+    pub(super) request: Request,
+    pub(super) slots_wanted: u32,
+    pub(super) stage: Stage,
+    parameters: Option<Bytes>,
+    inputs: Option<InputFiles>,
+    pub(super) grants: BTreeMap<GrantId, Grant>,
+    pub(super) unreported: Unreported,
+}
+
+/// How far a job has got. Each waits for one thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// For its needs.
+    Preparing,
+    /// For a host that is closing its last job, until then.
+    AwaitingHost(Instant),
+    /// For its host's process.
+    Starting(HostId),
+    /// For its host's `Ready`; grants go there all the same.
+    Opening(HostId),
+    /// For grants.
+    Running(HostId),
+}
+
+/// A grant, as far as it is not in a report and not given back.
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub(super) held: RangeSet,
+    /// The host has it.
+    pub(super) handed: bool,
+}
+
+/// What ended and is in no report yet, in order; the front is being written while `write` says so.
+#[derive(Debug, Default)]
+pub(super) struct Unreported {
+    pub(super) portions: VecDeque<Progress>,
+    pub(super) write: Option<Write>,
+}
+
+/// How the result file of the front portion is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Write {
+    /// It is being written, after failures with that pause between them.
+    InFlight { failed_pause: Option<Duration> },
+    /// It failed and is tried again then.
+    Retry { at: Instant, pause: Duration },
+}
+
+impl Unreported {
+    /// Appends a portion, to the last one if that is not being written and both are one.
+    pub(super) fn push(&mut self, portion: Progress) {
+        let free = if self.write.is_some() { 1 } else { 0 };
+        let rest = match self.portions.len() > free {
+            true => self
+                .portions
+                .back_mut()
+                .and_then(|back| progress::join(back, portion)),
+            false => Some(portion),
+        };
+        self.portions.extend(rest);
+    }
+
+    /// Bytes of all results in it.
+    pub(super) fn bytes(&self) -> usize {
+        self.portions.iter().map(progress::result_bytes).sum()
+    }
+}
+
+impl Job {
+    pub(super) fn new(opening: Opening, user: String, work: KernelWork, request: Request) -> Self {
+        let parameters = match &work.parameters {
+            Payload::Inline(bytes) => Some(bytes.clone()),
+            Payload::Blob(_) => None,
+        };
+        Self {
+            opening,
+            user,
+            work,
+            request,
+            slots_wanted: 0,
+            stage: Stage::Preparing,
+            parameters,
+            inputs: None,
+            grants: BTreeMap::new(),
+            unreported: Unreported::default(),
+        }
+    }
+
+    /// The host that it has, or will have.
+    pub(super) fn host(&self) -> Option<HostId> {
+        match self.stage {
+            Stage::Starting(host) | Stage::Opening(host) | Stage::Running(host) => Some(host),
+            Stage::Preparing | Stage::AwaitingHost(_) => None,
+        }
+    }
+
+    /// The host that takes its grants.
+    pub(super) fn open_host(&self) -> Option<HostId> {
+        match self.stage {
+            Stage::Opening(host) | Stage::Running(host) => Some(host),
+            Stage::Preparing | Stage::AwaitingHost(_) | Stage::Starting(_) => None,
+        }
+    }
+
+    /// What it still needs, beside `program` if that is not there; `None` if nothing.
+    pub(super) fn needs(&self, program: Option<BlobId>) -> Option<Needs> {
+        let parameters = match (&self.work.parameters, &self.parameters) {
+            (Payload::Blob(blob), None) => Some(*blob),
+            (Payload::Blob(_) | Payload::Inline(_), _) => None,
+        };
+        let table = match (&self.work.inputs, &self.inputs) {
+            (Inputs::Items { table }, None) => Some(*table),
+            (Inputs::Items { .. } | Inputs::Index { .. }, _) => None,
+        };
+        let needs = Needs {
+            program,
+            parameters,
+            table,
+        };
+        (needs != Needs::default()).then_some(needs)
+    }
+
+    /// Takes what was needed.
+    pub(super) fn supply(&mut self, prepared: Prepared) {
+        self.parameters = self.parameters.take().or(prepared.parameters);
+        self.inputs = self.inputs.take().or(prepared.inputs);
+    }
+
+    /// The parameters, empty until they are there.
+    pub(super) fn parameters(&self) -> Bytes {
+        self.parameters.clone().unwrap_or_default()
+    }
+
+    /// Where the inputs of `range` are; the error says how many items there are.
+    pub(super) fn host_inputs(&self, range: IndexRange) -> Result<HostInputs, u64> {
+        match &self.work.inputs {
+            Inputs::Index { first } => Ok(HostInputs::Index { first: *first }),
+            Inputs::Items { .. } => {
+                let covering = self.inputs.as_ref().and_then(|inputs| inputs.covering(range));
+                let item_count = || self.inputs.as_ref().map_or(0, InputFiles::item_count);
+                covering.map(HostInputs::Items).ok_or_else(item_count)
+            }
+        }
+    }
+
+    /// When it wants to be looked at.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let awaited = match self.stage {
+            Stage::AwaitingHost(until) => Some(until),
+            Stage::Preparing | Stage::Starting(_) | Stage::Opening(_) | Stage::Running(_) => None,
+        };
+        let retry = match self.unreported.write {
+            Some(Write::Retry { at, .. }) => Some(at),
+            Some(Write::InFlight { .. }) | None => None,
+        };
+        awaited.into_iter().chain(retry).min()
+    }
+
+    /// Whether storage takes no results of it.
+    pub(super) fn write_fails(&self) -> bool {
+        match self.unreported.write {
+            Some(Write::Retry { .. }) => true,
+            Some(Write::InFlight { failed_pause }) => failed_pause.is_some(),
+            None => false,
+        }
+    }
+
+    /// Takes `ranges` out of what a grant holds; what it did not hold is not returned.
+    pub(super) fn release(&mut self, grant: GrantId, ranges: &[IndexRange]) -> Vec<IndexRange> {
+        let Some(open) = self.grants.get_mut(&grant) else {
+            return Vec::new();
+        };
+        let released: Vec<IndexRange> = ranges.iter().flat_map(|&range| open.held.pieces(range)).collect();
+        released.iter().for_each(|&range| open.held.remove(range));
+        if open.held.is_empty() {
+            self.grants.remove(&grant);
+        }
+        released
+    }
+
+    /// Takes up to `count` tasks from the end of a grant that no host has.
+    pub(super) fn cut_tail(&mut self, grant: GrantId, count: u64) -> IndexRange {
+        let last = self
+            .grants
+            .get(&grant)
+            .and_then(|open| open.held.iter().next_back());
+        let Some(last) = last else {
+            return IndexRange::new(0, 0);
+        };
+        let tail = IndexRange::new(last.end - last.len().min(count), last.end);
+        self.release(grant, &[tail]);
+        tail
+    }
+}

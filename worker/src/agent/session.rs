@@ -1,0 +1,185 @@
+//! What the scheduler says, and how a session with it begins.
+
+use std::time::Instant;
+
+use phalanx_protocol::limits::GRANT_TASKS_MAX;
+use phalanx_protocol::message::host::ToHost;
+use phalanx_protocol::message::worker::{FromWorker, HeldGrant, Join, ToWorker};
+use phalanx_protocol::{GrantId, IndexRange, JobId, KernelWork, RangeSet, Request};
+
+use super::job::{Grant, Job};
+use super::{Agent, Effect, GRANTS_PER_JOB_MAX, HELD_RANGES_MAX, JOBS_OPEN_MAX, Obstacle, Opening};
+
+impl Agent {
+    /// Introduces this worker with what it holds. Jobs of which nothing is said are closed: the scheduler opens them
+    /// again if it wants them here.
+    pub(super) fn connected(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        self.joined = false;
+        let mut held_count = 0;
+        let mut unsaid = Vec::new();
+        for (&id, job) in &self.jobs {
+            let count: usize = job.grants.values().map(|open| open.held.range_count()).sum();
+            match count == 0 || held_count + count > HELD_RANGES_MAX {
+                true => unsaid.push(id),
+                false => held_count += count,
+            }
+        }
+        unsaid.into_iter().for_each(|job| self.close(now, job, effects));
+        let held = self.jobs.iter().flat_map(|(&job, state)| {
+            let grants = state.grants.iter();
+            grants.flat_map(move |(&grant, open)| {
+                open.held.iter().map(move |range| HeldGrant { job, grant, range })
+            })
+        });
+        effects.push(Effect::Tell(FromWorker::Join(Join {
+            instance: self.instance,
+            worker: self.worker,
+            name: self.name.clone(),
+            capacity: self.capacity.clone(),
+            held: held.collect(),
+        })));
+    }
+
+    pub(super) fn told(&mut self, now: Instant, message: ToWorker, effects: &mut Vec<Effect>) {
+        if self.stopped && !matches!(message, ToWorker::Acknowledge { .. }) {
+            return;
+        }
+        match message {
+            ToWorker::Welcome { worker, .. } => {
+                self.worker = Some(worker);
+                self.joined = true;
+                self.outbox.rewind();
+            }
+            ToWorker::Open {
+                job,
+                user,
+                work,
+                request,
+            } => {
+                self.opened(now, job, user, work, request, effects);
+            }
+            ToWorker::SetSlots { job, slots } => self.slots_wanted(job, slots, effects),
+            ToWorker::Grant { job, grant, range } => self.granted(job, grant, range, effects),
+            ToWorker::Revoke { job, grant, count } => self.revoked(job, grant, count, effects),
+            ToWorker::Acknowledge { number } => self.outbox.acknowledged(number),
+            ToWorker::Close { job } => self.close(now, job, effects),
+        }
+    }
+
+    fn opened(
+        &mut self,
+        now: Instant,
+        id: JobId,
+        user: String,
+        work: KernelWork,
+        request: Request,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(job) = self.jobs.get(&id) {
+            tracing::debug!(job = %id, same = job.work == work, "is open already");
+            return;
+        }
+        if self.jobs.len() >= JOBS_OPEN_MAX {
+            let reason = format!("this worker has {JOBS_OPEN_MAX} jobs open and takes no more");
+            effects.push(Effect::Tell(FromWorker::CannotRun {
+                job: id,
+                reason,
+                fatal: false,
+            }));
+            return;
+        }
+        self.openings += 1;
+        self.jobs
+            .insert(id, Job::new(Opening(self.openings), user, work, request));
+        self.prepare_or_seat(now, id, effects);
+    }
+
+    fn slots_wanted(&mut self, id: JobId, slots: u32, effects: &mut Vec<Effect>) {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            tracing::debug!(job = %id, "slots for a job that is not open");
+            return;
+        };
+        job.slots_wanted = slots;
+        if let Some(host) = job.open_host() {
+            let tells = self.ledger.set_wanted(host, slots);
+            Self::tell_slots(tells, effects);
+        }
+    }
+
+    fn granted(&mut self, id: JobId, grant: GrantId, range: IndexRange, effects: &mut Vec<Effect>) {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            tracing::debug!(job = %id, %grant, "a grant for a job that is not open");
+            return;
+        };
+        if range.is_empty() || range.len() > GRANT_TASKS_MAX || job.grants.contains_key(&grant) {
+            tracing::warn!(job = %id, %grant, %range, "a grant that is empty, too large or known already");
+            return;
+        }
+        if job.grants.len() >= GRANTS_PER_JOB_MAX {
+            let reason = format!("this worker holds {GRANTS_PER_JOB_MAX} grants of it and takes no more");
+            return self.give_up(id, Obstacle { reason, fatal: false }, effects);
+        }
+        job.grants.insert(
+            grant,
+            Grant {
+                held: RangeSet::from(range),
+                handed: false,
+            },
+        );
+        self.hand_over(id, grant, effects);
+    }
+
+    /// Gives a grant to the job's host, if it has one.
+    pub(super) fn hand_over(&mut self, id: JobId, grant: GrantId, effects: &mut Vec<Effect>) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(host) = job.open_host() else { return };
+        // a grant that waited may have lost its tail, never its middle
+        let range = job.grants.get(&grant).and_then(|open| open.held.iter().next());
+        let Some(range) = range else { return };
+        let inputs = match job.host_inputs(range) {
+            Ok(inputs) => inputs,
+            Err(item_count) => {
+                let reason = format!("tasks {range} have no input: the input list has {item_count} items");
+                return self.give_up(id, Obstacle { reason, fatal: true }, effects);
+            }
+        };
+        if let Some(open) = job.grants.get_mut(&grant) {
+            open.handed = true;
+        }
+        effects.push(Effect::TellHost(host, ToHost::Grant { grant, range, inputs }));
+    }
+
+    fn revoked(&mut self, id: JobId, grant: GrantId, count: u64, effects: &mut Vec<Effect>) {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            tracing::debug!(job = %id, %grant, "a revoke for a job that is not open");
+            return;
+        };
+        match (
+            job.grants.get(&grant).is_some_and(|open| open.handed),
+            job.open_host(),
+        ) {
+            (true, Some(host)) => effects.push(Effect::TellHost(host, ToHost::Revoke { grant, count })),
+            (true, None) | (false, _) => {
+                let range = job.cut_tail(grant, count);
+                effects.push(Effect::Tell(FromWorker::Returned {
+                    job: id,
+                    grant,
+                    range,
+                }));
+            }
+        }
+    }
+
+    /// Ends everything: hosts are killed, and the scheduler gives what they had to others.
+    pub(super) fn stop(&mut self, effects: &mut Vec<Effect>) {
+        self.stopped = true;
+        for host in self.seats.take_all() {
+            self.ledger.closed(host);
+            effects.push(Effect::KillHost(host));
+        }
+        for (_, job) in std::mem::take(&mut self.jobs) {
+            self.outbox.waited(job.unreported.bytes());
+        }
+        effects.push(Effect::Tell(FromWorker::Leaving));
+    }
+}

@@ -1,0 +1,785 @@
+//! Stories of a worker, told to the agent alone: no scheduler, no process, no clock.
+
+use phalanx_protocol::message::host::HostInputs;
+use phalanx_protocol::message::worker::HeldGrant;
+use phalanx_protocol::record::{FailureCause, ResultBlock, ResultData, TaskFailure};
+use phalanx_protocol::{Encoding, Inputs, KernelWork, Payload, RangeSet, Request, Term};
+use proptest::prelude::*;
+
+use super::*;
+
+const PROGRAM: BlobId = BlobId([7; 32]);
+const J1: JobId = JobId(1);
+const J2: JobId = JobId(2);
+const J3: JobId = JobId(3);
+const H1: HostId = HostId(1);
+const H2: HostId = HostId(2);
+
+fn grant(number: u64) -> GrantId {
+    GrantId {
+        term: Term(1),
+        number,
+    }
+}
+
+fn range(start: u64, end: u64) -> IndexRange {
+    IndexRange::new(start, end)
+}
+
+fn work() -> KernelWork {
+    KernelWork {
+        program: PROGRAM,
+        kernel: "primes".into(),
+        parameters: Payload::Inline(Bytes::from_static(b"p")),
+        inputs: Inputs::Index { first: 5 },
+        encoding: Encoding::Bincode,
+        reduce: false,
+    }
+}
+
+fn done(number: u64, start: u64, end: u64) -> Progress {
+    Progress {
+        done: vec![(grant(number), vec![range(start, end)])],
+        ..Progress::default()
+    }
+}
+
+fn with_result(number: u64, start: u64, end: u64, bytes: usize) -> Progress {
+    let results = vec![(range(start, end), Bytes::from(vec![1; bytes]))];
+    Progress {
+        results,
+        ..done(number, start, end)
+    }
+}
+
+/// A worker with 4 cpus that has joined.
+struct World {
+    agent: Agent,
+    now: Instant,
+}
+
+impl World {
+    fn new() -> Self {
+        let capacity = Resources {
+            cpus: 4,
+            ..Resources::default()
+        };
+        let mut world = Self {
+            agent: Agent::new(9, "node".into(), capacity),
+            now: Instant::now(),
+        };
+        world.connect();
+        world
+    }
+
+    fn connect(&mut self) -> Vec<HeldGrant> {
+        let effects = self.hear(Input::Connected);
+        let Some(Effect::Tell(FromWorker::Join(join))) = effects.last() else {
+            panic!("{effects:?}")
+        };
+        let held = join.held.clone();
+        self.told(ToWorker::Welcome {
+            worker: WorkerId(3),
+            term: Term(1),
+        });
+        held
+    }
+
+    fn hear(&mut self, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.agent.handle(self.now, input, &mut effects);
+        self.agent.check();
+        effects
+    }
+
+    fn told(&mut self, message: ToWorker) -> Vec<Effect> {
+        self.hear(Input::Scheduler(message))
+    }
+
+    fn host(&mut self, host: HostId, message: FromHost) -> Vec<Effect> {
+        self.hear(Input::Host(host, message))
+    }
+
+    fn open(&mut self, job: JobId, work: KernelWork) -> Vec<Effect> {
+        self.told(ToWorker::Open {
+            job,
+            user: "ada".into(),
+            work,
+            request: Request::default(),
+        })
+    }
+
+    fn slots(&mut self, job: JobId, slots: u32) -> Vec<Effect> {
+        self.told(ToWorker::SetSlots { job, slots })
+    }
+
+    fn grant(&mut self, job: JobId, number: u64, range: IndexRange) -> Vec<Effect> {
+        self.told(ToWorker::Grant {
+            job,
+            grant: grant(number),
+            range,
+        })
+    }
+
+    fn prepared(&mut self, job: JobId, opening: u64) -> Vec<Effect> {
+        let outcome = Ok(Prepared {
+            program: Some(PROGRAM),
+            ..Prepared::default()
+        });
+        self.hear(Input::Prepared {
+            job,
+            opening: Opening(opening),
+            outcome,
+        })
+    }
+
+    /// Opens a job on a cold worker, up to a running host with that many slots.
+    fn run(&mut self, job: JobId, opening: u64, host: HostId, slots: u32) {
+        self.open(job, work());
+        self.slots(job, slots);
+        self.prepared(job, opening);
+        self.hear(Input::HostStarted(host));
+        self.host(host, FromHost::Ready);
+        self.host(host, FromHost::Slots(slots));
+    }
+
+    fn reports(&mut self) -> Vec<Arc<Report>> {
+        let mut reports = Vec::new();
+        while let Some(report) = self.agent.next_report() {
+            self.agent.report_sent();
+            reports.push(report);
+        }
+        reports
+    }
+
+    fn later(&mut self, after: Duration) -> Vec<Effect> {
+        self.now += after;
+        self.hear(Input::Ticked)
+    }
+}
+
+use std::sync::Arc;
+
+fn tell_host(host: HostId, message: ToHost) -> Effect {
+    Effect::TellHost(host, message)
+}
+
+fn open_on(host: HostId, job: JobId) -> Effect {
+    let (kernel, parameters) = ("primes".into(), Bytes::from_static(b"p"));
+    tell_host(
+        host,
+        ToHost::Open {
+            job,
+            kernel,
+            parameters,
+            encoding: Encoding::Bincode,
+            reduce: false,
+            cpus: 1,
+        },
+    )
+}
+
+fn grant_on(host: HostId, number: u64, range: IndexRange) -> Effect {
+    let inputs = HostInputs::Index { first: 5 };
+    tell_host(
+        host,
+        ToHost::Grant {
+            grant: grant(number),
+            range,
+            inputs,
+        },
+    )
+}
+
+#[test]
+fn a_cold_worker_prepares_starts_opens_and_then_runs() {
+    let mut world = World::new();
+    let needs = Needs {
+        program: Some(PROGRAM),
+        ..Needs::default()
+    };
+    assert_eq!(
+        world.open(J1, work()),
+        [Effect::Prepare {
+            job: J1,
+            opening: Opening(1),
+            needs
+        }]
+    );
+    assert_eq!(world.slots(J1, 2), []);
+    assert_eq!(world.grant(J1, 1, range(0, 10)), []);
+    assert_eq!(
+        world.prepared(J1, 1),
+        [Effect::StartHost {
+            host: H1,
+            program: PROGRAM
+        }]
+    );
+    let (slots, grant) = (tell_host(H1, ToHost::SetSlots(2)), grant_on(H1, 1, range(0, 10)));
+    assert_eq!(
+        world.hear(Input::HostStarted(H1)),
+        [open_on(H1, J1), slots, grant]
+    );
+    assert_eq!(world.host(H1, FromHost::Ready), []);
+    assert_eq!(
+        world.grant(J1, 2, range(10, 11)),
+        [grant_on(H1, 2, range(10, 11))]
+    );
+}
+
+#[test]
+fn a_warm_worker_opens_the_next_job_on_its_idle_host_at_once() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    assert_eq!(
+        world.told(ToWorker::Close { job: J1 }),
+        [tell_host(H1, ToHost::Close)]
+    );
+    assert_eq!(world.host(H1, FromHost::Closed), []);
+    assert_eq!(world.open(J2, work()), [open_on(H1, J2)]);
+}
+
+#[test]
+fn a_host_of_another_user_or_program_is_not_reused() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.told(ToWorker::Close { job: J1 });
+    world.host(H1, FromHost::Closed);
+    let open = ToWorker::Open {
+        job: J2,
+        user: "eve".into(),
+        work: work(),
+        request: Request::default(),
+    };
+    assert_eq!(
+        world.told(open),
+        [Effect::StartHost {
+            host: H2,
+            program: PROGRAM
+        }]
+    );
+    let other = KernelWork {
+        program: BlobId([8; 32]),
+        ..work()
+    };
+    assert!(matches!(&world.open(J3, other)[..], [Effect::Prepare { .. }]));
+}
+
+#[test]
+fn a_job_waits_a_moment_for_a_host_that_is_closing_its_last_one() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.told(ToWorker::Close { job: J1 });
+    assert_eq!(world.open(J2, work()), []);
+    assert_eq!(world.host(H1, FromHost::Closed), [open_on(H1, J2)]);
+    world.told(ToWorker::Close { job: J2 });
+    assert_eq!(world.open(J3, work()), []);
+    assert_eq!(
+        world.later(CLOSING_HOST_WAIT),
+        [Effect::StartHost {
+            host: H2,
+            program: PROGRAM
+        }]
+    );
+}
+
+#[test]
+fn what_ended_is_reported_at_once_and_kept_until_it_is_durable() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.grant(J1, 1, range(0, 10));
+    let failure = TaskFailure {
+        index: 4,
+        cause: FailureCause::Panic,
+        message: "m".into(),
+    };
+    let failed = vec![(grant(1), vec![failure])];
+    let progress = Progress {
+        failed: failed.clone(),
+        busy_nanos: 9,
+        backlog: 5,
+        ..with_result(1, 0, 4, 3)
+    };
+    assert_eq!(world.host(H1, FromHost::Progress(progress)), []);
+    let block = ResultBlock {
+        range: range(0, 4),
+        keep: vec![range(0, 4)],
+        data: ResultData::Inline(Bytes::from_static(&[1; 3])),
+    };
+    let expected = Report {
+        number: 1,
+        job: J1,
+        done: vec![(grant(1), vec![range(0, 4)])],
+        failed,
+        results: vec![block],
+        busy_nanos: 9,
+        backlog: 5,
+    };
+    assert_eq!(world.reports(), [Arc::new(expected)]);
+    assert!(!world.agent.is_acknowledged());
+    world.told(ToWorker::Acknowledge { number: 1 });
+    assert!(world.agent.is_acknowledged());
+}
+
+#[test]
+fn a_worker_that_comes_back_says_what_it_holds_and_reports_again_what_was_not_acknowledged() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.grant(J1, 1, range(0, 10));
+    for start in [0, 2, 6] {
+        world.host(H1, FromHost::Progress(done(1, start, start + 2)));
+    }
+    assert_eq!(world.reports().len(), 3);
+    world.told(ToWorker::Acknowledge { number: 1 });
+    world.hear(Input::Disconnected);
+    // it goes on computing without a scheduler
+    world.host(H1, FromHost::Progress(done(1, 8, 9)));
+    assert_eq!(world.reports(), []);
+    let held = |start, end| HeldGrant {
+        job: J1,
+        grant: grant(1),
+        range: range(start, end),
+    };
+    assert_eq!(world.connect(), [held(4, 6), held(9, 10)]);
+    let numbers: Vec<u64> = world.reports().iter().map(|report| report.number).collect();
+    assert_eq!(numbers, [2, 3, 4]);
+}
+
+#[test]
+fn a_job_that_holds_nothing_is_closed_before_a_new_session_since_the_scheduler_will_not_know_of_it() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.hear(Input::Disconnected);
+    assert_eq!(world.hear(Input::Connected)[0], tell_host(H1, ToHost::Close));
+    assert_eq!(world.host(H1, FromHost::Closed), []);
+    assert_eq!(world.open(J1, work()), [open_on(H1, J1)]);
+}
+
+#[test]
+fn a_dead_host_loses_its_grants_and_the_job_may_be_opened_again() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.grant(J1, 1, range(0, 10));
+    let how = "signal 11 (SIGSEGV)".to_owned();
+    let lost = FromWorker::HostLost {
+        job: J1,
+        running: Vec::new(),
+        how: how.clone(),
+    };
+    assert_eq!(
+        world.hear(Input::HostDied { host: H1, how }),
+        [Effect::Tell(lost)]
+    );
+    // what was on its way to it is no longer of use
+    assert_eq!(world.grant(J1, 2, range(10, 20)), []);
+    assert_eq!(
+        world.open(J1, work()),
+        [Effect::StartHost {
+            host: H2,
+            program: PROGRAM
+        }]
+    );
+    assert_eq!(world.connect(), []);
+}
+
+#[test]
+fn a_host_that_dies_before_it_is_ready_cannot_run_the_job() {
+    let mut world = World::new();
+    world.open(J1, work());
+    world.prepared(J1, 1);
+    world.hear(Input::HostStarted(H1));
+    let effects = world.hear(Input::HostDied {
+        host: H1,
+        how: "exit status 3".into(),
+    });
+    let reason = "its kernel host died before it was ready: exit status 3".to_owned();
+    assert_eq!(
+        effects,
+        [Effect::Tell(FromWorker::CannotRun {
+            job: J1,
+            reason,
+            fatal: true
+        })]
+    );
+}
+
+#[test]
+fn a_refusal_is_passed_on_and_the_host_serves_the_next_job() {
+    let mut world = World::new();
+    world.open(J1, work());
+    world.prepared(J1, 1);
+    world.hear(Input::HostStarted(H1));
+    let reason = "there is no kernel `primes`".to_owned();
+    let cannot = FromWorker::CannotRun {
+        job: J1,
+        reason: reason.clone(),
+        fatal: true,
+    };
+    // a host may also refuse a job that it had begun, and keeps that until it is closed
+    assert_eq!(
+        world.host(H1, FromHost::Refused { reason }),
+        [Effect::Tell(cannot), tell_host(H1, ToHost::Close)]
+    );
+    assert_eq!(world.host(H1, FromHost::Slots(1)), []);
+    assert_eq!(world.host(H1, FromHost::Closed), []);
+    assert_eq!(world.open(J2, work()), [open_on(H1, J2)]);
+}
+
+#[test]
+fn an_obstacle_on_this_node_is_told_as_such() {
+    let mut world = World::new();
+    world.open(J1, work());
+    let obstacle = Obstacle {
+        reason: "the cache is full".into(),
+        fatal: false,
+    };
+    let effects = world.hear(Input::Prepared {
+        job: J1,
+        opening: Opening(1),
+        outcome: Err(obstacle),
+    });
+    let reason = "the cache is full".to_owned();
+    assert_eq!(
+        effects,
+        [Effect::Tell(FromWorker::CannotRun {
+            job: J1,
+            reason,
+            fatal: false
+        })]
+    );
+}
+
+#[test]
+fn slots_of_a_job_are_given_to_another_only_when_its_tasks_have_ended() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 4);
+    world.open(J2, work());
+    world.hear(Input::HostStarted(H2));
+    world.host(H2, FromHost::Ready);
+    assert_eq!(world.slots(J2, 3), []);
+    assert_eq!(world.slots(J1, 1), [tell_host(H1, ToHost::SetSlots(1))]);
+    assert_eq!(
+        world.host(H1, FromHost::Slots(1)),
+        [tell_host(H2, ToHost::SetSlots(3))]
+    );
+    world.host(H2, FromHost::Slots(3));
+    // a host that was killed keeps its slots until it is dead
+    assert_eq!(world.slots(J2, 4), []);
+    world.told(ToWorker::Close { job: J1 });
+    assert_eq!(world.later(CLOSE_GRACE), [Effect::KillHost(H1)]);
+    assert_eq!(world.slots(J2, 4), []);
+    let effects = world.hear(Input::HostDied {
+        host: H1,
+        how: "signal 9 (SIGKILL)".into(),
+    });
+    assert_eq!(effects, [tell_host(H2, ToHost::SetSlots(4))]);
+}
+
+#[test]
+fn idle_hosts_are_few_and_do_not_stay() {
+    let mut world = World::new();
+    let jobs: Vec<JobId> = (1..=5).map(JobId).collect();
+    for (&job, number) in jobs.iter().zip(1..) {
+        world.run(job, number, HostId(number), 0);
+    }
+    jobs.iter()
+        .for_each(|&job| drop(world.told(ToWorker::Close { job })));
+    for number in 1..=4 {
+        assert_eq!(world.host(HostId(number), FromHost::Closed), []);
+    }
+    world.later(Duration::from_millis(1));
+    assert_eq!(world.host(HostId(5), FromHost::Closed), [Effect::KillHost(H1)]);
+    assert_eq!(world.later(IDLE_HOST_KEPT).len(), 4);
+}
+
+#[test]
+fn a_revoke_of_what_no_host_has_is_answered_here() {
+    let mut world = World::new();
+    let revoke = |number, count| ToWorker::Revoke {
+        job: J1,
+        grant: grant(number),
+        count,
+    };
+    let returned = |number, range| {
+        Effect::Tell(FromWorker::Returned {
+            job: J1,
+            grant: grant(number),
+            range,
+        })
+    };
+    world.open(J1, work());
+    world.grant(J1, 1, range(0, 10));
+    assert_eq!(world.told(revoke(1, 4)), [returned(1, range(6, 10))]);
+    assert_eq!(world.told(revoke(2, 4)), [returned(2, range(0, 0))]);
+    world.prepared(J1, 1);
+    assert_eq!(
+        world.hear(Input::HostStarted(H1)),
+        [open_on(H1, J1), grant_on(H1, 1, range(0, 6))]
+    );
+    // and of what a host has, by the host
+    assert_eq!(
+        world.told(revoke(1, 9)),
+        [tell_host(
+            H1,
+            ToHost::Revoke {
+                grant: grant(1),
+                count: 9
+            }
+        )]
+    );
+    let answer = FromHost::Returned {
+        grant: grant(1),
+        range: range(2, 6),
+    };
+    assert_eq!(world.host(H1, answer), [returned(1, range(2, 6))]);
+    assert_eq!(
+        world.connect(),
+        [HeldGrant {
+            job: J1,
+            grant: grant(1),
+            range: range(0, 2)
+        }]
+    );
+}
+
+#[test]
+fn large_results_are_durable_before_they_are_reported_and_later_ones_wait_behind_them() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.grant(J1, 1, range(0, 100));
+    let effects = world.host(H1, FromHost::Progress(with_result(1, 0, 10, 100_000)));
+    let [Effect::Write(write)] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert_eq!((write.range, write.grant), (range(0, 10), grant(1)));
+    // small ones of the same job keep their place, and become one report
+    world.host(H1, FromHost::Progress(with_result(1, 10, 20, 10)));
+    world.host(H1, FromHost::Progress(with_result(1, 20, 30, 10)));
+    assert_eq!(world.reports(), []);
+    assert_eq!(world.connect()[0].range, range(0, 100));
+    let name = Some("0-9-t1-1".to_owned());
+    assert_eq!(
+        world.hear(Input::Written {
+            job: J1,
+            opening: Opening(1),
+            name
+        }),
+        []
+    );
+    let reports = world.reports();
+    assert_eq!(reports.len(), 2);
+    assert!(matches!(
+        &reports[0].results[0].data,
+        ResultData::File { bytes: 100_000, .. }
+    ));
+    assert_eq!(reports[1].done, [(grant(1), vec![range(10, 30)])]);
+}
+
+#[test]
+fn failing_storage_pauses_the_hosts_and_loses_nothing() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.grant(J1, 1, range(0, 10));
+    world.host(H1, FromHost::Progress(with_result(1, 0, 10, 100_000)));
+    let failed = || Input::Written {
+        job: J1,
+        opening: Opening(1),
+        name: None,
+    };
+    assert_eq!(world.hear(failed()), [tell_host(H1, ToHost::Pause(true))]);
+    assert!(matches!(&world.later(WRITE_PAUSE_MIN)[..], [Effect::Write(_)]));
+    assert_eq!(world.hear(failed()), []);
+    assert_eq!(world.later(WRITE_PAUSE_MIN), []);
+    assert!(matches!(&world.later(WRITE_PAUSE_MIN)[..], [Effect::Write(_)]));
+    let name = Some("0-9-t1-1".to_owned());
+    let effects = world.hear(Input::Written {
+        job: J1,
+        opening: Opening(1),
+        name,
+    });
+    assert_eq!(effects, [tell_host(H1, ToHost::Pause(false))]);
+    assert_eq!(world.reports().len(), 1);
+}
+
+#[test]
+fn tasks_past_the_end_of_the_inputs_cannot_run() {
+    let mut world = World::new();
+    let table = BlobId([1; 32]);
+    world.open(
+        J1,
+        KernelWork {
+            inputs: Inputs::Items { table },
+            ..work()
+        },
+    );
+    let inputs = InputFiles::new(&Default::default(), |_| PathBuf::new());
+    let outcome = Ok(Prepared {
+        program: Some(PROGRAM),
+        inputs,
+        ..Prepared::default()
+    });
+    world.hear(Input::Prepared {
+        job: J1,
+        opening: Opening(1),
+        outcome,
+    });
+    world.hear(Input::HostStarted(H1));
+    world.host(H1, FromHost::Ready);
+    let effects = world.grant(J1, 1, range(3, 5));
+    let reason = "tasks 3-4 have no input: the input list has 0 items".to_owned();
+    assert_eq!(
+        effects,
+        [
+            Effect::KillHost(H1),
+            Effect::Tell(FromWorker::CannotRun {
+                job: J1,
+                reason,
+                fatal: true
+            })
+        ]
+    );
+}
+
+#[test]
+fn a_host_that_breaks_the_protocol_ends_alone() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.open(J2, work());
+    world.hear(Input::HostStarted(H2));
+    let effects = world.host(H1, FromHost::Closed);
+    assert!(matches!(
+        &effects[..],
+        [
+            Effect::KillHost(H1),
+            Effect::Tell(FromWorker::HostLost { job: J1, .. })
+        ]
+    ));
+    assert_eq!(world.host(H1, FromHost::Progress(done(1, 0, 1))), []);
+    assert_eq!(world.host(H2, FromHost::Ready), []);
+}
+
+#[test]
+fn what_a_program_says_cannot_burst_a_frame() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.grant(J1, 1, range(0, 10));
+    let failure = TaskFailure {
+        index: 4,
+        cause: FailureCause::Error,
+        message: "ä".repeat(4 << 20),
+    };
+    let told = Progress {
+        failed: vec![(grant(1), vec![failure])],
+        ..Progress::default()
+    };
+    let effects = world.host(H1, FromHost::Progress(told));
+    assert!(matches!(
+        &effects[..],
+        [Effect::KillHost(H1), Effect::Tell(FromWorker::HostLost { .. })]
+    ));
+    world.run(J2, 2, H2, 2);
+    world.grant(J2, 1, range(0, 10));
+    let failure = TaskFailure {
+        index: 4,
+        cause: FailureCause::Error,
+        message: "ä".repeat(9000),
+    };
+    world.host(
+        H2,
+        FromHost::Progress(Progress {
+            failed: vec![(grant(1), vec![failure])],
+            ..Progress::default()
+        }),
+    );
+    assert_eq!(world.reports()[0].failed[0].1[0].message.len(), 4096);
+    let reason = "x".repeat(5000);
+    let effects = world.host(H2, FromHost::Refused { reason });
+    assert!(
+        matches!(&effects[0], Effect::Tell(FromWorker::CannotRun { reason, .. }) if reason.len() == 4096)
+    );
+}
+
+#[test]
+fn a_stopping_worker_kills_its_hosts_and_says_so() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    assert_eq!(
+        world.hear(Input::Stopped),
+        [Effect::KillHost(H1), Effect::Tell(FromWorker::Leaving)]
+    );
+    assert_eq!(world.open(J2, work()), []);
+}
+
+/// A host in the property test: what it was given and has not finished.
+#[derive(Default)]
+struct Model {
+    given: Vec<(GrantId, RangeSet)>,
+}
+
+proptest! {
+    /// Every granted task of a job that stays open is held, reported or given back, and none of them twice.
+    #[test]
+    fn keep_each_granted_task_is_held_or_reported_or_given_back(
+        steps in prop::collection::vec((0u8..7, 0u64..40, 1usize..200_000), 1..120)
+    ) {
+        let mut world = World::new();
+        world.run(J1, 1, H1, 2);
+        let mut host = Model::default();
+        let mut granted = 0;
+        let mut grants = 0;
+        let mut back = RangeSet::new();
+        let mut writes: Vec<ResultWrite> = Vec::new();
+        for (step, count, bytes) in steps {
+            let mut effects = match step {
+                0 => {
+                    grants += 1;
+                    let range = range(granted, granted + count + 1);
+                    granted = range.end;
+                    host.given.push((grant(grants), range.into()));
+                    world.grant(J1, grants, range)
+                }
+                1 | 2 => {
+                    let Some((grant, left)) = host.given.iter_mut().find(|(_, left)| !left.is_empty()) else { continue };
+                    let Some(taken) = left.take_first(count + 1) else { continue };
+                    let bytes = if step == 1 { bytes % 100 } else { bytes };
+                    world.host(H1, FromHost::Progress(with_result(grant.number, taken.start, taken.end, bytes)))
+                }
+                3 => {
+                    let Some((grant, left)) = host.given.last_mut() else { continue };
+                    let Some(last) = left.iter().next_back() else { continue };
+                    let tail = range(last.end - last.len().min(count), last.end);
+                    left.remove(tail);
+                    back.insert(tail);
+                    let grant = *grant;
+                    world.host(H1, FromHost::Returned { grant, range: tail })
+                }
+                4 => match writes.pop() {
+                    Some(write) if count % 3 > 0 => {
+                        world.hear(Input::Written { job: J1, opening: write.opening, name: Some("f".into()) })
+                    }
+                    Some(write) => world.hear(Input::Written { job: J1, opening: write.opening, name: None }),
+                    None => continue,
+                },
+                5 => world.later(Duration::from_secs(1)),
+                _ => {
+                    world.hear(Input::Disconnected);
+                    // a job that holds nothing is closed then, which ends this story
+                    if host.given.iter().all(|(_, left)| left.is_empty()) && writes.is_empty() { break }
+                    world.connect();
+                    continue;
+                }
+            };
+            for effect in effects.drain(..) {
+                if let Effect::Write(write) = effect { writes.push(write) }
+            }
+            prop_assert!(writes.len() <= 1, "one result file of a job at a time");
+        }
+        world.hear(Input::Disconnected);
+        let held = world.connect();
+        let reports = world.reports();
+        let reported = reports.iter().flat_map(|report| &report.done).flat_map(|(_, ranges)| ranges.iter().copied());
+        let all: Vec<IndexRange> = held.iter().map(|held| held.range).chain(reported).chain(back.iter()).collect();
+        prop_assert_eq!(all.iter().map(|range| range.len()).sum::<u64>(), granted);
+        prop_assert_eq!(all.into_iter().collect::<RangeSet>().len(), granted);
+    }
+}

@@ -1,0 +1,255 @@
+//! Kernel hosts: processes that run a job's kernels, each at the other end of a socket pair.
+//!
+//! This module starts them and carries frames both ways; what is said is the agent's business. One task per host owns
+//! the process and the socket. The program's own output goes to this process's standard error.
+
+pub(crate) mod process;
+pub(crate) mod program;
+
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use phalanx_protocol::limits::DATA_FRAME_BYTES_MAX;
+use phalanx_protocol::message::host::{FromHost, PROTOCOL_VERSION, ToHost};
+use phalanx_transport::{FrameError, FrameReader, FrameWriter};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::agent::{GRANTS_PER_JOB_MAX, HostId, Input, Obstacle};
+
+/// Messages to one host that it has not read; a host that reads no more is killed.
+pub(crate) const HOST_MESSAGES_MAX: usize = GRANTS_PER_JOB_MAX + 1024;
+/// Bytes queued for a host's socket before further messages wait in their channel.
+const QUEUED_BYTES_MAX: usize = 1 << 20;
+/// How long a program may take to say hello.
+const HELLO_WAIT: Duration = Duration::from_secs(10);
+/// How long a process may outlive its socket, and its socket the process.
+const PARTING_WAIT: Duration = Duration::from_secs(1);
+/// How often and at what interval a program is started that somebody still has open for writing: a process forked at
+/// the wrong moment holds the file until it executes its own program.
+const BUSY_TRIES: u32 = 50;
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
+
+/// Starts kernel hosts.
+pub(crate) trait Launcher: Send + Sync + 'static {
+    /// Starts the program, connected to a new socket pair.
+    fn launch(&self, program: &Path) -> io::Result<Launched>;
+}
+
+/// A host's process and this side of its socket pair.
+pub(crate) struct Launched {
+    pub(crate) socket: UnixStream,
+    pub(crate) process: Box<dyn Process>,
+}
+
+/// A started process; dropping it kills it.
+pub(crate) trait Process: Send {
+    /// Kills it, if it lives.
+    fn kill(&mut self);
+
+    /// Waits for its end and says how it ended. Cancel safe.
+    fn ended(&mut self) -> Pin<Box<dyn Future<Output = Ending> + Send + '_>>;
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ending {
+    /// `signal 11 (SIGSEGV)`, `exit status 3`.
+    pub(crate) how: String,
+    /// The program ended itself, rather than the system or its loader.
+    pub(crate) by_itself: bool,
+}
+
+/// The agent's handle to a host.
+#[derive(Debug)]
+pub(crate) struct HostHandle {
+    pub(crate) messages: mpsc::Sender<ToHost>,
+    /// Taken to kill the host; dropping it does the same.
+    pub(crate) kill: Option<oneshot::Sender<()>>,
+}
+
+/// What a host's task needs.
+pub(crate) struct HostTask {
+    pub(crate) host: HostId,
+    pub(crate) program: PathBuf,
+    pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) messages: mpsc::Receiver<ToHost>,
+    pub(crate) kill: oneshot::Receiver<()>,
+    pub(crate) facts: mpsc::Sender<Input>,
+}
+
+struct Link {
+    reader: FrameReader<OwnedReadHalf>,
+    writer: FrameWriter<OwnedWriteHalf>,
+    process: Box<dyn Process>,
+}
+
+impl HostTask {
+    /// Starts the host and serves it to its end; every fact goes to the agent, the last one is that it ended.
+    pub(crate) async fn run(mut self) {
+        let host = self.host;
+        let last = match self.start().await {
+            Ok(link) => {
+                if self.facts.send(Input::HostStarted(host)).await.is_err() {
+                    return;
+                }
+                Input::HostDied {
+                    host,
+                    how: self.serve(link).await,
+                }
+            }
+            Err(Some(obstacle)) => Input::HostFailed { host, obstacle },
+            Err(None) => Input::HostDied {
+                host,
+                how: "killed".to_owned(),
+            },
+        };
+        // if nobody listens any more, the worker has ended
+        let _ = self.facts.send(last).await;
+    }
+
+    /// Starts the process and hears its hello; `None` if it is killed first.
+    async fn start(&mut self) -> Result<Link, Option<Obstacle>> {
+        let launched = self.launch().await?;
+        let (reader, writer) = launched.socket.into_split();
+        let mut link = Link {
+            reader: FrameReader::new(reader, DATA_FRAME_BYTES_MAX),
+            writer: FrameWriter::new(writer, DATA_FRAME_BYTES_MAX),
+            process: launched.process,
+        };
+        let hello = tokio::select! {
+            hello = timeout(HELLO_WAIT, link.reader.recv::<FromHost>()) => hello,
+            _ = &mut self.kill => {
+                link.parting(true).await;
+                return Err(None);
+            }
+        };
+        let obstacle = match hello {
+            Ok(Ok(Some(FromHost::Hello { version }))) if version == PROTOCOL_VERSION => return Ok(link),
+            Ok(Ok(Some(FromHost::Hello { version }))) => Obstacle {
+                reason: format!(
+                    "the program speaks version {version} of the host protocol, this worker version {PROTOCOL_VERSION}: \
+                     build it with the SDK of the cluster's version"
+                ),
+                fatal: true,
+            },
+            Ok(Ok(None)) => {
+                let ending = link.parting(false).await;
+                let reason = format!("the program ended before it was a kernel host: {}", ending.how);
+                return Err(Some(Obstacle {
+                    reason,
+                    fatal: ending.by_itself,
+                }));
+            }
+            Ok(Ok(Some(_)) | Err(_)) => Obstacle {
+                reason: "the program does not speak the host protocol".to_owned(),
+                fatal: true,
+            },
+            Err(_) => Obstacle {
+                reason: format!("the program was no kernel host within {} s", HELLO_WAIT.as_secs()),
+                fatal: false,
+            },
+        };
+        link.parting(true).await;
+        Err(Some(obstacle))
+    }
+
+    async fn launch(&mut self) -> Result<Launched, Option<Obstacle>> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.launcher.launch(&self.program) {
+                Ok(launched) => return Ok(launched),
+                Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES => {}
+                Err(error) => {
+                    let reason = format!("the program cannot be started: {error}");
+                    return Err(Some(Obstacle { reason, fatal: false }));
+                }
+            }
+            tokio::select! {
+                () = tokio::time::sleep(BUSY_PAUSE) => {}
+                _ = &mut self.kill => return Err(None),
+            }
+        }
+    }
+
+    /// Carries frames until either side ends; says how the host ended.
+    async fn serve(&mut self, mut link: Link) -> String {
+        loop {
+            let queued = link.writer.queued_bytes();
+            tokio::select! {
+                _ = &mut self.kill => return link.parting(true).await.how,
+                heard = link.reader.recv::<FromHost>() => match heard {
+                    Ok(Some(message)) => {
+                        if self.facts.send(Input::Host(self.host, message)).await.is_err() {
+                            return link.parting(true).await.how;
+                        }
+                    }
+                    Ok(None) => return link.parting(false).await.how,
+                    // a host that dies in the middle of a frame is dead rather than wrong
+                    Err(FrameError::Io(_) | FrameError::Truncated { .. }) => return link.parting(false).await.how,
+                    Err(error) => {
+                        link.parting(true).await;
+                        return format!("it broke the host protocol ({error}) and was killed");
+                    }
+                },
+                message = self.messages.recv(), if queued < QUEUED_BYTES_MAX => match message {
+                    Some(message) => if let Err(error) = link.queue(&message, &mut self.messages) {
+                        link.parting(true).await;
+                        return format!("it could not be told something ({error}) and was killed");
+                    },
+                    None => return link.parting(true).await.how,
+                },
+                // what is not taken stays queued; an error shows at the reader too, after what the host said last
+                flushed = link.writer.flush(), if queued > 0 => if flushed.is_err() {
+                    return self.last_words(link).await;
+                },
+                _ = link.process.ended() => return self.last_words(link).await,
+            }
+        }
+    }
+
+    /// Passes on what a dead host said last.
+    async fn last_words(&mut self, mut link: Link) -> String {
+        let drain = async {
+            while let Ok(Some(message)) = link.reader.recv::<FromHost>().await {
+                if self.facts.send(Input::Host(self.host, message)).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let _ = timeout(PARTING_WAIT, drain).await;
+        link.parting(false).await.how
+    }
+}
+
+impl Link {
+    /// Queues a message and those that wait behind it.
+    fn queue(&mut self, message: &ToHost, behind: &mut mpsc::Receiver<ToHost>) -> Result<(), FrameError> {
+        self.writer.queue(message)?;
+        while self.writer.queued_bytes() < QUEUED_BYTES_MAX
+            && let Ok(message) = behind.try_recv()
+        {
+            self.writer.queue(&message)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the process to end, and kills it at once or if that takes too long.
+    async fn parting(&mut self, kill: bool) -> Ending {
+        if !kill && let Ok(ending) = timeout(PARTING_WAIT, self.process.ended()).await {
+            return ending;
+        }
+        self.process.kill();
+        self.process.ended().await
+    }
+}
+
+#[cfg(test)]
+mod tests;

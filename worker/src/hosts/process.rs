@@ -1,0 +1,123 @@
+//! Real kernel hosts: processes of the operating system.
+
+use std::future::Future;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::pin::Pin;
+use std::process::{ExitStatus, Stdio};
+
+use phalanx_protocol::message::host::HOST_FD_VARIABLE;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+
+use super::{Ending, Launched, Launcher, Process};
+
+/// Exit statuses that mean that the program never ran: its loader or interpreter failed.
+const NOT_RUN: [i32; 2] = [126, 127];
+
+/// Starts processes.
+#[derive(Debug)]
+pub(crate) struct ProcessLauncher;
+
+impl Launcher for ProcessLauncher {
+    fn launch(&self, program: &Path) -> io::Result<Launched> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let socket = UnixStream::from_std(ours)?;
+        let child = Command::new(program)
+            .env(HOST_FD_VARIABLE, "0")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::from(io::stderr()))
+            .stderr(Stdio::from(io::stderr()))
+            // Ctrl-C at the terminal is for the worker to act on
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()?;
+        Ok(Launched {
+            socket,
+            process: Box::new(ChildProcess(child)),
+        })
+    }
+}
+
+struct ChildProcess(Child);
+
+impl Process for ChildProcess {
+    fn kill(&mut self) {
+        // fails only if it has ended already
+        let _ = self.0.start_kill();
+    }
+
+    fn ended(&mut self) -> Pin<Box<dyn Future<Output = Ending> + Send + '_>> {
+        Box::pin(async {
+            match self.0.wait().await {
+                Ok(status) => ending(status),
+                Err(error) => Ending {
+                    how: format!("unknown ({error})"),
+                    by_itself: false,
+                },
+            }
+        })
+    }
+}
+
+fn ending(status: ExitStatus) -> Ending {
+    if let Some(signal) = status.signal() {
+        let name = signal_name(signal)
+            .map(|name| format!(" ({name})"))
+            .unwrap_or_default();
+        return Ending {
+            how: format!("signal {signal}{name}"),
+            by_itself: false,
+        };
+    }
+    let code = status.code().unwrap_or_default();
+    Ending {
+        how: format!("exit status {code}"),
+        by_itself: !NOT_RUN.contains(&code),
+    }
+}
+
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        10 => "SIGUSR1",
+        11 => "SIGSEGV",
+        12 => "SIGUSR2",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ending_is_told_by_signal_or_status() {
+        let segfault = ending(ExitStatus::from_raw(11));
+        assert_eq!(
+            (segfault.how.as_str(), segfault.by_itself),
+            ("signal 11 (SIGSEGV)", false)
+        );
+        let status = ending(ExitStatus::from_raw(3 << 8));
+        assert_eq!((status.how.as_str(), status.by_itself), ("exit status 3", true));
+        let no_library = ending(ExitStatus::from_raw(127 << 8));
+        assert!(!no_library.by_itself);
+    }
+}

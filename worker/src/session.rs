@@ -1,0 +1,276 @@
+//! Sessions with a scheduler, one after the other: connects, carries frames both ways, and connects again.
+//!
+//! What is said is the agent's business: this task tells it when a connection stands and when it is gone. Everything on
+//! the two streams passes through bounded channels, so a slow scheduler fills those and not memory.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use phalanx_protocol::limits::{CONTROL_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
+use phalanx_protocol::message::worker::{FromWorker, Report, ToWorker};
+use phalanx_transport::{
+    CloseReason, ConnectError, Connection, ConnectionLost, Dialer, FrameError, Patience, Reconnect,
+    StreamReader, StreamWriter,
+};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::worker::{AddressSource, WorkerError};
+
+/// Control messages that wait for the session's writer; with more, the session is given up.
+pub(crate) const CONTROL_MESSAGES_MAX: usize = 16_384;
+/// Reports that wait for the session's writer; others wait in the outbox.
+pub(crate) const REPORTS_MAX: usize = 64;
+/// What the scheduler said and the agent has not taken.
+pub(crate) const SESSION_EVENTS_MAX: usize = 256;
+/// Bytes queued for a stream before further frames wait in their channel.
+const QUEUED_BYTES_MAX: usize = 1 << 20;
+/// How long the same addresses are tried before the source is asked again.
+const ROUND: Duration = Duration::from_secs(2);
+/// How long a scheduler may take to welcome this worker.
+const WELCOME_WAIT: Duration = Duration::from_secs(10);
+/// How long the last words may take to arrive.
+const FINISH_WAIT: Duration = Duration::from_secs(1);
+
+/// What a session tells the agent.
+#[derive(Debug)]
+pub(crate) enum SessionEvent {
+    /// A connection stands; `say` and `reports` lead to the scheduler.
+    Connected {
+        say: mpsc::Sender<Say>,
+        reports: mpsc::Sender<Arc<Report>>,
+    },
+    /// The scheduler said something.
+    Said(ToWorker),
+    /// The connection is gone, another one is sought.
+    Disconnected,
+}
+
+/// What the agent has a session say.
+#[derive(Debug)]
+pub(crate) enum Say {
+    /// This.
+    Message(FromWorker),
+    /// Nothing more, ever: deliver what was said and end.
+    Finish,
+}
+
+/// What the sessions' task needs.
+pub(crate) struct Sessions {
+    pub(crate) dialer: Dialer,
+    pub(crate) addresses: AddressSource,
+    pub(crate) rejoin_for: Duration,
+    pub(crate) seed: u64,
+    pub(crate) events: mpsc::Sender<SessionEvent>,
+}
+
+/// Why a connection ended.
+enum End {
+    /// It is sought again.
+    Lost,
+    /// The agent wants no more.
+    Finished,
+    /// The scheduler does not want this worker.
+    Refused(WorkerError),
+}
+
+struct Streams {
+    connection: Connection,
+    control_writer: StreamWriter,
+    control_reader: StreamReader,
+    report_writer: StreamWriter,
+    say: mpsc::Receiver<Say>,
+    reports: mpsc::Receiver<Arc<Report>>,
+}
+
+impl Sessions {
+    /// Runs sessions until the agent is done, or no scheduler takes this worker for `rejoin_for`.
+    pub(crate) async fn run(self) -> Result<(), WorkerError> {
+        let ended = self.run_all().await;
+        self.dialer
+            .close(CloseReason::Shutdown, "the worker has ended")
+            .await;
+        ended
+    }
+
+    async fn run_all(&self) -> Result<(), WorkerError> {
+        let mut addresses = self.addresses.ask();
+        let mut reconnect = Reconnect::new(self.dialer.clone(), addresses.clone(), self.seed);
+        let mut deadline = Instant::now() + self.rejoin_for;
+        let mut has_joined = false;
+        loop {
+            let round = Patience::Until(deadline.min(Instant::now() + ROUND));
+            let connection = match reconnect.connect(round).await {
+                Ok(connection) => connection,
+                Err(error) => {
+                    // what was right once may become right again: an upgrade, a restored certificate
+                    let is_hopeless = error.is_permanent() && !has_joined && !addresses.is_empty();
+                    if is_hopeless || Instant::now() >= deadline {
+                        return Err(WorkerError::Unreachable {
+                            tried_for: self.rejoin_for,
+                            cause: error,
+                        });
+                    }
+                    if matches!(error, ConnectError::NoAddress) {
+                        sleep(ROUND.min(deadline - Instant::now())).await;
+                    }
+                    self.ask_again(&mut addresses, &mut reconnect);
+                    continue;
+                }
+            };
+            let mut joined = false;
+            let end = self.serve(connection, &mut joined).await;
+            if joined {
+                reconnect.settled();
+                (deadline, has_joined) = (Instant::now() + self.rejoin_for, true);
+            }
+            match end {
+                End::Finished => return Ok(()),
+                End::Refused(error) => return Err(error),
+                End::Lost if Instant::now() >= deadline => return Err(WorkerError::NotTaken),
+                End::Lost => self.ask_again(&mut addresses, &mut reconnect),
+            }
+        }
+    }
+
+    fn ask_again(&self, addresses: &mut Vec<SocketAddr>, reconnect: &mut Reconnect) {
+        let now = self.addresses.ask();
+        if now != *addresses {
+            reconnect.set_addresses(now.clone());
+            *addresses = now;
+        }
+    }
+
+    async fn serve(&self, connection: Connection, joined: &mut bool) -> End {
+        let scheduler = connection.remote_address();
+        let (say_sender, say) = mpsc::channel(CONTROL_MESSAGES_MAX);
+        let (report_sender, reports) = mpsc::channel(REPORTS_MAX);
+        let mut streams = match open(connection, say, reports).await {
+            Ok(streams) => streams,
+            Err(error) => {
+                tracing::debug!(%scheduler, error = &error as &dyn std::error::Error, "no streams");
+                return End::Lost;
+            }
+        };
+        let connected = SessionEvent::Connected {
+            say: say_sender,
+            reports: report_sender,
+        };
+        if self.events.send(connected).await.is_err() {
+            return End::Finished;
+        }
+        match self.carry(&mut streams, joined).await {
+            Ok(()) => {
+                streams.finish().await;
+                End::Finished
+            }
+            Err(error) => {
+                tracing::info!(%scheduler, error = &error as &dyn std::error::Error, "the session with the scheduler ended");
+                let end = streams.end(&error, *joined);
+                // if nobody listens any more, the worker has ended
+                let _ = self.events.send(SessionEvent::Disconnected).await;
+                end
+            }
+        }
+    }
+
+    /// Carries frames until the agent has nothing more to say.
+    async fn carry(&self, streams: &mut Streams, joined: &mut bool) -> Result<(), FrameError> {
+        let welcome_deadline = Instant::now() + WELCOME_WAIT;
+        loop {
+            let control_queued = streams.control_writer.queued_bytes();
+            let reports_queued = streams.report_writer.queued_bytes();
+            tokio::select! {
+                said = streams.control_reader.recv::<ToWorker>() => {
+                    let Some(message) = said? else { return Err(ended()) };
+                    *joined |= matches!(message, ToWorker::Welcome { .. });
+                    if self.events.send(SessionEvent::Said(message)).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                say = streams.say.recv(), if control_queued < QUEUED_BYTES_MAX => match say {
+                    Some(Say::Message(message)) => streams.control_writer.queue(&message)?,
+                    Some(Say::Finish) => return Ok(()),
+                    // the agent gave this session up
+                    None => return Err(ended()),
+                },
+                // closed together with `say`, whose last word counts
+                Some(report) = streams.reports.recv(), if reports_queued < QUEUED_BYTES_MAX => {
+                    streams.report_writer.queue(&*report)?;
+                }
+                () = sleep_until(welcome_deadline), if !*joined => {
+                    return Err(FrameError::Io(std::io::ErrorKind::TimedOut.into()));
+                }
+                flushed = streams.control_writer.flush(), if control_queued > 0 => flushed?,
+                flushed = streams.report_writer.flush(), if reports_queued > 0 => flushed?,
+            }
+        }
+    }
+}
+
+fn ended() -> FrameError {
+    FrameError::Io(std::io::ErrorKind::UnexpectedEof.into())
+}
+
+async fn open(
+    connection: Connection,
+    say: mpsc::Receiver<Say>,
+    reports: mpsc::Receiver<Arc<Report>>,
+) -> Result<Streams, ConnectionLost> {
+    let (control_writer, control_reader) = connection.open_bi(CONTROL_FRAME_BYTES_MAX).await?;
+    let report_writer = connection.open_uni(DATA_FRAME_BYTES_MAX).await?;
+    Ok(Streams {
+        connection,
+        control_writer,
+        control_reader,
+        report_writer,
+        say,
+        reports,
+    })
+}
+
+impl Streams {
+    /// Delivers what is queued.
+    async fn finish(mut self) {
+        while let Ok(report) = self.reports.try_recv() {
+            if self.report_writer.queue(&*report).is_err() {
+                break;
+            }
+        }
+        while let Ok(Say::Message(message)) = self.say.try_recv() {
+            if self.control_writer.queue(&message).is_err() {
+                break;
+            }
+        }
+        let (reports, control) = (self.report_writer, self.control_writer);
+        let delivered = async { (reports.delivered().await, control.delivered().await) };
+        // the scheduler may be gone, and then takes what was not delivered from others
+        let _ = timeout(FINISH_WAIT, delivered).await;
+        self.connection.close(CloseReason::Done, "the worker has left");
+    }
+
+    /// Judges how the connection ended, and closes it if it stands.
+    fn end(&self, error: &FrameError, joined: bool) -> End {
+        let closed = self.connection.close_reason();
+        self.connection.close(
+            match error {
+                FrameError::Malformed(_) | FrameError::TooLarge { .. } | FrameError::Truncated { .. } => {
+                    CloseReason::ProtocolViolation
+                }
+                FrameError::Unencodable(_)
+                | FrameError::Abandoned { .. }
+                | FrameError::Lost(_)
+                | FrameError::Io(_) => CloseReason::Done,
+            },
+            &error.to_string(),
+        );
+        match closed {
+            Some(ConnectionLost::Closed {
+                reason: CloseReason::Refused,
+                text,
+            }) if !joined => End::Refused(WorkerError::Refused { text }),
+            Some(_) | None => End::Lost,
+        }
+    }
+}
