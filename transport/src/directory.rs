@@ -200,11 +200,9 @@ impl ClusterDirectory {
         };
         let made = fill(&staging, &config, &new.users).and_then(|()| {
             // takes the place of an empty directory, and of nothing else
-            fs::rename(&staging, root).map_err(|cause| match cause.kind() {
-                io::ErrorKind::DirectoryNotEmpty
-                | io::ErrorKind::AlreadyExists
-                | io::ErrorKind::NotADirectory => exists(),
-                _ => failed("create", root)(cause),
+            fs::rename(&staging, root).map_err(|cause| match is_taken(cause.kind()) {
+                true => exists(),
+                false => failed("create", root)(cause),
             })
         });
         if made.is_err() {
@@ -223,11 +221,11 @@ impl ClusterDirectory {
     /// [`DirectoryError::Absent`] if there is none, or what is wrong with it.
     pub fn open(root: &Path) -> Result<Self, DirectoryError> {
         let path = root.join(CONFIG_FILE);
-        let text = fs::read_to_string(&path).map_err(|cause| match cause.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => DirectoryError::Absent {
+        let text = fs::read_to_string(&path).map_err(|cause| match is_absent(cause.kind()) {
+            true => DirectoryError::Absent {
                 root: root.to_owned(),
             },
-            _ => failed("read", &path)(cause),
+            false => failed("read", &path)(cause),
         })?;
         let config: ClusterConfig = toml::from_str(&text).map_err(|cause| DirectoryError::Malformed {
             path: path.clone(),
@@ -310,6 +308,16 @@ fn credential_path(root: &Path, role: Role, login: &str) -> PathBuf {
         Role::Scheduler | Role::Worker | Role::Admin => format!("{role}.pem"),
     };
     root.join(CREDENTIALS_FOLDER).join(name)
+}
+
+/// Whether a rename found something in its place.
+fn is_taken(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind as E;
+    matches!(kind, E::DirectoryNotEmpty | E::AlreadyExists | E::NotADirectory)
+}
+
+fn is_absent(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Whether there is nothing, or an empty directory.

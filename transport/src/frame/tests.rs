@@ -70,6 +70,7 @@ async fn a_small_frame_is_one_write() {
 async fn an_announced_length_is_judged_before_it_is_allocated() {
     let (mut near, far) = duplex(1024);
     near.write_all(&u32::MAX.to_le_bytes()).await.unwrap();
+    drop(near);
     let mut reader = FrameReader::new(far, LIMIT);
     for _ in 0..2 {
         let error = reader.recv_bytes().await.unwrap_err();

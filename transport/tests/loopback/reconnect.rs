@@ -14,8 +14,10 @@ async fn a_dead_address_does_not_hold_up_its_neighbour() {
     let dead = UdpSocket::bind(ANY).unwrap();
     let server = Server::scheduler(&lab);
     // the dead address alone would take all the patience that `within` has
+    let hour = Duration::from_secs(3600);
     let options = EndpointOptions {
-        handshake_timeout: Duration::from_secs(3600),
+        handshake_timeout: hour,
+        idle_timeout: hour,
         ..EndpointOptions::default()
     };
     let dialer = Dialer::with_options(&lab.issue(Role::User, "ada").unwrap(), options).unwrap();

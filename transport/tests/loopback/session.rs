@@ -162,7 +162,7 @@ async fn delivered_means_that_a_close_right_after_loses_nothing() {
     let (near, far) = session(&mut server, &lab, "n1").await;
     let mut writer = near.open_uni(DATA_FRAME_BYTES_MAX).await.unwrap();
     let send = async {
-        writer.send_bytes(&[5; 500_000]).await.unwrap();
+        writer.queue_bytes(&[5; 500_000]).unwrap();
         writer.delivered().await.unwrap();
         near.close(CloseReason::Done, "");
     };

@@ -1,1 +1,0 @@
-//! Programs that people would really run on Phalanx
