@@ -205,22 +205,30 @@ impl Driver {
                 tracing::warn!(%worker, %job, how, "kernel host died");
                 self.tell(Input::HostLost { worker, job, how });
             }
-            FromWorker::Leaving => self.on_gone(session),
+            FromWorker::Leaving => {
+                tracing::info!(%worker, "worker leaves");
+                self.forget(session);
+            }
             FromWorker::Join(_) => tracing::warn!(%worker, "a worker that has joined joins again; ignored"),
         }
     }
 
     fn on_gone(&mut self, session: SessionId) {
-        self.joining.remove(&session);
-        let Some(gone) = self.admitted.remove(&session) else {
-            return;
-        };
-        // a worker that came back has a newer session already
-        if self.sessions.get(&gone.worker) == Some(&session) {
-            tracing::warn!(worker = %gone.worker, "worker is gone");
-            self.sessions.remove(&gone.worker);
-            self.tell(Input::WorkerLost(gone.worker));
+        if let Some(worker) = self.forget(session) {
+            tracing::warn!(%worker, "worker is lost");
         }
+    }
+
+    /// Ends a session; returns its worker if it had one that has no newer session.
+    fn forget(&mut self, session: SessionId) -> Option<WorkerId> {
+        self.joining.remove(&session);
+        let worker = self.admitted.remove(&session)?.worker;
+        if self.sessions.get(&worker) != Some(&session) {
+            return None;
+        }
+        self.sessions.remove(&worker);
+        self.tell(Input::WorkerLost(worker));
+        Some(worker)
     }
 
     fn worker_of(&self, session: SessionId) -> Option<WorkerId> {

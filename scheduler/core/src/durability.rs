@@ -3,9 +3,13 @@
 
 use std::collections::VecDeque;
 
+use phalanx_protocol::WorkerId;
+use phalanx_protocol::message::worker::ToWorker;
 use phalanx_protocol::record::Record;
 
-use crate::input::Effect;
+use crate::core::Core;
+use crate::input::{Effect, Now};
+use crate::job::Phase;
 
 /// Numbers records and holds back what may not be seen before them.
 #[derive(Debug, Default)]
@@ -20,45 +24,94 @@ pub(crate) struct Durability {
 pub(crate) enum Held {
     /// Goes out as it is.
     Effect(Box<Effect>),
+    /// Goes to the process that sent the report, not to another that got its id meanwhile.
+    Acknowledge {
+        worker: WorkerId,
+        instance: u128,
+        number: u64,
+    },
     /// Changes what people see of a job first.
     Record(Box<Record>),
 }
 
 impl Durability {
-    /// Queues a record and returns its sequence number.
-    pub(crate) fn append(&mut self, record: Record, effects: &mut Vec<Effect>) -> u64 {
+    /// Queues a record.
+    pub(crate) fn append(&mut self, record: Record, effects: &mut Vec<Effect>) {
         self.appended += 1;
-        self.waiting
-            .push_back((self.appended, Held::Record(Box::new(record.clone()))));
+        let held = Held::Record(Box::new(record.clone()));
+        self.waiting.push_back((self.appended, held));
         effects.push(Effect::Append {
             sequence: self.appended,
             record,
         });
-        self.appended
-    }
-
-    /// Lets `effect` out once everything that was appended up to now is durable.
-    pub(crate) fn after_appended(&mut self, effect: Effect, effects: &mut Vec<Effect>) {
-        if self.durable == self.appended {
-            effects.push(effect);
-        } else {
-            self.waiting
-                .push_back((self.appended, Held::Effect(Box::new(effect))));
-        }
     }
 
     /// Notes that everything up to `sequence` is durable.
-    pub(crate) fn reached(&mut self, sequence: u64) {
-        assert!(
-            sequence <= self.appended,
-            "KEEP: record {sequence} was never appended"
-        );
+    fn reached(&mut self, sequence: u64) {
+        let appended = self.appended;
+        assert!(sequence <= appended, "KEEP: record {sequence} was never appended");
         self.durable = self.durable.max(sequence);
     }
 
     /// The next thing that need not wait any more.
-    pub(crate) fn pop(&mut self) -> Option<(u64, Held)> {
+    fn pop(&mut self) -> Option<(u64, Held)> {
         self.waiting
             .pop_front_if(|(sequence, _)| *sequence <= self.durable)
+    }
+}
+
+impl Core {
+    /// Lets something out once everything that was appended up to now is durable.
+    pub(crate) fn let_out_when_durable(&mut self, held: Held, effects: &mut Vec<Effect>) {
+        if self.durability.durable == self.durability.appended {
+            self.let_out(held, effects);
+        } else {
+            let after = self.durability.appended;
+            self.durability.waiting.push_back((after, held));
+        }
+    }
+
+    fn let_out(&mut self, held: Held, effects: &mut Vec<Effect>) {
+        match held {
+            Held::Effect(effect) => effects.push(*effect),
+            Held::Acknowledge {
+                worker,
+                instance,
+                number,
+            } => {
+                let model = self.workers.get(&worker);
+                if model.is_some_and(|model| model.instance == instance) {
+                    let message = ToWorker::Acknowledge { number };
+                    effects.push(Effect::Send { worker, message });
+                }
+            }
+            Held::Record(_) => unreachable!("records come out of the line, never past it"),
+        }
+    }
+
+    pub(crate) fn appended(&mut self, now: Now, sequence: u64, effects: &mut Vec<Effect>) {
+        self.durability.reached(sequence);
+        while let Some((sequence, held)) = self.durability.pop() {
+            match held {
+                Held::Record(record) => self.record_durable(now, sequence, &record, effects),
+                Held::Effect(_) | Held::Acknowledge { .. } => self.let_out(held, effects),
+            }
+        }
+    }
+
+    fn record_durable(&mut self, now: Now, sequence: u64, record: &Record, effects: &mut Vec<Effect>) {
+        let id = record.job();
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.see(record);
+        effects.push(Effect::Publish { job: id, sequence });
+        match record {
+            Record::JobSubmitted { .. } if job.phase == Phase::Submitting => {
+                job.phase = Phase::Active;
+                self.plan_due = true;
+                self.finish_if_over(now, id, effects);
+            }
+            Record::JobFinished { .. } => self.job_finished(id, effects),
+            Record::JobSubmitted { .. } | Record::TasksEnded { .. } => {}
+        }
     }
 }

@@ -8,11 +8,13 @@
 
 use phalanx_protocol::limits::GRANT_TASKS_MAX;
 use phalanx_protocol::message::worker::ToWorker;
-use phalanx_protocol::{Feeding, GrantId, JobId, RangeSet, WorkerId};
+use phalanx_protocol::{Feeding, GrantId, IndexRange, JobId, RangeSet, WorkerId};
 
 use crate::core::Core;
+use crate::holding::Holding;
 use crate::input::Effect;
-use crate::job::{Holding, Job};
+use crate::job::Job;
+use crate::planted::PlantedBug;
 
 /// Most work that a slot holds, in picoseconds: 2 s.
 const CREDIT_PICOS: u64 = 2_000_000_000_000;
@@ -22,6 +24,8 @@ const LOW_WATER_PICOS: u64 = 5_000_000_000;
 const STEAL_PICOS_MIN: u64 = 2_000_000_000;
 /// Grants made in one go to one worker; fragments beyond that wait for the next report.
 const GRANTS_AT_ONCE_MAX: usize = 64;
+/// Open grants of one job on one worker, when work is in fragments; workers refuse 16 times as many.
+const GRANTS_OPEN_MAX: usize = 4096;
 
 impl Core {
     /// Fills what `worker` holds of a job, or asks others for work for it.
@@ -36,7 +40,8 @@ impl Core {
         let refill_below = u64::from(holding.slots).max(target / 2);
         if holding.open < refill_below {
             let mut wanted = target - holding.open.min(target);
-            for _ in 0..GRANTS_AT_ONCE_MAX {
+            let grants_left = GRANTS_OPEN_MAX.saturating_sub(holding.grants.len());
+            for _ in 0..GRANTS_AT_ONCE_MAX.min(grants_left) {
                 let Some(range) = job.waiting.take_first(wanted.min(GRANT_TASKS_MAX)) else {
                     break;
                 };
@@ -68,13 +73,38 @@ impl Core {
 
     /// Feeds the workers that had nothing to do, as long as there is something.
     pub(crate) fn feed_hungry(&mut self, id: JobId, effects: &mut Vec<Effect>) {
-        while let Some(job) = self.jobs.get_mut(&id).filter(|job| !job.waiting.is_empty()) {
-            let Some(worker) = job.hungry.pop_first() else {
-                return;
-            };
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        if job.waiting.is_empty() {
+            return self.steal(id, effects);
+        }
+        // who gets too little of it becomes hungry again
+        for worker in std::mem::take(&mut job.hungry) {
             self.feed(id, worker, effects);
         }
-        self.steal(id, effects);
+    }
+
+    /// Takes in the answer to a revoke.
+    pub(crate) fn returned(
+        &mut self,
+        worker: WorkerId,
+        id: JobId,
+        grant: GrantId,
+        range: IndexRange,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
+            return;
+        };
+        job.revoke_answered(worker, range.is_empty());
+        let owned = job.grants.get(&grant).filter(|open| open.worker == worker);
+        let back = owned.map(|open| open.rest.pieces(range)).unwrap_or_default();
+        for piece in back {
+            if !self.planted.is(PlantedBug::KeepsReturnedRange) {
+                job.take_from_grant(grant, piece);
+            }
+            job.waiting.insert(piece);
+        }
+        self.feed_hungry(id, effects);
     }
 
     /// Revokes half of the longest backlog, one revoke for each hungry worker at the most.
@@ -136,11 +166,12 @@ fn target(job: &Job, holding: &Holding) -> u64 {
         u64::try_from(tasks).unwrap_or(u64::MAX)
     };
     match job.spec.feeding {
-        Feeding::Static if holding.is_new() => {
-            let tasks = u128::from(job.spec.tasks) * u128::from(slots) / u128::from(job.slots.max(1));
+        Feeding::Static => {
+            // of what is open, too: nobody is to wait until others have taken their share
+            let unended = u128::from(job.spec.tasks - job.ended.len());
+            let tasks = (unended * u128::from(slots)).div_ceil(u128::from(job.slots.max(1)));
             u64::try_from(tasks).unwrap_or(u64::MAX).max(slots)
         }
-        Feeding::Static => slots,
         Feeding::Guided => share(slots, job.slots).max(slots),
         Feeding::Factoring => {
             let Some(picos) = holding.pace.task_picos() else {

@@ -8,11 +8,13 @@ use phalanx_protocol::record::{Outcome, Record, TaskFailure};
 use phalanx_protocol::view::JobView;
 use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, RangeSet, WorkerId};
 
+use crate::holding::{Grant, Holding};
+
 /// Failures that a view lists.
 const FAILURES_SHOWN_MAX: usize = 10;
 
 /// Where a job is in its life. Each phase waits for one thing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// For its submission to be durable.
     Submitting,
@@ -41,6 +43,8 @@ pub(crate) struct Job {
     pub(crate) hungry: BTreeSet<WorkerId>,
     /// Holdings by estimated time of their backlog, so that the longest is found at once.
     pub(crate) backlogs: BTreeSet<(u64, WorkerId)>,
+    /// Workers that were told of it and not told to close it.
+    pub(crate) opened_on: BTreeSet<WorkerId>,
     /// Workers that said that they cannot run it, and why.
     pub(crate) excluded: BTreeMap<WorkerId, String>,
     /// Kernel hosts that died since a task last ended.
@@ -67,65 +71,6 @@ pub(crate) struct Seen {
     pub(crate) failures: BTreeMap<u64, TaskFailure>,
 }
 
-/// A range that a worker was told to run.
-#[derive(Debug)]
-pub(crate) struct Grant {
-    pub(crate) worker: WorkerId,
-    /// What of it has neither ended nor been given back; never empty.
-    pub(crate) rest: RangeSet,
-}
-
-/// What one worker holds of a job.
-#[derive(Debug, Default)]
-pub(crate) struct Holding {
-    pub(crate) slots: u32,
-    /// Tasks in its open grants.
-    pub(crate) open: u64,
-    /// Its open grants, oldest first.
-    pub(crate) grants: BTreeSet<GrantId>,
-    pub(crate) pace: Pace,
-    /// Revokes without an answer.
-    pub(crate) revoking: usize,
-    /// A revoke came back empty since the last report: everything there has started.
-    pub(crate) all_started: bool,
-    /// Its key in `Job::backlogs`.
-    backlog_key: u64,
-    /// Its part of `Job::rate`.
-    rate_counted: u64,
-}
-
-/// A running measurement of time per task.
-#[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct Pace {
-    busy_nanos: u64,
-    tasks: u64,
-}
-
-impl Pace {
-    /// Slot time after which older measurements count half.
-    const MEMORY_NANOS: u64 = 4_000_000_000;
-
-    pub(crate) fn measure(&mut self, busy_nanos: u64, tasks: u64) {
-        if tasks == 0 {
-            return;
-        }
-        while self.busy_nanos > Self::MEMORY_NANOS {
-            self.busy_nanos /= 2;
-            self.tasks = (self.tasks / 2).max(1);
-        }
-        self.busy_nanos = self.busy_nanos.saturating_add(busy_nanos);
-        self.tasks = self.tasks.saturating_add(tasks);
-    }
-
-    /// Slot time per task in picoseconds, at least 1; `None` before the first measurement.
-    pub(crate) fn task_picos(self) -> Option<u64> {
-        (self.tasks > 0).then(|| {
-            let picos = u128::from(self.busy_nanos) * 1000 / u128::from(self.tasks);
-            u64::try_from(picos).unwrap_or(u64::MAX).max(1)
-        })
-    }
-}
-
 impl Job {
     pub(crate) fn new(user: String, spec: JobSpec, submitted_unix_millis: u64) -> Self {
         Self {
@@ -139,6 +84,7 @@ impl Job {
             holdings: BTreeMap::new(),
             hungry: BTreeSet::new(),
             backlogs: BTreeSet::new(),
+            opened_on: BTreeSet::new(),
             excluded: BTreeMap::new(),
             hosts_lost: 0,
             revoking: 0,
@@ -210,12 +156,13 @@ impl Job {
         self.touch(worker);
     }
 
-    /// Opens a grant on a worker that has a holding.
+    /// Opens a grant, which was never open before, on a worker that has a holding.
     pub(crate) fn open_grant(&mut self, id: GrantId, worker: WorkerId, rest: RangeSet) {
         let Some(holding) = self.holdings.get_mut(&worker) else {
             return;
         };
         holding.open += rest.len();
+        holding.all_started = false;
         holding.grants.insert(id);
         self.grants.insert(id, Grant { worker, rest });
         self.touch(worker);
@@ -349,6 +296,24 @@ impl Job {
                 .sum();
             assert_eq!(open, holding.open, "job {id} miscounts what {worker} holds");
         }
+        for (worker, holding) in &self.holdings {
+            assert!(
+                self.opened_on.contains(worker),
+                "{worker} never heard of job {id}"
+            );
+            let key = (holding.backlog_picos(), *worker);
+            assert!(
+                key.0 == 0 || self.backlogs.contains(&key),
+                "job {id} misplaces a backlog"
+            );
+        }
+        let hungry_ones = |worker| self.holdings.get(worker).is_some_and(|holding| holding.slots > 0);
+        assert!(
+            self.hungry.iter().all(hungry_ones),
+            "job {id} feeds who has no slots"
+        );
+        let revoking: usize = self.holdings.values().map(|holding| holding.revoking).sum();
+        assert_eq!(revoking, self.revoking, "job {id} miscounts its revokes");
         let rate: u64 = self.holdings.values().map(Holding::rate).sum();
         assert_eq!(rate, self.rate, "job {id} miscounts its rate");
         let slots: u64 = self
@@ -385,29 +350,5 @@ impl Job {
                 .cloned()
                 .collect(),
         }
-    }
-}
-
-impl Holding {
-    /// Whether it was never granted anything.
-    pub(crate) fn is_new(&self) -> bool {
-        self.open == 0 && self.pace.task_picos().is_none()
-    }
-
-    /// Measured tasks per second of all its slots.
-    pub(crate) fn rate(&self) -> u64 {
-        self.pace
-            .task_picos()
-            .map_or(0, |picos| u64::from(self.slots) * 1_000_000_000_000 / picos)
-    }
-
-    /// How long its slots need for the tasks that it has not started, in picoseconds; 0 if that is not worth a revoke.
-    fn backlog_picos(&self) -> u64 {
-        let unstarted = self.open.saturating_sub(u64::from(self.slots));
-        if unstarted == 0 || self.all_started || self.revoking > 0 {
-            return 0;
-        }
-        let picos = self.pace.task_picos().unwrap_or(1_000_000_000_000);
-        unstarted.saturating_mul(picos) / u64::from(self.slots.max(1))
     }
 }

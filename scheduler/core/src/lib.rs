@@ -13,19 +13,27 @@
 //! - **KEEP**: nothing is answered, acknowledged or published before the record that says it is durable. All such
 //!   effects pass through `durability`.
 //!
-//! Reading order: `input` (the contract), `core` (dispatch of inputs), `job` and `worker` (the model), `plan` (the slow
-//! path: who holds which slots), `feed` (the fast path: grants and revokes), `report` (what ended), `explain`.
+//! Reading order: `input` (the contract), `core` (dispatch of inputs), `job`, `holding` and `worker` (the model),
+//! `submission` and `attachment` (jobs and workers come and go), `plan` (the slow path: who holds which slots), `feed`
+//! (the fast path: grants and revokes), `report` (what ended), `ending`, `durability`, `replay`, `explain`.
 
+mod attachment;
 mod core;
 mod durability;
+mod ending;
 mod explain;
 mod feed;
+mod holding;
 mod input;
 mod job;
 mod plan;
+mod planted;
 mod replay;
 mod report;
+mod submission;
 mod worker;
 
 pub use crate::core::Core;
 pub use crate::input::{Effect, Input, Now, RequestId, SessionId};
+#[cfg(feature = "planted-bugs")]
+pub use crate::planted::PlantedBug;

@@ -2,30 +2,31 @@
 //!
 //! By priority; among equals by max-min fair share of cpus between users; of one user the older job first. Two passes
 //! place what was decided: first everybody's share, then backfill: what no share claims goes to whoever can use it. In
-//! each, jobs keep what they hold before anybody is given more. A job that loses slots keeps its running tasks; its unstarted ones are taken back. The worker is the last
-//! judge: it starts a task only when the slot is really free.
+//! each, jobs keep what they hold before anybody is given more, the slots that their tasks run on first; only where that
+//! would keep a higher priority from its share, the lower ones have to move. A job that loses slots keeps its running
+//! tasks; its unstarted ones are taken back. The worker is the last judge: it starts a task only when the slot is really
+//! free.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use phalanx_protocol::message::worker::ToWorker;
-use phalanx_protocol::{JobId, Request, Resources, WorkerId};
+use phalanx_protocol::{JobId, Resources, WorkerId};
 
 use crate::core::Core;
 use crate::input::{Effect, Now};
 use crate::job::Job;
+use crate::worker::Worker;
 
-/// Shortest time between plans, for each worker and job there is: planning stays below about a tenth of the time.
-const PLAN_INTERVAL_EACH: Duration = Duration::from_micros(2);
+/// Shortest time between plans, for each worker and job there is: a plan takes about a microsecond for each (see the
+/// `placement` benchmark), so planning stays below about a tenth of the time.
+const PLAN_INTERVAL_EACH: Duration = Duration::from_micros(10);
 
 /// What a job asks of a plan, and gets.
 struct Claim<'a> {
-    job: JobId,
-    user: &'a str,
-    priority: i32,
-    request: &'a Request,
-    excluded: BTreeSet<WorkerId>,
+    id: JobId,
+    job: &'a Job,
     /// Slots that it could use.
     wanted: u64,
     /// Slots that are its share.
@@ -34,10 +35,14 @@ struct Claim<'a> {
     given: u64,
 }
 
+/// Slots by worker and job.
+type Slots = BTreeMap<(WorkerId, JobId), u32>;
+
 /// The slots of every worker, as far as they are given.
-struct Board {
+struct Board<'a> {
+    workers: &'a BTreeMap<WorkerId, Worker>,
     free: BTreeMap<WorkerId, Resources>,
-    slots: BTreeMap<(WorkerId, JobId), u32>,
+    slots: Slots,
 }
 
 impl Core {
@@ -55,73 +60,63 @@ impl Core {
     }
 
     /// Decides; changes nothing but `unmet`.
-    fn plan(&mut self) -> BTreeMap<(WorkerId, JobId), u32> {
+    fn plan(&mut self) -> Slots {
         let mut claims = self.claims();
-        let free = self
+        let cpus = self
             .workers
-            .iter()
-            .map(|(&id, worker)| (id, worker.capacity.clone()))
-            .collect();
-        let mut board = Board {
-            free,
-            slots: BTreeMap::new(),
-        };
-        set_shares(
-            &mut claims,
-            board.free.values().map(|free| u64::from(free.cpus)).sum(),
-        );
-        for limit in [|claim: &Claim<'_>| claim.share, |claim: &Claim<'_>| claim.wanted] {
-            for claim in &mut claims {
-                board.keep(claim, &self.jobs[&claim.job], limit(claim));
-            }
-            for claim in &mut claims {
-                board.top_up(claim, limit(claim));
+            .values()
+            .map(|worker| u64::from(worker.capacity.cpus));
+        set_shares(&mut claims, cpus.sum());
+        let mut board = Board::new(&self.workers);
+        board.place(&mut claims, |claim| claim.share);
+        if is_unjust(&claims) {
+            board = Board::new(&self.workers);
+            claims.iter_mut().for_each(|claim| claim.given = 0);
+            for level in claims.chunk_by_mut(|a, b| a.priority() == b.priority()) {
+                board.place(level, |claim| claim.share);
             }
         }
+        board.place(&mut claims, |claim| claim.wanted);
+        let slots = board.slots;
         self.unmet = claims.iter().any(|claim| claim.given < claim.wanted);
-        board.slots
+        slots
     }
 
     fn claims(&self) -> Vec<Claim<'_>> {
-        let mut claims: Vec<Claim<'_>> = self
-            .live
-            .iter()
-            .map(|&id| (id, &self.jobs[&id]))
-            .filter(|(_, job)| job.slots_wanted() > 0)
+        let mut capacities = BTreeMap::new();
+        let mut capacity = |request| {
+            let slots = |worker: &Worker| u64::from(worker.capacity.slots(request));
+            let sum = || self.workers.values().map(slots).sum::<u64>();
+            *capacities.entry(request).or_insert_with(sum)
+        };
+        let live = self.live.iter().map(|&id| (id, &self.jobs[&id]));
+        let mut claims: Vec<Claim<'_>> = live
             .map(|(id, job)| Claim {
-                job: id,
-                user: &job.user,
-                priority: job.spec.priority,
-                request: &job.spec.request,
-                excluded: job.excluded.keys().copied().collect(),
-                wanted: job.slots_wanted(),
+                id,
+                job,
+                wanted: job.slots_wanted().min(capacity(&job.spec.request)),
                 share: 0,
                 given: 0,
             })
+            .filter(|claim| claim.wanted > 0)
             .collect();
         // ids count up, so the sort leaves the older job first among equals
-        claims.sort_by_key(|claim| Reverse(claim.priority));
+        claims.sort_by_key(|claim| Reverse(claim.priority()));
         claims
     }
 
-    fn carry_out(&mut self, planned: BTreeMap<(WorkerId, JobId), u32>, effects: &mut Vec<Effect>) {
+    fn carry_out(&mut self, planned: Slots, effects: &mut Vec<Effect>) {
         let mut changed = Vec::new();
         for (&worker, model) in &self.workers {
-            let jobs: BTreeSet<JobId> = model.slots.keys().copied().collect();
-            let gone = jobs
-                .into_iter()
-                .filter(|&job| !planned.contains_key(&(worker, job)));
-            changed.extend(gone.map(|job| (worker, job, 0)));
+            let gone = model.slots.keys().chain(&model.unplanned);
+            let gone = gone.filter(|&&job| !planned.contains_key(&(worker, job)));
+            changed.extend(gone.map(|&job| (worker, job, 0)));
         }
-        let held = |worker, job| {
-            self.workers
-                .get(&worker)
-                .and_then(|model| model.slots.get(&job).copied())
-        };
-        let news = planned
-            .iter()
-            .filter(|&(&(worker, job), &slots)| held(worker, job) != Some(slots));
-        changed.extend(news.map(|(&(worker, job), &slots)| (worker, job, slots)));
+        for (&(worker, job), &slots) in &planned {
+            if self.workers[&worker].slots.get(&job) != Some(&slots) {
+                changed.push((worker, job, slots));
+            }
+        }
         for &(worker, job, slots) in &changed {
             self.change_slots(worker, job, slots, effects);
         }
@@ -134,37 +129,34 @@ impl Core {
     }
 
     fn change_slots(&mut self, worker: WorkerId, id: JobId, slots: u32, effects: &mut Vec<Effect>) {
+        let newly_opened = self.opened(worker, id);
         let (Some(model), Some(job)) = (self.workers.get_mut(&worker), self.jobs.get_mut(&id)) else {
             return;
         };
+        model.unplanned.remove(&id);
+        let before = model.slots.remove(&id).unwrap_or(0);
         if slots > 0 {
             model.slots.insert(id, slots);
-        } else {
-            model.slots.remove(&id);
         }
-        if model.opened.insert(id) {
-            let (user, request) = (job.user.clone(), job.spec.request.clone());
-            let work = job.spec.kernel().clone();
-            effects.push(Effect::Send {
-                worker,
-                message: ToWorker::Open {
-                    job: id,
-                    user,
-                    work,
-                    request,
-                },
+        let mut send = |message| effects.push(Effect::Send { worker, message });
+        if newly_opened {
+            send(ToWorker::Open {
+                job: id,
+                user: job.user.clone(),
+                work: job.spec.kernel().clone(),
+                request: job.spec.request.clone(),
             });
         }
-        effects.push(Effect::Send {
-            worker,
-            message: ToWorker::SetSlots { job: id, slots },
-        });
-        if job.is_active() {
-            job.set_slots(worker, slots);
-            if slots == 0 {
-                job.hungry.remove(&worker);
-                job.revoke(id, worker, u64::MAX, effects);
-            }
+        send(ToWorker::SetSlots { job: id, slots });
+        job.set_slots(worker, slots);
+        if slots == 0 {
+            job.hungry.remove(&worker);
+            job.revoke(id, worker, u64::MAX, effects);
+        } else if slots < before {
+            let open = u128::from(job.holdings[&worker].open);
+            let excess = open * u128::from(before - slots) / u128::from(before);
+            let excess = u64::try_from(excess).unwrap_or(u64::MAX);
+            job.revoke(id, worker, excess, effects);
         }
     }
 
@@ -175,72 +167,109 @@ impl Core {
     }
 }
 
-impl Board {
-    /// Gives up to `slots` slots of a worker, as long as the claim has less than `limit`.
-    fn give(&mut self, claim: &mut Claim<'_>, worker: WorkerId, slots: u64, limit: u64) {
-        let Some(free) = self
-            .free
-            .get_mut(&worker)
-            .filter(|_| !claim.excluded.contains(&worker))
-        else {
-            return;
-        };
-        let fitting = u64::from(free.slots(claim.request))
-            .min(slots)
-            .min(limit - claim.given.min(limit));
-        let given = u32::try_from(fitting).unwrap_or(u32::MAX);
-        if given > 0 {
-            free.take(claim.request, given);
-            claim.given += u64::from(given);
-            *self.slots.entry((worker, claim.job)).or_default() += given;
-            if free.cpus == 0 {
-                self.free.remove(&worker);
-            }
+impl Claim<'_> {
+    fn priority(&self) -> i32 {
+        self.job.spec.priority
+    }
+}
+
+impl<'a> Board<'a> {
+    fn new(workers: &'a BTreeMap<WorkerId, Worker>) -> Self {
+        let free = workers.iter().filter(|(_, worker)| worker.capacity.cpus > 0);
+        Self {
+            workers,
+            free: free.map(|(&id, worker)| (id, worker.capacity.clone())).collect(),
+            slots: Slots::new(),
         }
     }
 
-    /// Lets a claim keep what its job holds, up to `limit`.
-    fn keep(&mut self, claim: &mut Claim<'_>, job: &Job, limit: u64) {
-        for (&worker, holding) in &job.holdings {
-            let kept = self.slots.get(&(worker, claim.job)).copied().unwrap_or(0);
-            self.give(
-                claim,
-                worker,
-                u64::from(holding.slots.saturating_sub(kept)),
-                limit,
-            );
+    /// Gives every claim slots up to its limit; what jobs hold goes first.
+    fn place(&mut self, claims: &mut [Claim<'_>], limit: impl Fn(&Claim<'_>) -> u64) {
+        for only_busy in [true, false] {
+            for claim in claims.iter_mut() {
+                self.keep(claim, only_busy, limit(claim));
+            }
+        }
+        for claim in claims {
+            self.top_up(claim, limit(claim));
+        }
+    }
+
+    /// Lets a claim keep what its job holds, or of that what has tasks to run, up to `limit`.
+    fn keep(&mut self, claim: &mut Claim<'_>, only_busy: bool, limit: u64) {
+        for (&worker, holding) in &claim.job.holdings {
+            if claim.given >= limit {
+                return;
+            }
+            let unplanned = || self.workers[&worker].unplanned.contains(&claim.id);
+            let held = match u64::from(holding.slots) {
+                0 if holding.open > 0 && unplanned() => holding.open,
+                slots if only_busy => slots.min(holding.open),
+                slots => slots,
+            };
+            if held > 0 {
+                let kept = self.slots.get(&(worker, claim.id)).copied().unwrap_or(0);
+                self.give(claim, worker, held.saturating_sub(u64::from(kept)), limit);
+            }
         }
     }
 
     /// Gives a claim whatever is free, up to `limit`.
     fn top_up(&mut self, claim: &mut Claim<'_>, limit: u64) {
-        if claim.given >= limit || self.free.is_empty() {
-            return;
-        }
-        let workers: Vec<WorkerId> = self.free.keys().copied().collect();
-        for worker in workers {
-            if claim.given >= limit {
-                return;
-            }
+        let mut from = WorkerId(0);
+        while claim.given < limit
+            && let Some((&worker, _)) = self.free.range(from..).next()
+        {
             self.give(claim, worker, u64::MAX, limit);
+            from = WorkerId(worker.0 + 1);
+        }
+    }
+
+    /// Gives up to `slots` slots of a worker, as long as the claim has less than `limit`.
+    fn give(&mut self, claim: &mut Claim<'_>, worker: WorkerId, slots: u64, limit: u64) {
+        let Some(free) = self.free.get_mut(&worker) else {
+            return;
+        };
+        let request = &claim.job.spec.request;
+        let fitting = u64::from(free.slots(request)).min(slots);
+        let given = fitting.min(limit.saturating_sub(claim.given));
+        let given = u32::try_from(given).unwrap_or(u32::MAX);
+        if given > 0 && !claim.job.excluded.contains_key(&worker) {
+            free.take(request, given);
+            claim.given += u64::from(given);
+            *self.slots.entry((worker, claim.id)).or_default() += given;
+            if free.cpus == 0 {
+                self.free.remove(&worker);
+            }
         }
     }
 }
 
+/// Whether somebody lacks slots of their share while a lower priority was given some.
+fn is_unjust(claims: &[Claim<'_>]) -> bool {
+    let lacking = claims.iter().find(|claim| claim.given < claim.share);
+    lacking.is_some_and(|lacking| {
+        let lower = |claim: &&Claim<'_>| claim.priority() < lacking.priority();
+        claims.iter().filter(lower).any(|claim| claim.given > 0)
+    })
+}
+
 /// Sets each claim's share. `claims` are sorted by priority, then age; `cpus` is what all workers have.
 fn set_shares(claims: &mut [Claim<'_>], mut cpus: u64) {
-    for level in claims.chunk_by_mut(|a, b| a.priority == b.priority) {
+    for level in claims.chunk_by_mut(|a, b| a.priority() == b.priority()) {
         let mut demands: BTreeMap<&str, u64> = BTreeMap::new();
         for claim in level.iter() {
-            let demand = claim.wanted.saturating_mul(u64::from(claim.request.cpus));
-            let total = demands.entry(claim.user).or_default();
+            let demand = claim
+                .wanted
+                .saturating_mul(u64::from(claim.job.spec.request.cpus));
+            let total = demands.entry(claim.job.user.as_str()).or_default();
             *total = total.saturating_add(demand);
         }
         let mut shares = max_min(&demands, cpus);
         for claim in level {
-            let per_slot = u64::from(claim.request.cpus);
+            let per_slot = u64::from(claim.job.spec.request.cpus);
             let left = shares
-                .get_mut(claim.user)
+                .get_mut(claim.job.user.as_str())
                 .expect("every user of the level has a share");
             claim.share = claim.wanted.min(*left / per_slot);
             *left -= claim.share * per_slot;

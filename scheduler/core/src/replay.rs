@@ -41,12 +41,14 @@ impl Core {
                 job.phase = Phase::Finished;
                 job.settle();
                 self.live.remove(&id);
+                self.finished.push_back(id);
             }
         }
     }
 
     /// Ends the replay: jobs whose tasks had all ended are finished, the others go on.
     pub fn start(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.forget_oldest(effects);
         let live: Vec<_> = self.live.iter().copied().collect();
         live.into_iter()
             .for_each(|id| self.finish_if_over(now, id, effects));

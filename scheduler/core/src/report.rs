@@ -2,12 +2,14 @@
 //! and makes room for more grants.
 
 use phalanx_protocol::message::worker::{Report, ToWorker};
-use phalanx_protocol::record::{Record, ResultBlock, TaskFailure};
-use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, WorkerId};
+use phalanx_protocol::record::{Record, ResultBlock};
+use phalanx_protocol::{GrantId, IndexRange, RangeSet, WorkerId};
 
 use crate::core::Core;
+use crate::durability::Held;
 use crate::input::{Effect, Now};
 use crate::job::Job;
+use crate::planted::PlantedBug;
 
 impl Core {
     pub(crate) fn reported(&mut self, now: Now, worker: WorkerId, report: Report, effects: &mut Vec<Effect>) {
@@ -21,9 +23,19 @@ impl Core {
             // slots that its last tasks leave empty are of use to somebody else
             self.plan_due |= self.unmet && job.waiting.is_empty();
         }
-        let message = ToWorker::Acknowledge { number };
-        self.durability
-            .after_appended(Effect::Send { worker, message }, effects);
+        if self.planted.is(PlantedBug::AcknowledgesAtOnce) {
+            let message = ToWorker::Acknowledge { number };
+            return effects.push(Effect::Send { worker, message });
+        }
+        if let Some(model) = self.workers.get(&worker) {
+            let instance = model.instance;
+            let held = Held::Acknowledge {
+                worker,
+                instance,
+                number,
+            };
+            self.let_out_when_durable(held, effects);
+        }
     }
 
     fn take_in(&mut self, worker: WorkerId, report: Report, effects: &mut Vec<Effect>) {
@@ -31,104 +43,150 @@ impl Core {
             return;
         };
         let ended_before = job.ended.len();
-        let lone = lone_values(job, &report);
-        let mut fresh = RangeSet::new();
-        for (grant, ranges) in &report.done {
-            for &range in ranges {
-                let range = range.intersection(IndexRange::new(0, job.spec.tasks));
-                let pieces = job.ended.gaps(range).into_iter();
-                let pieces = pieces
-                    .filter(|&piece| lone.pieces(piece).is_empty())
-                    .collect::<Vec<_>>();
-                for piece in pieces {
-                    job.account(*grant, piece);
-                    fresh.insert(piece);
+        let (blocks, lone) = job.sift(report.results, &report.done);
+        let mut done = RangeSet::new();
+        let mut failed = Vec::new();
+        // ended, but not where the report says
+        let mut astray = RangeSet::new();
+        for (grant, range) in within(job.spec.tasks, &report.done) {
+            let fresh = if self.planted.is(PlantedBug::CountsRepetitions) {
+                vec![range]
+            } else {
+                job.ended.gaps(range)
+            };
+            for piece in fresh {
+                for piece in lone.gaps(piece) {
+                    job.end_in_grant(grant, piece, &mut astray);
+                    done.insert(piece);
                 }
             }
         }
-        let mut failed = Vec::new();
         for (grant, failures) in report.failed {
             for failure in failures {
                 if failure.index < job.spec.tasks && !job.ended.contains(failure.index) {
-                    job.account(grant, IndexRange::new(failure.index, failure.index + 1));
+                    let index = IndexRange::new(failure.index, failure.index + 1);
+                    job.end_in_grant(grant, index, &mut astray);
                     failed.push(failure);
                 }
             }
         }
+        job.end_elsewhere(&astray);
+        for (grant, range) in within(job.spec.tasks, &report.done) {
+            for piece in lone.pieces(range) {
+                job.run_again(grant, piece);
+            }
+        }
         job.failed_count += failed.len() as u64;
-        job.measure(worker, report.busy_nanos, job.ended.len() - ended_before);
+        let ended = job.ended.len() - ended_before;
+        job.measure(worker, report.busy_nanos, ended);
         if let Some(model) = self.workers.get_mut(&worker) {
-            model.tasks_ended += job.ended.len() - ended_before;
+            model.tasks_ended += ended;
         }
-        if fresh.is_empty() && failed.is_empty() {
-            return;
+        if ended > 0 {
+            job.hosts_lost = 0;
+            let record = Record::TasksEnded {
+                job: report.job,
+                results: decide(blocks, done.clone()),
+                done: done.into(),
+                failed,
+            };
+            self.durability.append(record, effects);
         }
-        job.hosts_lost = 0;
-        self.append_ended(report.job, &fresh, report.results, failed, effects);
-    }
-
-    fn append_ended(
-        &mut self,
-        job: JobId,
-        fresh: &RangeSet,
-        results: Vec<ResultBlock>,
-        failed: Vec<TaskFailure>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let results = results
-            .into_iter()
-            .map(|block| ResultBlock {
-                keep: fresh.pieces(block.range),
-                ..block
-            })
-            .filter(|block| !block.keep.is_empty())
-            .collect();
-        let record = Record::TasksEnded {
-            job,
-            done: fresh.iter().collect(),
-            results,
-            failed,
-        };
-        self.durability.append(record, effects);
     }
 }
 
-/// Ranges of a reducing job whose one merged value also covers tasks that had ended before. It cannot be taken apart,
-/// so its other tasks are not done: whoever holds them has to run them again.
-fn lone_values(job: &Job, report: &Report) -> RangeSet {
-    if !job.spec.kernel().reduce {
-        return RangeSet::new();
-    }
-    let overlapping = |block: &&ResultBlock| !job.ended.pieces(block.range).is_empty();
-    report
-        .results
+/// The reported ranges, as far as the job has such tasks.
+fn within(
+    tasks: u64,
+    reported: &[(GrantId, Vec<IndexRange>)],
+) -> impl Iterator<Item = (GrantId, IndexRange)> + '_ {
+    let all = IndexRange::new(0, tasks);
+    let pairs = reported
         .iter()
-        .filter(overlapping)
-        .map(|block| block.range)
-        .collect()
+        .flat_map(|(grant, ranges)| ranges.iter().map(|&range| (*grant, range)));
+    pairs.map(move |(grant, range)| (grant, range.intersection(all)))
+}
+
+/// Says of each block which of its results count: what is new, and no earlier block decides.
+fn decide(blocks: Vec<ResultBlock>, mut undecided: RangeSet) -> Vec<ResultBlock> {
+    let decided = blocks.into_iter().map(|block| {
+        let keep = undecided.pieces(block.range);
+        undecided.remove(block.range);
+        ResultBlock { keep, ..block }
+    });
+    decided.filter(|block| !block.keep.is_empty()).collect()
 }
 
 impl Job {
-    /// Moves `range`, of which nothing had ended, to `ended`, wherever it was: most likely in `grant`.
-    fn account(&mut self, grant: GrantId, range: IndexRange) {
-        let mut elsewhere = range.len();
-        if let Some(open) = self.grants.get(&grant) {
-            elsewhere -= open
-                .rest
-                .pieces(range)
-                .iter()
-                .map(|piece| piece.len())
-                .sum::<u64>();
-            self.take_from_grant(grant, range);
+    /// Sorts out merged values that also cover tasks which had ended before, or were not done. They cannot be taken
+    /// apart, so their other tasks are not done: these are the second part.
+    fn sift(
+        &self,
+        blocks: Vec<ResultBlock>,
+        reported: &[(GrantId, Vec<IndexRange>)],
+    ) -> (Vec<ResultBlock>, RangeSet) {
+        let mut lone = RangeSet::new();
+        if !self.spec.kernel().reduce {
+            return (blocks, lone);
         }
-        if elsewhere > 0 {
-            // a worker that was given up reports after all
-            self.waiting.remove(range);
-            let others: Vec<GrantId> = self.grants.keys().copied().collect();
-            others
-                .into_iter()
-                .for_each(|other| self.take_from_grant(other, range));
+        let done: RangeSet = within(self.spec.tasks, reported)
+            .map(|(_, range)| range)
+            .collect();
+        let mut whole = RangeSet::new();
+        let is_whole = |block: &ResultBlock| {
+            let range = block.range;
+            let fresh = self.ended.pieces(range).is_empty() && whole.pieces(range).is_empty();
+            let whole_one = fresh && done.contains_range(range);
+            if whole_one {
+                whole.insert(range);
+            } else {
+                lone.insert(range);
+            }
+            whole_one
+        };
+        let blocks = blocks.into_iter().filter(is_whole).collect();
+        whole.iter().for_each(|range| lone.remove(range));
+        (blocks, lone)
+    }
+
+    /// Moves `range`, of which nothing had ended, to `ended`; what was not in `grant` is added to `astray`.
+    fn end_in_grant(&mut self, grant: GrantId, range: IndexRange, astray: &mut RangeSet) {
+        match self.grants.get(&grant) {
+            Some(open) if open.rest.contains_range(range) => {}
+            Some(open) => astray.extend(open.rest.gaps(range)),
+            None => astray.insert(range),
         }
+        self.take_from_grant(grant, range);
         self.ended.insert(range);
+    }
+
+    /// Takes what ended out of wherever it is: a worker that was given up reported after all.
+    fn end_elsewhere(&mut self, astray: &RangeSet) {
+        let waited = self.waiting.len();
+        astray.iter().for_each(|range| self.waiting.remove(range));
+        if waited - self.waiting.len() == astray.len() {
+            return;
+        }
+        let grants: Vec<GrantId> = self.grants.keys().copied().collect();
+        for grant in grants {
+            let rest = &self.grants[&grant].rest;
+            let span = IndexRange {
+                start: rest.first().unwrap_or(0),
+                end: rest.iter().next_back().map_or(0, |last| last.end),
+            };
+            for piece in astray.pieces(span) {
+                self.take_from_grant(grant, piece);
+            }
+        }
+    }
+
+    /// Takes `range` back from a grant whose worker believes that it is done.
+    fn run_again(&mut self, grant: GrantId, range: IndexRange) {
+        let open = self.grants.get(&grant);
+        let pieces = open.map(|open| open.rest.pieces(range)).unwrap_or_default();
+        for piece in pieces {
+            self.take_from_grant(grant, piece);
+            self.waiting.insert(piece);
+        }
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Worker {
     pub(crate) capacity: Resources,
     /// Slots by job, as last planned; never 0.
     pub(crate) slots: BTreeMap<JobId, u32>,
+    /// Jobs whose grants it brought with it, and which no plan has given slots or refused them since.
+    pub(crate) unplanned: BTreeSet<JobId>,
     /// Jobs that the worker was told of and not told to close.
     pub(crate) opened: BTreeSet<JobId>,
     pub(crate) tasks_ended: u64,

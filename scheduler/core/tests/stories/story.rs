@@ -94,10 +94,13 @@ pub(crate) struct Mailbox {
 pub(crate) struct Story {
     pub(crate) core: Core,
     pub(crate) micros: u64,
+    /// How long a step takes.
+    pub(crate) step_micros: u64,
     /// Everything the core ever wanted done.
     pub(crate) effects: Vec<Effect>,
     pub(crate) mail: BTreeMap<WorkerId, Mailbox>,
     storage_is_slow: bool,
+    appended: u64,
     durable: u64,
     next_number: u64,
 }
@@ -111,9 +114,11 @@ impl Story {
         Self {
             core,
             micros: 0,
+            step_micros: 1000,
             effects: Vec::new(),
             mail: BTreeMap::new(),
             storage_is_slow: false,
+            appended: 0,
             durable: 0,
             next_number: 0,
         }
@@ -121,7 +126,7 @@ impl Story {
 
     /// Tells the core one thing; returns what it wants done at once.
     pub(crate) fn tell(&mut self, input: Input) -> Vec<Effect> {
-        self.micros += 1000;
+        self.micros += self.step_micros;
         let mut effects = Vec::new();
         self.core.handle(self.now(), input, &mut effects);
         self.core.check();
@@ -133,6 +138,12 @@ impl Story {
         effects
     }
 
+    /// Takes over what a core wants done at its start.
+    pub(crate) fn start(&mut self, effects: Vec<Effect>) {
+        effects.iter().for_each(|effect| self.deliver(effect));
+        self.effects = effects;
+    }
+
     pub(crate) fn now(&self) -> Now {
         Now {
             elapsed: Duration::from_micros(self.micros),
@@ -141,6 +152,9 @@ impl Story {
     }
 
     fn deliver(&mut self, effect: &Effect) {
+        if let Effect::Append { sequence, .. } = effect {
+            self.appended = *sequence;
+        }
         let Effect::Send { worker, message } = effect else {
             return;
         };
@@ -181,10 +195,10 @@ impl Story {
 
     /// Everything that was appended is durable now.
     pub(crate) fn storage_catches_up(&mut self) {
-        let appended = self.records().len() as u64;
-        if appended > self.durable {
-            self.durable = appended;
-            self.tell(Input::Appended { sequence: appended });
+        if self.appended > self.durable {
+            self.durable = self.appended;
+            let sequence = self.durable;
+            self.tell(Input::Appended { sequence });
         }
     }
 
@@ -214,7 +228,10 @@ impl Story {
             } => Some(*job),
             _ => None,
         };
-        self.effects[before..].iter().find_map(job).expect("the job is accepted")
+        self.effects[before..]
+            .iter()
+            .find_map(job)
+            .expect("the job is accepted")
     }
 
     /// Submits; names the request.
@@ -324,7 +341,10 @@ impl Story {
 
     /// How many tasks a worker was granted and did not report or give back yet.
     pub(crate) fn held(&self, worker: WorkerId) -> u64 {
-        self.grants(worker).iter().map(|range| range.end - range.start).sum()
+        self.grants(worker)
+            .iter()
+            .map(|range| range.end - range.start)
+            .sum()
     }
 
     /// The slots that a worker was told to give a job.
@@ -334,30 +354,50 @@ impl Story {
     }
 
     pub(crate) fn revokes(&self, worker: WorkerId) -> Vec<Revoked> {
-        self.mail.get(&worker).map(|mail| mail.revokes.clone()).unwrap_or_default()
+        self.mail
+            .get(&worker)
+            .map(|mail| mail.revokes.clone())
+            .unwrap_or_default()
     }
 
     /// How often anybody was granted anything.
     pub(crate) fn grant_count(&self) -> usize {
-        let grant = |effect: &&Effect| matches!(effect, Effect::Send { message: ToWorker::Grant { .. }, .. });
+        let grant = |effect: &&Effect| {
+            matches!(
+                effect,
+                Effect::Send {
+                    message: ToWorker::Grant { .. },
+                    ..
+                }
+            )
+        };
         self.effects.iter().filter(grant).count()
     }
 
     /// The worker finishes everything it was granted of a job; each task takes `task_nanos`.
     pub(crate) fn finish(&mut self, worker: WorkerId, job: JobId, task_nanos: u64) {
         let mail = self.mail(worker);
-        let (done, rest) = std::mem::take(&mut mail.grants).into_iter().partition(|granted| granted.job == job);
+        let (done, rest) = std::mem::take(&mut mail.grants)
+            .into_iter()
+            .partition(|granted| granted.job == job);
         mail.grants = rest;
         let done: Vec<Granted> = done;
-        let count: u64 = done.iter().map(|granted| granted.range.end - granted.range.start).sum();
-        let done = done.into_iter().map(|granted| (granted.grant, vec![granted.range])).collect();
+        let count: u64 = done
+            .iter()
+            .map(|granted| granted.range.end - granted.range.start)
+            .sum();
+        let done = done
+            .into_iter()
+            .map(|granted| (granted.grant, vec![granted.range]))
+            .collect();
         self.report(worker, job, done, count.saturating_mul(task_nanos));
     }
 
     /// Every worker finishes what it was granted, over and over, until nobody holds anything of the job.
     pub(crate) fn run_to_the_end(&mut self, job: JobId, task_nanos: u64) {
         for _ in 0..10_000 {
-            let busy = |(_, mail): &(&WorkerId, &Mailbox)| mail.grants.iter().any(|granted| granted.job == job);
+            let busy =
+                |(_, mail): &(&WorkerId, &Mailbox)| mail.grants.iter().any(|granted| granted.job == job);
             let workers: Vec<WorkerId> = self.mail.iter().filter(busy).map(|(&worker, _)| worker).collect();
             if workers.is_empty() {
                 return;
@@ -391,7 +431,9 @@ impl Story {
         busy_nanos: u64,
     ) -> u64 {
         let number = self.next_report(worker);
-        let done = done.into_iter().map(|(grant, ranges)| (grant, ranges.into_iter().map(IndexRange::from).collect()));
+        let done = done
+            .into_iter()
+            .map(|(grant, ranges)| (grant, ranges.into_iter().map(IndexRange::from).collect()));
         let report = Report {
             number,
             job,
@@ -469,8 +511,16 @@ impl Story {
 
     /// The one grant of a job that a worker holds.
     pub(crate) fn grant(&self, worker: WorkerId, job: JobId) -> Granted {
-        let of_job: Vec<&Granted> = self.mail[&worker].grants.iter().filter(|granted| granted.job == job).collect();
-        assert_eq!(of_job.len(), 1, "{worker} holds one grant of job {job}: {of_job:?}");
+        let of_job: Vec<&Granted> = self.mail[&worker]
+            .grants
+            .iter()
+            .filter(|granted| granted.job == job)
+            .collect();
+        assert_eq!(
+            of_job.len(),
+            1,
+            "{worker} holds one grant of job {job}: {of_job:?}"
+        );
         of_job[0].clone()
     }
 
@@ -478,7 +528,10 @@ impl Story {
     pub(crate) fn ended(&self, job: JobId) -> Vec<(Vec<IndexRange>, Vec<ResultBlock>)> {
         let ended = |record: Record| match record {
             Record::TasksEnded {
-                job: of, done, results, ..
+                job: of,
+                done,
+                results,
+                ..
             } if of == job => Some((done, results)),
             _ => None,
         };

@@ -1,0 +1,235 @@
+//! Workers come, go and come back, and say what they cannot run.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use phalanx_protocol::limits::WORKERS_MAX;
+use phalanx_protocol::message::client::Refusal;
+use phalanx_protocol::message::worker::{HeldGrant, Join, ToWorker};
+use phalanx_protocol::record::Outcome;
+use phalanx_protocol::{GrantId, JobId, RangeSet, WorkerId};
+
+use crate::core::Core;
+use crate::input::{Effect, Now, SessionId};
+use crate::job::Phase;
+use crate::planted::PlantedBug;
+use crate::worker::Worker;
+
+/// Kernel hosts of one job that may die in a row, without one task ending in between, before the job is given up.
+const HOSTS_LOST_MAX: u32 = 3;
+/// Highest id that a worker may claim to have had, so that there is always a next one.
+const WORKER_ID_CLAIMED_MAX: u64 = 1 << 53;
+
+impl Core {
+    pub(crate) fn joined(
+        &mut self,
+        session: SessionId,
+        address: String,
+        join: Join,
+        effects: &mut Vec<Effect>,
+    ) {
+        let claimed = join
+            .worker
+            .filter(|id| (1..=WORKER_ID_CLAIMED_MAX).contains(&id.0));
+        let mine = |worker: Option<&Worker>| worker.is_none_or(|worker| worker.instance == join.instance);
+        let claimed = claimed.filter(|id| mine(self.workers.get(id)));
+        let known = claimed.is_some_and(|id| self.workers.contains_key(&id));
+        if !known && self.workers.len() >= WORKERS_MAX {
+            let what = format!("{WORKERS_MAX} workers have joined");
+            let refusal = Refusal::Full { what };
+            return effects.push(Effect::Reject { session, refusal });
+        }
+        let id = claimed.unwrap_or(WorkerId(self.last_worker.0 + 1));
+        self.last_worker = self.last_worker.max(id);
+        // what its last session held waits again, before what it still holds is taken out
+        let concerned = self.forget(id);
+        let worker = Worker {
+            name: join.name,
+            address,
+            instance: join.instance,
+            capacity: join.capacity,
+            slots: BTreeMap::new(),
+            unplanned: BTreeSet::new(),
+            opened: BTreeSet::new(),
+            tasks_ended: 0,
+        };
+        self.workers.insert(id, worker);
+        let term = self.term;
+        effects.push(Effect::Admit { session, worker: id });
+        effects.push(Effect::Send {
+            worker: id,
+            message: ToWorker::Welcome { worker: id, term },
+        });
+        self.reattach_all(id, join.held, effects);
+        concerned
+            .into_iter()
+            .for_each(|job| self.feed_hungry(job, effects));
+        self.plan_due = true;
+    }
+
+    fn reattach_all(&mut self, worker: WorkerId, held: Vec<HeldGrant>, effects: &mut Vec<Effect>) {
+        let mut grants: BTreeMap<JobId, BTreeMap<GrantId, RangeSet>> = BTreeMap::new();
+        for held in held {
+            let of_job = grants.entry(held.job).or_default();
+            of_job.entry(held.grant).or_default().insert(held.range);
+        }
+        for (id, grants) in grants {
+            let phase = self.jobs.get(&id).map_or(Phase::Finished, |job| job.phase);
+            if phase == Phase::Finished {
+                let message = ToWorker::Close { job: id };
+                effects.push(Effect::Send { worker, message });
+                continue;
+            }
+            self.opened(worker, id);
+            if phase == Phase::Active {
+                for (grant, held) in grants {
+                    self.reattach(worker, id, grant, &held, effects);
+                }
+            }
+        }
+    }
+
+    /// Takes a grant of an earlier session up again, as far as nobody else has it; the tail that others have is taken
+    /// back, so that the worker does not run it for nothing.
+    fn reattach(
+        &mut self,
+        worker: WorkerId,
+        id: JobId,
+        grant: GrantId,
+        held: &RangeSet,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (Some(job), Some(model)) = (self.jobs.get_mut(&id), self.workers.get_mut(&worker)) else {
+            return;
+        };
+        let last = GrantId {
+            term: self.term,
+            number: self.grants_made,
+        };
+        let valid = grant <= last && !job.grants.contains_key(&grant) && !job.excluded.contains_key(&worker);
+        let waiting = &job.waiting;
+        let free = held.iter().flat_map(|range| waiting.pieces(range));
+        let rest: RangeSet = free.filter(|_| valid).collect();
+        let stale_from = rest.iter().next_back().map_or(0, |range| range.end);
+        let stale = held
+            .iter()
+            .map(|range| range.end - range.start.max(stale_from).min(range.end));
+        let stale: u64 = stale.sum();
+        if !rest.is_empty() {
+            rest.iter().for_each(|range| job.waiting.remove(range));
+            job.set_slots(worker, 0);
+            job.open_grant(grant, worker, rest);
+        }
+        // it has slots for the job from before, whatever the next plan says
+        model.unplanned.insert(id);
+        if stale > 0 {
+            job.revoke_sent(worker);
+            effects.push(Effect::Send {
+                worker,
+                message: ToWorker::Revoke {
+                    job: id,
+                    grant,
+                    count: stale,
+                },
+            });
+        }
+    }
+
+    pub(crate) fn worker_lost(&mut self, worker: WorkerId, effects: &mut Vec<Effect>) {
+        let concerned = self.forget(worker);
+        self.plan_due = true;
+        concerned
+            .into_iter()
+            .for_each(|job| self.feed_hungry(job, effects));
+    }
+
+    /// Gives back all that a worker holds; returns the jobs that it was told of.
+    fn forget(&mut self, worker: WorkerId) -> BTreeSet<JobId> {
+        let Some(model) = self.workers.remove(&worker) else {
+            return BTreeSet::new();
+        };
+        for id in &model.opened {
+            if let Some(job) = self.jobs.get_mut(id) {
+                let waited = self.planted.is(PlantedBug::ForgetsLostTasks);
+                let waited = waited.then(|| job.waiting.clone());
+                job.drop_holding(worker);
+                job.opened_on.remove(&worker);
+                if let Some(waited) = waited {
+                    job.waiting = waited;
+                }
+            }
+        }
+        model.opened
+    }
+
+    pub(crate) fn cannot_run(
+        &mut self,
+        now: Now,
+        worker: WorkerId,
+        id: JobId,
+        reason: String,
+        fatal: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.closed_there(worker, id) {
+            return;
+        }
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
+            return;
+        };
+        job.excluded.insert(worker, reason.clone());
+        let mut workers = self.workers.iter();
+        let nowhere = workers.all(|(worker, model)| {
+            job.excluded.contains_key(worker) || model.capacity.slots(&job.spec.request) == 0
+        });
+        if fatal || nowhere {
+            return self.end_job(now, id, Outcome::Broken { reason }, effects);
+        }
+        self.plan_due = true;
+        self.feed_hungry(id, effects);
+    }
+
+    pub(crate) fn host_lost(
+        &mut self,
+        now: Now,
+        worker: WorkerId,
+        id: JobId,
+        how: String,
+        effects: &mut Vec<Effect>,
+    ) {
+        if !self.closed_there(worker, id) {
+            return;
+        }
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
+            return;
+        };
+        job.hosts_lost += 1;
+        if job.hosts_lost > HOSTS_LOST_MAX {
+            let deaths = HOSTS_LOST_MAX + 1;
+            let reason = format!("its kernel host died {deaths} times in a row: {how}");
+            return self.end_job(now, id, Outcome::Broken { reason }, effects);
+        }
+        self.plan_due = true;
+        self.feed_hungry(id, effects);
+    }
+
+    /// Notes that a job is open on a worker; `false` if that was known.
+    pub(crate) fn opened(&mut self, worker: WorkerId, id: JobId) -> bool {
+        let (Some(model), Some(job)) = (self.workers.get_mut(&worker), self.jobs.get_mut(&id)) else {
+            return false;
+        };
+        job.opened_on.insert(worker);
+        model.opened.insert(id)
+    }
+
+    /// Notes that a worker closed a job by itself and runs nothing of it any more; `false` if it was not open there.
+    fn closed_there(&mut self, worker: WorkerId, id: JobId) -> bool {
+        let (Some(model), Some(job)) = (self.workers.get_mut(&worker), self.jobs.get_mut(&id)) else {
+            return false;
+        };
+        model.slots.remove(&id);
+        model.unplanned.remove(&id);
+        job.drop_holding(worker);
+        job.opened_on.remove(&worker);
+        model.opened.remove(&id)
+    }
+}

@@ -1,0 +1,88 @@
+//! What one worker holds of a job: slots, open grants, and how fast it is.
+
+use std::collections::BTreeSet;
+
+use phalanx_protocol::limits::WORKERS_MAX;
+use phalanx_protocol::{GrantId, RangeSet, WorkerId};
+
+/// Highest rate that is believed, in tasks per second, so that the sum over all workers fits.
+const RATE_MAX: u64 = u64::MAX / (WORKERS_MAX as u64 + 1);
+
+/// A range that a worker was told to run.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    pub(crate) worker: WorkerId,
+    /// What of it has neither ended nor been given back; never empty.
+    pub(crate) rest: RangeSet,
+}
+
+/// What one worker holds of a job.
+#[derive(Debug, Default)]
+pub(crate) struct Holding {
+    pub(crate) slots: u32,
+    /// Tasks in its open grants.
+    pub(crate) open: u64,
+    /// Its open grants, oldest first.
+    pub(crate) grants: BTreeSet<GrantId>,
+    pub(crate) pace: Pace,
+    /// Revokes without an answer.
+    pub(crate) revoking: usize,
+    /// A revoke came back empty since the last report: everything there has started.
+    pub(crate) all_started: bool,
+    /// Its key in `Job::backlogs`.
+    pub(crate) backlog_key: u64,
+    /// Its part of `Job::rate`.
+    pub(crate) rate_counted: u64,
+}
+
+/// A running measurement of time per task.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Pace {
+    busy_nanos: u64,
+    tasks: u64,
+}
+
+impl Pace {
+    /// Slot time after which older measurements count half.
+    const MEMORY_NANOS: u64 = 4_000_000_000;
+
+    pub(crate) fn measure(&mut self, busy_nanos: u64, tasks: u64) {
+        if tasks == 0 {
+            return;
+        }
+        while self.busy_nanos > Self::MEMORY_NANOS {
+            self.busy_nanos /= 2;
+            self.tasks = (self.tasks / 2).max(1);
+        }
+        self.busy_nanos = self.busy_nanos.saturating_add(busy_nanos);
+        self.tasks = self.tasks.saturating_add(tasks);
+    }
+
+    /// Slot time per task in picoseconds, at least 1; `None` before the first measurement.
+    pub(crate) fn task_picos(self) -> Option<u64> {
+        (self.tasks > 0).then(|| {
+            let picos = u128::from(self.busy_nanos) * 1000 / u128::from(self.tasks);
+            u64::try_from(picos).unwrap_or(u64::MAX).max(1)
+        })
+    }
+}
+
+impl Holding {
+    /// Measured tasks per second of all its slots.
+    pub(crate) fn rate(&self) -> u64 {
+        self.pace.task_picos().map_or(0, |picos| {
+            let rate = u128::from(self.slots) * 1_000_000_000_000 / u128::from(picos);
+            u64::try_from(rate).unwrap_or(u64::MAX).min(RATE_MAX)
+        })
+    }
+
+    /// How long its slots need for the tasks that it has not started, in picoseconds; 0 if that is not worth a revoke.
+    pub(crate) fn backlog_picos(&self) -> u64 {
+        let unstarted = self.open.saturating_sub(u64::from(self.slots));
+        if unstarted == 0 || self.all_started || self.revoking > 0 {
+            return 0;
+        }
+        let picos = self.pace.task_picos().unwrap_or(1_000_000_000_000);
+        unstarted.saturating_mul(picos) / u64::from(self.slots.max(1))
+    }
+}

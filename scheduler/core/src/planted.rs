@@ -1,0 +1,48 @@
+//! Bugs on purpose, so that the simulator's tests can see it find them. Without the feature `planted-bugs`, which no
+//! product enables, there are none.
+
+/// A bug that a core can be given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "planted-bugs"),
+    expect(unreachable_pub, reason = "only asked for, never planted")
+)]
+pub enum PlantedBug {
+    /// Reports are acknowledged before they are durable.
+    AcknowledgesAtOnce,
+    /// What a worker gave back waits again, and stays in its grant.
+    KeepsReturnedRange,
+    /// What a lost worker held does not wait again.
+    ForgetsLostTasks,
+    /// A report that comes twice is counted twice.
+    CountsRepetitions,
+}
+
+/// The bug that a core has, if any.
+#[derive(Debug, Default)]
+pub(crate) struct Planted {
+    #[cfg(feature = "planted-bugs")]
+    bug: Option<PlantedBug>,
+}
+
+impl Planted {
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn is(&self, bug: PlantedBug) -> bool {
+        self.bug == Some(bug)
+    }
+
+    #[cfg(not(feature = "planted-bugs"))]
+    pub(crate) const fn is(&self, _: PlantedBug) -> bool {
+        false
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+impl crate::core::Core {
+    /// A core that is wrong.
+    pub fn with_bug(term: phalanx_protocol::Term, bug: PlantedBug) -> Self {
+        let mut core = Self::new(term);
+        core.planted.bug = Some(bug);
+        core
+    }
+}

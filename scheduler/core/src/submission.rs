@@ -1,0 +1,108 @@
+//! What clients ask for: a job to be accepted, a job to end.
+
+use phalanx_protocol::limits::ACTIVE_JOBS_MAX;
+use phalanx_protocol::message::client::{Refusal, Reply};
+use phalanx_protocol::record::{Outcome, Record};
+use phalanx_protocol::{JobId, JobSpec};
+
+use crate::core::Core;
+use crate::durability::Held;
+use crate::input::{Effect, Now, RequestId};
+use crate::job::{Job, Phase};
+
+impl Core {
+    pub(crate) fn submitted(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        user: String,
+        spec: JobSpec,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(&id) = self.submissions.get(&spec.submission) {
+            return match self.not_yours(id, &user) {
+                Some(refusal) => refuse(request, refusal, effects),
+                None => self.answer_when_durable(request, Reply::Submitted(id), effects),
+            };
+        }
+        if let Some(refusal) = self.refusal(&spec) {
+            return refuse(request, refusal, effects);
+        }
+        self.last_job.0 += 1;
+        let id = self.last_job;
+        let record = Record::JobSubmitted {
+            job: id,
+            user: user.clone(),
+            submitted_unix_millis: now.unix_millis,
+            spec: Box::new(spec.clone()),
+        };
+        self.durability.append(record, effects);
+        self.answer_when_durable(request, Reply::Submitted(id), effects);
+        self.submissions.insert(spec.submission, id);
+        self.jobs.insert(id, Job::new(user, spec, now.unix_millis));
+        self.live.insert(id);
+    }
+
+    fn refusal(&self, spec: &JobSpec) -> Option<Refusal> {
+        if let Err(error) = spec.check() {
+            return Some(Refusal::Spec(error));
+        }
+        if let Some(error) = &self.storage_error {
+            return Some(Refusal::Storage { error: error.clone() });
+        }
+        if self.live.len() >= ACTIVE_JOBS_MAX {
+            return Some(Refusal::Full {
+                what: format!("{ACTIVE_JOBS_MAX} jobs are active"),
+            });
+        }
+        let mut capacities = self.workers.values().map(|worker| &worker.capacity);
+        if capacities.any(|capacity| capacity.slots(&spec.request) > 0) {
+            return None;
+        }
+        // without any worker it may wait for one
+        let largest = self.largest_worker()?.clone();
+        let need = spec.request.clone();
+        Some(Refusal::TooLarge { need, largest })
+    }
+
+    pub(crate) fn cancel_requested(
+        &mut self,
+        now: Now,
+        request: RequestId,
+        user: String,
+        admin: bool,
+        id: JobId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(job) = self.jobs.get(&id) else {
+            return refuse(request, Refusal::NoSuchJob(id), effects);
+        };
+        let over = matches!(job.phase, Phase::Ending | Phase::Finished);
+        if let Some(refusal) = self.not_yours(id, &user).filter(|_| !admin) {
+            return refuse(request, refusal, effects);
+        }
+        if !over {
+            self.end_job(now, id, Outcome::Cancelled { by: user }, effects);
+        }
+        self.answer_when_durable(request, Reply::Done, effects);
+    }
+
+    fn not_yours(&self, id: JobId, user: &str) -> Option<Refusal> {
+        let job = self.jobs.get(&id).filter(|job| job.user != user)?;
+        Some(Refusal::NotYours {
+            job: id,
+            owner: job.user.clone(),
+            user: user.to_owned(),
+        })
+    }
+
+    fn answer_when_durable(&mut self, request: RequestId, reply: Reply, effects: &mut Vec<Effect>) {
+        let answer = Held::Effect(Box::new(Effect::Answer { request, reply }));
+        self.let_out_when_durable(answer, effects);
+    }
+}
+
+fn refuse(request: RequestId, refusal: Refusal, effects: &mut Vec<Effect>) {
+    let reply = Reply::Refused(refusal);
+    effects.push(Effect::Answer { request, reply });
+}

@@ -1,0 +1,81 @@
+//! Explanations: why a job is where it is, as data.
+
+use phalanx_protocol::view::Verdict;
+use phalanx_protocol::{JobId, JobSpec, WorkerId};
+use phalanx_scheduler_core::Input;
+
+use crate::story::{Story, cpus, kernel_job, node};
+
+fn verdict(story: &Story, job: JobId) -> Verdict {
+    story.core.explain(job).expect("the job exists").verdict
+}
+
+#[test]
+fn a_running_job_runs_and_a_finished_one_is_finished() {
+    let mut story = Story::new();
+    let w1 = story.worker(4);
+    let job = story.submit(kernel_job(4));
+    assert_eq!(verdict(&story, job), Verdict::Running);
+    story.finish(w1, job, 1000);
+    assert_eq!(verdict(&story, job), Verdict::Finished);
+}
+
+#[test]
+fn a_job_waits_for_storage_to_keep_it() {
+    let mut story = Story::new();
+    story.storage_slows_down();
+    let job = story.submit(kernel_job(4));
+    assert_eq!(verdict(&story, job), Verdict::Storage { error: None });
+    story.tell(Input::StorageChanged {
+        error: Some("disk full".into()),
+    });
+    assert_eq!(
+        verdict(&story, job),
+        Verdict::Storage {
+            error: Some("disk full".into())
+        }
+    );
+}
+
+#[test]
+fn a_job_behind_others_names_them() {
+    let mut story = Story::new();
+    story.worker(4);
+    let first = story.submit(kernel_job(1000));
+    let second = story.submit(kernel_job(10));
+    assert_eq!(verdict(&story, second), Verdict::Behind { jobs: vec![first] });
+}
+
+#[test]
+fn a_job_that_became_too_large_names_the_largest_worker() {
+    let mut story = Story::new();
+    let job = story.submit(JobSpec {
+        request: cpus(64),
+        ..kernel_job(1)
+    });
+    story.worker(4);
+    story.worker(48);
+    assert_eq!(
+        verdict(&story, job),
+        Verdict::TooLarge {
+            largest: Some(node(48))
+        }
+    );
+}
+
+#[test]
+fn at_most_twenty_offers_are_listed_the_best_first() {
+    let mut story = Story::new();
+    let workers: Vec<WorkerId> = (0..30).map(|index| story.worker(1 + index % 7)).collect();
+    let job = story.submit(kernel_job(1));
+    let explanation = story.core.explain(job).expect("the job exists");
+    assert_eq!(explanation.offers.len(), 20);
+    let best = &explanation.offers[0];
+    assert_eq!((best.worker, best.slots_held), (workers[0], 1));
+    assert_eq!(explanation.offers[1].slots_free, 7);
+}
+
+#[test]
+fn nobody_explains_a_job_that_does_not_exist() {
+    assert_eq!(Story::new().core.explain(JobId(3)), None);
+}

@@ -1,0 +1,327 @@
+//! Inputs that make no sense: unknown grants, reversed ranges, absurd counts. Nothing of it panics or breaks an
+//! invariant, which [`Story::tell`] checks after every step.
+
+use std::collections::BTreeMap;
+
+use phalanx_protocol::limits::TASKS_MAX;
+use phalanx_protocol::message::worker::{HeldGrant, Join, Report};
+use phalanx_protocol::record::{FailureCause, Record, TaskFailure};
+use phalanx_protocol::{
+    Feeding, GrantId, IndexRange, JobId, JobSpec, RangeSet, Request, Resources, SubmissionId, Term, WorkerId,
+};
+use phalanx_scheduler_core::{Effect, Input, RequestId, SessionId};
+use proptest::prelude::*;
+
+use crate::story::{Granted, Story, block, kernel_job, reducing_job};
+
+/// Numbers out of a seed (Steele, Lea and Flood, 2014: SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound.max(1)
+    }
+
+    fn one_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+
+    /// Mostly small, sometimes absurd.
+    fn number(&mut self, usual: u64) -> u64 {
+        match self.below(12) {
+            0 => u64::MAX - self.below(3),
+            1 => TASKS_MAX - self.below(3),
+            2 => self.next(),
+            _ => self.below(usual),
+        }
+    }
+
+    fn range(&mut self) -> IndexRange {
+        let start = self.number(120);
+        if self.one_in(8) {
+            return IndexRange::new(start, self.number(120));
+        }
+        IndexRange::new(start, start.saturating_add(self.number(30)))
+    }
+
+    fn grant(&mut self, story: &Story, worker: WorkerId) -> Granted {
+        let known = story
+            .mail
+            .get(&worker)
+            .map(|mail| mail.grants.as_slice())
+            .unwrap_or_default();
+        if !known.is_empty() && !self.one_in(4) {
+            return known[self.below(known.len() as u64) as usize].clone();
+        }
+        let range = self.range();
+        Granted {
+            job: JobId(self.below(6)),
+            grant: GrantId {
+                term: Term(self.below(3)),
+                number: self.number(40),
+            },
+            range: range.start..range.end,
+        }
+    }
+}
+
+fn spec(dice: &mut Dice, user_count: u64) -> (String, JobSpec) {
+    let tasks = if dice.one_in(10) {
+        TASKS_MAX
+    } else {
+        dice.below(200)
+    };
+    let spec = if dice.one_in(3) {
+        reducing_job(tasks)
+    } else {
+        kernel_job(tasks)
+    };
+    let request = Request {
+        cpus: dice.number(5) as u32,
+        memory_bytes: if dice.one_in(4) { dice.number(1 << 31) } else { 0 },
+        named: if dice.one_in(6) {
+            BTreeMap::from([("gpu".into(), dice.number(3))])
+        } else {
+            BTreeMap::new()
+        },
+    };
+    let spec = JobSpec {
+        submission: SubmissionId(u128::from(dice.below(1000)) + 1),
+        request,
+        priority: dice.below(3) as i32,
+        feeding: [Feeding::Factoring, Feeding::Guided, Feeding::Static][dice.below(3) as usize],
+        failures_max: dice.one_in(3).then(|| dice.number(20)),
+        ..spec
+    };
+    (format!("user{}", dice.below(user_count)), spec)
+}
+
+fn join(dice: &mut Dice, story: &Story) -> Input {
+    let worker = dice.one_in(2).then(|| WorkerId(dice.number(6)));
+    let count = dice.below(4);
+    let held = (0..count).map(|_| {
+        let granted = dice.grant(story, worker.unwrap_or(WorkerId(1)));
+        HeldGrant {
+            job: granted.job,
+            grant: granted.grant,
+            range: granted.range.into(),
+        }
+    });
+    let held = held.collect();
+    let capacity = Resources {
+        cpus: dice.number(8) as u32,
+        memory_bytes: dice.number(1 << 34),
+        named: BTreeMap::from([("gpu".into(), dice.number(4))]),
+    };
+    let instance = u128::from(dice.below(5));
+    let session = SessionId(dice.next());
+    let join = Join {
+        instance,
+        worker,
+        name: "node".into(),
+        capacity,
+        held,
+    };
+    Input::WorkerJoined {
+        session,
+        address: "10.0.0.1:7000".into(),
+        join: Box::new(join),
+    }
+}
+
+fn report(dice: &mut Dice, story: &Story, worker: WorkerId) -> Input {
+    let granted = dice.grant(story, worker);
+    let mut done = Vec::new();
+    for _ in 0..dice.below(4) {
+        let range = if dice.one_in(3) {
+            dice.range()
+        } else {
+            granted.range.clone().into()
+        };
+        let length = if dice.one_in(2) {
+            range.len()
+        } else {
+            dice.below(range.len())
+        };
+        done.push((
+            dice.grant(story, worker).grant,
+            vec![IndexRange::new(range.start, range.start.saturating_add(length))],
+        ));
+    }
+    if dice.one_in(2) {
+        done.push((granted.grant, vec![granted.range.clone().into()]));
+    }
+    let failed = (0..dice.below(3)).map(|_| TaskFailure {
+        index: dice.number(150),
+        cause: FailureCause::Error,
+        message: "no".into(),
+    });
+    let failed = vec![(granted.grant, failed.collect())];
+    let mut results: Vec<_> = done
+        .iter()
+        .flat_map(|(_, ranges)| ranges)
+        .map(|range| block(range.start..range.end))
+        .collect();
+    if dice.one_in(5) {
+        let range = dice.range();
+        results.push(block(range.start..range.end));
+    }
+    let report = Report {
+        number: dice.number(10),
+        job: if dice.one_in(10) {
+            JobId(dice.number(6))
+        } else {
+            granted.job
+        },
+        done,
+        failed,
+        results,
+        busy_nanos: dice.number(3_000_000_000),
+        backlog: dice.next(),
+    };
+    Input::Reported {
+        worker,
+        report: Box::new(report),
+    }
+}
+
+fn step(dice: &mut Dice, story: &Story) -> Input {
+    let worker = WorkerId(dice.number(6));
+    let request = RequestId(dice.next());
+    match dice.below(20) {
+        0..3 => join(dice, story),
+        3..9 => report(dice, story, worker),
+        9..12 => {
+            let (user, spec) = spec(dice, 3);
+            Input::Submitted {
+                request,
+                user,
+                spec: Box::new(spec),
+            }
+        }
+        12 => Input::CancelRequested {
+            request,
+            user: format!("user{}", dice.below(3)),
+            admin: dice.one_in(5),
+            job: JobId(dice.number(8)),
+        },
+        13 => Input::WorkerLost(worker),
+        14..17 => {
+            let granted = dice.grant(story, worker);
+            let asked = story
+                .mail
+                .get(&worker)
+                .and_then(|mail| mail.revokes.last().copied());
+            let range = if dice.one_in(3) {
+                dice.range()
+            } else {
+                granted.range.into()
+            };
+            let grant = asked
+                .filter(|_| !dice.one_in(4))
+                .map_or(granted.grant, |asked| asked.grant);
+            Input::Returned {
+                worker,
+                job: granted.job,
+                grant,
+                range,
+            }
+        }
+        17 => Input::CannotRun {
+            worker,
+            job: JobId(dice.number(8)),
+            reason: "no".into(),
+            fatal: dice.one_in(6),
+        },
+        18 => Input::HostLost {
+            worker,
+            job: JobId(dice.number(8)),
+            how: "signal 11".into(),
+        },
+        _ if dice.one_in(2) => Input::StorageChanged {
+            error: dice.one_in(2).then(|| "disk full".into()),
+        },
+        _ => Input::Ticked,
+    }
+}
+
+/// A story of `steps` things that happen, most of them nonsense.
+pub(crate) fn random_story(seed: u64, steps: u64) -> Story {
+    let mut dice = Dice(seed);
+    let mut story = Story::new();
+    for _ in 0..steps {
+        if dice.one_in(15) {
+            story.storage_slows_down();
+        }
+        let input = step(&mut dice, &story);
+        story.tell(input);
+        if dice.one_in(6) {
+            story.storage_catches_up();
+        }
+    }
+    story.storage_catches_up();
+    story
+}
+
+/// ONCE and KEEP, told from the outside: by the effects alone.
+fn judge(story: &Story) {
+    let mut ended: BTreeMap<JobId, RangeSet> = BTreeMap::new();
+    let mut appended = 0;
+    for effect in &story.effects {
+        match effect {
+            Effect::Append { sequence, record } => {
+                appended += 1;
+                assert_eq!(*sequence, appended, "records are counted without gaps");
+                if let Record::TasksEnded {
+                    job,
+                    done,
+                    results,
+                    failed,
+                } = record
+                {
+                    let failed = failed
+                        .iter()
+                        .map(|failure| IndexRange::new(failure.index, failure.index + 1));
+                    let set = ended.entry(*job).or_default();
+                    let mut fresh = RangeSet::new();
+                    for range in done.iter().copied().chain(failed) {
+                        assert!(
+                            !range.is_empty() && set.pieces(range).is_empty(),
+                            "ONCE: {job} {range}"
+                        );
+                        set.insert(range);
+                        fresh.insert(range);
+                    }
+                    for keep in results.iter().flat_map(|block| &block.keep) {
+                        assert!(fresh.contains_range(*keep), "ONCE: results of {keep} count twice");
+                        fresh.remove(*keep);
+                    }
+                }
+            }
+            Effect::Publish { sequence, .. } => assert!(*sequence <= appended, "KEEP"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn nonsense_breaks_nothing() {
+    for seed in 0..40 {
+        judge(&random_story(seed, 300));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #[test]
+    fn nonsense_of_any_seed_breaks_nothing(seed: u64, steps in 1u64..200) {
+        judge(&random_story(seed, steps));
+    }
+}
