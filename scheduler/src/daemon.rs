@@ -3,7 +3,7 @@
 //! Start: open and probe the storage, make sure to be alone, listen, take the lead (which replays the journal), serve.
 //! All of that on the scheduler's own thread; the caller waits for the first connection to be possible.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::thread::{self, JoinHandle};
@@ -14,8 +14,8 @@ use phalanx_protocol::record::Record;
 use phalanx_scheduler_core::Core;
 use phalanx_storage::journal::acquire::AcquireError;
 use phalanx_storage::{
-    Candidate, Card, Directory, JournalEvent, JournalWriter, LogId, Members, ProcessMark, Store, acquire,
-    cluster, probe, wait_for_quiet,
+    Candidate, Card, ClusterError, Directory, JournalEvent, JournalWriter, LogId, Members, ProcessMark,
+    Store, acquire, cluster, probe, wait_for_quiet,
 };
 use phalanx_transport::{EndpointKeys, EndpointOptions, Listener};
 use tokio::sync::{mpsc, watch};
@@ -151,8 +151,10 @@ fn lead(config: &SchedulerConfig) -> Result<Lead, StartError> {
     let id = config.cluster.parse().map_err(StartError::ClusterId)?;
     let opened = Directory::open(&config.storage);
     let directory = Arc::new(opened.map_err(|source| StartError::Storage { path: path(), source })?);
-    cluster::create_or_check(&*directory, id, 1)
-        .map_err(|source| StartError::Cluster { path: path(), source })?;
+    cluster::create_or_check(&*directory, id, 1).map_err(|error| match error {
+        ClusterError::Store(source) => StartError::Storage { path: path(), source },
+        source => StartError::Cluster { path: path(), source },
+    })?;
     let probed = probe(&*directory, random()?, PROBE_ROUNDS);
     let report = probed.map_err(|source| StartError::Probe { path: path(), source })?;
     tracing::debug!(?report, "storage is fit");
@@ -199,7 +201,7 @@ fn lead(config: &SchedulerConfig) -> Result<Lead, StartError> {
     )?;
     let card = Card {
         name: config.name.clone(),
-        addresses: vec![address.to_string()],
+        addresses: advertised(address),
         counter: 0,
         process,
     };
@@ -287,6 +289,28 @@ impl Drop for Heart {
             tracing::warn!(%error, "cannot remove the member card; the next start will watch it for a second");
         }
     }
+}
+
+/// Where others can reach a listener: as it is, or, if it listens on every interface, on the one that leads out of this
+/// machine and on loopback.
+fn advertised(listening: SocketAddr) -> Vec<String> {
+    if !listening.ip().is_unspecified() {
+        return vec![listening.to_string()];
+    }
+    let loopback = SocketAddr::from(([127, 0, 0, 1], listening.port()));
+    // connecting a UDP socket sends nothing; the address is one that documentation reserves
+    let outward = UdpSocket::bind(("0.0.0.0", 0)).and_then(|socket| {
+        socket.connect(("192.0.2.1", 9))?;
+        socket.local_addr()
+    });
+    let outward = outward
+        .ok()
+        .map(|local| SocketAddr::from((local.ip(), listening.port())));
+    outward
+        .into_iter()
+        .chain([loopback])
+        .map(|address| address.to_string())
+        .collect()
 }
 
 fn random() -> Result<u128, StartError> {
