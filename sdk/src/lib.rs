@@ -1,1 +1,82 @@
-//! Parallel kernels in Rust on every core you can reach
+//! Parallel kernels in Rust on every core you can reach.
+//!
+//! A program is one file: it names its kernels with the attribute [`macro@kernel`], and its driver with the attribute
+//! [`macro@main`]. The same binary is the driver and, when a worker starts it, the host in which its kernels run.
+//!
+//! Reading order: [`Kernel`] and [`TaskContext`] (what runs), `host` (how it runs on a worker), `start` (which of the
+//! two a process is); then the driver's side: [`Cluster`] (which one, and the way to it), [`Map`] (a job in the making),
+//! [`Results`] (what comes of it), and [`Client`], the async client under all of that.
+
+// the attributes' expansions say `::phalanx`, also inside this crate
+extern crate self as phalanx;
+
+mod client;
+mod cluster;
+mod context;
+#[cfg(feature = "embedded")]
+mod embedded;
+mod error;
+mod host;
+mod kernel;
+mod map;
+#[cfg(feature = "progress")]
+mod progress_bar;
+mod results;
+mod start;
+
+pub use client::{Client, ClientOptions, ResultEvent, ResultStream, Watch};
+pub use cluster::{Cluster, JobHandle};
+pub use context::TaskContext;
+#[cfg(feature = "embedded")]
+pub use embedded::{EmbeddedError, EmbeddedOptions};
+pub use error::{ClientError, ClusterError, Interruption, JobError, ProtocolError, TaskCause, TaskError};
+pub use kernel::{Kernel, ReduceKernel};
+pub use map::Map;
+/// ```
+/// #[phalanx::kernel]
+/// fn square(index: u64) -> u64 {
+///     index * index
+/// }
+/// assert_eq!(square(3), 9);
+///
+/// #[phalanx::kernel(reduce = longest)]
+/// fn word(index: u64, words: &[String]) -> Result<String, std::num::TryFromIntError> {
+///     Ok(words[usize::try_from(index)?].clone())
+/// }
+///
+/// fn longest(left: String, right: String) -> String {
+///     if right.len() > left.len() { right } else { left }
+/// }
+/// ```
+pub use phalanx_macros::kernel;
+/// ```no_run
+/// use phalanx::Cluster;
+///
+/// #[phalanx::kernel(reduce = u64::wrapping_add)]
+/// fn square(index: u64) -> u64 {
+///     index.wrapping_mul(index)
+/// }
+///
+/// #[phalanx::main]
+/// fn main(cluster: Cluster) -> Result<(), Box<dyn std::error::Error>> {
+///     println!("{}", cluster.map(square, 0..1_000_000).reduce()?);
+///     Ok(())
+/// }
+/// ```
+pub use phalanx_macros::main;
+pub use phalanx_protocol::view::{JobView, WorkerView};
+pub use phalanx_protocol::{Feeding, JobId};
+#[cfg(feature = "progress")]
+pub use progress_bar::ProgressBar;
+pub use results::{AsCompleted, Results};
+
+#[doc(hidden)]
+pub mod __private {
+    //! What the attributes' expansions name; no part of the interface.
+
+    pub use linkme;
+
+    pub use crate::host::{HostError, serve};
+    pub use crate::kernel::{Fallible, KERNELS, KernelEntry};
+    pub use crate::start::{Failure, PrintAsDebug, PrintAsError, start};
+}

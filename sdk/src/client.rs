@@ -1,0 +1,251 @@
+//! The async client: requests to whichever scheduler leads, repeated over a lost connection until patience is over.
+//!
+//! Each request has a stream of its own: one frame asks, one or more answer. All requests may be repeated: blobs are
+//! named by their hash, a submission carries its own random name, and a stream of results says what it has already. The
+//! story: [`Client`] (here) asks through [`link`] (the connection, and the way back to one) and [`exchange`] (one stream
+//! and what its end means); [`upload`] and [`stream`] are the two longer conversations.
+
+mod exchange;
+#[cfg(test)]
+pub(crate) mod fake;
+mod link;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod upload;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use phalanx_protocol::message::client::{Reply, Request};
+use phalanx_protocol::view::{Explanation, JobView, WorkerView};
+use phalanx_protocol::{JobId, JobSpec};
+use phalanx_transport::{CloseReason, Credential, Dialer, Reconnect};
+use tokio::time::Instant;
+
+use crate::error::{ClientError, ProtocolError};
+use exchange::{Cut, Retry};
+use link::{Link, Links};
+
+pub(crate) use upload::hash_file;
+
+pub use stream::{ResultEvent, ResultStream, Watch};
+
+/// How long a client tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientOptions {
+    /// How long to look for a scheduler to begin with. 2 s.
+    pub connect_patience: Duration,
+    /// How long a request goes on after the connection is lost; streams count it anew after each answer. 30 s.
+    pub patience: Duration,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            connect_patience: Duration::from_secs(2),
+            patience: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A client of a cluster's schedulers. Clones share one connection.
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use phalanx::{Client, ClientOptions};
+/// use phalanx_transport::{ClusterDirectory, Role};
+///
+/// let directory = ClusterDirectory::open(&ClusterDirectory::default_root()?)?;
+/// let credential = directory.credential(Role::User)?;
+/// let client = Client::connect(&["10.0.0.1:7878".parse()?], &credential, ClientOptions::default()).await?;
+/// for job in client.jobs().await? {
+///     println!("{} {} {}", job.job, job.name, job.state());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    dialer: Dialer,
+    links: Links,
+    patience: Duration,
+}
+
+impl Client {
+    /// Connects to whichever of `addresses` answers first. The connection lives on the calling tokio runtime.
+    ///
+    /// # Errors
+    /// [`ClientError::Credential`] or [`ClientError::Connect`].
+    pub async fn connect(
+        addresses: &[SocketAddr],
+        credential: &Credential,
+        options: ClientOptions,
+    ) -> Result<Self, ClientError> {
+        let dialer = Dialer::new(credential).map_err(ClientError::Credential)?;
+        let mut seed = [0; 8];
+        // without randomness the pauses are those of every other client, which is no harm
+        let _ = getrandom::fill(&mut seed);
+        let reconnect = Reconnect::new(dialer.clone(), addresses.to_vec(), u64::from_le_bytes(seed));
+        let links = Links::new(reconnect);
+        let deadline = Instant::now() + options.connect_patience;
+        links.get(deadline).await.map_err(ClientError::Connect)?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                dialer,
+                links,
+                patience: options.patience,
+            }),
+        })
+    }
+
+    /// Hands in a job and returns its id once the scheduler has it on durable storage. Handing in the same spec twice
+    /// gives the same job: its `submission` names it. The program and other blobs must be there already:
+    /// [`Client::ensure_program`], [`Client::ensure_blob`].
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if the job is malformed or cannot ever run, or another [`ClientError`].
+    pub async fn submit(&self, spec: JobSpec) -> Result<JobId, ClientError> {
+        let answer = |reply: Reply| {
+            if let Reply::Submitted(job) = reply {
+                Some(job)
+            } else {
+                None
+            }
+        };
+        self.ask(Request::Submit(Box::new(spec)), answer).await
+    }
+
+    /// Ends a job, its unstarted tasks unrun; returns once that is durable. A job that is over stays as it is.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if there is no such job or it is somebody else's, or another [`ClientError`].
+    pub async fn cancel(&self, job: JobId) -> Result<(), ClientError> {
+        let answer = |reply: Reply| (reply == Reply::Done).then_some(());
+        self.ask(Request::Cancel(job), answer).await
+    }
+
+    /// All jobs that the scheduler remembers, newest last.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn jobs(&self) -> Result<Vec<JobView>, ClientError> {
+        let answer = |reply: Reply| {
+            if let Reply::Jobs(jobs) = reply {
+                Some(jobs)
+            } else {
+                None
+            }
+        };
+        self.ask(Request::Jobs, answer).await
+    }
+
+    /// One job as it is now.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if there is no such job, or another [`ClientError`].
+    pub async fn job(&self, job: JobId) -> Result<JobView, ClientError> {
+        let answer = |reply: Reply| {
+            if let Reply::Job(view) = reply {
+                Some(view)
+            } else {
+                None
+            }
+        };
+        self.ask(Request::Job(job), answer).await
+    }
+
+    /// All workers as they are now.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn workers(&self) -> Result<Vec<WorkerView>, ClientError> {
+        let answer = |reply: Reply| {
+            if let Reply::Workers(workers) = reply {
+                Some(workers)
+            } else {
+                None
+            }
+        };
+        self.ask(Request::Workers, answer).await
+    }
+
+    /// Why a job is where it is.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if there is no such job, or another [`ClientError`].
+    pub async fn explain(&self, job: JobId) -> Result<Explanation, ClientError> {
+        let answer = |reply: Reply| {
+            if let Reply::Explanation(explanation) = reply {
+                Some(explanation)
+            } else {
+                None
+            }
+        };
+        self.ask(Request::Explain(job), answer).await
+    }
+
+    /// One job at each change, up to and including its end.
+    ///
+    /// ```no_run
+    /// # async fn example(client: phalanx::Client, job: phalanx::JobId) -> Result<(), phalanx::ClientError> {
+    /// let mut watch = client.watch(job);
+    /// while let Some(view) = watch.next().await? {
+    ///     println!("{} of {} tasks", view.done, view.tasks);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn watch(&self, job: JobId) -> Watch {
+        Watch::new(self.clone(), job)
+    }
+
+    /// The results of a job as they are durable, by index if `in_order`; from the first one, also if the job is long
+    /// over.
+    pub fn results(&self, job: JobId, in_order: bool) -> ResultStream {
+        ResultStream::new(self.clone(), job, in_order)
+    }
+
+    /// Closes the connection, and waits a moment for the scheduler to take notice. Requests under way fail.
+    pub async fn close(&self) {
+        self.shared.dialer.close(CloseReason::Done, "").await;
+    }
+
+    /// Asks until there is an answer, a refusal, or no patience left. Only for requests that may be repeated.
+    async fn ask<T>(&self, request: Request, read: impl Fn(Reply) -> Option<T>) -> Result<T, ClientError> {
+        let mut retry = Retry::new(self.shared.patience);
+        loop {
+            let link = self.link(&mut retry).await?;
+            match exchange::ask_once(&link, &request).await {
+                Ok(reply) => {
+                    return read(reply).ok_or(ClientError::Protocol(ProtocolError::WrongReply));
+                }
+                Err(cut) => self.survive(&link, cut, &mut retry)?,
+            }
+        }
+    }
+
+    /// The connection that stands, or a new one.
+    async fn link(&self, retry: &mut Retry) -> Result<Link, ClientError> {
+        let connected = self.shared.links.get(retry.deadline()).await;
+        connected.map_err(|error| retry.lost(crate::error::Interruption::Connect(error)))
+    }
+
+    /// Gives the connection up after an interruption, or says why there is no point in another attempt.
+    fn survive(&self, link: &Link, cut: Cut, retry: &mut Retry) -> Result<(), ClientError> {
+        match cut {
+            Cut::Final(error) => Err(error),
+            Cut::Retry(cause) => {
+                tracing::debug!(error = &cause as &dyn std::error::Error, "asking again");
+                self.shared.links.forget(link);
+                retry.again(cause)
+            }
+        }
+    }
+}

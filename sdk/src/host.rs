@@ -1,0 +1,256 @@
+//! The kernel host: the process on a worker in which one job's kernels run.
+//!
+//! The story: a worker starts the user's program with a socket as its standard input and the variable
+//! [`HOST_FD_VARIABLE`]. The main thread reads what the worker wants ([`serve`]) and changes the shared [`state`]. Each
+//! [`slot`] is a rayon pool whose loop claims tasks from the front of a grant's [`cursor`], as many at a time as its
+//! [`pace`] says, and runs them by the kernel's own runner. What they leave is [`flush`]ed by whoever has a reason: a
+//! slot that finds nothing to do, one that has much, or the timer; as [`progress`] messages, through the [`socket`].
+//!
+//! The host never outlives its worker: at the end of the stream the process ends, whatever its tasks do.
+
+use std::ffi::OsStr;
+use std::io::{self, BufReader};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use phalanx_protocol::message::host::{FromHost, HOST_FD_VARIABLE, HostInputs, PROTOCOL_VERSION, ToHost};
+use phalanx_protocol::{Encoding, GrantId, IndexRange, JobId, codec};
+use rayon::ThreadPool;
+use rustix::process::Signal;
+
+use self::grants::{GRANTS_MAX, Grant};
+use self::socket::{Outbox, frame};
+use self::state::{Host, Job};
+use crate::kernel::KernelEntry;
+
+mod cursor;
+mod flush;
+mod grants;
+pub(crate) mod inputs;
+mod pace;
+pub(crate) mod panics;
+mod progress;
+mod slot;
+mod socket;
+mod state;
+
+/// Slots of one host, at the most.
+const SLOTS_MAX: usize = 4096;
+
+/// Why a host ended before its worker did.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The variable does not name standard input.
+    #[error("{HOST_FD_VARIABLE} is `{0}`, but a worker passes its socket as 0, standard input")]
+    Descriptor(String),
+    /// The process could not be set up.
+    #[error("this program could not become a kernel host")]
+    Setup(#[source] io::Error),
+    /// The socket failed.
+    #[error("the socket to the worker failed")]
+    Socket(#[source] io::Error),
+    /// A frame is no message.
+    #[error("the worker sent something that is no message; is it another version?")]
+    Malformed(#[source] codec::DecodeError),
+    /// A message that makes no sense now.
+    #[error("the worker broke the protocol: {0}")]
+    Protocol(&'static str),
+    /// Not even one slot could be started.
+    #[error("no thread could be started")]
+    Threads(#[source] rayon::ThreadPoolBuildError),
+}
+
+/// Locks; what a lock protects here is consistent between any two statements, so poisoning means nothing.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes this process a kernel host, until its worker is gone.
+pub(crate) fn run_process(descriptor: &OsStr) -> Result<(), HostError> {
+    if descriptor != "0" {
+        return Err(HostError::Descriptor(descriptor.to_string_lossy().into_owned()));
+    }
+    let socket = take_standard_input().map_err(HostError::Setup)?;
+    serve(socket, &crate::kernel::KERNELS)
+}
+
+/// The socket that is standard input. Kernels find an empty standard input instead.
+fn take_standard_input() -> io::Result<UnixStream> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    socket.local_addr()?;
+    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    Ok(socket)
+}
+
+/// Serves a worker over `socket` until it closes its end.
+///
+/// # Errors
+/// [`HostError`] if the worker says what makes no sense, or the socket fails.
+pub fn serve(socket: UnixStream, kernels: &'static [KernelEntry]) -> Result<(), HostError> {
+    panics::install_hook();
+    // whoever made the socket may have used it with an event loop
+    socket.set_nonblocking(false).map_err(HostError::Setup)?;
+    let writer = socket.try_clone().map_err(HostError::Setup)?;
+    let host = Arc::new(Host::new(Outbox::new(writer)));
+    let timer = Arc::clone(&host);
+    let started = std::thread::Builder::new()
+        .name("progress".to_owned())
+        .spawn(move || timer.run_timer());
+    started.map_err(HostError::Setup)?;
+    host.outbox.post(frame(&FromHost::Hello {
+        version: PROTOCOL_VERSION,
+    }));
+    host.outbox.send();
+    let mut desk = Desk {
+        host,
+        kernels,
+        pools: Vec::new(),
+        cpus: 1,
+    };
+    let ended = desk.read(&mut BufReader::with_capacity(1 << 16, socket));
+    desk.host.change(|state, _| state.stop());
+    desk.host.wake_all();
+    ended
+}
+
+/// Where the worker's messages arrive.
+struct Desk {
+    host: Arc<Host>,
+    kernels: &'static [KernelEntry],
+    /// One for each slot, of `cpus` threads.
+    pools: Vec<ThreadPool>,
+    cpus: usize,
+}
+
+impl Desk {
+    fn read(&mut self, reader: &mut impl io::Read) -> Result<(), HostError> {
+        loop {
+            match socket::read_frame(reader) {
+                Ok(Some(bytes)) => self.handle(codec::decode(&bytes).map_err(HostError::Malformed)?)?,
+                Ok(None) => return Ok(()),
+                // the worker died with something of ours unread
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(()),
+                Err(error) => return Err(HostError::Socket(error)),
+            }
+        }
+    }
+
+    fn handle(&mut self, message: ToHost) -> Result<(), HostError> {
+        match message {
+            ToHost::Open {
+                job,
+                kernel,
+                parameters,
+                encoding,
+                reduce,
+                cpus,
+            } => {
+                self.set_cpus(cpus as usize);
+                self.open(job, &kernel, &parameters, encoding, reduce)
+            }
+            ToHost::SetSlots(slots) => self.set_slots(slots as usize),
+            ToHost::Grant { grant, range, inputs } => self.grant(grant, range, inputs),
+            ToHost::Revoke { grant, count } => {
+                self.host.change(|state, outbox| {
+                    let range = state.grants.revoke(grant, count);
+                    outbox.post(frame(&FromHost::Returned { grant, range }));
+                });
+                Ok(())
+            }
+            ToHost::Pause(paused) => {
+                self.host.change(|state, _| state.paused = paused);
+                Ok(())
+            }
+            ToHost::Close => {
+                self.host.change(|state, _| state.begin_close());
+                Ok(())
+            }
+        }
+    }
+
+    /// Answers whether the job can start.
+    fn open(
+        &mut self,
+        job: JobId,
+        kernel: &str,
+        parameters: &Bytes,
+        encoding: Encoding,
+        reduce: bool,
+    ) -> Result<(), HostError> {
+        let kernels = self.kernels;
+        let open = || KernelEntry::open(kernels, kernel, parameters, encoding, reduce);
+        let opened = catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|payload| {
+            let message = panics::message(payload.as_ref());
+            Err(format!(
+                "reading the parameters of kernel `{kernel}` panicked: {message}"
+            ))
+        });
+        self.host.change(|state, outbox| {
+            if state.job.is_some() {
+                return Err(HostError::Protocol(
+                    "a job was opened before the last one was closed",
+                ));
+            }
+            match opened {
+                Ok(runner) => {
+                    state.job = Some(Arc::new(Job::new(job, runner)));
+                    outbox.post(frame(&FromHost::Ready));
+                }
+                Err(reason) => outbox.post(frame(&FromHost::Refused { reason })),
+            }
+            Ok(())
+        })
+    }
+
+    /// Gives up the pools if the next job's tasks need others.
+    fn set_cpus(&mut self, cpus: usize) {
+        if self.cpus != cpus.max(1) {
+            self.cpus = cpus.max(1);
+            let slots = self.host.change(|state, _| std::mem::take(&mut state.slots));
+            slots.iter().for_each(|slot| slot.retire());
+            self.host.wake_all();
+            self.pools.clear();
+        }
+    }
+
+    /// Starts slots that are missing and says how many may run.
+    fn set_slots(&mut self, slots: usize) -> Result<(), HostError> {
+        let slots = slots.min(SLOTS_MAX);
+        let mut limit = slots.min(self.pools.len());
+        while self.pools.len() < slots {
+            match slot::start(&self.host, self.pools.len(), self.cpus) {
+                Ok((slot, pool)) => {
+                    self.pools.push(pool);
+                    self.host.change(|state, _| state.slots.push(slot));
+                    limit += 1;
+                }
+                Err(error) if limit == 0 => return Err(HostError::Threads(error)),
+                // fewer than asked for; the answer says how many
+                Err(_) => break,
+            }
+        }
+        self.host.change(|state, _| state.set_limit(limit));
+        Ok(())
+    }
+
+    fn grant(&mut self, id: GrantId, range: IndexRange, inputs: HostInputs) -> Result<(), HostError> {
+        let Some(grant) = Grant::new(id, range, inputs) else {
+            return Err(HostError::Protocol(
+                "a grant has more tasks than a cursor can count",
+            ));
+        };
+        self.host.change(|state, _| match state.is_open() {
+            true if state.grants.count() >= GRANTS_MAX => Err(HostError::Protocol("too many grants wait")),
+            true => {
+                state.grants.push(grant);
+                Ok(())
+            }
+            // it crossed a refusal or a close on the way
+            false => Ok(()),
+        })
+    }
+}

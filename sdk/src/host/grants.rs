@@ -1,0 +1,179 @@
+//! The grants of the open job that still have unstarted tasks, in the order in which they came.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use phalanx_protocol::id::GrantId;
+use phalanx_protocol::message::host::HostInputs;
+use phalanx_protocol::range::IndexRange;
+
+use super::cursor::Cursor;
+
+/// Grants that may wait; a worker keeps far fewer.
+pub(super) const GRANTS_MAX: usize = 1 << 16;
+
+/// A range of tasks that this host may start.
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub(super) id: GrantId,
+    pub(super) cursor: Cursor,
+    pub(super) inputs: HostInputs,
+}
+
+impl Grant {
+    /// A grant of `range`; none if it has too many tasks.
+    pub(super) fn new(id: GrantId, range: IndexRange, inputs: HostInputs) -> Option<Self> {
+        let cursor = Cursor::new(range)?;
+        Some(Self { id, cursor, inputs })
+    }
+
+    /// The file with the item of task `index`, and which items it holds.
+    pub(super) fn file(files: &[(IndexRange, impl AsRef<Path>)], index: u64) -> Option<(IndexRange, &Path)> {
+        let position = files.partition_point(|(items, _)| items.end <= index);
+        let (items, path) = files.get(position)?;
+        items.contains(index).then(|| (*items, path.as_ref()))
+    }
+}
+
+/// Something to do for a slot.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) grant: Arc<Grant>,
+    /// Tasks that are claimed already; else the slot claims from the grant.
+    pub(super) claimed: Option<IndexRange>,
+}
+
+/// The open job's grants.
+#[derive(Debug, Default)]
+pub(super) struct Grants {
+    queue: VecDeque<Arc<Grant>>,
+    /// Parts of chunks that were claimed and not started, because the slot was wanted elsewhere or one of its tasks
+    /// took far longer than those before.
+    leftovers: VecDeque<(Arc<Grant>, IndexRange)>,
+}
+
+impl Grants {
+    /// Adds a grant behind the others.
+    pub(super) fn push(&mut self, grant: Grant) {
+        self.queue.push_back(Arc::new(grant));
+    }
+
+    /// How many grants wait; those that were used up may still be among them.
+    pub(super) fn count(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// What a slot should do next: up to `count` tasks of what was left over, else the oldest grant.
+    pub(super) fn next(&mut self, count: u64) -> Option<Turn> {
+        if let Some((grant, range)) = self.leftovers.pop_front() {
+            let middle = range.end.min(range.start.saturating_add(count.max(1)));
+            if middle < range.end {
+                let rest = IndexRange::new(middle, range.end);
+                self.leftovers.push_front((Arc::clone(&grant), rest));
+            }
+            let claimed = Some(IndexRange::new(range.start, middle));
+            return Some(Turn { grant, claimed });
+        }
+        while let Some(grant) = self.queue.front() {
+            if grant.cursor.remaining() > 0 {
+                return Some(Turn {
+                    grant: Arc::clone(grant),
+                    claimed: None,
+                });
+            }
+            self.queue.pop_front();
+        }
+        None
+    }
+
+    /// Takes back tasks that a slot claimed and did not start.
+    pub(super) fn put_back(&mut self, grant: &Arc<Grant>, range: IndexRange) {
+        self.leftovers.push_back((Arc::clone(grant), range));
+    }
+
+    /// Whether there is anything that [`Self::next`] would give out.
+    pub(super) fn has_work(&self) -> bool {
+        self.has_leftovers() || self.queue.iter().any(|grant| grant.cursor.remaining() > 0)
+    }
+
+    pub(super) fn has_leftovers(&self) -> bool {
+        !self.leftovers.is_empty()
+    }
+
+    /// Gives back up to `count` tasks from a grant's end; an empty range if none are left or the grant is not here.
+    pub(super) fn revoke(&mut self, id: GrantId, count: u64) -> IndexRange {
+        let grant = self.queue.iter().find(|grant| grant.id == id);
+        grant.map_or(IndexRange::new(0, 0), |grant| grant.cursor.revoke(count))
+    }
+
+    /// How many granted tasks have not started.
+    pub(super) fn backlog(&self) -> u64 {
+        let queued: u64 = self.queue.iter().map(|grant| grant.cursor.remaining()).sum();
+        queued + self.leftovers.iter().map(|(_, range)| range.len()).sum::<u64>()
+    }
+
+    /// Drops everything.
+    pub(super) fn clear(&mut self) {
+        self.queue.clear();
+        self.leftovers.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use phalanx_protocol::Term;
+
+    use super::*;
+
+    fn id(number: u64) -> GrantId {
+        GrantId {
+            term: Term(1),
+            number,
+        }
+    }
+
+    fn grants(ranges: &[IndexRange]) -> Grants {
+        let mut grants = Grants::default();
+        for (number, &range) in ranges.iter().enumerate() {
+            let inputs = HostInputs::Index { first: 0 };
+            grants.push(Grant::new(id(number as u64), range, inputs).unwrap());
+        }
+        grants
+    }
+
+    #[test]
+    fn grants_are_worked_off_in_order_and_leftovers_first() {
+        let mut grants = grants(&[IndexRange::new(0, 4), IndexRange::new(10, 12)]);
+        let turn = grants.next(1).unwrap();
+        assert_eq!((turn.grant.id, turn.claimed), (id(0), None));
+        turn.grant.cursor.claim(|left| left).unwrap();
+        grants.put_back(&turn.grant, IndexRange::new(1, 4));
+        assert_eq!(grants.backlog(), 5);
+        assert_eq!(grants.next(2).unwrap().claimed, Some(IndexRange::new(1, 3)));
+        assert_eq!(grants.next(2).unwrap().claimed, Some(IndexRange::new(3, 4)));
+        assert_eq!(grants.next(2).unwrap().grant.id, id(1));
+    }
+
+    #[test]
+    fn an_unknown_grant_gives_nothing_back() {
+        let mut grants = grants(&[IndexRange::new(0, 4)]);
+        assert!(grants.revoke(id(7), 9).is_empty());
+        assert_eq!(grants.revoke(id(0), 3), IndexRange::new(1, 4));
+        assert_eq!(grants.backlog(), 1);
+    }
+
+    #[test]
+    fn the_file_of_an_item_is_found() {
+        let files = [
+            (IndexRange::new(0, 5), "a"),
+            (IndexRange::new(5, 9), "b"),
+            (IndexRange::new(12, 13), "c"),
+        ];
+        let found = |index| Grant::file(&files, index).map(|(_, path)| path.to_str().unwrap());
+        assert_eq!(
+            [found(4), found(5), found(10), found(12), found(13)],
+            [Some("a"), Some("b"), None, Some("c"), None]
+        );
+    }
+}

@@ -1,0 +1,146 @@
+//! Grants, revokes, slots and pauses.
+
+use phalanx_protocol::message::host::{FromHost, ToHost};
+use phalanx_protocol::{IndexRange, RangeSet};
+use proptest::prelude::*;
+
+use crate::driver::{Driver, GATE, use_gate};
+
+#[test]
+fn a_revoke_takes_from_the_end_and_an_unknown_grant_gives_nothing() {
+    let _gate = use_gate();
+    let mut driver = Driver::ready("gated", &(), false, 1);
+    driver.grant(1, 0..100);
+    GATE.await_waiting(1);
+    assert_eq!(driver.revoke(1, 30), IndexRange::new(70, 100));
+    assert!(driver.revoke(2, 30).is_empty());
+    assert_eq!(driver.revoke(1, u64::MAX), IndexRange::new(1, 70));
+    assert!(driver.revoke(1, 1).is_empty());
+    GATE.open(1);
+    assert_eq!(driver.await_ended(1).done.first(), Some(0));
+}
+
+#[test]
+fn grants_queue_in_order() {
+    let mut driver = Driver::ready("square", &(), false, 1);
+    driver.grant(1, 500..600);
+    driver.grant(2, 0..100);
+    driver.grant(3, 100..100);
+    driver.grant(4, 100..200);
+    let ended = driver.await_ended(300);
+    assert_eq!(
+        ended.done.iter().collect::<Vec<_>>(),
+        [IndexRange::new(0, 200), IndexRange::new(500, 600)]
+    );
+}
+
+#[test]
+fn lowered_slots_are_reported_once_they_are_free() {
+    let _gate = use_gate();
+    let mut driver = Driver::ready("gated", &(), false, 3);
+    driver.grant(1, 0..100);
+    GATE.await_waiting(3);
+    driver.send(&ToHost::SetSlots(1));
+    // an answer here would be too early; this one overtakes nothing
+    assert_eq!(driver.revoke(1, 90), IndexRange::new(10, 100));
+    assert_eq!(driver.ended.count(), 0);
+    GATE.open(2);
+    assert_eq!(driver.receive_other(), FromHost::Slots(1));
+    driver.await_ended(2);
+    GATE.await_waiting(1);
+    driver.set_slots(2);
+    GATE.await_waiting(2);
+    GATE.open(8);
+    driver.await_ended(10);
+}
+
+#[test]
+fn a_paused_host_starts_nothing_until_it_may() {
+    let _gate = use_gate();
+    let mut driver = Driver::ready("gated", &(), false, 2);
+    driver.send(&ToHost::Pause(true));
+    driver.grant(1, 0..10);
+    assert_eq!(
+        driver.revoke(1, 2),
+        IndexRange::new(8, 10),
+        "all of it is still there"
+    );
+    driver.send(&ToHost::Pause(false));
+    GATE.await_waiting(2);
+    driver.send(&ToHost::Pause(true));
+    assert!(driver.revoke(1, 0).is_empty(), "an answer: the pause has arrived");
+    GATE.open(2);
+    driver.await_ended(2);
+    GATE.await_waiting(0);
+    driver.send(&ToHost::Pause(false));
+    GATE.open(6);
+    driver.await_ended(8);
+}
+
+#[test]
+fn a_slot_stops_after_its_task_and_gives_the_rest_of_its_chunk_back() {
+    let _gate = use_gate();
+    // quick tasks first, so that the chunk that waits at the gate is a large one
+    let mut driver = Driver::ready("uneven", &20_000u64, false, 1);
+    driver.grant(1, 0..1_000_000);
+    GATE.await_waiting(1);
+    driver.send(&ToHost::SetSlots(0));
+    let fence = driver.revoke(1, 0);
+    assert!(fence.is_empty(), "an answer: the change has arrived");
+    GATE.open(1);
+    assert_eq!(driver.receive_other(), FromHost::Slots(0));
+    assert_eq!(
+        driver.ended.done.iter().collect::<Vec<_>>(),
+        [IndexRange::new(0, 20_001)]
+    );
+    let back = driver.revoke(1, u64::MAX);
+    assert!(back.start > 20_002, "{back} leaves nothing of the chunk");
+    GATE.open(back.start - 20_001);
+    driver.set_slots(2);
+    driver.await_ended(back.start);
+}
+
+/// Quick below the threshold; then it waits at the gate.
+#[phalanx::kernel]
+fn uneven(index: u64, threshold: &u64, context: &phalanx::TaskContext) {
+    if index >= *threshold {
+        GATE.pass(context);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+    #[test]
+    fn every_task_runs_once_or_is_given_back(
+        slots in 1u32..5,
+        steps in prop::collection::vec((0u8..5, 1u64..6_000, 0u64..3_000), 1..25),
+    ) {
+        let mut driver = Driver::ready("square", &(), false, slots);
+        let (mut granted, mut returned) = (RangeSet::new(), RangeSet::new());
+        let mut next = 0;
+        for (number, &(step, len, count)) in (1u64..).zip(&steps) {
+            match step {
+                0 | 1 => {
+                    driver.grant(number, next..next + len);
+                    granted.insert(IndexRange::new(next, next + len));
+                    next += len + number % 2;
+                }
+                2 => driver.set_slots(1 + (len % 4) as u32),
+                3 => { driver.send(&ToHost::Pause(true)); driver.send(&ToHost::Pause(false)); }
+                _ => {
+                    let back = driver.revoke(len % number.max(1), count);
+                    prop_assert!(returned.pieces(back).is_empty());
+                    returned.insert(back);
+                }
+            }
+        }
+        let ended = driver.await_ended(granted.len() - returned.len());
+        for range in returned.iter() {
+            prop_assert!(ended.done.pieces(range).is_empty(), "{range} was given back and run");
+            granted.remove(range);
+        }
+        prop_assert_eq!(&ended.done, &granted);
+        prop_assert!(ended.values::<u64>().into_iter().all(|(index, value)| value == index * index));
+        driver.close();
+    }
+}

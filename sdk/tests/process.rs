@@ -1,0 +1,131 @@
+//! A whole program, started as a worker starts it. The program is the example `squares`.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use object::{Object, ObjectSection};
+use phalanx_protocol::message::host::{
+    FromHost, HOST_FD_VARIABLE, HostInputs, KERNELS_SECTION, KernelLine, ToHost,
+};
+use phalanx_protocol::{Encoding, GrantId, IndexRange, JobId, Term, codec};
+
+/// Cargo puts examples beside the folder of the tests.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let folder = test.ancestors().nth(2).unwrap();
+    let program = folder.join("examples").join("squares");
+    assert!(program.exists(), "not built: cargo build -p phalanx --examples");
+    program
+}
+
+fn send(stream: &mut UnixStream, message: &ToHost) {
+    let bytes = codec::encode(message);
+    let mut frame = (bytes.len() as u32).to_le_bytes().to_vec();
+    frame.extend(bytes);
+    stream.write_all(&frame).unwrap();
+}
+
+fn receive(stream: &mut UnixStream) -> FromHost {
+    let mut len = [0; 4];
+    stream.read_exact(&mut len).unwrap();
+    let mut bytes = vec![0; u32::from_le_bytes(len) as usize];
+    stream.read_exact(&mut bytes).unwrap();
+    codec::decode(&bytes).unwrap()
+}
+
+fn start_host() -> (Child, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    ours.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // as an event loop leaves it
+    theirs.set_nonblocking(true).unwrap();
+    let mut command = Command::new(program());
+    command
+        .env(HOST_FD_VARIABLE, "0")
+        .stdin(Stdio::from(OwnedFd::from(theirs)));
+    (command.spawn().unwrap(), ours)
+}
+
+#[test]
+fn a_program_becomes_a_host_and_ends_with_its_worker() {
+    let (mut child, mut stream) = start_host();
+    assert_eq!(receive(&mut stream), FromHost::Hello { version: 1 });
+    let (kernel, parameters) = ("square".to_owned(), Vec::new().into());
+    let encoding = Encoding::Bincode;
+    send(
+        &mut stream,
+        &ToHost::Open {
+            job: JobId(1),
+            kernel,
+            parameters,
+            encoding,
+            reduce: true,
+            cpus: 1,
+        },
+    );
+    send(&mut stream, &ToHost::SetSlots(1));
+    let grant = GrantId {
+        term: Term(1),
+        number: 1,
+    };
+    let inputs = HostInputs::Index { first: 10 };
+    send(
+        &mut stream,
+        &ToHost::Grant {
+            grant,
+            range: IndexRange::new(0, 1),
+            inputs,
+        },
+    );
+    assert_eq!(receive(&mut stream), FromHost::Ready);
+    assert_eq!(receive(&mut stream), FromHost::Slots(1));
+    let FromHost::Progress(progress) = receive(&mut stream) else {
+        panic!("no progress");
+    };
+    assert_eq!(codec::decode::<u64>(&progress.results[0].1).unwrap(), 100);
+    drop(stream);
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_descriptor_that_is_no_socket_is_refused_with_a_reason() {
+    let run = |variable, stdin: Stdio| {
+        let output = Command::new(program())
+            .env(HOST_FD_VARIABLE, variable)
+            .stdin(stdin)
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let error = run("3", Stdio::null());
+    assert_eq!(
+        error,
+        "error: PHALANX_HOST_FD is `3`, but a worker passes its socket as 0, standard input\n"
+    );
+    let error = run("0", Stdio::null());
+    assert!(
+        error.starts_with("error: this program could not become a kernel host\n  cause: "),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_program_lists_its_kernels_in_a_section() {
+    let bytes = std::fs::read(program()).unwrap();
+    let file = object::File::parse(bytes.as_slice()).unwrap();
+    let section = file
+        .section_by_name(KERNELS_SECTION)
+        .expect("the section is there");
+    let lines = KernelLine::parse_section(section.data().unwrap());
+    assert_eq!(lines.len(), 1);
+    assert_eq!(
+        (lines[0].name.as_str(), lines[0].input.as_str(), lines[0].reduces),
+        ("square", "u64", true)
+    );
+}
