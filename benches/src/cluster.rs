@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use phalanx::{ClientOptions, Cluster};
 use phalanx_protocol::Resources;
 use phalanx_scheduler::{RunningScheduler, Scheduler, SchedulerConfig};
-use phalanx_transport::directory::{ClusterDirectory, NewCluster};
 use phalanx_transport::Role;
+use phalanx_transport::directory::{ClusterDirectory, NewCluster};
 use phalanx_worker::{AddressSource, Worker, WorkerConfig, detect_capacity};
 
 /// Directory, scheduler address, name and cpus of a worker, in the environment of the process that is to be one.
@@ -50,7 +50,11 @@ impl ProcessCluster {
             let mut command = Command::new(std::env::current_exe()?);
             children.push(command.env(WORKER_VARIABLE, told).stdin(Stdio::piped()).spawn()?);
         }
-        let cluster = Cluster::connect_to(&[address], &directory.credential(Role::User)?, ClientOptions::default())?;
+        let cluster = Cluster::connect_to(
+            &[address],
+            &directory.credential(Role::User)?,
+            ClientOptions::default(),
+        )?;
         let deadline = Instant::now() + Duration::from_secs(10);
         while cluster.workers()?.len() < workers as usize {
             if Instant::now() > deadline {
@@ -58,7 +62,12 @@ impl ProcessCluster {
             }
             std::thread::yield_now();
         }
-        Ok(Self { cluster, workers: children, _scheduler: scheduler, _folder: folder })
+        Ok(Self {
+            cluster,
+            workers: children,
+            _scheduler: scheduler,
+            _folder: folder,
+        })
     }
 }
 
@@ -77,7 +86,9 @@ impl Drop for ProcessCluster {
 /// # Errors
 /// Whatever keeps it from being one.
 pub fn worker_if_asked() -> Result<(), Box<dyn Error>> {
-    let Ok(told) = std::env::var(WORKER_VARIABLE) else { return Ok(()) };
+    let Ok(told) = std::env::var(WORKER_VARIABLE) else {
+        return Ok(());
+    };
     let [root, address, name, cpus] = told.split('\t').collect::<Vec<_>>()[..] else {
         return Err(format!("{WORKER_VARIABLE} is malformed").into());
     };
@@ -89,7 +100,10 @@ pub fn worker_if_asked() -> Result<(), Box<dyn Error>> {
         storage: directory.storage_path(),
         cache: Path::new(root).join(name),
         name: name.to_owned(),
-        capacity: Resources { cpus: cpus.parse()?, ..detect_capacity() },
+        capacity: Resources {
+            cpus: cpus.parse()?,
+            ..detect_capacity()
+        },
         rejoin_for: Duration::from_secs(1),
     })?;
     // the parent holds the other end of stdin: its end is ours

@@ -26,14 +26,21 @@ pub fn percentile(values: &[f64], percent: f64) -> f64 {
 
 /// Processor time that this process's threads have used whose names begin with one of `names`.
 pub fn seconds_of_threads(names: &[&str]) -> f64 {
-    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return 0.0 };
-    let stats = threads.flatten().filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else {
+        return 0.0;
+    };
+    let stats = threads
+        .flatten()
+        .filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
     let ticks = stats.filter_map(|stat| {
         let (head, fields) = stat.rsplit_once(')')?;
         let name = head.split_once('(')?.1.to_owned();
         let mut fields = fields.split_ascii_whitespace().skip(11);
         let (user, system): (f64, f64) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
-        names.iter().any(|wanted| name.starts_with(wanted)).then_some(user + system)
+        names
+            .iter()
+            .any(|wanted| name.starts_with(wanted))
+            .then_some(user + system)
     });
     ticks.sum::<f64>() / TICKS_PER_SECOND
 }
@@ -55,7 +62,10 @@ mod tests {
 
     #[test]
     fn the_median_is_the_middle_one() {
-        assert_eq!((median(&[3.0, 1.0, 2.0]), percentile(&[1.0, 2.0, 3.0], 99.0)), (2.0, 3.0));
+        assert_eq!(
+            (median(&[3.0, 1.0, 2.0]), percentile(&[1.0, 2.0, 3.0], 99.0)),
+            (2.0, 3.0)
+        );
     }
 
     #[test]
@@ -66,6 +76,9 @@ mod tests {
 
     #[test]
     fn times_have_their_unit() {
-        assert_eq!((seconds_text(2e-6), seconds_text(0.5)), ("2.0 us".to_owned(), "500.00 ms".to_owned()));
+        assert_eq!(
+            (seconds_text(2e-6), seconds_text(0.5)),
+            ("2.0 us".to_owned(), "500.00 ms".to_owned())
+        );
     }
 }

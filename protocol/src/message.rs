@@ -317,7 +317,7 @@ pub mod host {
             /// The kernel's name.
             kernel: String,
             /// Encoded parameters.
-            parameters: Bytes,
+            parameters: HostParameters,
             /// How values are written.
             encoding: Encoding,
             /// Merge neighbouring results.
@@ -347,6 +347,15 @@ pub mod host {
         Pause(bool),
         /// End the job: started tasks see `cancelled`, unstarted ones are dropped. Answer, once all stopped: `Closed`.
         Close,
+    }
+
+    /// Where a job's encoded parameters are.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub enum HostParameters {
+        /// Here.
+        Inline(Bytes),
+        /// In a file whose content the worker has checked.
+        File(PathBuf),
     }
 
     /// Where the inputs of a grant are.

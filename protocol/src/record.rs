@@ -48,7 +48,9 @@ impl Record {
     /// The job that it is about.
     pub fn job(&self) -> JobId {
         match self {
-            Self::JobSubmitted { job, .. } | Self::TasksEnded { job, .. } | Self::JobFinished { job, .. } => *job,
+            Self::JobSubmitted { job, .. } | Self::TasksEnded { job, .. } | Self::JobFinished { job, .. } => {
+                *job
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use phalanx::__private::{KERNELS, serve};
-use phalanx_protocol::message::host::{FromHost, HostInputs, ToHost};
+use phalanx_protocol::message::host::{FromHost, HostInputs, HostParameters, ToHost};
 use phalanx_protocol::{Encoding, GrantId, IndexRange, JobId, Term, codec};
 
 #[phalanx::kernel]
@@ -38,7 +38,7 @@ impl Worker {
         std::thread::spawn(move || serve(theirs, &KERNELS));
         let mut worker = Self { stream, grants: 0 };
         let (job, encoding) = (JobId(1), Encoding::Bincode);
-        let (kernel, parameters) = (kernel.to_owned(), Vec::new().into());
+        let (kernel, parameters) = (kernel.to_owned(), HostParameters::Inline(Vec::new().into()));
         worker.send(&ToHost::Open {
             job,
             kernel,

@@ -10,9 +10,12 @@ fn square(index: u64) -> u64 {
 #[phalanx::main]
 #[expect(clippy::print_stdout, reason = "the program's answer")]
 fn main(cluster: Cluster) -> Result<(), Box<dyn std::error::Error>> {
-    for value in cluster.map(square, 0..10).results()? {
+    for value in cluster.map::<square>(0..10).results()? {
         println!("{}", value?);
     }
-    println!("sum of 1000000: {}", cluster.map(square, 0..1_000_000).reduce()?);
+    println!(
+        "sum of 1000000: {}",
+        cluster.map::<square>(0..1_000_000).reduce()?
+    );
     Ok(())
 }

@@ -46,7 +46,7 @@ const GOODBYE: Duration = Duration::from_millis(20);
 ///
 /// fn main() -> Result<(), Box<dyn std::error::Error>> {
 ///     let cluster = Cluster::connect_or_embedded()?;
-///     let squares = cluster.map(square, 0..1000).progress_bar().collect()?;
+///     let squares = cluster.map::<square>(0..1000).progress_bar().collect()?;
 ///     assert_eq!(squares[31], 961);
 ///     Ok(())
 /// }
@@ -218,14 +218,13 @@ impl Cluster {
     /// # #[phalanx::kernel]
     /// # fn square(number: u64) -> u64 { number * number }
     /// # fn example(cluster: Cluster) -> Result<(), Box<dyn std::error::Error>> {
-    /// for value in cluster.map(square, 10..20).results()? {
+    /// for value in cluster.map::<square>(10..20).results()? {
     ///     println!("{}", value?);
     /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub fn map<K: Kernel<Input = u64>>(&self, kernel: K, indices: Range<u64>) -> Map<K> {
-        let _ = kernel;
+    pub fn map<K: Kernel<Input = u64>>(&self, indices: Range<u64>) -> Map<K> {
         Map::over_indices(self.clone(), indices)
     }
 
@@ -238,18 +237,12 @@ impl Cluster {
     /// # fn count(text: String) -> u64 { text.len() as u64 }
     /// # fn example(cluster: Cluster) -> Result<(), Box<dyn std::error::Error>> {
     /// let texts = ["a".to_owned(), "bc".to_owned()];
-    /// let lengths = cluster.map_items(count, &texts).collect()?;
+    /// let lengths = cluster.map_items::<count>(&texts).collect()?;
     /// assert_eq!(lengths, [1, 2]);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn map_items<K, I>(&self, kernel: K, items: I) -> Map<K>
-    where
-        K: Kernel,
-        I: IntoIterator,
-        I::Item: Borrow<K::Input>,
-    {
-        let _ = kernel;
+    pub fn map_items<K: Kernel>(&self, items: impl IntoIterator<Item: Borrow<K::Input>>) -> Map<K> {
         Map::over_items(self.clone(), items)
     }
 

@@ -198,6 +198,15 @@ pub enum JobError {
         /// The kernel.
         kernel: &'static str,
     },
+    /// More than a host would decode.
+    #[error(
+        "the parameters take {bytes} bytes, more than {}: pass what is larger as files",
+        phalanx_protocol::limits::VALUE_BYTES_MAX
+    )]
+    ParametersTooLarge {
+        /// Their encoded length.
+        bytes: usize,
+    },
     /// An item or the parameters have no byte form.
     #[error("{what} cannot be encoded")]
     Encode {

@@ -16,7 +16,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use phalanx_protocol::message::host::{FromHost, HOST_FD_VARIABLE, HostInputs, PROTOCOL_VERSION, ToHost};
+use phalanx_protocol::message::host::{
+    FromHost, HOST_FD_VARIABLE, HostInputs, HostParameters, PROTOCOL_VERSION, ToHost,
+};
 use phalanx_protocol::{Encoding, GrantId, IndexRange, JobId, codec};
 use rayon::ThreadPool;
 use rustix::process::Signal;
@@ -177,12 +179,25 @@ impl Desk {
         &mut self,
         job: JobId,
         kernel: &str,
-        parameters: &Bytes,
+        parameters: &HostParameters,
         encoding: Encoding,
         reduce: bool,
     ) -> Result<(), HostError> {
         let kernels = self.kernels;
-        let open = || KernelEntry::open(kernels, kernel, parameters, encoding, reduce);
+        let open = || {
+            let parameters = match parameters {
+                HostParameters::Inline(bytes) => Ok(bytes.clone()),
+                HostParameters::File(path) => std::fs::read(path).map(Bytes::from),
+            };
+            let unreadable = |error| format!("the parameters of kernel `{kernel}` cannot be read: {error}");
+            KernelEntry::open(
+                kernels,
+                kernel,
+                &parameters.map_err(unreadable)?,
+                encoding,
+                reduce,
+            )
+        };
         let opened = catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|payload| {
             let message = panics::message(payload.as_ref());
             Err(format!(

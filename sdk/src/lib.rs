@@ -59,7 +59,7 @@ pub use phalanx_macros::kernel;
 ///
 /// #[phalanx::main]
 /// fn main(cluster: Cluster) -> Result<(), Box<dyn std::error::Error>> {
-///     println!("{}", cluster.map(square, 0..1_000_000).reduce()?);
+///     println!("{}", cluster.map::<square>(0..1_000_000).reduce()?);
 ///     Ok(())
 /// }
 /// ```

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use bytes::Bytes;
-use phalanx_protocol::limits::PARAMETERS_INLINE_BYTES_MAX;
+use phalanx_protocol::limits::{PARAMETERS_INLINE_BYTES_MAX, VALUE_BYTES_MAX};
 use phalanx_protocol::message::client::Refusal;
 use phalanx_protocol::view::JobView;
 use phalanx_protocol::{
@@ -27,7 +27,7 @@ use crate::results::{AsCompleted, Callback, Results, check_outcome};
 /// # fn simulate(seed: u64) -> f64 { seed as f64 }
 /// # fn example(cluster: Cluster) -> Result<(), Box<dyn std::error::Error>> {
 /// let energies = cluster
-///     .map(simulate, 0..10_000)
+///     .map::<simulate>(0..10_000)
 ///     .name("night run")
 ///     .cpus(2)
 ///     .memory_bytes(1 << 30)
@@ -238,7 +238,7 @@ impl<K: Kernel> Map<K> {
     /// }
     ///
     /// # fn example(cluster: Cluster) -> Result<(), Box<dyn std::error::Error>> {
-    /// let all = cluster.map(divisors, 1..100_000).reduce()?;
+    /// let all = cluster.map::<divisors>(1..100_000).reduce()?;
     /// # Ok(())
     /// # }
     /// ```
@@ -302,7 +302,10 @@ impl Wishes {
 }
 
 /// Parameters as they travel: few with the job, many as a blob.
-fn payload(cluster: &Cluster, bytes: Vec<u8>) -> Result<Payload, ClientError> {
+fn payload(cluster: &Cluster, bytes: Vec<u8>) -> Result<Payload, JobError> {
+    if bytes.len() > VALUE_BYTES_MAX {
+        return Err(JobError::ParametersTooLarge { bytes: bytes.len() });
+    }
     if bytes.len() <= PARAMETERS_INLINE_BYTES_MAX {
         return Ok(Payload::Inline(Bytes::from(bytes)));
     }

@@ -104,7 +104,7 @@ impl<K: Kernel> Common<K> {
 /// # #[phalanx::kernel]
 /// # fn square(number: u64) -> u64 { number * number }
 /// # fn example(cluster: Cluster) -> Result<(), Box<dyn std::error::Error>> {
-/// let mut results = cluster.map(square, 0..1000).results()?;
+/// let mut results = cluster.map::<square>(0..1000).results()?;
 /// for result in results.by_ref() {
 ///     match result {
 ///         Ok(value) => println!("{value}"),
@@ -222,7 +222,7 @@ impl<K: Kernel> Results<K> {
 /// # #[phalanx::kernel]
 /// # fn square(number: u64) -> u64 { number * number }
 /// # fn example(cluster: Cluster) -> Result<(), Box<dyn std::error::Error>> {
-/// for (index, value) in cluster.map(square, 0..1000).as_completed()? {
+/// for (index, value) in cluster.map::<square>(0..1000).as_completed()? {
 ///     println!("{index}: {}", value?);
 /// }
 /// # Ok(())

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use object::{Object, ObjectSection};
 use phalanx_protocol::message::host::{
-    FromHost, HOST_FD_VARIABLE, HostInputs, KERNELS_SECTION, KernelLine, ToHost,
+    FromHost, HOST_FD_VARIABLE, HostInputs, HostParameters, KERNELS_SECTION, KernelLine, ToHost,
 };
 use phalanx_protocol::{Encoding, GrantId, IndexRange, JobId, Term, codec};
 
@@ -55,7 +55,7 @@ fn start_host() -> (Child, UnixStream) {
 fn a_program_becomes_a_host_and_ends_with_its_worker() {
     let (mut child, mut stream) = start_host();
     assert_eq!(receive(&mut stream), FromHost::Hello { version: 1 });
-    let (kernel, parameters) = ("square".to_owned(), Vec::new().into());
+    let (kernel, parameters) = ("square".to_owned(), HostParameters::Inline(Vec::new().into()));
     let encoding = Encoding::Bincode;
     send(
         &mut stream,

@@ -19,7 +19,6 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use phalanx_protocol::message::host::{FromHost, Progress, ToHost};
 use phalanx_protocol::message::worker::{FromWorker, Report, ToWorker};
 use phalanx_protocol::{BlobId, GrantId, IndexRange, JobId, Resources, WorkerId};
@@ -88,8 +87,8 @@ pub(crate) struct Needs {
 pub(crate) struct Prepared {
     /// The program that is now in the cache.
     pub(crate) program: Option<BlobId>,
-    /// The parameters.
-    pub(crate) parameters: Option<Bytes>,
+    /// The file of the parameters.
+    pub(crate) parameters: Option<PathBuf>,
     /// The input files.
     pub(crate) inputs: Option<InputFiles>,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use phalanx_protocol::job::InputTable;
 use phalanx_protocol::{BlobId, codec};
-use phalanx_storage::{Blobs, Directory, Results};
+use phalanx_storage::{BlobError, Blobs, Directory, Results};
 
 use crate::agent::{Agent, Needs, Obstacle, Opening, Prepared, ResultWrite};
 use crate::hosts::program;
@@ -47,21 +47,26 @@ impl Stores {
         }
         let parameters = needs
             .parameters
-            .map(|blob| self.read("parameters", blob))
+            .map(|blob| self.file("parameters", blob))
             .transpose()?;
         let inputs = needs.table.map(|blob| self.input_files(blob)).transpose()?;
         Ok(Prepared {
             program: needs.program,
-            parameters: parameters.map(Into::into),
+            parameters,
             inputs,
         })
     }
 
     fn read(&self, what: &str, blob: BlobId) -> Result<Vec<u8>, Obstacle> {
-        self.blobs.read(blob).map_err(|error| Obstacle {
-            reason: format!("the job's {what} cannot be read: {error}"),
-            fatal: program::is_blob_lost(&error),
-        })
+        self.blobs.read(blob).map_err(|error| unreadable(what, &error))
+    }
+
+    /// The path of a blob whose content is what it should be.
+    fn file(&self, what: &str, blob: BlobId) -> Result<PathBuf, Obstacle> {
+        self.blobs
+            .verify(blob)
+            .map_err(|error| unreadable(what, &error))?;
+        Ok(self.blobs.path(blob))
     }
 
     /// The files of an input table. Hosts check what is in them; here they only have to be there.
@@ -95,6 +100,13 @@ impl Stores {
                 None
             }
         }
+    }
+}
+
+fn unreadable(what: &str, error: &BlobError) -> Obstacle {
+    Obstacle {
+        reason: format!("the job's {what} cannot be read: {error}"),
+        fatal: program::is_blob_lost(error),
     }
 }
 

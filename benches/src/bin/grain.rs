@@ -13,8 +13,9 @@ use phalanx_benches::{ProcessCluster, median, seconds_text, worker_if_asked};
 const RUNS: usize = 5;
 /// Total work of a row, in core-seconds.
 const WORK_SECONDS: f64 = 1.0;
-const TASK_SECONDS: [f64; 13] =
-    [0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7];
+const TASK_SECONDS: [f64; 13] = [
+    0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7,
+];
 
 /// Spins for a number of rounds.
 #[phalanx::kernel]
@@ -51,7 +52,7 @@ fn calibrate() -> f64 {
 
 fn sweep(title: &str, cluster: &Cluster, cores: u32, rounds_per_second: f64) -> Result<(), Box<dyn Error>> {
     println!("\n{title}\n{:>10}{:>12}{:>14}", "task", "tasks", "efficiency");
-    cluster.map(spin, 0..100).parameters(&1).run()?;
+    cluster.map::<spin>(0..100).parameters(&1).run()?;
     let mut previous: Option<(f64, f64)> = None;
     let mut metg = None;
     for task in TASK_SECONDS {
@@ -61,11 +62,15 @@ fn sweep(title: &str, cluster: &Cluster, cores: u32, rounds_per_second: f64) -> 
         for _ in 0..RUNS {
             let plain = plain_threads(tasks, rounds, cores);
             let start = Instant::now();
-            cluster.map(spin, 0..tasks).parameters(&rounds).run()?;
+            cluster.map::<spin>(0..tasks).parameters(&rounds).run()?;
             efficiencies.push(plain / start.elapsed().as_secs_f64());
         }
         let efficiency = median(&efficiencies);
-        println!("{:>10}{tasks:>12}{:>12.1} %", seconds_text(task), efficiency * 100.0);
+        println!(
+            "{:>10}{tasks:>12}{:>12.1} %",
+            seconds_text(task),
+            efficiency * 100.0
+        );
         if let Some((longer, before)) = previous
             && before >= 0.5
             && efficiency < 0.5
@@ -78,7 +83,10 @@ fn sweep(title: &str, cluster: &Cluster, cores: u32, rounds_per_second: f64) -> 
     }
     match metg {
         Some(metg) => println!("METG(50 %) = {}", seconds_text(metg)),
-        None => println!("METG(50 %) < {}", seconds_text(TASK_SECONDS[TASK_SECONDS.len() - 1])),
+        None => println!(
+            "METG(50 %) < {}",
+            seconds_text(TASK_SECONDS[TASK_SECONDS.len() - 1])
+        ),
     }
     Ok(())
 }
@@ -88,7 +96,10 @@ fn plain_threads(tasks: u64, rounds: u64, cores: u32) -> f64 {
     let start = Instant::now();
     std::thread::scope(|scope| {
         for core in 0..u64::from(cores) {
-            let (first, last) = (tasks * core / u64::from(cores), tasks * (core + 1) / u64::from(cores));
+            let (first, last) = (
+                tasks * core / u64::from(cores),
+                tasks * (core + 1) / u64::from(cores),
+            );
             scope.spawn(move || (first..last).for_each(|index| spin(index, &rounds)));
         }
     });

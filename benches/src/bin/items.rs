@@ -29,16 +29,24 @@ fn study(sample: Sample) -> (u64, f64) {
 fn main() -> Result<(), Box<dyn Error>> {
     let cluster = Cluster::embedded()?;
     let label = |id: u64| format!("s{id}");
-    let samples: Vec<Sample> =
-        (0..ITEMS).map(|id| Sample { id, temperature: id as f64 * 0.5, label: label(id) }).collect();
+    let samples: Vec<Sample> = (0..ITEMS)
+        .map(|id| Sample {
+            id,
+            temperature: id as f64 * 0.5,
+            label: label(id),
+        })
+        .collect();
     let mut rates = Vec::new();
     for _ in 0..RUNS {
         let start = Instant::now();
-        let results = cluster.map_items(study, &samples).collect()?;
+        let results = cluster.map_items::<study>(&samples).collect()?;
         rates.push(ITEMS as f64 / start.elapsed().as_secs_f64());
         assert_eq!(results[1000], (1000, 2500.0));
         assert_eq!(results.len() as u64, ITEMS);
     }
-    println!("items with input and result:  {:.0} k/s, from the call to the last result", median(&rates) / 1e3);
+    println!(
+        "items with input and result:  {:.0} k/s, from the call to the last result",
+        median(&rates) / 1e3
+    );
     Ok(())
 }

@@ -26,7 +26,7 @@ fn echo(index: u64) -> u64 {
 fn main() -> Result<(), Box<dyn Error>> {
     let cluster = Cluster::embedded()?;
     for index in 0..100 {
-        cluster.map(echo, index..index + 1).collect()?;
+        cluster.map::<echo>(index..index + 1).collect()?;
     }
     let mut writes = Vec::new();
     let mut round_trips = Vec::new();
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         round_trips.extend(quic_round_trips()?);
         for index in 0..(TASKS / 5) as u64 {
             let start = Instant::now();
-            assert_eq!(cluster.map(echo, index..index + 1).collect()?, [index]);
+            assert_eq!(cluster.map::<echo>(index..index + 1).collect()?, [index]);
             tasks.push(start.elapsed().as_secs_f64());
         }
     }
@@ -51,7 +51,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     row("one task, call to result", &tasks);
     let aim = 2.0 * percentile(&writes, 50.0) + 5.0 * percentile(&round_trips, 50.0);
     let ratio = percentile(&tasks, 50.0) / aim;
-    println!("aim: 2 writes + 5 round trips = {}; measured / aim = {ratio:.2}", seconds_text(aim));
+    println!(
+        "aim: 2 writes + 5 round trips = {}; measured / aim = {ratio:.2}",
+        seconds_text(aim)
+    );
     Ok(())
 }
 
@@ -71,14 +74,22 @@ fn storage_writes(part: usize) -> Result<Vec<f64>, Box<dyn Error>> {
 /// Frames of 32 bytes there and back on one stream, between two threads with a runtime each.
 fn quic_round_trips() -> Result<Vec<f64>, Box<dyn Error>> {
     let authority = Authority::create("bench")?;
-    let (server, client) = (authority.issue(Role::Scheduler, "s")?, authority.issue(Role::User, "u")?);
+    let (server, client) = (
+        authority.issue(Role::Scheduler, "s")?,
+        authority.issue(Role::User, "u")?,
+    );
     let (told, address) = mpsc::channel();
     let server_thread = std::thread::spawn(move || {
         runtime().block_on(async move {
             let mut listener = Listener::bind(([127, 0, 0, 1], 0).into(), &server).expect("a free port");
-            told.send(listener.local_address().expect("a bound port")).expect("the client waits");
-            let Some(Accepted::Connection(connection)) = listener.accept().await else { return };
-            let Ok((mut writer, mut reader)) = connection.accept_bi(CONTROL_FRAME_BYTES_MAX).await else { return };
+            told.send(listener.local_address().expect("a bound port"))
+                .expect("the client waits");
+            let Some(Accepted::Connection(connection)) = listener.accept().await else {
+                return;
+            };
+            let Ok((mut writer, mut reader)) = connection.accept_bi(CONTROL_FRAME_BYTES_MAX).await else {
+                return;
+            };
             while let Ok(Some(frame)) = reader.recv_bytes().await {
                 if writer.send_bytes(&frame).await.is_err() {
                     return;
@@ -107,5 +118,8 @@ fn quic_round_trips() -> Result<Vec<f64>, Box<dyn Error>> {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
 }

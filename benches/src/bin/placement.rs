@@ -87,7 +87,10 @@ impl Cluster {
 
     /// Tells the core; returns how long it took.
     fn tell(&mut self, input: Input) -> Duration {
-        let now = Now { elapsed: Duration::from_micros(self.micros), unix_millis: 0 };
+        let now = Now {
+            elapsed: Duration::from_micros(self.micros),
+            unix_millis: 0,
+        };
         let start = Instant::now();
         self.core.handle(now, input, &mut self.effects);
         let took = start.elapsed();
@@ -95,9 +98,15 @@ impl Cluster {
         for effect in self.effects.drain(..) {
             match effect {
                 Effect::Append { sequence, .. } => self.appended = sequence,
-                Effect::Send { worker, message: ToWorker::Grant { job, grant, range } } => {
+                Effect::Send {
+                    worker,
+                    message: ToWorker::Grant { job, grant, range },
+                } => {
                     self.grant_count += 1;
-                    self.grants.entry(worker).or_default().push_back((job, grant, range));
+                    self.grants
+                        .entry(worker)
+                        .or_default()
+                        .push_back((job, grant, range));
                 }
                 Effect::Send { .. }
                 | Effect::Admit { .. }
@@ -111,16 +120,32 @@ impl Cluster {
     }
 
     fn append(&mut self) -> Duration {
-        self.tell(Input::Appended { sequence: self.appended })
+        self.tell(Input::Appended {
+            sequence: self.appended,
+        })
     }
 
     fn join(&mut self, number: u64) {
-        let capacity = Resources { cpus: WORKER_CPUS, memory_bytes: 256 << 30, named: BTreeMap::new() };
+        let capacity = Resources {
+            cpus: WORKER_CPUS,
+            memory_bytes: 256 << 30,
+            named: BTreeMap::new(),
+        };
         let name = format!("node{number}");
-        let join = Join { instance: number.into(), worker: None, name, capacity, held: Vec::new() };
+        let join = Join {
+            instance: number.into(),
+            worker: None,
+            name,
+            capacity,
+            held: Vec::new(),
+        };
         let address = format!("10.0.{}.{}:7000", number / 256, number % 256);
         let session = SessionId(number);
-        self.tell(Input::WorkerJoined { session, address, join: Box::new(join) });
+        self.tell(Input::WorkerJoined {
+            session,
+            address,
+            join: Box::new(join),
+        });
     }
 
     fn submit(&mut self, number: u64, user: String, tasks: u64) {
@@ -142,7 +167,11 @@ impl Cluster {
             feeding: Feeding::Factoring,
             failures_max: None,
         };
-        self.tell(Input::Submitted { request: RequestId(number), user, spec: Box::new(spec) });
+        self.tell(Input::Submitted {
+            request: RequestId(number),
+            user,
+            spec: Box::new(spec),
+        });
     }
 
     /// A worker reports its oldest grant as done.
@@ -161,7 +190,10 @@ impl Cluster {
             busy_nanos: TASK_NANOS.saturating_mul(range.len()),
             backlog: 0,
         };
-        self.tell(Input::Reported { worker, report: Box::new(report) });
+        self.tell(Input::Reported {
+            worker,
+            report: Box::new(report),
+        });
     }
 
     /// Lets the workers report in turn.
@@ -288,7 +320,12 @@ fn measure_small_jobs(worker_count: u64) -> f64 {
         }
     }
     cluster.append();
-    let unfinished = cluster.core.jobs().iter().filter(|job| job.outcome.is_none()).count();
+    let unfinished = cluster
+        .core
+        .jobs()
+        .iter()
+        .filter(|job| job.outcome.is_none())
+        .count();
     assert_eq!(unfinished, 0, "every job ended");
     SMALL_JOB_COUNT as f64 / cluster.spent.as_secs_f64()
 }
@@ -297,23 +334,45 @@ fn main() {
     let columns: Vec<(u64, Figures)> = [1_000, 10_000].map(|count| (count, measure(count))).into();
     let row = |name: &str, figure: &dyn Fn(&Figures) -> String| {
         print!("{name:<44}");
-        columns.iter().for_each(|(_, figures)| print!("{:>14}", figure(figures)));
+        columns
+            .iter()
+            .for_each(|(_, figures)| print!("{:>14}", figure(figures)));
         println!();
     };
     print!("{:<44}", "workers of 64 cpus");
     columns.iter().for_each(|(count, _)| print!("{count:>14}"));
     println!();
-    row("decisions (grants) per second", &|figures| format!("{:.0}", figures.grants));
-    row("reports handled per second", &|figures| format!("{:.0}", figures.reports));
-    row("reports handled per second, in the tail", &|figures| format!("{:.0}", figures.tail_reports));
-    row("first plan: 10 jobs get all slots (ms)", &|figures| millis(figures.first_plan));
-    row("next plan: one job more (ms)", &|figures| millis(figures.next_plan));
-    row("next plan: 10,000 jobs more (ms)", &|figures| millis(figures.crowded_plan));
-    row("jobs of one task per second", &|figures| format!("{:.0}", figures.small_jobs));
+    row("decisions (grants) per second", &|figures| {
+        format!("{:.0}", figures.grants)
+    });
+    row("reports handled per second", &|figures| {
+        format!("{:.0}", figures.reports)
+    });
+    row("reports handled per second, in the tail", &|figures| {
+        format!("{:.0}", figures.tail_reports)
+    });
+    row("first plan: 10 jobs get all slots (ms)", &|figures| {
+        millis(figures.first_plan)
+    });
+    row("next plan: one job more (ms)", &|figures| {
+        millis(figures.next_plan)
+    });
+    row("next plan: 10,000 jobs more (ms)", &|figures| {
+        millis(figures.crowded_plan)
+    });
+    row("jobs of one task per second", &|figures| {
+        format!("{:.0}", figures.small_jobs)
+    });
     row("a lost worker (ms)", &|figures| millis(figures.loss));
-    row("bytes per idle worker", &|figures| figures.worker_bytes.to_string());
-    row("bytes per waiting job of 10^8 tasks", &|figures| figures.job_bytes.to_string());
-    row("bytes per worker in the steady state", &|figures| figures.steady_bytes.to_string());
+    row("bytes per idle worker", &|figures| {
+        figures.worker_bytes.to_string()
+    });
+    row("bytes per waiting job of 10^8 tasks", &|figures| {
+        figures.job_bytes.to_string()
+    });
+    row("bytes per worker in the steady state", &|figures| {
+        figures.steady_bytes.to_string()
+    });
 }
 
 fn millis(duration: Duration) -> String {

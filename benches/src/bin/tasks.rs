@@ -54,7 +54,7 @@ static ALLOCATOR: Counting = Counting;
 fn main() -> Result<(), Box<dyn Error>> {
     let cluster = Cluster::embedded()?;
     let cores: u32 = cluster.workers()?.iter().map(|worker| worker.capacity.cpus).sum();
-    cluster.map(empty, 0..1000).run()?;
+    cluster.map::<empty>(0..1000).run()?;
     submitting(&cluster)?;
     empty_tasks(&cluster, cores)?;
     values_in_order(&cluster, cores)?;
@@ -67,14 +67,20 @@ fn submitting(cluster: &Cluster) -> Result<(), Box<dyn Error>> {
     for _ in 0..RUNS {
         let before = LIVE_BYTES.load(Ordering::Relaxed);
         let start = Instant::now();
-        let job = cluster.map(empty, 0..1_000_000_000).submit()?;
+        let job = cluster.map::<empty>(0..1_000_000_000).submit()?;
         times.push(start.elapsed().as_secs_f64());
         while job.view()?.outcome.is_none() {
             grown = grown.max(LIVE_BYTES.load(Ordering::Relaxed).saturating_sub(before));
         }
     }
-    println!("submit 10^9 tasks, durable:       {}", seconds_text(median(&times)));
-    println!("heap it takes, whole process:     {} KiB at most (scheduler, worker and client)", grown >> 10);
+    println!(
+        "submit 10^9 tasks, durable:       {}",
+        seconds_text(median(&times))
+    );
+    println!(
+        "heap it takes, whole process:     {} KiB at most (scheduler, worker and client)",
+        grown >> 10
+    );
     Ok(())
 }
 
@@ -83,14 +89,20 @@ fn empty_tasks(cluster: &Cluster, cores: u32) -> Result<(), Box<dyn Error>> {
     for _ in 0..RUNS {
         let busy = seconds_of_threads(&["scheduler", "journal"]);
         let start = Instant::now();
-        let view = cluster.map(empty, 0..EMPTY_TASKS).run()?;
+        let view = cluster.map::<empty>(0..EMPTY_TASKS).run()?;
         assert_eq!(view.done, EMPTY_TASKS);
         let wall = start.elapsed().as_secs_f64();
         rates.push(EMPTY_TASKS as f64 / wall / f64::from(cores));
         shares.push((seconds_of_threads(&["scheduler", "journal"]) - busy) / wall);
     }
-    println!("empty tasks per second and core:  {:.0} M on {cores} cores", median(&rates) / 1e6);
-    println!("scheduler and journal meanwhile:  {:.2} % of a core", median(&shares) * 100.0);
+    println!(
+        "empty tasks per second and core:  {:.0} M on {cores} cores",
+        median(&rates) / 1e6
+    );
+    println!(
+        "scheduler and journal meanwhile:  {:.2} % of a core",
+        median(&shares) * 100.0
+    );
     Ok(())
 }
 
@@ -99,13 +111,16 @@ fn values_in_order(cluster: &Cluster, cores: u32) -> Result<(), Box<dyn Error>> 
     for _ in 0..RUNS {
         let start = Instant::now();
         let mut expected = 0;
-        for result in cluster.map(value, 0..VALUE_TASKS).results()? {
+        for result in cluster.map::<value>(0..VALUE_TASKS).results()? {
             assert_eq!(result?, expected);
             expected += 1;
         }
         assert_eq!(expected, VALUE_TASKS);
         rates.push(VALUE_TASKS as f64 / start.elapsed().as_secs_f64());
     }
-    println!("8-byte results in order:          {:.1} M/s at the client, {cores} cores in all", median(&rates) / 1e6);
+    println!(
+        "8-byte results in order:          {:.1} M/s at the client, {cores} cores in all",
+        median(&rates) / 1e6
+    );
     Ok(())
 }

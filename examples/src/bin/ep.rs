@@ -141,7 +141,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cluster = Cluster::connect_or_embedded()?;
     let blocks = 1 << (class.pairs_log2() - BLOCK_PAIRS_LOG2);
     let started = Instant::now();
-    let tally = cluster.map(gaussians, 0..blocks).progress_bar().reduce()?;
+    let tally = cluster.map::<gaussians>(0..blocks).progress_bar().reduce()?;
     let seconds = started.elapsed().as_secs_f64();
 
     let numbers = 2.0_f64.powf(f64::from(class.pairs_log2() + 1));

@@ -291,7 +291,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let search = Search::new(&options, sequences);
     let summary = cluster
-        .map(count_bucket, 0..search.bucket_count)
+        .map::<count_bucket>(0..search.bucket_count)
         .parameters(&search)
         .progress_bar()
         .reduce()?;

@@ -165,7 +165,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut file = encoder.write_header()?;
     let mut picture = file.stream_writer()?;
     for row in cluster
-        .map(render, 0..u64::from(scene.height))
+        .map::<render>(0..u64::from(scene.height))
         .parameters(&scene)
         .progress_bar()
         .results()?

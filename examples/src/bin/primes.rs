@@ -166,7 +166,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let sieve = Sieve::new(to, block);
     let primes = cluster
-        .map(count_block, 0..sieve.blocks())
+        .map::<count_block>(0..sieve.blocks())
         .parameters(&sieve)
         .progress_bar()
         .reduce()?;

@@ -1,10 +1,11 @@
-//! What a kernel's function becomes: a value of its name, its implementation, its registration, its listing.
+//! What a kernel's function gets beside it: a type of its name, its implementation, its registration, its listing. The
+//! function itself stays as it is; the type lives in the other namespace, so no variable can clash with it.
 
 use proc_macro2::{Literal, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
-use syn::{Attribute, Expr, ItemFn, Token, Type};
+use syn::{Expr, ItemFn, Token, Type};
 
 use crate::signature::{Reference, Signature};
 
@@ -43,17 +44,14 @@ impl Parse for Arguments {
 /// Expands `#[phalanx::kernel]`.
 pub(crate) fn kernel(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
     let arguments: Arguments = syn::parse2(arguments)?;
-    let mut function: ItemFn = syn::parse2(item).map_err(|error| {
+    let function: ItemFn = syn::parse2(item).map_err(|error| {
         syn::Error::new(
             error.span(),
             format!("#[phalanx::kernel] stands before a function: {error}"),
         )
     })?;
     let signature = Signature::parse(&function.sig)?;
-    let visibility = std::mem::replace(&mut function.vis, syn::Visibility::Inherited);
-    let (docs, rest): (Vec<Attribute>, Vec<Attribute>) = function.attrs.into_iter().partition(is_doc);
-    function.attrs = rest;
-
+    let visibility = &function.vis;
     let name = &function.sig.ident;
     let text = name.to_string();
     let implementation = implementation(&function, &signature);
@@ -63,15 +61,16 @@ pub(crate) fn kernel(arguments: TokenStream, item: TokenStream) -> syn::Result<T
         &listing(&text, &signature, arguments.reduce.is_some()),
         &arguments,
     );
-    // the function keeps its name inside the block, so that it can call itself and profilers show it
+    let docs = format!("The kernel [`{name}`](fn@{name}), as a job names it.");
     Ok(quote! {
-        #(#docs)*
-        #[allow(non_camel_case_types, dead_code, reason = "a kernel is a value that looks like its function")]
+        #function
+
+        #[doc = #docs]
+        #[allow(non_camel_case_types, dead_code, reason = "a kernel's type has the name of its function")]
         #[derive(Debug, Clone, Copy)]
-        #visibility struct #name;
+        #visibility enum #name {}
 
         const _: () = {
-            #function
             #implementation
             #reduction
             #registration
@@ -79,7 +78,7 @@ pub(crate) fn kernel(arguments: TokenStream, item: TokenStream) -> syn::Result<T
     })
 }
 
-/// The implementation of `Kernel`, and the dereference by which the value is still called like the function.
+/// The implementation of `Kernel`.
 fn implementation(function: &ItemFn, signature: &Signature) -> TokenStream {
     let name = &function.sig.ident;
     let text = name.to_string();
@@ -111,8 +110,6 @@ fn implementation(function: &ItemFn, signature: &Signature) -> TokenStream {
             quote!(::core::result::Result::Ok(#call)),
         )
     };
-    let types: Vec<&Type> = function.sig.inputs.iter().filter_map(argument_type).collect();
-    let pointer = quote!(fn(#(#types),*) -> #returns);
     quote! {
         #[automatically_derived]
         impl ::phalanx::Kernel for #name {
@@ -129,16 +126,6 @@ fn implementation(function: &ItemFn, signature: &Signature) -> TokenStream {
                 context: &::phalanx::TaskContext,
             ) -> ::core::result::Result<Self::Output, ::std::string::String> {
                 #result
-            }
-        }
-
-        #[automatically_derived]
-        impl ::core::ops::Deref for #name {
-            type Target = #pointer;
-
-            fn deref(&self) -> &Self::Target {
-                const FUNCTION: #pointer = #name;
-                &FUNCTION
             }
         }
     }
@@ -203,17 +190,6 @@ fn type_text(ty: &Type) -> String {
         text.push_str(word);
     }
     text.replace("::std::vec::", "").replace("::std::string::", "")
-}
-
-fn argument_type(argument: &syn::FnArg) -> Option<&Type> {
-    match argument {
-        syn::FnArg::Typed(typed) => Some(&typed.ty),
-        syn::FnArg::Receiver(_) => None,
-    }
-}
-
-fn is_doc(attribute: &Attribute) -> bool {
-    attribute.path().is_ident("doc")
 }
 
 #[cfg(test)]

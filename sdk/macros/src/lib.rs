@@ -9,7 +9,7 @@ mod entry;
 mod expand;
 mod signature;
 
-/// Turns a function into a kernel: a value of the function's name that jobs can map over inputs.
+/// Makes a function a kernel, which jobs can map over inputs: `cluster.map::<function>(0..1000)`.
 ///
 /// - The first parameter is the task's input, by value: an index (`u64`) or an item of a list.
 /// - A parameter `&T` is shared by all tasks of a job and sent once to each worker; `T` has serde's two traits.
@@ -17,9 +17,9 @@ mod signature;
 /// - It returns a value with serde's two traits, nothing, or a `Result` (written so, or as `some::path::Result`)
 ///   whose error has a text. An error or a panic fails that task alone.
 ///
-/// The function can still be called by its name; as with any constant, no variable can have that name where the kernel
-/// is in scope. With `#[phalanx::kernel(reduce = function)]` results can be merged on
-/// the workers; the function must be associative, and its first argument stands for the lower indices.
+/// The function stays what it was: it can be called, tested and passed on. Beside it stands a type of the same name, by
+/// which a job names it. With `#[phalanx::kernel(reduce = function)]` results can be merged on the workers; the function
+/// must be associative, and its first argument stands for the lower indices.
 #[proc_macro_attribute]
 pub fn kernel(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand::kernel(arguments.into(), item.into())

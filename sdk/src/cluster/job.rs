@@ -18,7 +18,7 @@ use crate::results::{AsCompleted, Callback, Events, Mode, Results, fold, gather}
 /// # #[phalanx::kernel]
 /// # fn square(number: u64) -> u64 { number * number }
 /// # fn example(cluster: Cluster) -> Result<(), Box<dyn std::error::Error>> {
-/// let job = cluster.map(square, 0..1000).submit()?;
+/// let job = cluster.map::<square>(0..1000).submit()?;
 /// println!("job {} is {}", job.id(), job.view()?.state());
 /// let squares = job.collect()?;
 /// # Ok(())

@@ -45,7 +45,7 @@ fn a_map_submits_what_was_wished_for() {
     let cluster = scheduler.cluster();
     let wish = || {
         cluster
-            .map(letter, 3..10)
+            .map::<letter>(3..10)
             .name("letters")
             .cpus(2)
             .memory_bytes(64)
@@ -85,7 +85,11 @@ fn items_and_parameters_arrive_as_they_were() {
     let cluster = scheduler.cluster();
     // 6 MiB: more chunks than are under way at a time
     let words: Vec<String> = (0..60_000).map(|number| format!("{number:0100}")).collect();
-    cluster.map_items(shout, &words).parameters(&9).submit().unwrap();
+    cluster
+        .map_items::<shout>(&words)
+        .parameters(&9)
+        .submit()
+        .unwrap();
     let seen = scheduler.seen();
     let specs = seen.specs();
     assert_eq!(specs[0].tasks, 60_000);
@@ -123,7 +127,7 @@ fn large_parameters_become_a_blob() {
     let table = vec![1u8; 100_000];
     scheduler
         .cluster()
-        .map(lookup, 0..1)
+        .map::<lookup>(0..1)
         .parameters(&table)
         .submit()
         .unwrap();
@@ -139,7 +143,11 @@ fn large_parameters_become_a_blob() {
 fn forgotten_parameters_are_told_before_anything_is_sent() {
     let scheduler = accepting(|_| Vec::new());
     let words: [String; 0] = [];
-    let error = scheduler.cluster().map_items(shout, &words).submit().unwrap_err();
+    let error = scheduler
+        .cluster()
+        .map_items::<shout>(&words)
+        .submit()
+        .unwrap_err();
     assert!(matches!(error, JobError::NoParameters { kernel: "shout" }));
     assert!(scheduler.seen().specs().is_empty());
 }
@@ -155,9 +163,9 @@ fn a_program_that_storage_lost_is_uploaded_again() {
         _ => vec![Act::Say(Reply::Submitted(JobId(7)))],
     });
     let cluster = scheduler.cluster();
-    cluster.map(letter, 0..1).submit().unwrap();
+    cluster.map::<letter>(0..1).submit().unwrap();
     scheduler.seen().blobs.clear();
-    cluster.map(letter, 0..1).submit().unwrap();
+    cluster.map::<letter>(0..1).submit().unwrap();
     assert_eq!(scheduler.seen().specs().len(), 3);
     assert_eq!(scheduler.seen().blobs.len(), 1);
 }
@@ -188,14 +196,17 @@ fn a_reduction_merges_by_index() {
         }
         _ => Vec::new(),
     });
-    assert_eq!(scheduler.cluster().map(letter, 0..6).reduce().unwrap(), "abcdef");
+    assert_eq!(
+        scheduler.cluster().map::<letter>(0..6).reduce().unwrap(),
+        "abcdef"
+    );
     assert!(scheduler.seen().specs()[0].kernel().reduce);
 }
 
 #[test]
 fn nothing_cannot_be_reduced() {
     let scheduler = accepting(|_| vec![end(7, 0, 0)]);
-    let error = scheduler.cluster().map(letter, 5..5).reduce().unwrap_err();
+    let error = scheduler.cluster().map::<letter>(5..5).reduce().unwrap_err();
     assert!(matches!(error, JobError::NothingToReduce { job: JobId(7) }));
 }
 
@@ -209,7 +220,7 @@ fn progress_is_called_back_and_ends_with_the_end() {
     let told = Arc::clone(&states);
     let map = scheduler
         .cluster()
-        .map(letter, 0..2)
+        .map::<letter>(0..2)
         .on_progress(move |job| told.lock().unwrap().push(job.state()));
     let job = map.submit().unwrap();
     assert_eq!(job.wait().unwrap().state(), "succeeded");
@@ -234,7 +245,7 @@ fn waiting_tells_which_task_failed() {
         view.first_failures = vec![failure.clone()];
         vec![Act::Say(Reply::Job(view))]
     });
-    let error = scheduler.cluster().map(letter, 10..13).run().unwrap_err();
+    let error = scheduler.cluster().map::<letter>(10..13).run().unwrap_err();
     assert_eq!(
         crate::error::chain(&error),
         "1 of the 3 tasks of job 7 failed: task 11 panicked: out of range"
@@ -244,7 +255,7 @@ fn waiting_tells_which_task_failed() {
 #[test]
 fn a_lost_scheduler_ends_the_wait() {
     let scheduler = accepting(|_| vec![Act::Close(CloseReason::Refused)]);
-    let job = scheduler.cluster().map(letter, 0..2).submit().unwrap();
+    let job = scheduler.cluster().map::<letter>(0..2).submit().unwrap();
     assert!(matches!(job.wait(), Err(ClientError::Ended(_))));
 }
 

@@ -51,7 +51,7 @@ fn text(item: Result<u64, TaskError>) -> String {
 
 fn in_order(acts: Vec<Act>, tasks: u64) -> Vec<String> {
     let scheduler = sending(acts);
-    let results = scheduler.cluster().map(square, 0..tasks).results().unwrap();
+    let results = scheduler.cluster().map::<square>(0..tasks).results().unwrap();
     results.map(text).collect()
 }
 
@@ -86,7 +86,11 @@ fn results_as_completed_carry_the_numbers_that_were_mapped_over() {
         vec![end(7, 3, 1)],
     ];
     let scheduler = sending(acts.concat());
-    let results = scheduler.cluster().map(square, 100..103).as_completed().unwrap();
+    let results = scheduler
+        .cluster()
+        .map::<square>(100..103)
+        .as_completed()
+        .unwrap();
     let found: Vec<_> = results.map(|(index, item)| (index, text(item))).collect();
     let expected = [(102, "12"), (101, "!101 no 1"), (100, "10")];
     assert_eq!(found, expected.map(|(index, text)| (index, text.to_owned())));
@@ -96,7 +100,7 @@ fn results_as_completed_carry_the_numbers_that_were_mapped_over() {
 fn tasks_that_return_nothing_are_counted() {
     let none = Act::Say(Reply::NoResults(vec![(0..2).into(), (3..5).into()]));
     let scheduler = sending(vec![none, failed(&[2]), end(7, 5, 1)]);
-    let results = scheduler.cluster().map(nothing, 0..5).as_completed().unwrap();
+    let results = scheduler.cluster().map::<nothing>(0..5).as_completed().unwrap();
     let good: Vec<u64> = results
         .filter(|(_, item)| item.is_ok())
         .map(|(index, _)| index)
@@ -110,13 +114,13 @@ fn a_cancelled_job_never_looks_complete() {
     over.outcome = Some(Outcome::Cancelled { by: "eve".to_owned() });
     let acts = [whole(0, &[10u64, 11]), vec![Act::Say(Reply::Job(over))]].concat();
     let scheduler = sending(acts.clone());
-    let mut results = scheduler.cluster().map(square, 0..5).results().unwrap();
+    let mut results = scheduler.cluster().map::<square>(0..5).results().unwrap();
     let last = results.by_ref().last().unwrap().unwrap_err();
     assert_eq!((last.index, last.cause), (2, TaskCause::Unfinished));
     assert_eq!(last.message, "job 7 was cancelled by eve");
     assert_eq!(results.view().unwrap().state(), "cancelled");
     assert!(results.next().is_none());
-    let error = sending(acts).cluster().map(square, 0..5).collect().unwrap_err();
+    let error = sending(acts).cluster().map::<square>(0..5).collect().unwrap_err();
     assert!(matches!(error, JobError::Cancelled { by, .. } if by == "eve"));
 }
 
@@ -127,7 +131,12 @@ fn a_lost_cluster_never_looks_complete() {
         1 => [whole(0, &[10u64]), vec![Act::HangUp]].concat(),
         _ => vec![Act::Close(CloseReason::Refused)],
     });
-    let items: Vec<_> = scheduler.cluster().map(square, 0..5).results().unwrap().collect();
+    let items: Vec<_> = scheduler
+        .cluster()
+        .map::<square>(0..5)
+        .results()
+        .unwrap()
+        .collect();
     assert_eq!(items.len(), 2);
     let last = items[1].as_ref().unwrap_err();
     assert_eq!((last.index, last.cause), (1, TaskCause::Disconnected));
@@ -144,11 +153,16 @@ fn damaged_results_are_told_and_end_the_stream() {
         end(7, 2, 0),
     ];
     let scheduler = sending(acts.clone());
-    let items: Vec<_> = scheduler.cluster().map(square, 0..2).results().unwrap().collect();
+    let items: Vec<_> = scheduler
+        .cluster()
+        .map::<square>(0..2)
+        .results()
+        .unwrap()
+        .collect();
     assert_eq!(items[0], Ok(9));
     assert_eq!(items[1].as_ref().unwrap_err().cause, TaskCause::Unreadable);
     assert_eq!(items.len(), 2);
-    let error = sending(acts).cluster().map(square, 0..2).collect().unwrap_err();
+    let error = sending(acts).cluster().map::<square>(0..2).collect().unwrap_err();
     assert!(matches!(error, JobError::Decode { .. }));
 }
 
@@ -162,7 +176,7 @@ fn collecting_waits_for_the_end_and_names_the_first_failure() {
         vec![end(7, 22, 20)],
     ];
     let scheduler = sending(acts.concat());
-    let error = scheduler.cluster().map(square, 50..72).collect().unwrap_err();
+    let error = scheduler.cluster().map::<square>(50..72).collect().unwrap_err();
     let JobError::Failed {
         failed,
         tasks,
@@ -179,7 +193,7 @@ fn collecting_waits_for_the_end_and_names_the_first_failure() {
 #[test]
 fn dropping_the_iterator_early_does_not_cancel() {
     let scheduler = sending([whole(0, &[10u64]), vec![Act::Hang]].concat());
-    let mut results = scheduler.cluster().map(square, 0..5).results().unwrap();
+    let mut results = scheduler.cluster().map::<square>(0..5).results().unwrap();
     assert_eq!(results.next(), Some(Ok(10)));
     drop(results);
     let cancelled = scheduler
@@ -203,7 +217,7 @@ fn many_values_cross_the_channel() {
     let scheduler = sending(acts);
     let results = scheduler
         .cluster()
-        .map(square, 0..BLOCKS * BLOCK_TASKS)
+        .map::<square>(0..BLOCKS * BLOCK_TASKS)
         .results()
         .unwrap();
     let started = std::time::Instant::now();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use phalanx::__private::{HostError, KERNELS, serve};
 use phalanx::TaskContext;
-use phalanx_protocol::message::host::{FromHost, HostInputs, Progress, ToHost};
+use phalanx_protocol::message::host::{FromHost, HostInputs, HostParameters, Progress, ToHost};
 use phalanx_protocol::record::TaskFailure;
 use phalanx_protocol::{Encoding, GrantId, IndexRange, JobId, RangeSet, Term, codec};
 use serde::Serialize;
@@ -246,7 +246,7 @@ impl Driver {
         self.send(&ToHost::Open {
             job: JobId(1),
             kernel: kernel.to_owned(),
-            parameters: parameters.into(),
+            parameters: HostParameters::Inline(parameters.into()),
             encoding,
             reduce,
             cpus,

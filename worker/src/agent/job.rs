@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use phalanx_protocol::message::host::{HostInputs, Progress};
+use phalanx_protocol::message::host::{HostInputs, HostParameters, Progress};
 use phalanx_protocol::{BlobId, GrantId, IndexRange, Inputs, KernelWork, Payload, RangeSet, Request};
 
 use super::{HostId, Needs, Opening, Prepared};
@@ -20,7 +20,7 @@ pub(super) struct Job {
     pub(super) request: Request,
     pub(super) slots_wanted: u32,
     pub(super) stage: Stage,
-    parameters: Option<Bytes>,
+    parameters: Option<HostParameters>,
     inputs: Option<InputFiles>,
     pub(super) grants: BTreeMap<GrantId, Grant>,
     pub(super) unreported: Unreported,
@@ -88,7 +88,7 @@ impl Unreported {
 impl Job {
     pub(super) fn new(opening: Opening, user: String, work: KernelWork, request: Request) -> Self {
         let parameters = match &work.parameters {
-            Payload::Inline(bytes) => Some(bytes.clone()),
+            Payload::Inline(bytes) => Some(HostParameters::Inline(bytes.clone())),
             Payload::Blob(_) => None,
         };
         Self {
@@ -141,13 +141,15 @@ impl Job {
 
     /// Takes what was needed.
     pub(super) fn supply(&mut self, prepared: Prepared) {
-        self.parameters = self.parameters.take().or(prepared.parameters);
+        let parameters = prepared.parameters.map(HostParameters::File);
+        self.parameters = self.parameters.take().or(parameters);
         self.inputs = self.inputs.take().or(prepared.inputs);
     }
 
     /// The parameters, empty until they are there.
-    pub(super) fn parameters(&self) -> Bytes {
-        self.parameters.clone().unwrap_or_default()
+    pub(super) fn parameters(&self) -> HostParameters {
+        let nothing = || HostParameters::Inline(Bytes::new());
+        self.parameters.clone().unwrap_or_else(nothing)
     }
 
     /// Where the inputs of `range` are; the error says how many items there are.

@@ -7,6 +7,8 @@ use phalanx_protocol::{Encoding, Inputs, KernelWork, Payload, RangeSet, Request,
 use proptest::prelude::*;
 
 use super::*;
+use bytes::Bytes;
+use phalanx_protocol::message::host::HostParameters;
 
 const PROGRAM: BlobId = BlobId([7; 32]);
 const J1: JobId = JobId(1);
@@ -165,7 +167,7 @@ fn tell_host(host: HostId, message: ToHost) -> Effect {
 }
 
 fn open_on(host: HostId, job: JobId) -> Effect {
-    let (kernel, parameters) = ("primes".into(), Bytes::from_static(b"p"));
+    let (kernel, parameters) = ("primes".into(), HostParameters::Inline(Bytes::from_static(b"p")));
     tell_host(
         host,
         ToHost::Open {
