@@ -1,1 +1,30 @@
-fn main() {}
+//! The `phalanx` command: every role of a cluster in one binary, and everything that people ask of one.
+//!
+//! Nothing is decided here that another program could not decide with the crate `phalanx`: this is words, files and
+//! processes. It is the only crate that writes to a terminal, and that in [`ui`] alone.
+//!
+//! Reading order: [`args`] (what can be asked), [`commands`] (one file per command), [`cluster`] (how a scheduler is
+//! found), [`program`] and [`inputs`] (what is checked before anything is sent), [`process`] (signals, parents, logs),
+//! [`ui`] (how it is told).
+
+mod args;
+mod cluster;
+mod commands;
+mod inputs;
+mod process;
+mod program;
+mod ui;
+
+use clap::Parser;
+
+fn main() -> std::process::ExitCode {
+    let arguments = args::Arguments::parse();
+    let ui = ui::Ui::new(arguments.global.output);
+    match commands::run(arguments, ui) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            ui.error(&error);
+            error.code().into()
+        }
+    }
+}

@@ -5,9 +5,11 @@ mod follow;
 mod upload;
 mod worker;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use phalanx_protocol::BlobId;
 use phalanx_storage::{Blobs, Directory};
 use phalanx_transport::{Accepted, CloseReason, Connection, Listener, Role};
 use tokio::sync::{mpsc, watch};
@@ -16,6 +18,9 @@ use tokio::task::JoinSet;
 use crate::driver::error_text;
 use crate::event::Event;
 
+/// Blobs that a scheduler remembers to have seen on the storage.
+const BLOBS_SEEN_MAX: usize = 65_536;
+
 /// What every session needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
@@ -23,6 +28,8 @@ pub(crate) struct Context {
     pub(crate) directory: Arc<Directory>,
     pub(crate) blobs: Blobs,
     sessions_made: Arc<AtomicU64>,
+    /// Blobs that were seen on the storage; they stay there.
+    blobs_seen: Arc<Mutex<BTreeSet<BlobId>>>,
 }
 
 impl Context {
@@ -33,7 +40,30 @@ impl Context {
             directory,
             blobs,
             sessions_made: Arc::default(),
+            blobs_seen: Arc::default(),
         }
+    }
+
+    /// Which of these the storage lacks. Asks the storage, on a thread for that, only for what it has not seen before.
+    async fn missing(&self, mut blobs: Vec<BlobId>) -> Vec<BlobId> {
+        blobs.retain(|blob| !self.seen().contains(blob));
+        if blobs.is_empty() {
+            return blobs;
+        }
+        let storage = self.blobs.clone();
+        let look = move || blobs.into_iter().partition(|&blob| storage.contains(blob));
+        let looked = tokio::task::spawn_blocking(look).await;
+        let (there, missing): (Vec<BlobId>, Vec<BlobId>) = looked.unwrap_or_default();
+        let mut seen = self.seen();
+        if seen.len() + there.len() > BLOBS_SEEN_MAX {
+            seen.clear();
+        }
+        seen.extend(there);
+        missing
+    }
+
+    fn seen(&self) -> MutexGuard<'_, BTreeSet<BlobId>> {
+        self.blobs_seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn next_session(&self) -> phalanx_scheduler_core::SessionId {

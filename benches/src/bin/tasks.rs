@@ -13,7 +13,7 @@ use phalanx::Cluster;
 use phalanx_benches::{median, seconds_of_threads, seconds_text};
 
 const RUNS: usize = 5;
-const EMPTY_TASKS: u64 = 2_000_000_000;
+const EMPTY_TASKS: u64 = 10_000_000_000;
 const VALUE_TASKS: u64 = 40_000_000;
 
 #[phalanx::kernel]

@@ -117,7 +117,8 @@ impl Core {
         if !rest.is_empty() {
             rest.iter().for_each(|range| job.waiting.remove(range));
             job.set_slots(worker, 0);
-            job.open_grant(grant, worker, rest);
+            let end = held.iter().next_back().map_or(0, |range| range.end);
+            job.open_grant(grant, worker, rest, end);
         }
         // it has slots for the job from before, whatever the next plan says
         model.unplanned.insert(id);

@@ -51,7 +51,7 @@ impl Core {
                     term: self.term,
                     number: self.grants_made,
                 };
-                job.open_grant(grant, worker, RangeSet::from(range));
+                job.open_grant(grant, worker, RangeSet::from(range), range.end);
                 effects.push(Effect::Send {
                     worker,
                     message: ToWorker::Grant {
@@ -62,25 +62,21 @@ impl Core {
                 });
             }
         }
-        let starves = |holding: &Holding| holding.open < u64::from(holding.slots);
-        if job.holdings.get(&worker).is_some_and(starves) {
-            job.hungry.insert(worker);
+        if job.hungry.contains(&worker) {
             self.steal(id, effects);
-        } else {
-            job.hungry.remove(&worker);
         }
     }
 
-    /// Feeds the workers that had nothing to do, as long as there is something.
+    /// Feeds the workers that have too little to do, as long as there is something; then takes it from others.
     pub(crate) fn feed_hungry(&mut self, id: JobId, effects: &mut Vec<Effect>) {
-        let Some(job) = self.jobs.get_mut(&id) else { return };
-        if job.waiting.is_empty() {
-            return self.steal(id, effects);
-        }
-        // who gets too little of it becomes hungry again
-        for worker in std::mem::take(&mut job.hungry) {
+        let mut from = WorkerId(0);
+        while let Some(job) = self.jobs.get(&id).filter(|job| !job.waiting.is_empty())
+            && let Some(&worker) = job.hungry.range(from..).next()
+        {
+            from = WorkerId(worker.0 + 1);
             self.feed(id, worker, effects);
         }
+        self.steal(id, effects);
     }
 
     /// Takes in the answer to a revoke.
@@ -96,8 +92,14 @@ impl Core {
             return;
         };
         job.revoke_answered(worker, range.is_empty());
-        let owned = job.grants.get(&grant).filter(|open| open.worker == worker);
-        let back = owned.map(|open| open.rest.pieces(range)).unwrap_or_default();
+        let owned = job.grants.get_mut(&grant);
+        let Some(open) = owned.filter(|open| open.worker == worker) else {
+            return self.feed_hungry(id, effects);
+        };
+        if !range.is_empty() {
+            open.end = open.end.min(range.start);
+        }
+        let back = open.rest.pieces(range);
         for piece in back {
             if !self.planted.is(PlantedBug::KeepsReturnedRange) {
                 job.take_from_grant(grant, piece);
@@ -141,16 +143,15 @@ impl Job {
             if count == 0 {
                 break;
             }
-            let part = self.grants[&grant].rest.len().min(count);
+            let open = &self.grants[&grant];
+            let part = open.rest.len().min(count);
             count -= part;
-            effects.push(Effect::Send {
-                worker,
-                message: ToWorker::Revoke {
-                    job: id,
-                    grant,
-                    count: part,
-                },
-            });
+            let message = ToWorker::Revoke {
+                job: id,
+                grant,
+                count: open.tail(part),
+            };
+            effects.push(Effect::Send { worker, message });
             self.revoke_sent(worker);
         }
         self.touch(worker);

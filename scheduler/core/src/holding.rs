@@ -14,6 +14,21 @@ pub(crate) struct Grant {
     pub(crate) worker: WorkerId,
     /// What of it has neither ended nor been given back; never empty.
     pub(crate) rest: RangeSet,
+    /// Where it ends for the worker. It may run more than `rest`: others may have reported some of it meanwhile.
+    pub(crate) end: u64,
+}
+
+impl Grant {
+    /// How many tasks the worker has to give back from the end, so that `count` of `rest` are among them.
+    pub(crate) fn tail(&self, mut count: u64) -> u64 {
+        for range in self.rest.iter().rev() {
+            if count <= range.len() {
+                return self.end.saturating_sub(range.end - count);
+            }
+            count -= range.len();
+        }
+        self.end.saturating_sub(self.rest.first().unwrap_or(self.end))
+    }
 }
 
 /// What one worker holds of a job.

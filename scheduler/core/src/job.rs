@@ -39,7 +39,7 @@ pub(crate) struct Job {
     pub(crate) failed_count: u64,
     pub(crate) grants: BTreeMap<GrantId, Grant>,
     pub(crate) holdings: BTreeMap<WorkerId, Holding>,
-    /// Workers with slots that nothing is left for.
+    /// Workers that hold fewer tasks than slots.
     pub(crate) hungry: BTreeSet<WorkerId>,
     /// Holdings by estimated time of their backlog, so that the longest is found at once.
     pub(crate) backlogs: BTreeSet<(u64, WorkerId)>,
@@ -156,15 +156,15 @@ impl Job {
         self.touch(worker);
     }
 
-    /// Opens a grant, which was never open before, on a worker that has a holding.
-    pub(crate) fn open_grant(&mut self, id: GrantId, worker: WorkerId, rest: RangeSet) {
+    /// Opens a grant, which was never open before and ends for the worker at `end`, where there is a holding.
+    pub(crate) fn open_grant(&mut self, id: GrantId, worker: WorkerId, rest: RangeSet, end: u64) {
         let Some(holding) = self.holdings.get_mut(&worker) else {
             return;
         };
         holding.open += rest.len();
         holding.all_started = false;
         holding.grants.insert(id);
-        self.grants.insert(id, Grant { worker, rest });
+        self.grants.insert(id, Grant { worker, rest, end });
         self.touch(worker);
     }
 
@@ -239,6 +239,11 @@ impl Job {
         let rate = holding.rate();
         self.rate = self.rate - holding.rate_counted + rate;
         holding.rate_counted = rate;
+        if holding.open < u64::from(holding.slots) {
+            self.hungry.insert(worker);
+        } else {
+            self.hungry.remove(&worker);
+        }
         let key = holding.backlog_picos();
         if key != holding.backlog_key {
             self.backlogs.remove(&(holding.backlog_key, worker));
@@ -307,11 +312,10 @@ impl Job {
                 "job {id} misplaces a backlog"
             );
         }
-        let hungry_ones = |worker| self.holdings.get(worker).is_some_and(|holding| holding.slots > 0);
-        assert!(
-            self.hungry.iter().all(hungry_ones),
-            "job {id} feeds who has no slots"
-        );
+        let hungry = |(_, holding): &(&WorkerId, &Holding)| holding.open < u64::from(holding.slots);
+        let hungry = self.holdings.iter().filter(hungry).map(|(&worker, _)| worker);
+        let same = self.hungry.iter().copied().eq(hungry);
+        assert!(same, "job {id} forgets who is hungry");
         let revoking: usize = self.holdings.values().map(|holding| holding.revoking).sum();
         assert_eq!(revoking, self.revoking, "job {id} miscounts its revokes");
         let rate: u64 = self.holdings.values().map(Holding::rate).sum();

@@ -150,7 +150,6 @@ impl Core {
         send(ToWorker::SetSlots { job: id, slots });
         job.set_slots(worker, slots);
         if slots == 0 {
-            job.hungry.remove(&worker);
             job.revoke(id, worker, u64::MAX, effects);
         } else if slots < before {
             let open = u128::from(job.holdings[&worker].open);

@@ -73,7 +73,7 @@ async fn serve(
         return Ok(());
     };
     let reply = match request {
-        Request::FindMissing(blobs) => Reply::Missing(missing(context, blobs).await),
+        Request::FindMissing(blobs) => Reply::Missing(context.missing(blobs).await),
         Request::PutBlob { blob, bytes } => upload::receive(context, blob, bytes, reader).await?,
         Request::Submit(spec) => submit(context, caller, spec).await,
         Request::Cancel(job) => command(context, caller, Command::Cancel(job)).await,
@@ -90,7 +90,7 @@ async fn serve(
 }
 
 async fn submit(context: &Context, caller: Caller, spec: Box<JobSpec>) -> Reply {
-    match missing(context, blobs_of(&spec)).await.first() {
+    match context.missing(blobs_of(&spec)).await.first() {
         Some(&blob) => Reply::Refused(Refusal::BlobMissing(blob)),
         None => command(context, caller, Command::Submit(spec)).await,
     }
@@ -106,17 +106,6 @@ fn blobs_of(spec: &JobSpec) -> Vec<BlobId> {
         blobs.push(table);
     }
     blobs
-}
-
-async fn missing(context: &Context, blobs: Vec<BlobId>) -> Vec<BlobId> {
-    let storage = context.blobs.clone();
-    let look = move || {
-        blobs
-            .into_iter()
-            .filter(|&blob| !storage.contains(blob))
-            .collect()
-    };
-    tokio::task::spawn_blocking(look).await.unwrap_or_default()
 }
 
 async fn command(context: &Context, caller: Caller, command: Command) -> Reply {

@@ -139,6 +139,24 @@ fn what_was_granted_to_others_meanwhile_is_taken_back_from_the_one_who_returns()
 }
 
 #[test]
+fn what_others_reported_of_a_grant_does_not_shield_its_rest_from_a_revoke() {
+    let mut story = Story::new();
+    let w1 = story.worker(1);
+    let low = story.submit(whole(100));
+    let lost = story.grant(w1, low);
+    story.lose(w1);
+    let w2 = story.worker(1);
+    // w2 has 0..100 and has not started; w1 did the second half, and says so late
+    story.report(w1, low, vec![(lost.grant, vec![50..100])], SECOND);
+    story.submit(JobSpec {
+        priority: 1,
+        ..kernel_job(1)
+    });
+    assert_eq!(story.slots(w2, low), 0);
+    assert_eq!(story.revokes(w2)[0].count, 100, "w2 still believes in all of it");
+}
+
+#[test]
 fn held_grants_of_a_job_that_got_no_slots_are_taken_back() {
     let mut story = Story::new();
     let low = story.submit(whole(100));

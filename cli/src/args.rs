@@ -1,0 +1,288 @@
+//! The command line, as clap reads it: what can be asked for, in the order in which a newcomer needs it.
+//!
+//! Only declarations here; the commands themselves are in `commands`. [`job`] holds what `submit` and `run` share,
+//! [`daemon`] what the long-running roles take, [`values`] the small languages of sizes, ranges and resources.
+
+pub(crate) mod daemon;
+pub(crate) mod job;
+pub(crate) mod values;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use phalanx_protocol::JobId;
+
+use daemon::{InitArguments, SchedulerArguments, UpArguments, WorkerArguments};
+use job::SubmitArguments;
+
+const AFTER_LONG_HELP: &str = "\
+Exit codes:
+    0  all went well; for `run` and `wait`: every task succeeded
+    1  tasks failed
+    2  the command line, the program or an inputs file is wrong
+    3  the cluster could not be reached, or refused us
+    4  the job was cancelled
+    5  the job could not run at all
+   70  something else went wrong: storage, a bug
+  130  interrupted by Ctrl-C
+
+Results and tables go to stdout, everything else to stderr. Colours appear on terminals only and obey NO_COLOR.
+
+A first job, with the example program `ep` (cargo build --release):
+    phalanx up --workers 2 &
+    phalanx run target/release/ep --kernel gaussians --range 0..256
+";
+
+/// Runs parallel work on every core you can reach
+#[derive(Debug, Parser)]
+#[command(name = "phalanx", version, after_long_help = AFTER_LONG_HELP, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: GlobalArguments,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalArguments {
+    /// Cluster directory: keys, addresses, storage
+    ///
+    /// The directory that `phalanx init` made. Default: ~/.phalanx.
+    /// Example: --cluster /srv/lab
+    #[arg(long, value_name = "DIR", env = "PHALANX_CLUSTER", global = true)]
+    pub(crate) cluster: Option<PathBuf>,
+
+    /// Address of a scheduler, host:port; may be repeated
+    ///
+    /// Where to find the cluster, if not where its directory says. Several are separated by commas or given by
+    /// repeating the option. Default: `schedulers` in cluster.toml, else the running schedulers' cards on its storage.
+    /// Example: --scheduler head1:7878,head2:7878
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "PHALANX_SCHEDULER",
+        value_delimiter = ',',
+        global = true
+    )]
+    pub(crate) scheduler: Vec<String>,
+
+    /// Form of what is printed to stdout
+    ///
+    /// `json` prints one document per command, and a line per result; each has a `version`, now 1.
+    /// Example: --output json
+    #[arg(long, value_name = "FORM", default_value = "human", global = true)]
+    pub(crate) output: OutputForm,
+}
+
+/// The form of what goes to stdout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputForm {
+    /// Tables and sentences
+    Human,
+    /// JSON with a version
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a whole cluster on this machine
+    ///
+    /// Makes the cluster directory if there is none, starts a scheduler and workers as processes of their own, and
+    /// keeps them running until Ctrl-C or SIGTERM. A worker that dies is started again.
+    /// Example: phalanx up --workers 2
+    Up(UpArguments),
+
+    /// Submit a job, watch it, print its results
+    ///
+    /// Results go to stdout in the order of their indices, one JSON value per line; the progress bar and a summary go
+    /// to stderr. Ctrl-C cancels the job; a second Ctrl-C leaves at once. Tasks that fail are listed at the end and
+    /// make the exit code 1.
+    /// Example: phalanx run target/release/ep --kernel gaussians --range 0..256
+    Run(SubmitArguments),
+
+    /// Submit a job and print its id
+    ///
+    /// The program is checked before anything is sent: that it is a kernel program for this machine, that it has the
+    /// kernel, and that the kernel takes what it will be given. The id is printed once the job is on durable storage.
+    /// Example: phalanx submit target/release/ep --kernel gaussians --range 0..256
+    Submit(SubmitArguments),
+
+    /// List jobs
+    ///
+    /// Without options: your jobs that wait or run, and those that ended in the last hour.
+    /// Example: phalanx jobs --state failed
+    Jobs(JobsArguments),
+
+    /// Show one job
+    ///
+    /// Its state, progress, needs, and the first failures.
+    /// Example: phalanx job 42
+    Job(JobArguments),
+
+    /// Wait for jobs to end
+    ///
+    /// Shows progress bars on stderr, then one line per job. The exit code is the worst of the jobs'.
+    /// Example: phalanx wait 42 43
+    Wait(JobsToWaitFor),
+
+    /// Print the results of a job
+    ///
+    /// Waits for those that are not there yet. One JSON value per line; with `--output json` each line also tells the
+    /// task's index, and failed tasks have a line too.
+    /// Example: phalanx results 42 > results.jsonl
+    Results(ResultsArguments),
+
+    /// Cancel jobs
+    ///
+    /// Tasks that have not started never will; finished results are kept. Cancelling a job that is over does nothing.
+    /// Example: phalanx cancel 42 43
+    Cancel(JobsToCancel),
+
+    /// Say why a job is where it is
+    ///
+    /// One sentence with the reason, then what each worker offers.
+    /// Example: phalanx explain 42
+    Explain(JobArguments),
+
+    /// List workers
+    ///
+    /// What each has, what is free, and whose tasks it runs.
+    /// Example: phalanx workers
+    Workers,
+
+    /// List the kernels in a program
+    ///
+    /// Reads the program's file without running it; no cluster is needed.
+    /// Example: phalanx kernels target/release/ep
+    Kernels(KernelsArguments),
+
+    /// Make a cluster directory: keys, addresses, storage
+    ///
+    /// Makes a certificate authority and a credential for each role, in files that only you can read. Refuses to
+    /// touch a directory that is not empty.
+    /// Example: phalanx init /srv/lab --schedulers head:7878
+    Init(InitArguments),
+
+    /// Run a scheduler in the foreground
+    ///
+    /// Logs to stderr; PHALANX_LOG says how much (error, warn, info, debug, trace; default: info). SIGTERM or Ctrl-C
+    /// stop it; what it acknowledged is on storage.
+    /// Example: phalanx scheduler --listen 0.0.0.0:7878
+    Scheduler(SchedulerArguments),
+
+    /// Run a worker in the foreground
+    ///
+    /// Offers this machine's cpus and memory. Logs to stderr; PHALANX_LOG says how much (default: info). SIGTERM or
+    /// Ctrl-C stop it; its unfinished tasks run elsewhere.
+    /// Example: phalanx worker --cpus 8 --resource gpu=1
+    Worker(WorkerArguments),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct JobsArguments {
+    /// List all jobs of all users, however old
+    ///
+    /// Example: phalanx jobs --all
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// List this user's jobs
+    ///
+    /// Default: your own, as your credential names you. Example: phalanx jobs --user ada
+    #[arg(long, value_name = "NAME", conflicts_with = "all")]
+    pub(crate) user: Option<String>,
+
+    /// List jobs in this state only, however old
+    ///
+    /// Several are separated by commas. Example: phalanx jobs --state waiting,running
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    pub(crate) state: Vec<JobState>,
+}
+
+/// The states of a job, as people see them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum JobState {
+    /// Holds no slots yet
+    Waiting,
+    /// Holds slots
+    Running,
+    /// Every task succeeded
+    Succeeded,
+    /// Some tasks failed
+    Failed,
+    /// Somebody cancelled it
+    Cancelled,
+    /// It could not run at all
+    Broken,
+}
+
+impl JobState {
+    /// The word that [`phalanx_protocol::view::JobView::state`] uses.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct JobArguments {
+    /// The job's id
+    ///
+    /// Example: 42
+    #[arg(value_name = "ID")]
+    pub(crate) job: JobId,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct JobsToWaitFor {
+    /// The jobs' ids
+    ///
+    /// Example: 42 43
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) jobs: Vec<JobId>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct JobsToCancel {
+    /// The jobs' ids
+    ///
+    /// Example: 42 43
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) jobs: Vec<JobId>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ResultsArguments {
+    /// The job's id
+    ///
+    /// Example: 42
+    #[arg(value_name = "ID")]
+    pub(crate) job: JobId,
+
+    /// Print results as they come, in no particular order
+    ///
+    /// Default: in the order of indices. Use `--output json` to see which is which.
+    /// Example: phalanx results 42 --as-completed --output json
+    #[arg(long)]
+    pub(crate) as_completed: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct KernelsArguments {
+    /// The program's file
+    ///
+    /// Example: target/release/ep
+    #[arg(value_name = "PROGRAM")]
+    pub(crate) program: PathBuf,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! What the long-running roles take, and the command that prepares them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::values::{NamedResource, parse_scheduler_name, parse_size};
+
+/// The port of a scheduler, unless told otherwise.
+const LISTEN_DEFAULT: &str = "0.0.0.0:7878";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct InitArguments {
+    /// Directory to make
+    ///
+    /// Default: that of --cluster, else ~/.phalanx. Example: /srv/lab
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+
+    /// Shared storage: a directory that every node sees
+    ///
+    /// A relative path begins at the cluster directory. Default: storage. Example: --storage /nfs/phalanx
+    #[arg(long, value_name = "PATH")]
+    pub(crate) storage: Option<PathBuf>,
+
+    /// Where the schedulers will be, host:port
+    ///
+    /// Several are separated by commas. Default: none; programs then look on the storage for who is running.
+    /// Example: --schedulers head1:7878,head2:7878
+    #[arg(long, value_name = "ADDR", value_delimiter = ',')]
+    pub(crate) schedulers: Vec<String>,
+
+    /// Users who get a credential, by login name
+    ///
+    /// Several are separated by commas. Default: you. Example: --users ada,grace
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) users: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SchedulerArguments {
+    /// Where to listen for workers and clients
+    ///
+    /// Port 0 takes any free one. Example: --listen 10.0.0.1:7878
+    #[arg(long, value_name = "ADDR", default_value = LISTEN_DEFAULT)]
+    pub(crate) listen: SocketAddr,
+
+    /// Its name among the cluster's schedulers
+    ///
+    /// Letters, digits, - and _. Default: the machine's name. Example: --name head1
+    #[arg(long, value_name = "NAME", value_parser = parse_scheduler_name)]
+    pub(crate) name: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) parent: ParentArguments,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct WorkerArguments {
+    /// Cpus to offer
+    ///
+    /// Unit: cpus. Default: those that this process may use. Example: --cpus 8
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) cpus: Option<u32>,
+
+    /// Memory to offer
+    ///
+    /// Unit: bytes, or with K, M, G, T (1024s). Default: what this process may use. Example: --memory 64G
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory: Option<u64>,
+
+    /// Other resource to offer; may be repeated
+    ///
+    /// Any name; tasks ask for it by the same one. Example: --resource gpu=2
+    #[arg(long = "resource", value_name = "NAME=N")]
+    pub(crate) resources: Vec<NamedResource>,
+
+    /// Its name, for people
+    ///
+    /// Default: the machine's name. Example: --name node7
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+
+    /// Directory where it keeps programs that it was sent
+    ///
+    /// One per worker, on a disk that may hold executables.
+    /// Default: ~/.cache/phalanx/<cluster>/<name>. Example: --cache /local/phalanx
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cache: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub(crate) parent: ParentArguments,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct UpArguments {
+    /// How many workers
+    ///
+    /// Unit: processes; one uses all cpus. Example: --workers 2
+    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) workers: u32,
+
+    /// Cpus of each worker
+    ///
+    /// Unit: cpus. Default: this machine's, split evenly. Example: --cpus 4
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) cpus: Option<u32>,
+
+    /// Memory of each worker
+    ///
+    /// Unit: bytes, or with K, M, G, T (1024s). Default: this machine's, split evenly. Example: --memory 4G
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) memory: Option<u64>,
+
+    /// Other resource of each worker; may be repeated
+    ///
+    /// Example: --resource gpu=1
+    #[arg(long = "resource", value_name = "NAME=N")]
+    pub(crate) resources: Vec<NamedResource>,
+
+    /// Where the scheduler listens
+    ///
+    /// Port 0 takes any free one; programs find it through the storage. Example: --listen 0.0.0.0:7878
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+}
+
+/// Ties a process to the `phalanx up` that started it.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct ParentArguments {
+    /// The process to end with.
+    #[arg(long, value_name = "PID", hide = true)]
+    pub(crate) with_parent: Option<u32>,
+}

@@ -1,0 +1,87 @@
+//! What each command does: one file per command, and here the way to the right one.
+
+mod cancel;
+mod explain;
+mod init;
+mod job;
+mod jobs;
+mod kernels;
+mod results;
+mod run;
+mod scheduler;
+mod submit;
+mod up;
+mod wait;
+mod worker;
+mod workers;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use phalanx_protocol::exit::ExitCode;
+
+use crate::args::{Arguments, Command, GlobalArguments};
+use crate::cluster::{Connected, Site};
+use crate::process::{runtime, start_log};
+use crate::ui::Ui;
+use crate::ui::error::CliError;
+
+/// Carries a command out.
+pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
+    let Arguments { global, command } = arguments;
+    let is_role = matches!(command, Command::Scheduler(_) | Command::Worker(_));
+    start_log(if is_role { "info" } else { "warn" })?;
+    match command {
+        Command::Up(arguments) => up::run(&global, &arguments, ui),
+        Command::Init(arguments) => init::run(&global, arguments, ui),
+        Command::Scheduler(arguments) => scheduler::run(&global, arguments, ui),
+        Command::Worker(arguments) => worker::run(&global, arguments, ui),
+        Command::Kernels(arguments) => kernels::run(&arguments, ui),
+        Command::Submit(arguments) => {
+            let draft = submit::Draft::prepare(arguments)?;
+            with_cluster(&global, async |cluster| submit::run(cluster, draft, ui).await)
+        }
+        Command::Run(arguments) => {
+            let draft = submit::Draft::prepare(arguments)?;
+            with_cluster(&global, async |cluster| run::run(cluster, draft, ui).await)
+        }
+        Command::Jobs(arguments) => {
+            with_cluster(&global, async |cluster| jobs::run(cluster, &arguments, ui).await)
+        }
+        Command::Job(arguments) => with_cluster(&global, async |cluster| {
+            job::run(cluster, arguments.job, ui).await
+        }),
+        Command::Wait(arguments) => with_cluster(&global, async |cluster| {
+            wait::run(cluster, &arguments.jobs, ui).await
+        }),
+        Command::Results(arguments) => with_cluster(&global, async |cluster| {
+            results::run(cluster, &arguments, ui).await
+        }),
+        Command::Cancel(arguments) => with_cluster(&global, async |cluster| {
+            cancel::run(cluster, &arguments.jobs, ui).await
+        }),
+        Command::Explain(arguments) => with_cluster(&global, async |cluster| {
+            explain::run(cluster, arguments.job, ui).await
+        }),
+        Command::Workers => with_cluster(&global, async |cluster| workers::run(cluster, ui).await),
+    }
+}
+
+/// Connects, does the work, and takes leave.
+fn with_cluster<T>(
+    global: &GlobalArguments,
+    work: impl AsyncFnOnce(&Connected) -> Result<T, CliError>,
+) -> Result<T, CliError> {
+    let site = Site::open(global)?;
+    runtime()?.block_on(async {
+        let cluster = site.connect().await?;
+        let done = work(&cluster).await;
+        cluster.client.close().await;
+        done
+    })
+}
+
+/// Milliseconds since 1970.
+fn now_unix_millis() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

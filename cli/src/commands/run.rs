@@ -1,0 +1,137 @@
+//! `phalanx run`: submits a job, shows its progress, prints its results, and answers for its end.
+
+use phalanx::{Client, ClientError, JobView, ProgressBar, ResultEvent};
+use phalanx_protocol::JobId;
+use phalanx_protocol::exit::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
+
+use super::results::ResultWriter;
+use super::submit::Draft;
+use crate::cluster::Connected;
+use crate::ui::error::CliError;
+use crate::ui::outcome::{outcome_error, outcome_text};
+use crate::ui::{DataStream, Ui};
+
+pub(super) async fn run(cluster: &Connected, draft: Draft, ui: Ui) -> Result<ExitCode, CliError> {
+    let reduces = draft.reduces();
+    let job = draft.send(&cluster.client).await?;
+    let writer = ResultWriter {
+        job,
+        is_json: ui.is_json(),
+        reduces: Some(reduces),
+    };
+    let mut screen = Screen::new(ui);
+    let followed = follow(&cluster.client, job, writer, &mut screen).await;
+    screen.bar.clear();
+    let view = match followed {
+        Ok(view) => view,
+        Err(error) => {
+            // nobody is left to read the results; what is asked for is known to be wanted by nobody else
+            if error.code() == ExitCode::Success {
+                cluster.client.cancel(job).await?;
+            }
+            return Err(error);
+        }
+    };
+    match outcome_error(&view) {
+        Some(error) => Err(error),
+        None => {
+            ui.note(&outcome_text(&view));
+            Ok(ExitCode::Success)
+        }
+    }
+}
+
+/// Follows a job to its end. The first Ctrl-C cancels it, the second leaves.
+async fn follow(
+    client: &Client,
+    job: JobId,
+    writer: ResultWriter,
+    screen: &mut Screen,
+) -> Result<JobView, CliError> {
+    let mut interrupts = signal(SignalKind::interrupt())
+        .map_err(|error| CliError::new(ExitCode::Internal, format!("cannot listen to signals: {error}")))?;
+    let mut results = client.results(job, true);
+    let mut watch = client.watch(job);
+    let mut is_watching = true;
+    let mut is_asked = false;
+    let mut cancelling = None;
+    loop {
+        tokio::select! {
+            event = results.next() => match event? {
+                Some(ResultEvent::Ended(view)) => return Ok(view),
+                Some(event) => screen.data(&writer.text(&event)?)?,
+                None => return Ok(client.job(job).await?),
+            },
+            view = watch.next(), if is_watching => match view? {
+                Some(view) => screen.bar.update(&view),
+                None => is_watching = false,
+            },
+            _ = interrupts.recv() => {
+                if is_asked {
+                    screen.bar.clear();
+                    screen.ui.note(&format!("left; `phalanx job {job}` tells what became of it"));
+                    return Err(CliError::silent(ExitCode::Interrupted));
+                }
+                screen.say(&format!("cancelling job {job}; Ctrl-C again leaves at once"));
+                is_asked = true;
+                let client = client.clone();
+                cancelling = Some(tokio::spawn(async move { client.cancel(job).await }));
+            }
+            refused = cancelled(&mut cancelling) => refused?,
+        }
+    }
+}
+
+/// Waits for the answer to a cancellation that was asked for; the job's end follows by itself. Cancel safe.
+async fn cancelled(cancelling: &mut Option<JoinHandle<Result<(), ClientError>>>) -> Result<(), CliError> {
+    let Some(asked) = cancelling else {
+        return std::future::pending().await;
+    };
+    let answer = asked.await;
+    *cancelling = None;
+    match answer {
+        Ok(answer) => Ok(answer?),
+        Err(error) => Err(CliError::from_chain(ExitCode::Internal, &error)),
+    }
+}
+
+/// Progress on stderr and data on stdout, which may be the same terminal.
+struct Screen {
+    ui: Ui,
+    bar: ProgressBar,
+    stream: DataStream,
+    /// Data goes above the bar, or the two would overwrite each other.
+    shares_terminal: bool,
+}
+
+impl Screen {
+    fn new(ui: Ui) -> Self {
+        Self {
+            ui,
+            bar: ProgressBar::new(),
+            stream: ui.stream(),
+            shares_terminal: ui.shares_terminal(),
+        }
+    }
+
+    fn data(&mut self, text: &str) -> Result<(), CliError> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        if self.shares_terminal {
+            self.bar.print_above(text.trim_end_matches('\n'));
+            return Ok(());
+        }
+        self.stream.write(text.as_bytes())?;
+        self.stream.flush()
+    }
+
+    fn say(&self, text: &str) {
+        match self.shares_terminal {
+            true => self.bar.print_above(text),
+            false => self.ui.note(text),
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! What programs read: JSON with a version. These shapes are a promise, apart from the types that travel between our
+//! own processes; a change that breaks a reader raises [`VERSION`].
+
+use std::collections::BTreeMap;
+
+use phalanx_protocol::record::{FailureCause, Outcome, TaskFailure};
+use phalanx_protocol::view::{Explanation, JobView, Offer, Verdict, WorkerView};
+use phalanx_protocol::{IndexRange, JobId, Request, Resources};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::error::CliError;
+use phalanx_protocol::exit::ExitCode;
+
+/// The version in each document.
+const VERSION: u32 = 1;
+
+/// A document: its version, and under one name what was asked for.
+#[derive(Debug, Serialize)]
+pub(crate) struct Document<T> {
+    version: u32,
+    #[serde(flatten)]
+    content: T,
+}
+
+impl<T> Document<T> {
+    pub(crate) fn new(content: T) -> Self {
+        Self {
+            version: VERSION,
+            content,
+        }
+    }
+}
+
+/// A document as one line of text, with its line feed.
+pub(crate) fn line(document: &impl Serialize) -> Result<String, CliError> {
+    let text = serde_json::to_string(document);
+    let mut text = text.map_err(|error| CliError::from_chain(ExitCode::Internal, &error))?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// What a document holds, by its name in it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Content<'a> {
+    Submitted {
+        job: JobId,
+    },
+    Job(JobShape<'a>),
+    Jobs(Vec<JobShape<'a>>),
+    Workers(Vec<WorkerShape<'a>>),
+    Explanation(ExplanationShape<'a>),
+    Kernels(Vec<KernelShape<'a>>),
+    Cluster {
+        directory: String,
+        id: &'a str,
+        storage: String,
+        schedulers: &'a [String],
+    },
+    Scheduler {
+        name: &'a str,
+        address: String,
+        pid: u32,
+    },
+    Worker {
+        id: String,
+        name: &'a str,
+        capacity: ResourcesShape<'a>,
+        pid: u32,
+    },
+    Up {
+        directory: String,
+        address: String,
+        scheduler: UpMemberShape,
+        workers: Vec<UpMemberShape>,
+    },
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct UpMemberShape {
+    pub(crate) name: String,
+    pub(crate) pid: u32,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct KernelShape<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) input: &'a str,
+    pub(crate) output: &'a str,
+    pub(crate) parameters: Option<&'a str>,
+    pub(crate) reduces: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ResourcesShape<'a> {
+    cpus: u32,
+    memory_bytes: u64,
+    named: &'a BTreeMap<String, u64>,
+}
+
+impl<'a> From<&'a Resources> for ResourcesShape<'a> {
+    fn from(resources: &'a Resources) -> Self {
+        Self {
+            cpus: resources.cpus,
+            memory_bytes: resources.memory_bytes,
+            named: &resources.named,
+        }
+    }
+}
+
+impl<'a> From<&'a Request> for ResourcesShape<'a> {
+    fn from(request: &'a Request) -> Self {
+        Self {
+            cpus: request.cpus,
+            memory_bytes: request.memory_bytes,
+            named: &request.named,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct JobShape<'a> {
+    id: JobId,
+    name: &'a str,
+    user: &'a str,
+    kernel: &'a str,
+    state: &'static str,
+    /// Why a broken job is broken, or who cancelled it.
+    reason: Option<&'a str>,
+    priority: i32,
+    request: ResourcesShape<'a>,
+    tasks: u64,
+    done: u64,
+    failed: u64,
+    slots: u64,
+    workers: u64,
+    tasks_per_second: f64,
+    submitted_unix_millis: u64,
+    finished_unix_millis: Option<u64>,
+    first_failures: Vec<FailureShape<'a>>,
+}
+
+impl<'a> From<&'a JobView> for JobShape<'a> {
+    fn from(view: &'a JobView) -> Self {
+        Self {
+            id: view.job,
+            name: &view.name,
+            user: &view.user,
+            kernel: &view.kernel,
+            state: view.state(),
+            reason: match &view.outcome {
+                Some(Outcome::Broken { reason }) => Some(reason),
+                Some(Outcome::Cancelled { by }) => Some(by),
+                Some(Outcome::Succeeded | Outcome::Failed) | None => None,
+            },
+            priority: view.priority,
+            request: (&view.request).into(),
+            tasks: view.tasks,
+            done: view.done,
+            failed: view.failed,
+            slots: view.slots,
+            workers: view.workers,
+            tasks_per_second: view.tasks_per_second,
+            submitted_unix_millis: view.submitted_unix_millis,
+            finished_unix_millis: view.finished_unix_millis,
+            first_failures: view.first_failures.iter().map(FailureShape::from).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct FailureShape<'a> {
+    index: u64,
+    cause: &'static str,
+    message: &'a str,
+}
+
+impl<'a> From<&'a TaskFailure> for FailureShape<'a> {
+    fn from(failure: &'a TaskFailure) -> Self {
+        Self {
+            index: failure.index,
+            cause: match failure.cause {
+                FailureCause::Error => "error",
+                FailureCause::Panic => "panic",
+                FailureCause::Input => "input",
+                FailureCause::Result => "result",
+                FailureCause::Crash => "crash",
+            },
+            message: &failure.message,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct WorkerShape<'a> {
+    id: String,
+    name: &'a str,
+    address: &'a str,
+    capacity: ResourcesShape<'a>,
+    free: ResourcesShape<'a>,
+    jobs: &'a [JobId],
+    tasks_ended: u64,
+}
+
+impl<'a> From<&'a WorkerView> for WorkerShape<'a> {
+    fn from(view: &'a WorkerView) -> Self {
+        Self {
+            id: view.worker.to_string(),
+            name: &view.name,
+            address: &view.address,
+            capacity: (&view.capacity).into(),
+            free: (&view.free).into(),
+            jobs: &view.jobs,
+            tasks_ended: view.tasks_ended,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct ExplanationShape<'a> {
+    job: JobShape<'a>,
+    verdict: &'static str,
+    text: String,
+    /// Jobs that come first.
+    behind: &'a [JobId],
+    offers: Vec<OfferShape<'a>>,
+}
+
+impl<'a> ExplanationShape<'a> {
+    pub(crate) fn new(explanation: &'a Explanation, text: String) -> Self {
+        let none: &[JobId] = &[];
+        let (verdict, behind) = match &explanation.verdict {
+            Verdict::Finished => ("finished", none),
+            Verdict::Running => ("running", none),
+            Verdict::NoWorkers => ("no_workers", none),
+            Verdict::TooLarge { .. } => ("too_large", none),
+            Verdict::Behind { jobs } => ("behind", jobs.as_slice()),
+            Verdict::Storage { .. } => ("storage", none),
+        };
+        Self {
+            job: (&explanation.job).into(),
+            verdict,
+            text,
+            behind,
+            offers: explanation.offers.iter().map(OfferShape::from).collect(),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct OfferShape<'a> {
+    worker: String,
+    name: &'a str,
+    capacity: ResourcesShape<'a>,
+    slots_capacity: u32,
+    slots_free: u32,
+    slots_held: u32,
+}
+
+impl<'a> From<&'a Offer> for OfferShape<'a> {
+    fn from(offer: &'a Offer) -> Self {
+        Self {
+            worker: offer.worker.to_string(),
+            name: &offer.name,
+            capacity: (&offer.capacity).into(),
+            slots_capacity: offer.slots_capacity,
+            slots_free: offer.slots_free,
+            slots_held: offer.slots_held,
+        }
+    }
+}
+
+/// A line of a stream of results.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum ResultLine<'a> {
+    Value {
+        index: u64,
+        value: &'a RawValue,
+    },
+    /// One merged value of neighbouring tasks.
+    Merged {
+        range: RangeText,
+        value: &'a RawValue,
+    },
+    Failed {
+        index: u64,
+        error: FailureText<'a>,
+    },
+}
+
+/// A range as `0-99`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RangeText(pub(crate) IndexRange);
+
+impl Serialize for RangeText {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// A failure in a line that names the index already.
+#[derive(Debug, Serialize)]
+pub(crate) struct FailureText<'a> {
+    cause: &'static str,
+    message: &'a str,
+}
+
+impl<'a> From<&'a TaskFailure> for FailureText<'a> {
+    fn from(failure: &'a TaskFailure) -> Self {
+        let FailureShape { cause, message, .. } = failure.into();
+        Self { cause, message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::views::tests::{explanation, job_view, worker_view};
+
+    fn json(content: Content<'_>) -> String {
+        line(&Document::new(content)).unwrap()
+    }
+
+    #[test]
+    fn a_job_keeps_its_shape() {
+        let view = job_view();
+        let expected = concat!(
+            r#"{"version":1,"job":{"id":42,"name":"nightly","user":"ada","kernel":"count","state":"running","#,
+            r#""reason":null,"priority":5,"request":{"cpus":2,"memory_bytes":1073741824,"named":{"gpu":1}},"#,
+            r#""tasks":1000,"done":512,"failed":1,"slots":4,"workers":2,"tasks_per_second":83.25,"#,
+            r#""submitted_unix_millis":1000000,"finished_unix_millis":null,"#,
+            r#""first_failures":[{"index":7,"cause":"panic","message":"boom"}]}}"#,
+            "\n"
+        );
+        assert_eq!(json(Content::Job((&view).into())), expected);
+        assert_eq!(json(Content::Jobs(vec![])), "{\"version\":1,\"jobs\":[]}\n");
+    }
+
+    #[test]
+    fn a_worker_keeps_its_shape() {
+        let view = worker_view();
+        let expected = concat!(
+            r#"{"version":1,"workers":[{"id":"w3","name":"node7","address":"10.0.0.7:40000","#,
+            r#""capacity":{"cpus":8,"memory_bytes":17179869184,"named":{"gpu":2}},"#,
+            r#""free":{"cpus":6,"memory_bytes":16106127360,"named":{"gpu":1}},"jobs":[42],"tasks_ended":512}]}"#,
+            "\n"
+        );
+        assert_eq!(json(Content::Workers(vec![(&view).into()])), expected);
+    }
+
+    #[test]
+    fn an_explanation_keeps_its_shape() {
+        let explanation = explanation(Verdict::Behind {
+            jobs: vec![JobId(40), JobId(41)],
+        });
+        let shape = ExplanationShape::new(&explanation, "because".to_owned());
+        let text = json(Content::Explanation(shape));
+        assert!(
+            text.starts_with(r#"{"version":1,"explanation":{"job":{"id":42,"#),
+            "{text}"
+        );
+        let end = concat!(
+            r#""verdict":"behind","text":"because","behind":[40,41],"offers":[{"worker":"w3","name":"node7","#,
+            r#""capacity":{"cpus":8,"memory_bytes":17179869184,"named":{"gpu":2}},"#,
+            r#""slots_capacity":2,"slots_free":0,"slots_held":1}]}}"#,
+            "\n"
+        );
+        assert!(text.ends_with(end), "{text}");
+    }
+
+    #[test]
+    fn results_are_lines_that_tell_their_task() {
+        let value: Box<RawValue> = serde_json::from_str("[1, 2]").unwrap();
+        let lines = [
+            ResultLine::Value {
+                index: 7,
+                value: &value,
+            },
+            ResultLine::Merged {
+                range: RangeText(IndexRange::new(0, 100)),
+                value: &value,
+            },
+            ResultLine::Failed {
+                index: 9,
+                error: (&job_view().first_failures[0]).into(),
+            },
+        ]
+        .map(|content| line(&Document::new(content)).unwrap());
+        assert_eq!(
+            lines,
+            [
+                "{\"version\":1,\"index\":7,\"value\":[1, 2]}\n",
+                "{\"version\":1,\"range\":\"0-99\",\"value\":[1, 2]}\n",
+                "{\"version\":1,\"index\":9,\"error\":{\"cause\":\"panic\",\"message\":\"boom\"}}\n",
+            ]
+        );
+    }
+}

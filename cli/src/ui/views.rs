@@ -1,0 +1,249 @@
+//! Jobs, workers and explanations, in words and tables for people.
+
+use phalanx_protocol::record::Outcome;
+use phalanx_protocol::resources::format_bytes;
+use phalanx_protocol::view::{Explanation, JobView, Verdict, WorkerView};
+use phalanx_protocol::{JobId, Resources};
+
+use super::outcome::{failure_lines, outcome_text};
+use super::style::{Style, Tone, printable, state_tone};
+use super::table::Align::{Left, Right};
+use super::table::{Cell, Table};
+use super::units::{ago, count, counted, duration, rate};
+
+/// Jobs that are named in a sentence.
+const JOBS_NAMED_MAX: usize = 5;
+
+/// A line per job. `now` is in milliseconds since 1970.
+pub(crate) fn jobs_table(jobs: &[JobView], now: u64, style: Style) -> String {
+    let mut table = Table::new(&[
+        ("ID", Right),
+        ("NAME", Left),
+        ("USER", Left),
+        ("STATE", Left),
+        ("DONE", Right),
+        ("FAILED", Right),
+        ("SLOTS", Right),
+        ("RATE", Right),
+        ("SUBMITTED", Left),
+        ("TOOK", Right),
+    ]);
+    for job in jobs {
+        let failed = match job.failed {
+            0 => Tone::Plain,
+            _ => Tone::Bad,
+        };
+        let took = job.finished_unix_millis.map_or("-".to_owned(), |end| {
+            duration(end.saturating_sub(job.submitted_unix_millis))
+        });
+        table.row(vec![
+            job.job.into(),
+            printable(&job.name, 0).into(),
+            printable(&job.user, 0).into(),
+            Cell::toned(job.state(), state_tone(job.state())),
+            format!("{}/{}", count(job.done), count(job.tasks)).into(),
+            Cell::toned(count(job.failed), failed),
+            count(job.slots).into(),
+            running_rate(job).into(),
+            ago(job.submitted_unix_millis, now).into(),
+            took.into(),
+        ]);
+    }
+    table.render(style)
+}
+
+fn running_rate(job: &JobView) -> String {
+    match job.outcome {
+        None => rate(job.tasks_per_second),
+        Some(_) => "-".to_owned(),
+    }
+}
+
+/// Everything about one job.
+pub(crate) fn job_text(job: &JobView, now: u64, style: Style) -> String {
+    let state = style.paint(state_tone(job.state()), job.state());
+    let mut text = style.paint(
+        Tone::Heading,
+        &format!("job {} {}", job.job, printable(&job.name, 0)),
+    );
+    text.push('\n');
+    let mut line = |label: &str, value: String| text += &format!("  {label:<10} {value}\n");
+    line("state", state + &state_detail(job));
+    line("kernel", printable(&job.kernel, 0));
+    line("user", printable(&job.user, 0));
+    let failed = match job.failed {
+        0 => String::new(),
+        failed => format!(", {} failed", count(failed)),
+    };
+    line(
+        "tasks",
+        format!("{} of {} done{failed}", count(job.done), count(job.tasks)),
+    );
+    line("each needs", job.request.to_string());
+    if job.priority != 0 {
+        line("priority", job.priority.to_string());
+    }
+    if job.outcome.is_none() && job.slots > 0 {
+        let (slots, workers) = (counted(job.slots, "slot"), counted(job.workers, "worker"));
+        line(
+            "runs on",
+            format!("{slots} of {workers}, {}", rate(job.tasks_per_second)),
+        );
+    }
+    line("submitted", ago(job.submitted_unix_millis, now));
+    if let Some(end) = job.finished_unix_millis {
+        let took = duration(end.saturating_sub(job.submitted_unix_millis));
+        line("ended", format!("{}, took {took}", ago(end, now)));
+    }
+    if !job.first_failures.is_empty() {
+        text += &style.paint(Tone::Heading, "first failures");
+        text.push('\n');
+        for failure in failure_lines(job.job, &job.first_failures, job.failed) {
+            text += &format!("  {}\n", printable(&failure, 4));
+        }
+    }
+    text
+}
+
+fn state_detail(job: &JobView) -> String {
+    match &job.outcome {
+        Some(Outcome::Cancelled { by }) => format!(" by {}", printable(by, 0)),
+        Some(Outcome::Broken { reason }) => format!(": {}", printable(reason, 4)),
+        Some(Outcome::Succeeded | Outcome::Failed) | None => String::new(),
+    }
+}
+
+/// A line per worker.
+pub(crate) fn workers_table(workers: &[WorkerView], style: Style) -> String {
+    let mut table = Table::new(&[
+        ("ID", Left),
+        ("NAME", Left),
+        ("ADDRESS", Left),
+        ("CPUS FREE", Right),
+        ("MEMORY FREE", Right),
+        ("OTHER FREE", Left),
+        ("TASKS ENDED", Right),
+        ("JOBS", Left),
+    ]);
+    for worker in workers {
+        let (free, capacity) = (&worker.free, &worker.capacity);
+        let memory = [free.memory_bytes, capacity.memory_bytes].map(format_bytes);
+        table.row(vec![
+            worker.worker.into(),
+            printable(&worker.name, 0).into(),
+            printable(&worker.address, 0).into(),
+            format!("{}/{}", free.cpus, capacity.cpus).into(),
+            memory.join("/").into(),
+            named_text(free, capacity).into(),
+            count(worker.tasks_ended).into(),
+            list(&worker.jobs).into(),
+        ]);
+    }
+    table.render(style)
+}
+
+fn named_text(free: &Resources, capacity: &Resources) -> String {
+    let named = capacity.named.iter().map(|(name, all)| {
+        let free = free.named.get(name).copied().unwrap_or(0);
+        format!("{free}/{all} {}", printable(name, 0))
+    });
+    match named.collect::<Vec<_>>() {
+        parts if parts.is_empty() => "-".to_owned(),
+        parts => parts.join(", "),
+    }
+}
+
+fn list(jobs: &[JobId]) -> String {
+    let named: Vec<String> = jobs
+        .iter()
+        .take(JOBS_NAMED_MAX)
+        .map(ToString::to_string)
+        .collect();
+    match jobs.len() {
+        0 => "-".to_owned(),
+        all if all > named.len() => format!("{} and {} more", named.join(", "), all - named.len()),
+        _ => named.join(", "),
+    }
+}
+
+/// Why a job is where it is: one or two sentences.
+pub(crate) fn verdict_text(explanation: &Explanation) -> String {
+    let job = &explanation.job;
+    let id = job.job;
+    let needs = &job.request;
+    match &explanation.verdict {
+        Verdict::Finished => format!("{}.", outcome_text(job)),
+        Verdict::Running => format!(
+            "job {id} is running: {} of {} are done, on {} of {}.",
+            count(job.done),
+            counted(job.tasks, "task"),
+            counted(job.slots, "slot"),
+            counted(job.workers, "worker"),
+        ),
+        Verdict::NoWorkers => format!(
+            "job {id} cannot start: no worker has joined the cluster. `phalanx worker` starts one on any node."
+        ),
+        Verdict::TooLarge { largest } => {
+            let largest = match largest {
+                Some(largest) => format!("the largest worker has {largest}"),
+                None => "there is no worker that it may use".to_owned(),
+            };
+            format!("job {id} cannot start: each task needs {needs}, {largest}.")
+        }
+        Verdict::Behind { jobs } if jobs.is_empty() => {
+            format!("job {id} waits: what it needs ({needs} for each task) is about to become free.")
+        }
+        Verdict::Behind { jobs } => {
+            let (noun, verb) = match jobs.len() {
+                1 => ("job", "holds"),
+                _ => ("jobs", "hold"),
+            };
+            format!(
+                "job {id} waits: {noun} {} {verb} the slots that it could use, and came first by priority, fair share \
+                 or age.",
+                list(jobs)
+            )
+        }
+        Verdict::Storage { error: None } => {
+            format!("job {id} waits for shared storage: its last change is not durable yet.")
+        }
+        Verdict::Storage { error: Some(error) } => {
+            format!(
+                "job {id} waits for shared storage, which fails: {}.",
+                printable(error, 2)
+            )
+        }
+    }
+}
+
+/// The reason, then what each worker offers.
+pub(crate) fn explanation_text(explanation: &Explanation, style: Style) -> String {
+    let mut text = verdict_text(explanation);
+    text.push('\n');
+    if explanation.offers.is_empty() {
+        return text;
+    }
+    let mut table = Table::new(&[
+        ("WORKER", Left),
+        ("NAME", Left),
+        ("FITS EMPTY", Right),
+        ("FITS NOW", Right),
+        ("HOLDS", Right),
+        ("HAS", Left),
+    ]);
+    for offer in &explanation.offers {
+        table.row(vec![
+            offer.worker.into(),
+            printable(&offer.name, 0).into(),
+            offer.slots_capacity.into(),
+            offer.slots_free.into(),
+            offer.slots_held.into(),
+            offer.capacity.to_string().into(),
+        ]);
+    }
+    text.push('\n');
+    text + &table.render(style)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,139 @@
+//! Commands as child processes, each with a deadline.
+
+use std::io::Read;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long anything may take before a test gives up.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+/// What a command left behind.
+#[derive(Debug, Clone)]
+pub(crate) struct Done {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Done {
+    /// The lines of stdout of a command that has gone well.
+    pub(crate) fn lines(&self) -> Vec<&str> {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.stdout.lines().collect()
+    }
+
+    /// The document on stdout.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        let document: serde_json::Value = serde_json::from_str(&self.stdout).unwrap_or_else(|error| {
+            panic!("{error}: {self:?}");
+        });
+        assert_eq!(document["version"], 1, "{document}");
+        document
+    }
+}
+
+/// The command under test, with nothing of this test's own environment that it would obey.
+pub(crate) fn phalanx() -> Command {
+    plain(Command::new(env!("CARGO_BIN_EXE_phalanx")))
+}
+
+/// The kernel program, as a driver.
+pub(crate) fn driver() -> Command {
+    plain(Command::new(fixture()))
+}
+
+fn plain(mut command: Command) -> Command {
+    let variables = std::env::vars_os().map(|(name, _)| name);
+    for name in variables.filter(|name| name.to_string_lossy().starts_with("PHALANX_")) {
+        command.env_remove(name);
+    }
+    command
+        .env("USER", "ada")
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// The kernel program, which cargo builds beside the command.
+pub(crate) fn fixture() -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_BIN_EXE_phalanx"));
+    let path = path.with_file_name("examples").join("fixture_kernels");
+    assert!(
+        path.exists(),
+        "{} is not there: build it with `cargo build -p phalanx-cli --examples`",
+        path.display()
+    );
+    path
+}
+
+/// Runs a command to its end.
+pub(crate) fn run(mut command: Command) -> Done {
+    finish(command.spawn().expect("the command starts"))
+}
+
+/// Waits for a process's end and for everything that it wrote; kills it at the deadline.
+pub(crate) fn finish(mut child: Child) -> Done {
+    let read = |pipe: Option<Box<dyn Read + Send>>| {
+        let mut pipe = pipe.expect("a pipe");
+        let (sender, receiver) = channel();
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = pipe.read_to_end(&mut bytes);
+            let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+        });
+        receiver
+    };
+    let stdout = read(
+        child
+            .stdout
+            .take()
+            .map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
+    );
+    let stderr = read(
+        child
+            .stderr
+            .take()
+            .map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
+    );
+    // both are closed by its end, and by that of whatever it left behind
+    let (Ok(stdout), Ok(stderr)) = (stdout.recv_timeout(DEADLINE), stderr.recv_timeout(DEADLINE)) else {
+        let _ = child.kill();
+        panic!("process {} did not end in {DEADLINE:?}", child.id());
+    };
+    let code = child.wait().expect("its end can be waited for").code();
+    Done { code, stdout, stderr }
+}
+
+/// Sends a signal to a process that this test started, or that such a process did.
+pub(crate) fn send(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    kill_process(pid, signal).expect("the process is there");
+}
+
+/// Waits until something is true.
+pub(crate) fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !is_true() {
+        assert!(Instant::now() < deadline, "not in {DEADLINE:?}: {what}");
+        thread::yield_now();
+        // another process has to do something first, and there is nothing to wait on
+        thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// Whether a process is there and not just waiting to be buried.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // the state follows the name, which is in parentheses
+    status
+        .rsplit(") ")
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}

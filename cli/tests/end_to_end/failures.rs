@@ -1,0 +1,158 @@
+//! Tasks that fail, jobs that are cancelled, workers that die.
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::command::{eventually, finish, is_alive, send};
+use crate::up::Up;
+
+#[test]
+fn failed_tasks_are_told_and_the_others_results_are_there() {
+    let up = Up::start();
+    let done = up.run("run PROGRAM --kernel fail_odd --range 0..10");
+    assert_eq!((done.code, done.stdout.as_str()), (Some(1), "0\n2\n4\n6\n8\n"));
+    assert!(
+        done.stderr
+            .starts_with("error: 5 of the 10 tasks of job 1 failed\n"),
+        "{done:?}"
+    );
+    assert!(done.stderr.contains("\n  1.1 error: 1 is odd\n"), "{done:?}");
+    assert!(
+        done.stderr
+            .ends_with("\nhint: `phalanx results 1` prints what the other tasks returned\n"),
+        "{done:?}"
+    );
+    assert_eq!(up.run("wait 1").code, Some(1));
+    let done = up.run("--output json results 1");
+    let line: serde_json::Value = serde_json::from_str(done.stdout.lines().nth(1).unwrap()).unwrap();
+    let error = json!({"cause": "error", "message": "1 is odd"});
+    assert_eq!(line, json!({"version": 1, "index": 1, "error": error}));
+}
+
+#[test]
+fn a_panic_fails_its_own_task_with_its_words() {
+    let up = Up::start();
+    let done = up.run("run PROGRAM --kernel panic_at --range 0..10 --parameters 7");
+    assert_eq!((done.code, done.stdout.lines().count()), (Some(1), 9));
+    assert!(done.stderr.contains("1.7 panicked: "), "{done:?}");
+    assert!(done.stderr.contains("7 is where it panics"), "{done:?}");
+}
+
+#[test]
+fn an_input_of_the_wrong_type_fails_its_task() {
+    let up = Up::start();
+    let path = up.file("in.jsonl", "\"a\"\n5\n");
+    let mut command = up.command("run PROGRAM --kernel text --inputs");
+    command.arg(&path);
+    let done = finish(command.spawn().unwrap());
+    assert_eq!((done.code, done.stdout.as_str()), (Some(1), "1\n"));
+    assert!(done.stderr.contains("1.1 bad input: "), "{done:?}");
+}
+
+#[test]
+fn a_job_stops_at_its_limit_of_failures() {
+    let up = Up::start();
+    let done = up.run("run PROGRAM --kernel fail_odd --range 1..100000000 --failures-max 0");
+    assert_eq!(done.code, Some(1), "{done:?}");
+    assert!(
+        done.stderr.contains("tasks not run: the job was stopped"),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn a_cancelled_job_ends_and_says_who_did_it() {
+    let up = Up::start();
+    let id = up.submit("--kernel slow --range 0..1000 --parameters 60000");
+    eventually("the job runs", || up.job(&id)["state"] == "running");
+    let done = up.run(&format!("explain {id}"));
+    assert!(
+        done.lines()[0].starts_with(&format!("job {id} is running: ")),
+        "{done:?}"
+    );
+    let done = up.run(&format!("cancel {id}"));
+    assert_eq!(done.lines(), [format!("job {id} is cancelled")]);
+    let done = up.run(&format!("wait {id}"));
+    assert_eq!(done.code, Some(4));
+    assert!(
+        done.stderr
+            .starts_with(&format!("error: job {id} was cancelled by ada")),
+        "{done:?}"
+    );
+    // a job that is over stays as it is
+    let finished = up.submit("--kernel square --range 0..1");
+    assert_eq!(up.run(&format!("wait {finished}")).code, Some(0));
+    let done = up.run(&format!("cancel {finished}"));
+    assert_eq!(
+        done.lines(),
+        [format!("job {finished} was over already: it is succeeded")]
+    );
+}
+
+#[test]
+fn an_interrupted_run_cancels_its_job() {
+    let up = Up::start();
+    let child = up
+        .command("run PROGRAM --kernel slow --range 0..1000 --parameters 60000")
+        .spawn()
+        .unwrap();
+    eventually("the job runs", || {
+        let jobs = up.run("--output json jobs").json();
+        jobs["jobs"]
+            .as_array()
+            .is_some_and(|jobs| jobs.iter().any(|job| job["state"] == "running"))
+    });
+    send(child.id(), Signal::INT);
+    let done = finish(child);
+    assert_eq!(done.code, Some(4), "{done:?}");
+    assert!(
+        done.stderr
+            .starts_with("cancelling job 1; Ctrl-C again leaves at once\n"),
+        "{done:?}"
+    );
+    assert_eq!(up.job("1")["state"], "cancelled");
+}
+
+#[test]
+fn a_killed_worker_costs_no_result_and_comes_back() {
+    let up = Up::start();
+    let child = up
+        .command("run PROGRAM --kernel slow --range 0..400 --parameters 10")
+        .spawn()
+        .unwrap();
+    eventually("results come in", || {
+        up.job_is_there("1") && up.job("1")["done"].as_u64() > Some(20)
+    });
+    let victim = up.worker_pids()[0];
+    send(victim, Signal::KILL);
+    let done = finish(child);
+    let expected: Vec<String> = (0..400).map(|number| number.to_string()).collect();
+    assert_eq!(done.lines(), expected);
+    up.hears(" ended (signal: 9 (SIGKILL)); it is started again");
+    up.hears(" is back (process ");
+    let workers = up.run("--output json workers").json();
+    assert_eq!(workers["workers"].as_array().unwrap().len(), 2, "{workers}");
+}
+
+#[test]
+fn nothing_outlives_a_cluster_that_is_killed() {
+    let mut up = Up::start();
+    let members: Vec<u32> = up.worker_pids().into_iter().chain([up.scheduler_pid()]).collect();
+    assert!(members.iter().all(|&pid| is_alive(pid)));
+    send(up.pid(), Signal::KILL);
+    assert_eq!(up.end(), None);
+    for pid in members {
+        eventually("members end with the one that started them", || !is_alive(pid));
+    }
+}
+
+#[test]
+fn the_schedulers_end_ends_the_cluster() {
+    let mut up = Up::start();
+    send(up.scheduler_pid(), Signal::KILL);
+    assert_eq!(up.end(), Some(70));
+    up.hears("error: the scheduler ended (signal: 9 (SIGKILL)), and the cluster with it");
+    for pid in up.worker_pids() {
+        eventually("workers end too", || !is_alive(pid));
+    }
+}

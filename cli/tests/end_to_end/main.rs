@@ -1,0 +1,18 @@
+//! The command as people use it: real processes, a real cluster on this machine, a real kernel program.
+//!
+//! [`up`] starts `phalanx up` in a folder of its own and stops it, also when a test fails; [`command`] runs a command
+//! to its end. The stories are in the other files, by what they are about.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says why"
+)]
+
+mod clusters;
+mod command;
+mod failures;
+mod inspection;
+mod jobs;
+mod mistakes;
+mod up;
