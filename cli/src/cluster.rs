@@ -5,12 +5,11 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use phalanx::{Client, ClientError, ClientOptions};
 use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::message::client::Refusal;
-use phalanx_storage::{Directory, Members};
+use phalanx_storage::members::addresses_at;
 use phalanx_transport::{ClusterDirectory, ConnectError, Credential, DirectoryError, Role};
 
 use crate::args::GlobalArguments;
@@ -72,24 +71,9 @@ impl Site {
         } else if !self.directory.config.schedulers.is_empty() {
             (self.directory.config.schedulers.clone(), Origin::Config)
         } else {
-            (self.addresses_on_cards(), Origin::Cards)
+            (addresses_at(&self.directory.storage_path()), Origin::Cards)
         };
         Ok((resolve(&texts)?, origin))
-    }
-
-    /// What schedulers have written on their cards. Storage that this machine cannot read says nothing.
-    fn addresses_on_cards(&self) -> Vec<String> {
-        let path = self.directory.storage_path();
-        // opening creates what is missing, and whoever looks for a scheduler has nothing to create
-        if !path.is_dir() {
-            return Vec::new();
-        }
-        let cards = Directory::open(path).and_then(|store| Members::new(Arc::new(store)).list());
-        let cards = cards.unwrap_or_else(|error| {
-            tracing::debug!(error = &error as &dyn std::error::Error, "no member cards");
-            Vec::new()
-        });
-        cards.into_iter().flat_map(|card| card.addresses).collect()
     }
 
     /// Connects as the user whose credential is in the directory.

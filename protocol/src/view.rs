@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{JobId, WorkerId};
+use crate::job::Encoding;
 use crate::record::{Outcome, TaskFailure};
 use crate::resources::{Request, Resources};
 
@@ -17,6 +18,10 @@ pub struct JobView {
     pub user: String,
     /// The kernel it calls.
     pub kernel: String,
+    /// How its results are written.
+    pub encoding: Encoding,
+    /// Whether results come as one merged value per range.
+    pub reduce: bool,
     /// What each task needs.
     pub request: Request,
     /// Its priority.

@@ -153,7 +153,11 @@ fn lead(config: &SchedulerConfig) -> Result<Lead, StartError> {
     let directory = Arc::new(opened.map_err(|source| StartError::Storage { path: path(), source })?);
     cluster::create_or_check(&*directory, id, 1).map_err(|error| match error {
         ClusterError::Store(source) => StartError::Storage { path: path(), source },
-        source => StartError::Cluster { path: path(), source },
+        source @ (ClusterError::Damaged { .. }
+        | ClusterError::Id { .. }
+        | ClusterError::Version { .. }
+        | ClusterError::OtherCluster { .. }
+        | ClusterError::Vanished) => StartError::Cluster { path: path(), source },
     })?;
     let probed = probe(&*directory, random()?, PROBE_ROUNDS);
     let report = probed.map_err(|source| StartError::Probe { path: path(), source })?;

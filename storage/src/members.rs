@@ -5,6 +5,7 @@
 //! them; two schedulers that both believe in themselves are told apart by the journal.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,6 +146,17 @@ impl Members {
     pub fn remove(&self, name: &str) -> Result<(), StoreError> {
         self.store.delete(&key(name))
     }
+}
+
+/// Where the schedulers say to be whose cards lie on the storage at `root`. Creates nothing there, and a storage that is not
+/// there or cannot be read says nothing: whoever looks for a scheduler can only try.
+pub fn addresses_at(root: &Path) -> Vec<String> {
+    let Ok(folder) = fs::read_dir(root.join(PREFIX)) else {
+        return Vec::new();
+    };
+    let bytes = folder.flatten().filter_map(|entry| fs::read(entry.path()).ok());
+    let cards = bytes.filter_map(|bytes| serde_json::from_slice::<Card>(&bytes).ok());
+    cards.flat_map(|card| card.addresses).collect()
 }
 
 fn key(name: &str) -> String {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use phalanx::ResultEvent;
 use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::record::TaskFailure;
-use phalanx_protocol::{IndexRange, JobId};
+use phalanx_protocol::{Encoding, IndexRange, JobId};
 use serde_json::value::RawValue;
 
 use crate::args::ResultsArguments;
@@ -21,12 +21,16 @@ pub(super) async fn run(
     ui: Ui,
 ) -> Result<ExitCode, CliError> {
     let job = arguments.job;
-    let mut results = cluster.client.results(job, !arguments.as_completed);
+    let view = cluster.client.job(job).await?;
     let writer = ResultWriter {
         job,
         is_json: ui.is_json(),
-        reduces: None,
+        reduces: view.reduce,
     };
+    if view.encoding != Encoding::Json {
+        return Err(writer.not_json());
+    }
+    let mut results = cluster.client.results(job, !arguments.as_completed);
     let mut stream = ui.stream();
     while let Some(event) = results.next().await? {
         stream.write(writer.text(&event)?.as_bytes())?;
@@ -47,8 +51,8 @@ pub(super) struct ResultWriter {
     pub(super) job: JobId,
     /// Each line is a document; else just the value.
     pub(super) is_json: bool,
-    /// Whether blocks hold one merged value each; `None` if only the blocks themselves can tell.
-    pub(super) reduces: Option<bool>,
+    /// Whether blocks hold one merged value each.
+    pub(super) reduces: bool,
 }
 
 impl ResultWriter {
@@ -66,11 +70,7 @@ impl ResultWriter {
         let text = std::str::from_utf8(bytes).map_err(|_| self.not_json())?;
         let text = text.strip_suffix('\n').ok_or_else(|| self.not_json())?;
         let lines = text.split('\n').count() as u64;
-        let merged = match self.reduces {
-            Some(reduces) => reduces,
-            None => lines == 1 && range.len() > 1,
-        };
-        match merged {
+        match self.reduces {
             true if lines == 1 && keep == [range] => self.merged(range, text),
             false if lines == range.len() => self.values(range, keep, text),
             true | false => Err(self.not_json()),
@@ -135,7 +135,7 @@ mod tests {
     const HUMAN: ResultWriter = ResultWriter {
         job: JobId(42),
         is_json: false,
-        reduces: None,
+        reduces: false,
     };
     const JSON: ResultWriter = ResultWriter {
         is_json: true,
@@ -166,18 +166,22 @@ mod tests {
     #[test]
     fn a_merged_value_tells_its_range() {
         let event = block((0, 100), &[(0, 100)], b"4950\n");
-        assert_eq!(
-            HUMAN.text(&event).unwrap(),
-            "{\"range\":\"0-99\",\"value\":4950}\n"
-        );
-        assert_eq!(
-            JSON.text(&event).unwrap(),
-            "{\"version\":1,\"range\":\"0-99\",\"value\":4950}\n"
-        );
         let reducing = ResultWriter {
-            reduces: Some(true),
+            reduces: true,
             ..HUMAN
         };
+        assert_eq!(
+            reducing.text(&event).unwrap(),
+            "{\"range\":\"0-99\",\"value\":4950}\n"
+        );
+        let documents = ResultWriter {
+            is_json: true,
+            ..reducing
+        };
+        assert_eq!(
+            documents.text(&event).unwrap(),
+            "{\"version\":1,\"range\":\"0-99\",\"value\":4950}\n"
+        );
         let single = block((7, 8), &[(7, 8)], b"7\n");
         assert_eq!(reducing.text(&single).unwrap(), "{\"range\":\"7\",\"value\":7}\n");
         assert_eq!(HUMAN.text(&single).unwrap(), "7\n");

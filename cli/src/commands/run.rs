@@ -19,7 +19,7 @@ pub(super) async fn run(cluster: &Connected, draft: Draft, ui: Ui) -> Result<Exi
     let writer = ResultWriter {
         job,
         is_json: ui.is_json(),
-        reduces: Some(reduces),
+        reduces,
     };
     let mut screen = Screen::new(ui);
     let followed = follow(&cluster.client, job, writer, &mut screen).await;

@@ -1,5 +1,12 @@
 //! The daemon over real QUIC and real storage, with scripted workers and clients: each test is one story.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    clippy::print_stderr,
+    reason = "a test may: its panic names the place, and what it skips it says"
+)]
+
 mod harness;
 
 use std::time::Duration;

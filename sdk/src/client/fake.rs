@@ -226,6 +226,8 @@ pub(crate) fn view(job: u64, tasks: u64) -> JobView {
         name: "job".to_owned(),
         user: "ada".to_owned(),
         kernel: "kernel".to_owned(),
+        encoding: phalanx_protocol::Encoding::Bincode,
+        reduce: false,
         request: phalanx_protocol::Request::default(),
         priority: 0,
         outcome: None,

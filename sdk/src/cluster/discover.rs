@@ -3,9 +3,8 @@
 use std::ffi::OsString;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use phalanx_storage::{Directory, Members};
+use phalanx_storage::members::addresses_at;
 use phalanx_transport::ClusterDirectory;
 use phalanx_transport::directory::DIRECTORY_VARIABLE;
 
@@ -57,7 +56,7 @@ impl Environment {
         if !told.is_empty() {
             return resolve(&told);
         }
-        let addresses = resolve(&addresses_on_cards(directory))?;
+        let addresses = resolve(&addresses_at(&directory.storage_path()))?;
         match addresses.is_empty() {
             true => Err(ClusterError::NoScheduler {
                 root: directory.root.clone(),
@@ -65,22 +64,6 @@ impl Environment {
             false => Ok(addresses),
         }
     }
-}
-
-/// What schedulers have written on their cards; those that are gone are found out by dialling. Storage that this machine
-/// cannot read says nothing.
-fn addresses_on_cards(directory: &ClusterDirectory) -> Vec<String> {
-    let path = directory.storage_path();
-    // opening creates what is missing, and a client has nothing to create
-    if !path.is_dir() {
-        return Vec::new();
-    }
-    let cards = Directory::open(path).and_then(|store| Members::new(Arc::new(store)).list());
-    let cards = cards.unwrap_or_else(|error| {
-        tracing::debug!(error = &error as &dyn std::error::Error, "no member cards");
-        Vec::new()
-    });
-    cards.into_iter().flat_map(|card| card.addresses).collect()
 }
 
 /// All addresses of all hosts. Blocks while names are looked up.
@@ -102,7 +85,10 @@ fn resolve(texts: &[String]) -> Result<Vec<SocketAddr>, ClusterError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use phalanx_storage::members::{Card, ProcessMark};
+    use phalanx_storage::{Directory, Members};
     use phalanx_transport::NewCluster;
 
     use super::*;

@@ -42,7 +42,7 @@ impl Job {
     /// How long finished work may wait while slots are busy: a share of the job's age, so that short jobs are
     /// reported at once and long ones cost few messages.
     fn flush_interval(&self) -> Duration {
-        (self.opened.elapsed() / 20).clamp(Duration::from_millis(2), Duration::from_millis(100))
+        (self.opened.elapsed() / 10).clamp(Duration::from_millis(2), Duration::from_millis(200))
     }
 }
 

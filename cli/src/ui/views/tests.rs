@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use phalanx_protocol::record::{FailureCause, TaskFailure};
 use phalanx_protocol::view::Offer;
-use phalanx_protocol::{Request, WorkerId};
+use phalanx_protocol::{Encoding, Request, WorkerId};
 
 use super::*;
 
@@ -14,6 +14,8 @@ pub(crate) fn job_view() -> JobView {
         name: "nightly".to_owned(),
         user: "ada".to_owned(),
         kernel: "count".to_owned(),
+        encoding: Encoding::Json,
+        reduce: false,
         request: Request {
             cpus: 2,
             memory_bytes: 1 << 30,
