@@ -91,7 +91,7 @@ impl Core {
                 self.cannot_run(now, worker, job, reason, fatal, effects);
             }
             Input::HostLost { worker, job, how } => self.host_lost(now, worker, job, how, effects),
-            Input::Appended { sequence } => self.appended(now, sequence, effects),
+            Input::Appended { sequence } => self.appended(sequence, effects),
             Input::StorageChanged { error } => self.storage_error = error,
             Input::Ticked => {}
         }

@@ -16,7 +16,7 @@ impl Core {
     pub fn job(&self, id: JobId) -> Option<JobView> {
         self.jobs
             .get(&id)
-            .filter(|job| job.phase != Phase::Submitting)
+            .filter(|job| job.seen.accepted)
             .map(|job| job.view(id))
     }
 
@@ -56,12 +56,12 @@ impl Core {
     fn verdict(&self, id: JobId, job: &Job, offers: &[Offer]) -> Verdict {
         match job.phase {
             Phase::Finished => return Verdict::Finished,
-            Phase::Submitting | Phase::Ending => {
+            Phase::Active if job.seen.accepted => {}
+            Phase::Active | Phase::Ending => {
                 return Verdict::Storage {
                     error: self.storage_error.clone(),
                 };
             }
-            Phase::Active => {}
         }
         if job.slots > 0 {
             return Verdict::Running;

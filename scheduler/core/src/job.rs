@@ -16,8 +16,6 @@ const FAILURES_SHOWN_MAX: usize = 10;
 /// Where a job is in its life. Each phase waits for one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// For its submission to be durable.
-    Submitting,
     /// For its tasks to end.
     Active,
     /// For its end to be durable.
@@ -63,6 +61,8 @@ pub(crate) struct Job {
 /// What is durable, and therefore visible.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
+    /// Its submission.
+    pub(crate) accepted: bool,
     pub(crate) done: u64,
     pub(crate) failed: u64,
     pub(crate) outcome: Option<Outcome>,
@@ -75,7 +75,7 @@ impl Job {
     pub(crate) fn new(user: String, spec: JobSpec, submitted_unix_millis: u64) -> Self {
         Self {
             user,
-            phase: Phase::Submitting,
+            phase: Phase::Active,
             waiting: RangeSet::from(IndexRange::new(0, spec.tasks)),
             spec,
             ended: RangeSet::new(),
@@ -257,7 +257,7 @@ impl Job {
     /// Makes a durable record visible.
     pub(crate) fn see(&mut self, record: &Record) {
         match record {
-            Record::JobSubmitted { .. } => {}
+            Record::JobSubmitted { .. } => self.seen.accepted = true,
             Record::TasksEnded { done, failed, .. } => {
                 self.seen.done += done.iter().map(|range| range.len()).sum::<u64>();
                 self.seen.failed += failed.len() as u64;
@@ -281,7 +281,7 @@ impl Job {
 
     /// Asserts ONCE and the sums.
     pub(crate) fn check(&self, id: JobId) {
-        if !matches!(self.phase, Phase::Submitting | Phase::Active) {
+        if !self.is_active() {
             return;
         }
         let mut seen = self.ended.clone();
@@ -335,6 +335,8 @@ impl Job {
             name: self.spec.name.clone(),
             user: self.user.clone(),
             kernel: self.spec.kernel().kernel.clone(),
+            encoding: self.spec.kernel().encoding,
+            reduce: self.spec.kernel().reduce,
             request: self.spec.request.clone(),
             priority: self.spec.priority,
             outcome: self.seen.outcome.clone(),

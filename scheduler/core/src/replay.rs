@@ -17,8 +17,7 @@ impl Core {
             ..
         } = record
         {
-            let mut job = Job::new(user.clone(), (**spec).clone(), *submitted_unix_millis);
-            job.phase = Phase::Active;
+            let job = Job::new(user.clone(), (**spec).clone(), *submitted_unix_millis);
             self.last_job = self.last_job.max(id);
             self.submissions.insert(spec.submission, id);
             self.jobs.insert(id, job);

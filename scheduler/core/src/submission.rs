@@ -41,6 +41,10 @@ impl Core {
         self.submissions.insert(spec.submission, id);
         self.jobs.insert(id, Job::new(user, spec, now.unix_millis));
         self.live.insert(id);
+        // Workers may begin before the record is durable: nobody was told of the job yet, so if it is lost with this
+        // leader, the client submits it again. What they report is appended behind it.
+        self.plan_due = true;
+        self.finish_if_over(now, id, effects);
     }
 
     fn refusal(&self, spec: &JobSpec) -> Option<Refusal> {

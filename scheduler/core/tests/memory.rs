@@ -153,7 +153,12 @@ fn a_job_of_a_billion_tasks_costs_less_than_a_mebibyte_from_its_first_grant_to_i
                         });
                     }
                 }
-                _ => {}
+                Effect::Send { .. }
+                | Effect::Admit { .. }
+                | Effect::Reject { .. }
+                | Effect::Answer { .. }
+                | Effect::Publish { .. }
+                | Effect::Forget(_) => {}
             }
         }
     }

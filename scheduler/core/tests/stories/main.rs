@@ -1,6 +1,14 @@
 //! The scheduler's decisions, told as stories: somebody submits, workers come and go, and this is what the core does.
 //!
 //! `story` is the narrator; each other module is a subject, and its tests' names are the claims.
+#![expect(
+    clippy::single_range_in_vec_init,
+    reason = "lists of ranges are meant, also of one"
+)]
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a story looks for one kind of effect and passes over the others"
+)]
 
 mod ending;
 mod explaining;

@@ -193,6 +193,8 @@ fn held_grants_of_a_job_that_got_no_slots_are_taken_back() {
 fn after_a_restart_a_worker_keeps_the_job_that_it_holds_grants_of() {
     let mut story = Story::new();
     let first = story.submit_as("ada", kernel_job(1000));
+    // between two plans a second job comes, and both workers join
+    story.step_micros = 0;
     let second = story.submit_as("bob", kernel_job(1000));
     let grant = |job, number| Granted {
         job,
@@ -202,8 +204,6 @@ fn after_a_restart_a_worker_keeps_the_job_that_it_holds_grants_of() {
         },
         range: 0..4,
     };
-    // both join between two plans
-    story.step_micros = 0;
     let w1 = story.join(1, Some(WorkerId(1)), node(4), vec![held(&grant(second, 1))]);
     let w2 = story.join(2, Some(WorkerId(2)), node(4), vec![held(&grant(first, 2))]);
     story.step_micros = 1000;

@@ -1,0 +1,116 @@
+//! Virtual time: what happens next is what is earliest, and of that what was scheduled first.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use phalanx_protocol::Term;
+use phalanx_protocol::message::client::Reply;
+use phalanx_protocol::message::worker::{FromWorker, Report, ToWorker};
+use phalanx_scheduler_core::{RequestId, SessionId};
+
+/// Names one life of a worker: its place and its instance.
+pub(crate) type Life = (usize, u128);
+
+#[derive(Debug, Clone)]
+pub(crate) enum Event {
+    /// A worker's message reaches the scheduler.
+    Said(SessionId, FromWorker),
+    /// A worker's report reaches the scheduler.
+    Reported(SessionId, Report),
+    /// The scheduler's message reaches a worker.
+    Told(SessionId, ToWorker),
+    /// A worker sees that its session is gone.
+    WorkerNotices(SessionId),
+    /// The scheduler sees that a session is gone.
+    SchedulerNotices(SessionId),
+    /// A session that nobody answers on is given up.
+    SilenceDetected(SessionId),
+    /// A worker tries to connect.
+    Connect(Life),
+    /// A chunk of tasks ends on a worker.
+    ChunkEnded(Life, u64),
+    /// A worker sends what has ended.
+    ReportDue(Life),
+    /// A worker that stood still goes on.
+    Wakes(Life),
+    /// A worker that crashed starts again.
+    WorkerStarts(usize),
+    /// An append ends.
+    AppendEnded(Term),
+    /// Storage works again.
+    StorageRecovers,
+    /// The core asked to be told the time.
+    Deadline(Term),
+    /// The scheduler starts again.
+    SchedulerStarts,
+    /// A client submits the job of a plan, perhaps again.
+    Submit(usize),
+    /// A client cancels the job of a plan, perhaps again.
+    Cancel(usize),
+    /// An answer reaches a client.
+    Answered(RequestId, Reply),
+    /// Something breaks.
+    FaultStrikes,
+    /// Everything must have ended.
+    PatienceEnds,
+}
+
+impl Event {
+    /// What goes into the trace: enough to tell two runs apart.
+    pub(crate) fn fingerprint(&self) -> [u64; 3] {
+        match self {
+            Self::Said(session, _) => [1, session.0, 0],
+            Self::Reported(session, report) => [2, session.0, report.number],
+            Self::Told(session, ToWorker::Grant { grant, range, .. }) => {
+                [3, session.0 ^ grant.number, range.start]
+            }
+            Self::Told(session, _) => [4, session.0, 0],
+            Self::WorkerNotices(session) => [5, session.0, 0],
+            Self::SchedulerNotices(session) => [6, session.0, 0],
+            Self::SilenceDetected(session) => [7, session.0, 0],
+            Self::Connect((worker, _)) => [8, *worker as u64, 0],
+            Self::ChunkEnded((worker, _), chunk) => [9, *worker as u64, *chunk],
+            Self::ReportDue((worker, _)) => [10, *worker as u64, 0],
+            Self::WorkerStarts(worker) => [11, *worker as u64, 0],
+            Self::AppendEnded(term) => [12, term.0, 0],
+            Self::StorageRecovers => [13, 0, 0],
+            Self::Deadline(term) => [14, term.0, 0],
+            Self::SchedulerStarts => [15, 0, 0],
+            Self::Submit(plan) => [16, *plan as u64, 0],
+            Self::Cancel(plan) => [17, *plan as u64, 0],
+            Self::Answered(request, _) => [18, request.0, 0],
+            Self::FaultStrikes => [19, 0, 0],
+            Self::PatienceEnds => [20, 0, 0],
+            Self::Wakes((worker, _)) => [21, *worker as u64, 0],
+        }
+    }
+}
+
+/// What is to come.
+#[derive(Debug, Default)]
+pub(crate) struct Agenda {
+    pub(crate) now: u64,
+    scheduled: u64,
+    order: BinaryHeap<Reverse<(u64, u64)>>,
+    events: BTreeMap<u64, Event>,
+}
+
+impl Agenda {
+    /// Schedules an event at a time in microseconds, or now if that has passed.
+    pub(crate) fn at(&mut self, time: u64, event: Event) {
+        self.scheduled += 1;
+        self.order.push(Reverse((time.max(self.now), self.scheduled)));
+        self.events.insert(self.scheduled, event);
+    }
+
+    pub(crate) fn after(&mut self, micros: u64, event: Event) {
+        self.at(self.now + micros, event);
+    }
+
+    /// Goes on to the next event.
+    pub(crate) fn next(&mut self) -> Option<Event> {
+        let Reverse((time, number)) = self.order.pop()?;
+        self.now = time;
+        self.events.remove(&number)
+    }
+}

@@ -1,0 +1,108 @@
+//! KEEP: what was answered, acknowledged or published is in the durable records, and a restarted scheduler knows it.
+
+use phalanx_protocol::message::client::Reply;
+use phalanx_protocol::message::worker::Report;
+use phalanx_protocol::record::Outcome;
+use phalanx_protocol::{IndexRange, JobId, SubmissionId};
+use phalanx_scheduler_core::Core;
+
+use crate::invariants::Ledger;
+
+#[derive(Debug, Default)]
+pub(crate) struct Keep {
+    /// The last record of this term that is durable.
+    durable: u64,
+    /// The last record of this term that was published.
+    published: u64,
+}
+
+impl Keep {
+    pub(crate) fn durable_up_to(&mut self, sequence: u64) {
+        self.durable = sequence;
+    }
+
+    /// The scheduler says that a record is durable.
+    pub(crate) fn published(&mut self, sequence: u64) {
+        assert!(
+            sequence <= self.durable,
+            "KEEP: record {sequence} is published before it is durable"
+        );
+        assert!(
+            sequence > self.published,
+            "KEEP: record {sequence} is published twice"
+        );
+        self.published = sequence;
+    }
+
+    /// The scheduler answers a submission.
+    pub(crate) fn submitted(&self, submission: SubmissionId, reply: &Reply, ledger: &Ledger) {
+        if let Reply::Submitted(job) = reply {
+            let entry = ledger.jobs.get(job);
+            let kept = entry.is_some_and(|entry| entry.spec.submission == submission);
+            assert!(kept, "KEEP: job {job} is accepted and not durable");
+        }
+    }
+
+    /// The scheduler answers a cancellation.
+    pub(crate) fn cancelled(&self, job: JobId, reply: &Reply, ledger: &Ledger) {
+        if *reply == Reply::Done {
+            let over = ledger.jobs.get(&job).is_some_and(|entry| entry.outcome.is_some());
+            assert!(over, "KEEP: job {job} is cancelled and that is not durable");
+        }
+    }
+
+    /// A worker forgets a report, since it was told that it is durable.
+    pub(crate) fn forgotten(&self, report: &Report, ledger: &Ledger) {
+        let Some(entry) = ledger
+            .jobs
+            .get(&report.job)
+            .filter(|entry| entry.outcome.is_none())
+        else {
+            return;
+        };
+        let done = report.done.iter().flat_map(|(_, ranges)| ranges.iter().copied());
+        let failed = report.failed.iter().flat_map(|(_, failures)| failures);
+        let failed = failed.map(|failure| IndexRange::new(failure.index, failure.index + 1));
+        // merged values that overlap others are dropped, and their tasks run again
+        let done = done.filter(|_| !entry.spec.kernel().reduce);
+        for range in done.chain(failed) {
+            let kept = entry.ended.contains_range(range);
+            let number = report.number;
+            assert!(
+                kept,
+                "KEEP: report {number} of {range} of job {} is lost",
+                report.job
+            );
+        }
+    }
+
+    /// A scheduler has read the records of those before it.
+    pub(crate) fn restarted(&mut self, core: &Core, ledger: &Ledger) {
+        (self.durable, self.published) = (0, 0);
+        for (&id, entry) in &ledger.jobs {
+            let view = core
+                .job(id)
+                .expect("KEEP: a durable job is known after a restart");
+            let (ended, failed) = (view.done + view.failed, view.failed);
+            assert_eq!(
+                (ended, failed),
+                (entry.ended.len(), entry.failed),
+                "KEEP: ended tasks of job {id}"
+            );
+            assert_eq!(view.outcome, entry.outcome, "KEEP: the outcome of job {id}");
+        }
+    }
+
+    /// What people see is never ahead of what is durable.
+    pub(crate) fn seen(&self, core: &Core, job: JobId, ledger: &Ledger) {
+        let (Some(view), Some(entry)) = (core.job(job), ledger.jobs.get(&job)) else {
+            return;
+        };
+        let ahead = view.done + view.failed > entry.ended.len();
+        let over: Option<&Outcome> = view.outcome.as_ref().filter(|_| entry.outcome.is_none());
+        assert!(
+            !ahead && over.is_none(),
+            "KEEP: people see more of job {job} than is durable"
+        );
+    }
+}

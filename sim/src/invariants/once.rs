@@ -1,0 +1,144 @@
+//! ONCE: each index's end is published exactly once, and results cover exactly what is done. Where nothing goes wrong,
+//! no task is even started twice.
+
+use std::collections::BTreeMap;
+
+use phalanx_protocol::record::{Outcome, Record, ResultBlock, TaskFailure};
+use phalanx_protocol::{IndexRange, JobId, JobSpec, RangeSet};
+
+/// What the durable records say, taken together.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) jobs: BTreeMap<JobId, Entry>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) spec: JobSpec,
+    pub(crate) ended: RangeSet,
+    pub(crate) failed: u64,
+    pub(crate) outcome: Option<Outcome>,
+}
+
+impl Ledger {
+    /// Enters a record, which must say something new.
+    pub(crate) fn enter(&mut self, record: &Record) {
+        let id = record.job();
+        match record {
+            Record::JobSubmitted { spec, .. } => {
+                let known = self
+                    .jobs
+                    .values()
+                    .any(|entry| entry.spec.submission == spec.submission);
+                assert!(!known, "ONCE: job {id} was submitted before");
+                let spec = (**spec).clone();
+                let entry = Entry {
+                    spec,
+                    ended: RangeSet::new(),
+                    failed: 0,
+                    outcome: None,
+                };
+                assert!(
+                    self.jobs.insert(id, entry).is_none(),
+                    "ONCE: there are two jobs {id}"
+                );
+            }
+            Record::TasksEnded {
+                done,
+                results,
+                failed,
+                ..
+            } => {
+                self.open(id).enter(id, done, results, failed);
+            }
+            Record::JobFinished { outcome, .. } => {
+                let entry = self.open(id);
+                entry.outcome = Some(outcome.clone());
+                entry.check_outcome(id);
+            }
+        }
+    }
+
+    fn open(&mut self, id: JobId) -> &mut Entry {
+        let entry = self
+            .jobs
+            .get_mut(&id)
+            .expect("ONCE: a record is about a job that was submitted");
+        assert_eq!(entry.outcome, None, "ONCE: job {id} is over, and goes on");
+        entry
+    }
+}
+
+impl Entry {
+    fn enter(&mut self, id: JobId, done: &[IndexRange], results: &[ResultBlock], failed: &[TaskFailure]) {
+        let tasks = IndexRange::new(0, self.spec.tasks);
+        let failures = failed
+            .iter()
+            .map(|failure| IndexRange::new(failure.index, failure.index + 1));
+        for range in done.iter().copied().chain(failures) {
+            let inside = !range.is_empty() && range.intersection(tasks) == range;
+            assert!(inside, "ONCE: job {id} has no tasks {range}");
+            assert!(
+                self.ended.pieces(range).is_empty(),
+                "ONCE: {range} of job {id} ended before"
+            );
+            self.ended.insert(range);
+        }
+        self.failed += failed.len() as u64;
+        let mut uncovered: RangeSet = done.iter().copied().collect();
+        for block in results {
+            for &range in &block.keep {
+                let covers = uncovered.contains_range(range) && range.intersection(block.range) == range;
+                assert!(
+                    covers,
+                    "ONCE: results of {range} of job {id} count, and should not"
+                );
+                uncovered.remove(range);
+            }
+            if self.spec.kernel().reduce {
+                assert_eq!(
+                    block.keep,
+                    [block.range],
+                    "ONCE: job {id} has a merged value taken apart"
+                );
+            }
+        }
+        assert!(
+            uncovered.is_empty(),
+            "ONCE: job {id} has no results of {uncovered}"
+        );
+    }
+
+    fn check_outcome(&self, id: JobId) {
+        let all = self.ended.len() == self.spec.tasks;
+        let too_many = self.spec.failures_max.is_some_and(|max| self.failed > max);
+        let right = match &self.outcome {
+            Some(Outcome::Succeeded) => all && self.failed == 0,
+            Some(Outcome::Failed) => self.failed > 0 && (all || too_many),
+            Some(Outcome::Cancelled { .. } | Outcome::Broken { .. }) | None => true,
+        };
+        let (ended, failed) = (&self.ended, self.failed);
+        assert!(
+            right,
+            "ONCE: job {id} is {:?}, {ended} ended, {failed} failed",
+            self.outcome
+        );
+    }
+}
+
+/// What was started where nothing goes wrong.
+#[derive(Debug, Default)]
+pub(crate) struct Once {
+    started: BTreeMap<JobId, RangeSet>,
+}
+
+impl Once {
+    pub(crate) fn started_in_calm(&mut self, job: JobId, range: IndexRange) {
+        let started = self.started.entry(job).or_default();
+        assert!(
+            started.pieces(range).is_empty(),
+            "ONCE: {range} of job {job} starts twice for no reason"
+        );
+        started.insert(range);
+    }
+}

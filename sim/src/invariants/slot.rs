@@ -1,0 +1,76 @@
+//! SLOT: a worker never runs more than it has, nor two tasks in one slot; and the slots that the scheduler has it give
+//! to jobs fit into it together.
+
+use std::collections::BTreeMap;
+
+use phalanx_protocol::{GrantId, IndexRange, JobId, Request, Resources, WorkerId};
+
+use crate::invariants::Ledger;
+use crate::worker::Worker;
+
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    told: BTreeMap<WorkerId, BTreeMap<JobId, u32>>,
+}
+
+impl Slot {
+    /// A worker begins a session.
+    pub(crate) fn admitted(&mut self, worker: WorkerId) {
+        self.told.remove(&worker);
+    }
+
+    /// The scheduler sets a worker's slots for a job.
+    pub(crate) fn told(&mut self, worker: WorkerId, job: JobId, slots: u32) {
+        self.told.entry(worker).or_default().insert(job, slots);
+    }
+
+    /// A worker runs nothing of a job any more, or the job is over.
+    pub(crate) fn ended(&mut self, worker: Option<WorkerId>, job: JobId) {
+        let there = |told: &WorkerId| worker.is_none_or(|worker| worker == *told);
+        for (_, jobs) in self.told.iter_mut().filter(|(worker, _)| there(worker)) {
+            jobs.remove(&job);
+        }
+    }
+
+    /// The scheduler has said what it had to say.
+    pub(crate) fn check_told(&self, worker: WorkerId, capacity: &Resources, ledger: &Ledger) {
+        let Some(jobs) = self.told.get(&worker) else {
+            return;
+        };
+        let mut free = capacity.clone();
+        for (job, &slots) in jobs {
+            let request = ledger
+                .jobs
+                .get(job)
+                .map_or_else(Request::default, |entry| entry.spec.request.clone());
+            assert!(
+                free.slots(&request) >= slots,
+                "SLOT: {worker} is to give {slots} slots to job {job}"
+            );
+            free.take(&request, slots);
+        }
+    }
+
+    /// A worker has started what fits. It may run a task twice, if it was given up in between, but not of one grant.
+    pub(crate) fn check_running(&self, worker: &Worker) {
+        let mut free = worker.node.capacity.clone();
+        let mut seen: BTreeMap<(JobId, GrantId), Vec<IndexRange>> = BTreeMap::new();
+        for chunk in worker.running.values() {
+            assert!(
+                free.slots(&chunk.request) > 0,
+                "SLOT: a worker runs more than it has"
+            );
+            free.take(&chunk.request, 1);
+            let ranges = seen.entry((chunk.job, chunk.grant)).or_default();
+            let apart = ranges
+                .iter()
+                .all(|&range| chunk.range.intersection(range).is_empty());
+            assert!(
+                apart,
+                "SLOT: {} of job {} runs in two slots",
+                chunk.range, chunk.job
+            );
+            ranges.push(chunk.range);
+        }
+    }
+}

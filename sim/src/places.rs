@@ -1,0 +1,126 @@
+//! Where workers live: what reaches them, what they say, and when they connect.
+
+use phalanx_protocol::WorkerId;
+use phalanx_protocol::message::worker::{FromWorker, ToWorker};
+
+use crate::cluster::Cluster;
+use crate::event::{Event, Life};
+use crate::network::Stream;
+use crate::worker::{Act, Worker};
+
+impl Cluster {
+    pub(crate) fn worker_starts(&mut self, place: usize) {
+        let instance = u128::from(self.dice.next());
+        self.workers[place] = Worker::new(self.weather.nodes[place].clone(), instance);
+        self.agenda.after(0, Event::Connect((place, instance)));
+    }
+
+    pub(crate) fn send_to_worker(&mut self, worker: WorkerId, message: ToWorker) {
+        let micros = self.agenda.now + self.dice.within(self.weather.delay.clone());
+        let Some(&session) = self.network.current.get(&worker) else {
+            return;
+        };
+        if let Some(arrival) = self.network.arrival(session, Stream::ControlDown, micros) {
+            self.agenda.at(arrival, Event::Told(session, message));
+        }
+    }
+
+    /// A worker that stood still goes on, with what was held up, in order.
+    pub(crate) fn wakes(&mut self, life: Life) {
+        let worker = &mut self.workers[life.0];
+        if worker.instance == life.1 && worker.stalled_until <= self.agenda.now {
+            for event in std::mem::take(&mut worker.held_up) {
+                self.at_worker(life, event);
+            }
+        }
+    }
+
+    /// Something happens at a worker, unless it has died since, or is stalled.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the caller passes a worker's events only"
+    )]
+    pub(crate) fn at_worker(&mut self, life: Life, event: Event) {
+        let (place, instance) = life;
+        let worker = &mut self.workers[place];
+        if !worker.alive || worker.instance != instance {
+            return;
+        }
+        if worker.stalled_until > self.agenda.now {
+            return worker.held_up.push_back(event);
+        }
+        let mut acts = Vec::new();
+        match event {
+            Event::Told(session, message) => {
+                if worker.session != Some(session) || !self.network.is_up(session) {
+                    return;
+                }
+                if let ToWorker::Acknowledge { number } = message {
+                    let ledger = &self.invariants.ledger;
+                    let kept = worker.kept_up_to(number);
+                    kept.for_each(|report| self.invariants.keep.forgotten(report, ledger));
+                }
+                let cannot_run = |plan| self.weather.cannot_run(place, plan);
+                worker.told(message, cannot_run, &mut acts);
+            }
+            Event::WorkerNotices(session) => {
+                if worker.session == Some(session) {
+                    worker.disconnected();
+                    self.agenda
+                        .after(self.dice.within(20_000..500_000), Event::Connect(life));
+                }
+            }
+            Event::ChunkEnded(_, chunk) => worker.chunk_ended(chunk, &self.load, &mut acts),
+            Event::ReportDue(_) => worker.report(&mut acts),
+            Event::Connect(_) => return self.connect(life),
+            _ => unreachable!("only a worker's events come here"),
+        }
+        worker.start_what_fits(&self.load, &mut acts);
+        self.invariants.slot.check_running(worker);
+        self.act(life, acts);
+    }
+
+    pub(crate) fn connect(&mut self, life: Life) {
+        if self.workers[life.0].session.is_some() {
+            return;
+        }
+        if self.core.is_none() {
+            return self.agenda.after(300_000, Event::Connect(life));
+        }
+        let session = self.network.open(life);
+        let join = self.workers[life.0].connected(session);
+        self.act(life, vec![Act::Say(FromWorker::Join(join))]);
+    }
+
+    pub(crate) fn act(&mut self, life: Life, acts: Vec<Act>) {
+        for act in acts {
+            let (stream, message) = match act {
+                Act::StartChunk { chunk, micros } => {
+                    if self.weather.is_calm() {
+                        let started = &self.workers[life.0].running[&chunk];
+                        self.invariants.once.started_in_calm(started.job, started.range);
+                    }
+                    self.agenda.after(micros, Event::ChunkEnded(life, chunk));
+                    continue;
+                }
+                Act::ReportAfter { micros } => {
+                    self.agenda.after(micros, Event::ReportDue(life));
+                    continue;
+                }
+                Act::Say(message) => (Stream::ControlUp, Ok(message)),
+                Act::SendReport(report) => (Stream::ReportsUp, Err(report)),
+            };
+            let earliest = self.agenda.now + self.dice.within(self.weather.delay.clone());
+            let Some(session) = self.workers[life.0].session else {
+                continue;
+            };
+            if let Some(arrival) = self.network.arrival(session, stream, earliest) {
+                let event = match message {
+                    Ok(message) => Event::Said(session, message),
+                    Err(report) => Event::Reported(session, report),
+                };
+                self.agenda.at(arrival, event);
+            }
+        }
+    }
+}

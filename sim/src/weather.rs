@@ -1,0 +1,96 @@
+//! What a seed draws for the cluster: its workers, how long messages and appends take, and which faults there are.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use phalanx_protocol::Resources;
+
+use crate::dice::{Dice, mix};
+
+/// Faults that may happen while the weather lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    SessionLost,
+    WorkerCrash,
+    WorkerStall,
+    SchedulerCrash,
+    StorageFailure,
+    HostDeath,
+}
+
+const FAULTS: [Fault; 6] = [
+    Fault::SessionLost,
+    Fault::WorkerCrash,
+    Fault::WorkerStall,
+    Fault::SchedulerCrash,
+    Fault::StorageFailure,
+    Fault::HostDeath,
+];
+
+#[derive(Debug)]
+pub(crate) struct Weather {
+    pub(crate) faults: Vec<Fault>,
+    /// Mean time between faults, in microseconds.
+    pub(crate) fault_every: u64,
+    /// When the last fault may happen, in microseconds.
+    pub(crate) ends_at: u64,
+    /// How long a message takes, in microseconds.
+    pub(crate) delay: Range<u64>,
+    /// How long an append takes, in microseconds.
+    pub(crate) append: Range<u64>,
+    /// One in how many pairs of worker and job is impossible; 0 for none.
+    pub(crate) cannot_run_one_in: u64,
+    pub(crate) nodes: Vec<Node>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) capacity: Resources,
+    /// Of the usual speed.
+    pub(crate) speed_percent: u64,
+}
+
+impl Weather {
+    pub(crate) fn draw(dice: &mut Dice) -> Self {
+        let faults = match dice.within(0..10) {
+            0 => Vec::new(),
+            1 => FAULTS.to_vec(),
+            _ => FAULTS.into_iter().filter(|_| dice.one_in(3)).collect(),
+        };
+        let slow_network = dice.one_in(4);
+        let slow_storage = dice.one_in(4);
+        Self {
+            faults,
+            fault_every: dice.pick(&[300_000, 1_000_000, 3_000_000]),
+            ends_at: dice.within(5_000_000..20_000_000),
+            delay: if slow_network { 1_000..80_000 } else { 50..500 },
+            append: if slow_storage { 5_000..400_000 } else { 200..2_000 },
+            cannot_run_one_in: if dice.one_in(6) { 4 } else { 0 },
+            nodes: (0..dice.within(1..6)).map(|_| node(dice)).collect(),
+        }
+    }
+
+    /// Whether the worker in a place cannot run the job of a plan.
+    pub(crate) fn cannot_run(&self, place: usize, plan: usize) -> bool {
+        let one_in = self.cannot_run_one_in;
+        one_in > 0 && mix((place * 100 + plan) as u64).is_multiple_of(one_in)
+    }
+
+    /// Whether nothing goes wrong at all.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.faults.is_empty() && self.cannot_run_one_in == 0
+    }
+}
+
+fn node(dice: &mut Dice) -> Node {
+    let cpus = dice.within(1..7);
+    let gpus = if dice.one_in(3) { 2 } else { 0 };
+    Node {
+        capacity: Resources {
+            cpus: cpus as u32,
+            memory_bytes: cpus << 30,
+            named: BTreeMap::from([("gpu".to_owned(), gpus)]),
+        },
+        speed_percent: dice.pick(&[30, 100, 100, 100, 200]),
+    }
+}

@@ -1,0 +1,361 @@
+//! A virtual worker. It follows the rules of the real one: it starts only what fits, claims from the front of a grant
+//! and gives back from its end, and keeps its reports until they are known to be durable.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use phalanx_protocol::message::worker::{FromWorker, HeldGrant, Join, Report, ToWorker};
+use phalanx_protocol::record::{FailureCause, ResultBlock, ResultData, TaskFailure};
+use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, Request, WorkerId};
+use phalanx_scheduler_core::SessionId;
+
+use crate::event::Event;
+use crate::load::Plan;
+use crate::weather::Node;
+
+/// Chunks take about this long.
+const CHUNK_NANOS: u64 = 20_000_000;
+/// How long ended tasks wait for others to be reported with.
+const REPORT_MICROS: u64 = 5_000;
+
+/// What a worker does.
+#[derive(Debug)]
+pub(crate) enum Act {
+    Say(FromWorker),
+    SendReport(Report),
+    /// Ends after that many microseconds.
+    StartChunk {
+        chunk: u64,
+        micros: u64,
+    },
+    ReportAfter {
+        micros: u64,
+    },
+}
+
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) node: Node,
+    pub(crate) instance: u128,
+    pub(crate) id: Option<WorkerId>,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) alive: bool,
+    /// Nothing happens here before this time.
+    pub(crate) stalled_until: u64,
+    /// What would have happened meanwhile.
+    pub(crate) held_up: VecDeque<Event>,
+    pub(crate) running: BTreeMap<u64, Chunk>,
+    joined: bool,
+    jobs: BTreeMap<JobId, Seat>,
+    chunks_started: u64,
+    outbox: VecDeque<Report>,
+    reports_made: u64,
+    report_due: bool,
+}
+
+/// Tasks that run in one slot, one after the other.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    pub(crate) job: JobId,
+    pub(crate) range: IndexRange,
+    pub(crate) request: Request,
+    pub(crate) grant: GrantId,
+    nanos: u64,
+}
+
+/// What a worker knows of a job.
+#[derive(Debug)]
+struct Seat {
+    plan: usize,
+    request: Request,
+    slots: u32,
+    grants: BTreeMap<GrantId, Grant>,
+    done: BTreeMap<GrantId, RangeSet>,
+    failed: BTreeMap<GrantId, Vec<TaskFailure>>,
+    busy_nanos: u64,
+}
+
+#[derive(Debug)]
+struct Grant {
+    /// Started up to here.
+    next: u64,
+    end: u64,
+    /// Neither reported nor given back.
+    held: RangeSet,
+}
+
+impl Worker {
+    pub(crate) fn new(node: Node, instance: u128) -> Self {
+        Self {
+            node,
+            instance,
+            id: None,
+            session: None,
+            alive: true,
+            stalled_until: 0,
+            held_up: VecDeque::new(),
+            running: BTreeMap::new(),
+            joined: false,
+            jobs: BTreeMap::new(),
+            chunks_started: 0,
+            outbox: VecDeque::new(),
+            reports_made: 0,
+            report_due: false,
+        }
+    }
+
+    /// A session stands. Jobs that hold nothing are closed: the scheduler opens them again if it wants them here.
+    pub(crate) fn connected(&mut self, session: SessionId) -> Join {
+        (self.session, self.joined) = (Some(session), false);
+        self.jobs.retain(|_, seat| !seat.grants.is_empty());
+        let grants = self
+            .jobs
+            .iter()
+            .flat_map(|(&job, seat)| seat.grants.iter().map(move |grant| (job, grant)));
+        let held = grants.flat_map(|(job, (&grant, open))| {
+            open.held.iter().map(move |range| HeldGrant { job, grant, range })
+        });
+        Join {
+            instance: self.instance,
+            worker: self.id,
+            name: "node".into(),
+            capacity: self.node.capacity.clone(),
+            held: held.collect(),
+        }
+    }
+
+    pub(crate) fn disconnected(&mut self) {
+        (self.session, self.joined) = (None, false);
+    }
+
+    /// Reports that an acknowledgement would let it forget.
+    pub(crate) fn kept_up_to(&self, number: u64) -> impl Iterator<Item = &Report> {
+        self.outbox
+            .iter()
+            .take_while(move |report| report.number <= number)
+    }
+
+    /// Jobs that have tasks running here.
+    pub(crate) fn busy_jobs(&self) -> BTreeSet<JobId> {
+        self.running.values().map(|chunk| chunk.job).collect()
+    }
+
+    pub(crate) fn told(
+        &mut self,
+        message: ToWorker,
+        cannot_run: impl Fn(usize) -> bool,
+        acts: &mut Vec<Act>,
+    ) {
+        match message {
+            ToWorker::Welcome { worker, .. } => {
+                (self.id, self.joined) = (Some(worker), true);
+                acts.extend(self.outbox.iter().cloned().map(Act::SendReport));
+            }
+            ToWorker::Open {
+                job, work, request, ..
+            } => {
+                let plan = Plan::number(&work);
+                if cannot_run(plan) {
+                    let reason = "no space left".to_owned();
+                    return acts.push(Act::Say(FromWorker::CannotRun {
+                        job,
+                        reason,
+                        fatal: false,
+                    }));
+                }
+                self.jobs.entry(job).or_insert_with(|| Seat::new(plan, request));
+            }
+            ToWorker::SetSlots { job, slots } => {
+                if let Some(seat) = self.jobs.get_mut(&job) {
+                    seat.slots = slots;
+                }
+            }
+            ToWorker::Grant { job, grant, range } => {
+                if let Some(seat) = self.jobs.get_mut(&job) {
+                    let open = Grant {
+                        next: range.start,
+                        end: range.end,
+                        held: range.into(),
+                    };
+                    seat.grants.insert(grant, open);
+                }
+            }
+            ToWorker::Revoke { job, grant, count } => {
+                let seat = self.jobs.get_mut(&job);
+                let range = seat.map_or(IndexRange::new(0, 0), |seat| seat.give_back(grant, count));
+                acts.push(Act::Say(FromWorker::Returned { job, grant, range }));
+            }
+            ToWorker::Acknowledge { number } => self.outbox.retain(|report| report.number > number),
+            ToWorker::Close { job } => self.close(job),
+        }
+    }
+
+    fn close(&mut self, job: JobId) {
+        self.jobs.remove(&job);
+        self.running.retain(|_, chunk| chunk.job != job);
+    }
+
+    /// The job's kernel host dies, and with it all that is not reported.
+    pub(crate) fn host_dies(&mut self, job: JobId, acts: &mut Vec<Act>) {
+        self.close(job);
+        if self.joined {
+            let how = "signal 11 (SIGSEGV)".to_owned();
+            acts.push(Act::Say(FromWorker::HostLost {
+                job,
+                running: Vec::new(),
+                how,
+            }));
+        }
+    }
+
+    /// Starts what fits; the caller checks SLOT.
+    pub(crate) fn start_what_fits(&mut self, load: &[Plan], acts: &mut Vec<Act>) {
+        let mut free = self.node.capacity.clone();
+        self.running
+            .values()
+            .for_each(|chunk| free.take(&chunk.request, 1));
+        for (&job, seat) in &mut self.jobs {
+            let of_job = self.running.values().filter(|chunk| chunk.job == job).count();
+            let mut slots = u64::from(seat.slots).saturating_sub(of_job as u64);
+            while slots > 0 && free.slots(&seat.request) > 0 {
+                let Some((&grant, open)) = seat.grants.iter_mut().find(|(_, open)| open.next < open.end)
+                else {
+                    break;
+                };
+                let (count, nanos) = load[seat.plan].chunk(open.next, open.end - open.next, CHUNK_NANOS);
+                let range = IndexRange::new(open.next, open.next + count);
+                open.next = range.end;
+                slots -= 1;
+                free.take(&seat.request, 1);
+                self.chunks_started += 1;
+                let nanos = nanos * 100 / self.node.speed_percent;
+                let request = seat.request.clone();
+                self.running.insert(
+                    self.chunks_started,
+                    Chunk {
+                        job,
+                        range,
+                        request,
+                        grant,
+                        nanos,
+                    },
+                );
+                acts.push(Act::StartChunk {
+                    chunk: self.chunks_started,
+                    micros: nanos / 1000 + 1,
+                });
+            }
+        }
+    }
+
+    pub(crate) fn chunk_ended(&mut self, number: u64, load: &[Plan], acts: &mut Vec<Act>) {
+        let Some(chunk) = self.running.remove(&number) else {
+            return;
+        };
+        let Some(seat) = self.jobs.get_mut(&chunk.job) else {
+            return;
+        };
+        let plan = &load[seat.plan];
+        let done = seat.done.entry(chunk.grant).or_default();
+        done.insert(chunk.range);
+        if plan.can_fail() {
+            for index in (chunk.range.start..chunk.range.end).filter(|&index| plan.fails(index)) {
+                done.remove(IndexRange::new(index, index + 1));
+                let (cause, message) = (FailureCause::Error, "it is its fate".to_owned());
+                seat.failed.entry(chunk.grant).or_default().push(TaskFailure {
+                    index,
+                    cause,
+                    message,
+                });
+            }
+        }
+        seat.busy_nanos += chunk.nanos;
+        if !self.report_due {
+            self.report_due = true;
+            let idle = seat.grants.values().all(|open| open.next == open.end);
+            acts.push(Act::ReportAfter {
+                micros: if idle { 0 } else { REPORT_MICROS },
+            });
+        }
+    }
+
+    /// Reports what ended since the last time.
+    pub(crate) fn report(&mut self, acts: &mut Vec<Act>) {
+        self.report_due = false;
+        for (&job, seat) in &mut self.jobs {
+            if seat.done.is_empty() && seat.failed.is_empty() {
+                continue;
+            }
+            self.reports_made += 1;
+            let report = seat.report(self.reports_made, job);
+            self.outbox.push_back(report.clone());
+            if self.joined {
+                acts.push(Act::SendReport(report));
+            }
+        }
+    }
+}
+
+impl Seat {
+    fn new(plan: usize, request: Request) -> Self {
+        Self {
+            plan,
+            request,
+            slots: 0,
+            grants: BTreeMap::new(),
+            done: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            busy_nanos: 0,
+        }
+    }
+
+    fn give_back(&mut self, grant: GrantId, count: u64) -> IndexRange {
+        let Some(open) = self.grants.get_mut(&grant) else {
+            return IndexRange::new(0, 0);
+        };
+        let range = IndexRange::new(open.end.saturating_sub(count).max(open.next), open.end);
+        open.end = range.start;
+        open.held.remove(range);
+        self.grants.retain(|_, open| !open.held.is_empty());
+        range
+    }
+
+    fn report(&mut self, number: u64, job: JobId) -> Report {
+        let done = std::mem::take(&mut self.done);
+        let failed = std::mem::take(&mut self.failed);
+        for (grant, ranges) in &done {
+            if let Some(open) = self.grants.get_mut(grant) {
+                ranges.iter().for_each(|range| open.held.remove(range));
+            }
+        }
+        for (grant, failures) in &failed {
+            if let Some(open) = self.grants.get_mut(grant) {
+                let index = |failure: &TaskFailure| IndexRange::new(failure.index, failure.index + 1);
+                failures
+                    .iter()
+                    .map(index)
+                    .for_each(|range| open.held.remove(range));
+            }
+        }
+        self.grants.retain(|_, open| !open.held.is_empty());
+        // neighbours are merged across grants, as the real one does in reducing jobs
+        let runs: RangeSet = done.values().flat_map(|ranges| ranges.iter()).collect();
+        let block = |range| ResultBlock {
+            range,
+            keep: Vec::new(),
+            data: ResultData::Inline(Bytes::new()),
+        };
+        Report {
+            number,
+            job,
+            done: done
+                .into_iter()
+                .map(|(grant, ranges)| (grant, ranges.into()))
+                .collect(),
+            failed: failed.into_iter().collect(),
+            results: runs.iter().map(block).collect(),
+            busy_nanos: std::mem::take(&mut self.busy_nanos),
+            backlog: self.grants.values().map(|open| open.end - open.next).sum(),
+        }
+    }
+}

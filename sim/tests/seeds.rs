@@ -1,0 +1,58 @@
+//! Runs of the virtual cluster: a fixed set of seeds, a few fresh ones, and one seed twice.
+#![expect(
+    clippy::print_stdout,
+    reason = "a failed run is told by its last line which seed to replay"
+)]
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use phalanx_sim::{Limits, run};
+
+fn run_all(seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        println!("seed {seed}; to replay it: cargo run -p phalanx-sim -- --seeds 1 --first {seed}");
+        let summary = run(seed, &Limits::default());
+        assert!(
+            summary.steps < Limits::default().steps_max,
+            "seed {seed} does not come to an end"
+        );
+    }
+}
+
+#[test]
+fn seeds_0_to_49_keep_every_invariant() {
+    run_all(0..50);
+}
+
+#[test]
+fn seeds_50_to_99_keep_every_invariant() {
+    run_all(50..100);
+}
+
+#[test]
+fn seeds_100_to_149_keep_every_invariant() {
+    run_all(100..150);
+}
+
+#[test]
+fn seeds_150_to_199_keep_every_invariant() {
+    run_all(150..200);
+}
+
+#[test]
+fn fresh_seeds_keep_every_invariant() {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    run_all(seconds * 1000..seconds * 1000 + 10);
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 0..10 {
+        assert_eq!(
+            run(seed, &Limits::default()),
+            run(seed, &Limits::default()),
+            "seed {seed}"
+        );
+    }
+    assert_ne!(run(0, &Limits::default()).trace, run(1, &Limits::default()).trace);
+}
