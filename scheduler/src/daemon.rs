@@ -12,10 +12,9 @@ use std::time::Duration;
 use phalanx_protocol::codec;
 use phalanx_protocol::record::Record;
 use phalanx_scheduler_core::Core;
-use phalanx_storage::journal::acquire::AcquireError;
 use phalanx_storage::{
-    Candidate, Card, ClusterError, Directory, JournalEvent, JournalWriter, LogId, Members, ProcessMark,
-    Store, acquire, cluster, probe, wait_for_quiet,
+    Candidate, Card, ClusterError, ClusterId, Directory, JournalEvent, JournalWriter, LogId, Members,
+    ProbeError, ProcessMark, Store, acquire, cluster, probe, wait_for_quiet,
 };
 use phalanx_transport::{EndpointKeys, EndpointOptions, Listener};
 use tokio::sync::{mpsc, watch};
@@ -145,13 +144,12 @@ struct Lead {
     journaled: mpsc::UnboundedReceiver<JournalEvent>,
 }
 
-/// Takes the lead. Blocks.
-fn lead(config: &SchedulerConfig) -> Result<Lead, StartError> {
+/// Opens the shared storage, marks it as this cluster's or checks that it is, and tries it out.
+fn open_storage(config: &SchedulerConfig, cluster: ClusterId) -> Result<Arc<Directory>, StartError> {
     let path = || config.storage.clone();
-    let id = config.cluster.parse().map_err(StartError::ClusterId)?;
     let opened = Directory::open(&config.storage);
     let directory = Arc::new(opened.map_err(|source| StartError::Storage { path: path(), source })?);
-    cluster::create_or_check(&*directory, id, 1).map_err(|error| match error {
+    cluster::create_or_check(&*directory, cluster, 1).map_err(|error| match error {
         ClusterError::Store(source) => StartError::Storage { path: path(), source },
         source @ (ClusterError::Damaged { .. }
         | ClusterError::Id { .. }
@@ -159,9 +157,23 @@ fn lead(config: &SchedulerConfig) -> Result<Lead, StartError> {
         | ClusterError::OtherCluster { .. }
         | ClusterError::Vanished) => StartError::Cluster { path: path(), source },
     })?;
-    let probed = probe(&*directory, random()?, PROBE_ROUNDS);
-    let report = probed.map_err(|source| StartError::Probe { path: path(), source })?;
+    let report = probe(&*directory, random()?, PROBE_ROUNDS).map_err(|error| match error {
+        ProbeError::Store(source) => StartError::Storage { path: path(), source },
+        source @ (ProbeError::CreatedTwice { .. }
+        | ProbeError::ExistsAtOnce { .. }
+        | ProbeError::OtherBody { .. }
+        | ProbeError::Winners { .. }
+        | ProbeError::NotListed { .. }
+        | ProbeError::NotDeleted { .. }) => StartError::Probe { path: path(), source },
+    })?;
     tracing::debug!(?report, "storage is fit");
+    Ok(directory)
+}
+
+/// Takes the lead. Blocks.
+fn lead(config: &SchedulerConfig) -> Result<Lead, StartError> {
+    let id = config.cluster.parse().map_err(StartError::ClusterId)?;
+    let directory = open_storage(config, id)?;
     let members = Members::new(Arc::clone(&directory) as Arc<dyn Store>);
     let process = ProcessMark::of_this_process();
     wait_for_quiet(&members, &process, &mut thread::sleep).map_err(StartError::NotAlone)?;
@@ -180,8 +192,10 @@ fn lead(config: &SchedulerConfig) -> Result<Lead, StartError> {
         },
         nonce_seed: random()?,
     };
-    let mut leadership = acquire(&*directory, candidate)
-        .map_err(|source: AcquireError| StartError::Acquire { path: path(), source })?;
+    let mut leadership = acquire(&*directory, candidate).map_err(|source| StartError::Acquire {
+        path: config.storage.clone(),
+        source,
+    })?;
     let mut core = Core::new(leadership.term);
     let mut feeds = Feeds::default();
     for record in std::mem::take(&mut leadership.records) {

@@ -70,6 +70,12 @@ pub use phalanx_protocol::{Feeding, JobId};
 pub use progress_bar::ProgressBar;
 pub use results::{AsCompleted, Results};
 
+/// The programs in the README and the guide compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../../docs/guide.md")]
+struct Documentation;
+
 #[doc(hidden)]
 pub mod __private {
     //! What the attributes' expansions name; no part of the interface.

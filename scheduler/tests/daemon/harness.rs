@@ -13,10 +13,11 @@ use phalanx_protocol::{
     BlobId, Encoding, Feeding, GrantId, IndexRange, Inputs, JobId, JobSpec, KernelWork, Payload, Resources,
     SubmissionId, Work,
 };
-use phalanx_scheduler::{RunningScheduler, Scheduler, SchedulerConfig};
+use phalanx_scheduler::{RunningScheduler, Scheduler, SchedulerConfig, StartError};
 use phalanx_transport::{
     Authority, CloseReason, Connection, ConnectionLost, Dialer, Role, StreamReader, StreamWriter,
 };
+use rustix::mount::MountFlags;
 use tokio::time::timeout;
 
 /// How long anything may take that a test waits for.
@@ -43,7 +44,7 @@ impl Cluster {
         let folder = tempfile::tempdir().unwrap();
         let storage = folder.path().join("small");
         std::fs::create_dir(&storage).unwrap();
-        let flags = rustix::mount::MountFlags::empty();
+        let flags = MountFlags::empty();
         rustix::mount::mount("none", &storage, "tmpfs", flags, c"size=4m").ok()?;
         Some(Self::on(folder, storage, true))
     }
@@ -61,17 +62,37 @@ impl Cluster {
         cluster
     }
 
+    /// Stops the scheduler, mounts its storage anew with other options, and tries to start: why it does not.
+    pub(crate) fn start_error_with(&mut self, flags: MountFlags) -> StartError {
+        self.scheduler = None;
+        rustix::mount::mount_remount(&self.storage, flags, "size=4m").unwrap();
+        Scheduler::start(self.config()).unwrap_err()
+    }
+
+    pub(crate) fn remount_writable(&self) {
+        rustix::mount::mount_remount(&self.storage, MountFlags::empty(), "size=4m").unwrap();
+    }
+
+    /// Stops the scheduler, and tries to start it on what is left of the storage: why it does not.
+    pub(crate) fn start_error(&mut self) -> StartError {
+        self.scheduler = None;
+        Scheduler::start(self.config()).unwrap_err()
+    }
+
     pub(crate) fn restart(&mut self) {
         self.scheduler = None;
-        let config = SchedulerConfig {
+        self.scheduler = Some(Scheduler::start(self.config()).unwrap());
+    }
+
+    fn config(&self) -> SchedulerConfig {
+        SchedulerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             credential: self.authority.issue(Role::Scheduler, "s1").unwrap(),
             storage: self.storage.clone(),
             name: "s1".into(),
             cluster: CLUSTER_ID.into(),
             keys: None,
-        };
-        self.scheduler = Some(Scheduler::start(config).unwrap());
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

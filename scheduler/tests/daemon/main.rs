@@ -19,6 +19,7 @@ use phalanx_protocol::message::worker::ToWorker;
 use phalanx_protocol::record::{FailureCause, Outcome, TaskFailure};
 use phalanx_protocol::{IndexRange, JobId, RangeSet};
 use phalanx_transport::{CloseReason, Role};
+use rustix::mount::MountFlags;
 
 #[tokio::test]
 async fn a_job_runs_on_a_worker_and_its_results_reach_the_client_in_order() {
@@ -268,4 +269,29 @@ async fn an_end_reached_by_cancelling_reaches_the_worker() {
     worker.next_grant(job).await;
     assert_eq!(client.one(Request::Cancel(job)).await.0, Reply::Done);
     worker.until(|message| *message == ToWorker::Close { job }).await;
+}
+
+#[tokio::test]
+async fn a_scheduler_does_not_start_on_storage_that_is_read_only_or_full_and_says_so() {
+    let Some(mut cluster) = Cluster::on_small_storage() else {
+        eprintln!("skipped: mounting a small file system needs root");
+        return;
+    };
+    let error = cluster.start_error_with(MountFlags::RDONLY);
+    let reason = std::error::Error::source(&error).unwrap().to_string();
+    assert!(error.to_string().contains("/small` cannot be used"), "{error}");
+    assert!(reason.contains("read-only file system"), "{reason}");
+    assert!(error.hint().unwrap().contains("permissions"));
+
+    cluster.remount_writable();
+    cluster.restart();
+    cluster.fill_storage();
+    let error = cluster.start_error();
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(error) = cause {
+        text += &error.to_string();
+        cause = error.source();
+    }
+    assert!(text.contains("no space left"), "{text}");
 }
