@@ -289,17 +289,33 @@ impl ClusterDirectory {
     }
 }
 
-/// The caller's login name, as far as it may stand in a certificate; `uid-<n>` if the environment has none.
+/// The caller's login name, as far as it may stand in a certificate: what the system's list of users says, else the
+/// environment (for users that a directory service knows), else `uid-<n>`. The list goes first because a program that cron
+/// or a service manager starts has another environment than its user's shell.
 fn login_name() -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+@".contains(&byte);
-    let named = ["USER", "LOGNAME"].into_iter().find_map(|variable| {
-        let name = std::env::var(variable).ok()?;
-        (!name.is_empty() && name.bytes().all(plain)).then_some(name)
-    });
-    named.unwrap_or_else(|| {
-        let uid = fs::metadata("/proc/self").map_or(0, |process| process.uid());
-        format!("uid-{uid}")
-    })
+    let is_plain = |name: &String| !name.is_empty() && name.bytes().all(plain);
+    let uid = fs::metadata("/proc/self").map_or(0, |process| process.uid());
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let variables = ["USER", "LOGNAME"]
+        .into_iter()
+        .filter_map(|name| std::env::var(name).ok());
+    let mut names = listed_name(&users, uid).into_iter().chain(variables);
+    names.find(is_plain).unwrap_or_else(|| format!("uid-{uid}"))
+}
+
+/// The name of a user in the format of `/etc/passwd`.
+fn listed_name(users: &str, uid: u32) -> Option<String> {
+    let fields = |line: &str| -> Option<(String, u32)> {
+        let mut fields = line.split(':');
+        let name = fields.next()?.to_owned();
+        Some((name, fields.nth(1)?.parse().ok()?))
+    };
+    users
+        .lines()
+        .filter_map(fields)
+        .find(|(_, listed)| *listed == uid)
+        .map(|(name, _)| name)
 }
 
 fn credential_path(root: &Path, role: Role, login: &str) -> PathBuf {

@@ -138,3 +138,11 @@ fn a_credential_of_another_cluster_is_refused() {
         matches!(error, DirectoryError::OtherCluster { ref found, .. } if *found == other.config.cluster)
     );
 }
+
+#[test]
+fn a_user_is_named_as_the_systems_list_says() {
+    let users = "root:x:0:0:root:/root:/bin/bash\n+::::::\nada:x:1000:1000::/home/ada:/bin/sh\nbad line\n";
+    assert_eq!(listed_name(users, 1000).as_deref(), Some("ada"));
+    assert_eq!(listed_name(users, 0).as_deref(), Some("root"));
+    assert_eq!(listed_name(users, 7), None);
+}
