@@ -199,12 +199,12 @@ fn lead(config: &SchedulerConfig) -> Result<Lead, StartError> {
     let mut core = Core::new(leadership.term);
     let mut feeds = Feeds::default();
     for record in std::mem::take(&mut leadership.records) {
-        let place = record.place;
+        let (place, term) = (record.place, record.term);
         let record: Record = codec::decode(&record.bytes).map_err(|source| StartError::Record {
             place: place.to_string(),
             source,
         })?;
-        core.replay(&record);
+        core.replay(term, &record);
         feeds.add(record, place, false);
     }
     tracing::info!(term = %leadership.term, %address, jobs = core.jobs().len(), "leading");

@@ -127,7 +127,7 @@ impl Cluster {
             agenda,
             dice,
             network: Network::default(),
-            storage: Storage::default(),
+            storage: Storage::new(),
             workers: weather.nodes.iter().map(worker).collect(),
             weather,
             core: None,

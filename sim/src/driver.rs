@@ -14,7 +14,10 @@ impl Cluster {
     pub(crate) fn scheduler_starts(&mut self) {
         self.term.0 += 1;
         let mut core = (self.make_core)(self.term);
-        self.storage.durable.iter().for_each(|record| core.replay(record));
+        self.storage.term = self.term;
+        for (term, record) in &self.storage.durable {
+            core.replay(*term, record);
+        }
         core.check();
         self.invariants.keep.restarted(&core, &self.invariants.ledger);
         self.alarm = None;

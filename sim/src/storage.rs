@@ -2,18 +2,31 @@
 
 use std::collections::VecDeque;
 
+use phalanx_protocol::Term;
 use phalanx_protocol::record::Record;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Storage {
     /// What a restarted scheduler finds.
-    pub(crate) durable: Vec<Record>,
+    pub(crate) durable: Vec<(Term, Record)>,
+    /// Of the scheduler that appends.
+    pub(crate) term: Term,
     pub(crate) failing: bool,
     waiting: VecDeque<(u64, Record)>,
     in_flight: Vec<(u64, Record)>,
 }
 
 impl Storage {
+    pub(crate) fn new() -> Self {
+        Self {
+            durable: Vec::new(),
+            term: Term(0),
+            failing: false,
+            waiting: VecDeque::new(),
+            in_flight: Vec::new(),
+        }
+    }
+
     pub(crate) fn append(&mut self, sequence: u64, record: Record) {
         self.waiting.push_back((sequence, record));
     }
@@ -31,7 +44,7 @@ impl Storage {
     pub(crate) fn finish(&mut self) -> Option<(u64, Vec<Record>)> {
         let last = self.in_flight.last()?.0;
         let records: Vec<Record> = self.in_flight.drain(..).map(|(_, record)| record).collect();
-        self.durable.extend(records.iter().cloned());
+        self.durable.extend(records.iter().map(|record| (self.term, record.clone())));
         Some((last, records))
     }
 

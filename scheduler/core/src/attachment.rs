@@ -10,7 +10,7 @@ use phalanx_protocol::{GrantId, JobId, RangeSet, WorkerId};
 
 use crate::core::Core;
 use crate::input::{Effect, Now, SessionId};
-use crate::job::Phase;
+use crate::job::{Job, Phase};
 use crate::planted::PlantedBug;
 use crate::worker::Worker;
 
@@ -74,7 +74,9 @@ impl Core {
         }
         for (id, grants) in grants {
             let phase = self.jobs.get(&id).map_or(Phase::Finished, |job| job.phase);
-            if phase == Phase::Finished {
+            // the worker runs another job under this number
+            let stranger = |job: &Job| grants.keys().any(|grant| grant.term < job.term);
+            if phase == Phase::Finished || self.jobs.get(&id).is_some_and(stranger) {
                 let message = ToWorker::Close { job: id };
                 effects.push(Effect::Send { worker, message });
                 continue;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use phalanx_protocol::limits::FAILURES_KEPT_MAX;
 use phalanx_protocol::record::{Outcome, Record, TaskFailure};
 use phalanx_protocol::view::JobView;
-use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, RangeSet, WorkerId};
+use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, RangeSet, Term, WorkerId};
 
 use crate::holding::{Grant, Holding};
 
@@ -26,6 +26,9 @@ pub(crate) enum Phase {
 
 #[derive(Debug)]
 pub(crate) struct Job {
+    /// The leadership that accepted it. A number is given again if the leader that gave it died before that was durable, so
+    /// what workers say under grants of an older term is about another job.
+    pub(crate) term: Term,
     pub(crate) user: String,
     pub(crate) spec: JobSpec,
     pub(crate) phase: Phase,
@@ -72,8 +75,9 @@ pub(crate) struct Seen {
 }
 
 impl Job {
-    pub(crate) fn new(user: String, spec: JobSpec, submitted_unix_millis: u64) -> Self {
+    pub(crate) fn new(term: Term, user: String, spec: JobSpec, submitted_unix_millis: u64) -> Self {
         Self {
+            term,
             user,
             phase: Phase::Active,
             waiting: RangeSet::from(IndexRange::new(0, spec.tasks)),

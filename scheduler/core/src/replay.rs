@@ -1,5 +1,6 @@
 //! The journal, read back: a new leader's core is told every record before anything else happens.
 
+use phalanx_protocol::Term;
 use phalanx_protocol::record::Record;
 
 use crate::core::Core;
@@ -7,8 +8,8 @@ use crate::input::{Effect, Now};
 use crate::job::{Job, Phase};
 
 impl Core {
-    /// Takes in a durable record of an earlier term. To be called in the journal's order, before [`Core::handle`].
-    pub fn replay(&mut self, record: &Record) {
+    /// Takes in a durable record of an earlier leadership, `term`. To be called in the journal's order, before [`Core::handle`].
+    pub fn replay(&mut self, term: Term, record: &Record) {
         let id = record.job();
         if let Record::JobSubmitted {
             user,
@@ -17,7 +18,7 @@ impl Core {
             ..
         } = record
         {
-            let job = Job::new(user.clone(), (**spec).clone(), *submitted_unix_millis);
+            let job = Job::new(term, user.clone(), (**spec).clone(), *submitted_unix_millis);
             self.last_job = self.last_job.max(id);
             self.submissions.insert(spec.submission, id);
             self.jobs.insert(id, job);

@@ -14,6 +14,12 @@ use crate::planted::PlantedBug;
 impl Core {
     pub(crate) fn reported(&mut self, now: Now, worker: WorkerId, report: Report, effects: &mut Vec<Effect>) {
         let (number, id) = (report.number, report.job);
+        let mut report = report;
+        if let Some(job) = self.jobs.get(&id) {
+            // of another job, which had the number before
+            report.done.retain(|(grant, _)| grant.term >= job.term);
+            report.failed.retain(|(grant, _)| grant.term >= job.term);
+        }
         if self.jobs.get(&id).is_some_and(Job::is_active) {
             self.take_in(worker, report, effects);
             self.finish_if_over(now, id, effects);

@@ -39,10 +39,12 @@ impl Core {
         self.durability.append(record, effects);
         self.answer_when_durable(request, Reply::Submitted(id), effects);
         self.submissions.insert(spec.submission, id);
-        self.jobs.insert(id, Job::new(user, spec, now.unix_millis));
+        self.jobs
+            .insert(id, Job::new(self.term, user, spec, now.unix_millis));
         self.live.insert(id);
         // Workers may begin before the record is durable: nobody was told of the job yet, so if it is lost with this
-        // leader, the client submits it again. What they report is appended behind it.
+        // leader, the client submits it again. What they report is appended behind it, and a later leader that gives the
+        // number to another job knows their grants by the older term.
         self.plan_due = true;
         self.finish_if_over(now, id, effects);
     }

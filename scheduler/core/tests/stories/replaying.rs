@@ -14,7 +14,7 @@ fn successor(before: &Story, count: usize) -> Story {
     let mut core = Core::new(Term(2));
     before.records()[..count]
         .iter()
-        .for_each(|record| core.replay(record));
+        .for_each(|record| core.replay(Term(1), record));
     let mut effects = Vec::new();
     let now = Now {
         elapsed: std::time::Duration::ZERO,

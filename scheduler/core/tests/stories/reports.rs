@@ -242,7 +242,7 @@ fn an_acknowledgement_is_not_taken_for_that_of_a_namesake() {
 #[test]
 fn a_grant_of_an_earlier_term_is_reported_under_its_own_name() {
     let mut story = Story::new();
-    let job = story.submit(kernel_job(100));
+    let job = story.inherit("ada", JobId(1), kernel_job(100));
     let grant = GrantId {
         term: Term(0),
         number: 3,
@@ -260,4 +260,43 @@ fn a_grant_of_an_earlier_term_is_reported_under_its_own_name() {
         kept(&story, job).iter().map(|range| range.len()).sum::<u64>(),
         100
     );
+}
+
+#[test]
+fn what_is_reported_of_a_job_that_was_lost_with_its_leader_does_not_count_for_the_next_of_its_number() {
+    let mut story = Story::new();
+    let job = story.submit(kernel_job(100));
+    let grant = GrantId {
+        term: Term(0),
+        number: 1,
+    };
+    let lost = crate::story::Granted {
+        job,
+        grant,
+        range: 0..100,
+    };
+    let w1 = story.join(1, Some(WorkerId(5)), node(1), vec![held(&lost)]);
+    let close = Effect::Send {
+        worker: w1,
+        message: ToWorker::Close { job },
+    };
+    let closed = story.effects.iter().position(|effect| *effect == close);
+    let is_open = |effect: &Effect| {
+        matches!(
+            effect,
+            Effect::Send {
+                message: ToWorker::Open { .. },
+                ..
+            }
+        )
+    };
+    let opened = story.effects.iter().position(is_open);
+    assert!(
+        closed.is_some() && closed < opened,
+        "the worker must let go of the other job first"
+    );
+    story.report(w1, job, vec![(grant, vec![0..100])], 1000);
+    assert_eq!(story.view(job).done, 0);
+    story.run_to_the_end(job, 1000);
+    assert_eq!(story.view(job).done, 100);
 }

@@ -217,6 +217,18 @@ impl Story {
         self.submit_as("ada", spec)
     }
 
+    /// A job that a leader before this one accepted; to be told before anything else.
+    pub(crate) fn inherit(&mut self, user: &str, job: JobId, spec: JobSpec) -> JobId {
+        let record = Record::JobSubmitted {
+            job,
+            user: user.to_owned(),
+            submitted_unix_millis: 0,
+            spec: Box::new(spec),
+        };
+        self.core.replay(Term(0), &record);
+        job
+    }
+
     /// Submits; the job's id even while its acceptance is not durable.
     pub(crate) fn submit_as(&mut self, user: &str, spec: JobSpec) -> JobId {
         let before = self.effects.len();

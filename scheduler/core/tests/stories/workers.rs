@@ -2,7 +2,7 @@
 
 use phalanx_protocol::message::worker::ToWorker;
 use phalanx_protocol::record::Outcome;
-use phalanx_protocol::{Feeding, GrantId, IndexRange, JobId, JobSpec, Term, WorkerId};
+use phalanx_protocol::{Feeding, GrantId, IndexRange, JobId, JobSpec, SubmissionId, Term, WorkerId};
 use phalanx_scheduler_core::{Effect, Input};
 
 use crate::story::{Granted, Revoked, Story, held, kernel_job, node};
@@ -159,7 +159,7 @@ fn what_others_reported_of_a_grant_does_not_shield_its_rest_from_a_revoke() {
 #[test]
 fn held_grants_of_a_job_that_got_no_slots_are_taken_back() {
     let mut story = Story::new();
-    let low = story.submit(whole(100));
+    let low = story.inherit("ada", JobId(1), whole(100));
     let high = story.submit(JobSpec {
         priority: 1,
         ..kernel_job(1000)
@@ -192,10 +192,17 @@ fn held_grants_of_a_job_that_got_no_slots_are_taken_back() {
 #[test]
 fn after_a_restart_a_worker_keeps_the_job_that_it_holds_grants_of() {
     let mut story = Story::new();
-    let first = story.submit_as("ada", kernel_job(1000));
+    let first = story.inherit("ada", JobId(1), kernel_job(1000));
     // between two plans a second job comes, and both workers join
     story.step_micros = 0;
-    let second = story.submit_as("bob", kernel_job(1000));
+    let second = story.inherit(
+        "bob",
+        JobId(2),
+        JobSpec {
+            submission: SubmissionId(2),
+            ..kernel_job(1000)
+        },
+    );
     let grant = |job, number| Granted {
         job,
         grant: GrantId {
