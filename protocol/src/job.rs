@@ -132,6 +132,15 @@ pub enum SpecError {
         /// Of the job, a kernel, a resource.
         what: String,
     },
+    /// More kinds of resources than a job may ask for.
+    #[error(
+        "a task asks for {count} named resources, more than {}",
+        limits::RESOURCES_NAMED_MAX
+    )]
+    TooManyResources {
+        /// How many were asked for.
+        count: usize,
+    },
     /// A task that needs no cpu.
     #[error("each task needs at least 1 cpu")]
     NoCpus,
@@ -158,6 +167,10 @@ impl JobSpec {
         }
         check_name("job", &self.name)?;
         check_name("kernel", &work.kernel)?;
+        let count = self.request.named.len();
+        if count > limits::RESOURCES_NAMED_MAX {
+            return Err(SpecError::TooManyResources { count });
+        }
         self.request
             .named
             .keys()

@@ -30,6 +30,8 @@ pub const MESSAGE_BYTES_MAX: usize = 4096;
 pub const NAME_BYTES_MAX: usize = 256;
 /// Bytes of reports that one worker may have sent without an acknowledgement.
 pub const UNDURABLE_BYTES_MAX: usize = 64 << 20;
+/// Kinds of named resources that one task may ask for.
+pub const RESOURCES_NAMED_MAX: usize = 64;
 /// Active jobs on one scheduler.
 pub const ACTIVE_JOBS_MAX: usize = 100_000;
 /// Workers on one scheduler.

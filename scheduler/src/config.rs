@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use phalanx_protocol::Term;
 use phalanx_storage::cluster::ParseClusterIdError;
 use phalanx_storage::journal::acquire::AcquireError;
-use phalanx_storage::{ClusterError, ProbeError, QuietError, StoreError};
+use phalanx_storage::{AppendError, ClusterError, ProbeError, QuietError, StoreError};
 use phalanx_transport::{BindError, Credential, IdentityError};
 
 /// What a scheduler is started with.
@@ -122,6 +122,9 @@ pub enum EndError {
         /// Its term.
         term: Term,
     },
+    /// The journal did not take a record.
+    #[error("the journal did not take a record")]
+    Journal(#[source] AppendError),
     /// The thread died of a bug.
     #[error("the scheduler's thread panicked")]
     Panicked,

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use phalanx_protocol::message::client::{Refusal, Reply};
 use phalanx_protocol::message::worker::{FromWorker, Join, ToWorker};
 use phalanx_protocol::record::Record;
 use phalanx_protocol::{JobId, WorkerId, codec};
 use phalanx_scheduler_core::{Core, Effect, Input, Now, RequestId, SessionId};
-use phalanx_storage::{JournalEvent, JournalWriter, Place};
+use phalanx_storage::{AppendError, JournalEvent, JournalWriter, Place};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::EndError;
@@ -17,6 +18,10 @@ use crate::feed::Feeds;
 
 /// Events handled before their records are appended together.
 const BATCH_MAX: usize = 256;
+/// Bytes of records after which a batch is appended, however few events it had: a log slot's worth.
+const BATCH_BYTES: usize = 1 << 20;
+/// Bytes that may wait for the storage before events have to wait too: a quarter of what the journal can hold back.
+const LAG_BYTES_MAX: usize = 64 << 20;
 
 pub(crate) struct Driver {
     pub(crate) core: Core,
@@ -24,6 +29,9 @@ pub(crate) struct Driver {
     pub(crate) journal: JournalWriter,
     pub(crate) started: Instant,
     effects: Vec<Effect>,
+    /// Records of the batch of events at hand.
+    unappended: Vec<(u64, Bytes)>,
+    unappended_bytes: usize,
     /// Appended and not durable, in order.
     records: VecDeque<(u64, Record)>,
     /// Where records lie that are durable and not yet published.
@@ -44,6 +52,8 @@ impl Driver {
             journal,
             started: Instant::now(),
             effects: Vec::new(),
+            unappended: Vec::new(),
+            unappended_bytes: 0,
             records: VecDeque::new(),
             places: BTreeMap::new(),
             requests_made: 0,
@@ -66,6 +76,7 @@ impl Driver {
         self.core.start(now, &mut effects);
         self.effects = effects;
         self.carry_out();
+        self.append()?;
         loop {
             let deadline = self.core.next_deadline().map(|deadline| self.started + deadline);
             let alarm = tokio::time::sleep_until(deadline.unwrap_or_else(far_away).into());
@@ -75,10 +86,14 @@ impl Driver {
                     let Some(event) = event else { return Ok(()) };
                     self.on_journal(event)?;
                 }
-                event = events.recv() => {
+                // storage that lags holds back whoever would make it lag more
+                event = events.recv(), if self.journal.bytes_waiting() < LAG_BYTES_MAX => {
                     let Some(event) = event else { return Ok(()) };
                     self.on_event(event);
                     for _ in 1..BATCH_MAX {
+                        if self.unappended_bytes >= BATCH_BYTES {
+                            break;
+                        }
                         let Ok(event) = events.try_recv() else { break };
                         self.on_event(event);
                     }
@@ -86,6 +101,7 @@ impl Driver {
                 () = alarm, if deadline.is_some() => self.tell(Input::Ticked),
             }
             self.carry_out();
+            self.append()?;
         }
     }
 
@@ -126,7 +142,16 @@ impl Driver {
         }
     }
 
+    /// Handles an event to its end: the next one finds its effects done, but for its records.
     fn on_event(&mut self, event: Event) {
+        self.dispatch(event);
+        self.carry_out();
+        if self.storage_error.is_some() {
+            self.refuse_waiting();
+        }
+    }
+
+    fn dispatch(&mut self, event: Event) {
         match event {
             Event::Command {
                 user,
@@ -265,26 +290,32 @@ impl Driver {
         self.core.handle(now, input, &mut self.effects);
     }
 
-    /// Carries out what the core wants, until it wants nothing more.
+    /// Carries out what the core wants, until it wants nothing more. Records are gathered for [`Driver::append`].
     fn carry_out(&mut self) {
-        let mut appends = Vec::new();
         while !self.effects.is_empty() {
             for effect in std::mem::take(&mut self.effects) {
-                self.carry_out_one(effect, &mut appends);
+                self.carry_out_one(effect);
             }
-        }
-        if !appends.is_empty()
-            && let Err(error) = self.journal.append_all(appends)
-        {
-            // only when deposed, which the journal says itself, or for a record beyond every limit
-            tracing::error!(error = error_text(&error), "a record was not appended");
         }
     }
 
-    fn carry_out_one(&mut self, effect: Effect, appends: &mut Vec<(u64, bytes::Bytes)>) {
+    /// Appends what was gathered, as one group.
+    fn append(&mut self) -> Result<(), EndError> {
+        self.unappended_bytes = 0;
+        match self.journal.append_all(self.unappended.drain(..)) {
+            // the journal says so itself, and where the other one is
+            Ok(()) | Err(AppendError::Deposed { .. }) => Ok(()),
+            // to go on without the record would lose what follows from it; a new start knows what is durable
+            Err(error) => Err(EndError::Journal(error)),
+        }
+    }
+
+    fn carry_out_one(&mut self, effect: Effect) {
         match effect {
             Effect::Append { sequence, record } => {
-                appends.push((sequence, codec::encode(&record).into()));
+                let bytes = codec::encode(&record);
+                self.unappended_bytes += bytes.len();
+                self.unappended.push((sequence, bytes.into()));
                 self.records.push_back((sequence, record));
             }
             Effect::Admit { session, worker } => self.admit(session, worker),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use phalanx_protocol::record::{Record, ResultBlock, ResultData, TaskFailure};
-use phalanx_protocol::{IndexRange, JobId, codec};
+use phalanx_protocol::{IndexRange, JobId, RangeSet, codec};
 use phalanx_storage::journal::replay::LogError;
 use phalanx_storage::results::ResultError;
 use phalanx_storage::{Directory, Place, Results, read_record};
@@ -52,8 +52,8 @@ pub(crate) enum Entry {
     },
     /// Without.
     Done(Vec<IndexRange>),
-    /// Failed.
-    Failed(Vec<TaskFailure>),
+    /// Failed. What went wrong is in the journal only: a million failures must not mean a million texts in memory.
+    Failed { ranges: Vec<IndexRange>, place: Place },
 }
 
 /// Where a block of results can be had.
@@ -114,7 +114,7 @@ impl Feed {
                 let bytes = entries.add_results(result, place, block, keep_in_memory);
                 cached.extend(bytes.map(|bytes| (entries.list.len() - 1, bytes)));
             }
-            entries.add_rest(done, failed);
+            entries.add_rest(done, &failed, place);
         }
         self.version.send_modify(|version| {
             version.changes += 1;
@@ -133,6 +133,11 @@ impl Feed {
         let entries = self.lock();
         let (_, &(end, position)) = entries.by_index.range(..=index).next_back()?;
         (index < end).then(|| (entries.list[position].clone(), IndexRange::new(index, end)))
+    }
+
+    /// The first index from `from` on whose task has ended.
+    pub(crate) fn next_ended(&self, from: u64) -> Option<u64> {
+        self.lock().by_index.range(from..).next().map(|(&start, _)| start)
     }
 
     fn forget_bytes(&self, position: usize) {
@@ -185,17 +190,19 @@ impl Entries {
     }
 
     /// Adds what has no results.
-    fn add_rest(&mut self, done: Vec<IndexRange>, failed: Vec<TaskFailure>) {
+    fn add_rest(&mut self, done: Vec<IndexRange>, failed: &[TaskFailure], place: Place) {
         let bare: Vec<IndexRange> = done.into_iter().flat_map(|range| self.unindexed(range)).collect();
         if !bare.is_empty() {
             bare.iter().for_each(|&piece| self.index(piece));
             self.list.push(Entry::Done(bare));
         }
         if !failed.is_empty() {
-            failed
+            let indices = failed
                 .iter()
-                .for_each(|failure| self.index((failure.index..failure.index + 1).into()));
-            self.list.push(Entry::Failed(failed));
+                .map(|failure| (failure.index..failure.index + 1).into());
+            let ranges: Vec<IndexRange> = indices.collect::<RangeSet>().into();
+            ranges.iter().for_each(|&piece| self.index(piece));
+            self.list.push(Entry::Failed { ranges, place });
         }
     }
 
@@ -257,6 +264,22 @@ impl Feeds {
     }
 }
 
+/// Reads the failures that a record holds, by index. Blocks.
+pub(crate) fn read_failures(directory: &Directory, place: Place) -> Result<Vec<TaskFailure>, SourceError> {
+    match read_ended(directory, place)? {
+        Record::TasksEnded { mut failed, .. } => {
+            failed.sort_by_key(|failure| failure.index);
+            Ok(failed)
+        }
+        Record::JobSubmitted { .. } | Record::JobFinished { .. } => Err(SourceError::Record(place)),
+    }
+}
+
+fn read_ended(directory: &Directory, place: Place) -> Result<Record, SourceError> {
+    let record = read_record(directory, SHARD, place)?;
+    codec::decode(&record).map_err(|_| SourceError::Record(place))
+}
+
 impl Source {
     /// The bytes, if they are at hand.
     pub(crate) fn cached(&self) -> Option<Bytes> {
@@ -277,10 +300,8 @@ impl Source {
                 block,
                 cached: None,
             } => {
-                let record = read_record(&**directory, SHARD, *place)?;
                 let missing = || SourceError::Record(*place);
-                let record: Record = codec::decode(&record).map_err(|_| missing())?;
-                let Record::TasksEnded { mut results, .. } = record else {
+                let Record::TasksEnded { mut results, .. } = read_ended(directory, *place)? else {
                     return Err(missing());
                 };
                 if *block >= results.len() {

@@ -10,6 +10,8 @@ use crate::job::{Job, Phase};
 
 /// Workers and jobs that an explanation names.
 const NAMED_MAX: usize = 20;
+/// Jobs that a list names.
+const LISTED_MAX: usize = 10_000;
 
 impl Core {
     /// One job, as far as it is durable.
@@ -20,9 +22,16 @@ impl Core {
             .map(|job| job.view(id))
     }
 
-    /// All jobs that are durable, oldest first.
+    /// The newest jobs that are durable, oldest first, without their failures: a list has to fit one frame.
     pub fn jobs(&self) -> Vec<JobView> {
-        self.jobs.keys().filter_map(|&id| self.job(id)).collect()
+        let bare = |job: JobView| JobView {
+            first_failures: Vec::new(),
+            ..job
+        };
+        let views = self.jobs.keys().rev().filter_map(|&id| self.job(id).map(bare));
+        let mut newest: Vec<JobView> = views.take(LISTED_MAX).collect();
+        newest.reverse();
+        newest
     }
 
     /// All workers.

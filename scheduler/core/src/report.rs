@@ -1,6 +1,7 @@
 //! What ended: a report becomes a record of what is new in it (invariant ONCE), is acknowledged once that is durable,
 //! and makes room for more grants.
 
+use phalanx_protocol::limits::MESSAGE_BYTES_MAX;
 use phalanx_protocol::message::worker::{Report, ToWorker};
 use phalanx_protocol::record::{Record, ResultBlock};
 use phalanx_protocol::{GrantId, IndexRange, RangeSet, WorkerId};
@@ -68,7 +69,9 @@ impl Core {
             }
         }
         for (grant, failures) in report.failed {
-            for failure in failures {
+            for mut failure in failures {
+                let end = failure.message.floor_char_boundary(MESSAGE_BYTES_MAX);
+                failure.message.truncate(end);
                 if failure.index < job.spec.tasks && !job.ended.contains(failure.index) {
                     let index = IndexRange::new(failure.index, failure.index + 1);
                     job.end_in_grant(grant, index, &mut astray);

@@ -1,11 +1,14 @@
 //! Clients that follow a job: its views as they change, or its results as they become durable.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use phalanx_protocol::message::client::{Refusal, Reply};
+use phalanx_protocol::record::TaskFailure;
 use phalanx_protocol::{IndexRange, JobId, RangeSet};
+use phalanx_storage::Place;
 use phalanx_transport::{FrameError, StreamWriter};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -14,7 +17,7 @@ use super::Context;
 use super::client::query;
 use crate::driver::error_text;
 use crate::event::{Event, Query};
-use crate::feed::{Entry, Feed, Source, Version};
+use crate::feed::{Entry, Feed, Source, Version, read_failures};
 
 /// Shortest time between two views sent to one client.
 const VIEW_INTERVAL_MIN: Duration = Duration::from_millis(50);
@@ -22,6 +25,10 @@ const VIEW_INTERVAL_MIN: Duration = Duration::from_millis(50);
 const VIEW_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// A stream of results ranks below everything else of its connection.
 const RESULTS_PRIORITY: i32 = -1;
+/// Records whose failures a stream of results keeps at hand.
+const RECORDS_KEPT_MAX: usize = 8;
+/// Failures in one frame, so that it stays below its limit whatever their texts.
+const FAILURES_PER_FRAME: usize = 1000;
 /// Queued bytes at which a stream of results is flushed.
 const FLUSH_BYTES: usize = 1 << 20;
 
@@ -45,14 +52,15 @@ pub(super) async fn watch(
     };
     let mut changes = feed.subscribe();
     loop {
-        let over = changes.borrow_and_update().over;
+        let shown = *changes.borrow_and_update();
         writer.send(&query(context, Query::Job(job)).await).await?;
-        if over {
+        if shown.over {
             return Ok(());
         }
         // the end is not held back
         let pause = changes.wait_for(|version| version.over);
-        if timeout(VIEW_INTERVAL_MIN, pause).await.is_err() {
+        let paused = timeout(VIEW_INTERVAL_MIN, pause).await.is_err();
+        if paused && *changes.borrow() == shown {
             // neither is a job without changes: its slots may have changed
             let _ = timeout(VIEW_INTERVAL_MAX, changes.changed()).await;
         }
@@ -73,7 +81,12 @@ pub(super) async fn results(
     };
     writer.set_priority(RESULTS_PRIORITY);
     let changes = feed.subscribe();
-    let mut sender = Sender { context, job, writer };
+    let mut sender = Sender {
+        context,
+        job,
+        writer,
+        records: VecDeque::new(),
+    };
     let sent = match in_order {
         true => sender.in_order(&feed, have, changes).await,
         false => sender.as_completed(&feed, have, changes).await,
@@ -100,6 +113,8 @@ struct Sender<'a> {
     context: &'a Context,
     job: JobId,
     writer: &'a mut StreamWriter,
+    /// Failures of the records read last.
+    records: VecDeque<(Place, Vec<TaskFailure>)>,
 }
 
 impl Sender<'_> {
@@ -139,11 +154,16 @@ impl Sender<'_> {
                     continue;
                 }
                 let Some((entry, piece)) = feed.find(next) else {
+                    // what has not ended now never will, so what lies behind it need not wait
+                    let behind = if over { feed.next_ended(next) } else { None };
+                    let Some(behind) = behind else { break };
+                    next = behind;
+                    continue;
+                };
+                // `next` itself is wanted, so there is a first gap, and it begins there
+                let Some(&piece) = have.gaps(piece).first() else {
                     break;
                 };
-                let mut wanted_pieces = have.gaps(piece);
-                wanted_pieces.truncate(1);
-                let piece = wanted_pieces[0];
                 self.entry(entry, |range| Vec::from_iter(Some(range.intersection(piece))))
                     .await?;
                 next = piece.end;
@@ -182,15 +202,37 @@ impl Sender<'_> {
                     self.writer.queue(&Reply::NoResults(ranges))?;
                 }
             }
-            Entry::Failed(mut failures) => {
-                failures.retain(|failure| !pick(vec![(failure.index..failure.index + 1).into()]).is_empty());
-                if !failures.is_empty() {
-                    self.writer.queue(&Reply::Failed(failures))?;
+            Entry::Failed { ranges, place } => {
+                for range in pick(ranges) {
+                    self.failures(place, range).await?;
                 }
             }
         }
         if self.writer.queued_bytes() >= FLUSH_BYTES {
             self.writer.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the failures of a range that a record holds.
+    async fn failures(&mut self, place: Place, range: IndexRange) -> Result<(), SendError> {
+        if !self.records.iter().any(|(read, _)| *read == place) {
+            let directory = Arc::clone(&self.context.directory);
+            let read = tokio::task::spawn_blocking(move || read_failures(&directory, place)).await;
+            let failures = match read {
+                Ok(Ok(failures)) => failures,
+                Ok(Err(error)) => return Err(SendError::Unreadable(error_text(&error))),
+                Err(error) => return Err(SendError::Unreadable(error.to_string())),
+            };
+            self.records.truncate(RECORDS_KEPT_MAX - 1);
+            self.records.push_front((place, failures));
+        }
+        let kept = self.records.iter().find(|(read, _)| *read == place);
+        let failures = kept.map_or(&[][..], |(_, failures)| failures);
+        let first = failures.partition_point(|failure| failure.index < range.start);
+        let last = failures.partition_point(|failure| failure.index < range.end);
+        for part in failures[first..last].chunks(FAILURES_PER_FRAME) {
+            self.writer.queue(&Reply::Failed(part.to_vec()))?;
         }
         Ok(())
     }

@@ -134,22 +134,20 @@ impl Cluster {
         }
     }
 
+    /// Joins and closes the connection, without waiting for an answer.
+    pub(crate) async fn worker_that_goes_at_once(&self) {
+        let (dialer, connection) = self.connect(Role::Worker, "ghost").await;
+        let (mut control, _messages) = connection.open_bi(CONTROL_FRAME_BYTES_MAX).await.unwrap();
+        control.queue(&FromWorker::Join(introduction(4))).unwrap();
+        control.flush().await.unwrap();
+        dialer.close(CloseReason::Done, "going").await;
+    }
+
     pub(crate) async fn worker(&self, cpus: u32) -> Worker {
         let (dialer, connection) = self.connect(Role::Worker, "node").await;
         let (mut control, messages) = connection.open_bi(CONTROL_FRAME_BYTES_MAX).await.unwrap();
         let reports = connection.open_uni(DATA_FRAME_BYTES_MAX).await.unwrap();
-        let join = Join {
-            instance: 1,
-            worker: None,
-            name: "node".into(),
-            capacity: Resources {
-                cpus,
-                memory_bytes: 1 << 30,
-                ..Resources::default()
-            },
-            held: Vec::new(),
-        };
-        control.send(&FromWorker::Join(join)).await.unwrap();
+        control.send(&FromWorker::Join(introduction(cpus))).await.unwrap();
         let mut worker = Worker {
             _dialer: dialer,
             _connection: connection,
@@ -215,6 +213,20 @@ impl Worker {
         let number = self.sent;
         self.until(|message| *message == ToWorker::Acknowledge { number })
             .await;
+    }
+}
+
+fn introduction(cpus: u32) -> Join {
+    Join {
+        instance: 1,
+        worker: None,
+        name: "node".into(),
+        capacity: Resources {
+            cpus,
+            memory_bytes: 1 << 30,
+            ..Resources::default()
+        },
+        held: Vec::new(),
     }
 }
 

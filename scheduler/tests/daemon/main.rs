@@ -248,16 +248,23 @@ async fn full_storage_refuses_submissions_with_the_reason_and_recovers() {
         panic!()
     };
     assert!(refusal.to_string().contains("no space left"), "{refusal}");
+    let refused = client.one(Request::Cancel(kept)).await.0;
+    assert!(
+        matches!(refused, Reply::Refused(Refusal::Storage { .. })),
+        "{refused:?}"
+    );
     std::fs::remove_file(ballast).unwrap();
     // the scheduler kept trying: the submission comes to pass, and asking again finds it
     let job = client
         .submit_until_accepted(second, Duration::from_secs(20))
         .await;
     assert_eq!(job, JobId(kept.0 + 1));
-    let (Reply::Job(view), _) = client.one(Request::Job(kept)).await else {
+    // and so does the cancelling
+    let views = client.all(Request::Watch(kept)).await;
+    let Some((Reply::Job(view), _)) = views.last() else {
         panic!()
     };
-    assert_eq!(view.state(), "waiting");
+    assert_eq!(view.state(), "cancelled");
 }
 
 #[tokio::test]
@@ -294,4 +301,53 @@ async fn a_scheduler_does_not_start_on_storage_that_is_read_only_or_full_and_say
         cause = error.source();
     }
     assert!(text.contains("no space left"), "{text}");
+}
+
+#[tokio::test]
+async fn a_worker_that_goes_as_soon_as_it_came_is_forgotten() {
+    let cluster = Cluster::start();
+    let client = cluster.client("ada").await;
+    for _ in 0..20 {
+        cluster.worker_that_goes_at_once().await;
+    }
+    let mut worker = cluster.worker(1).await;
+    let job = client.submit(index_job(&client, 3).await).await;
+    for _ in 0..3 {
+        let (grant, range) = worker.next_grant(job).await;
+        worker.report(reported(job, grant, range, None)).await;
+    }
+    let views = client.all(Request::Watch(job)).await;
+    let Some((Reply::Job(last), None)) = views.last() else {
+        panic!()
+    };
+    assert_eq!(last.done, 3);
+}
+
+#[tokio::test]
+async fn results_behind_a_gap_that_stays_are_not_held_back() {
+    let cluster = Cluster::start();
+    let mut worker = cluster.worker(2).await;
+    let client = cluster.client("ada").await;
+    let job = client.submit(index_job(&client, 2).await).await;
+    let (grant, range) = worker.next_grant(job).await;
+    assert_eq!(range, IndexRange::new(0, 2));
+    let second = IndexRange::new(1, 2);
+    worker
+        .report(reported(job, grant, second, Some(Bytes::from_static(b"one"))))
+        .await;
+    worker.acknowledged().await;
+    assert_eq!(client.one(Request::Cancel(job)).await.0, Reply::Done);
+    let have = RangeSet::new();
+    let replies = client
+        .all(Request::Results {
+            job,
+            in_order: true,
+            have,
+        })
+        .await;
+    let (Reply::Results { range, .. }, Some(bytes)) = &replies[0] else {
+        panic!("{replies:?}")
+    };
+    assert_eq!((*range, &bytes[..]), (second, &b"one"[..]));
+    assert!(matches!(&replies[1..], [(Reply::Job(_), None)]));
 }
