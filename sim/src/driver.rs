@@ -177,7 +177,10 @@ impl Cluster {
 
     /// Records have become durable.
     pub(crate) fn take_in(&mut self, records: &[Record]) {
-        records.iter().for_each(|record| self.invariants.durable(record));
+        let term = self.storage.term;
+        records
+            .iter()
+            .for_each(|record| self.invariants.durable(term, record));
         self.is_over |= self.invariants.live.all_ended(&self.invariants.ledger);
     }
 }

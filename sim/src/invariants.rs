@@ -5,6 +5,7 @@ mod live;
 mod once;
 mod slot;
 
+use phalanx_protocol::Term;
 use phalanx_protocol::record::Record;
 
 pub(crate) use keep::Keep;
@@ -23,8 +24,8 @@ pub(crate) struct Invariants {
 }
 
 impl Invariants {
-    /// Takes in a record that has become durable.
-    pub(crate) fn durable(&mut self, record: &Record) {
-        self.ledger.enter(record);
+    /// Takes in a record of a term that has become durable.
+    pub(crate) fn durable(&mut self, term: Term, record: &Record) {
+        self.ledger.enter(term, record);
     }
 }

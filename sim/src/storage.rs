@@ -44,7 +44,8 @@ impl Storage {
     pub(crate) fn finish(&mut self) -> Option<(u64, Vec<Record>)> {
         let last = self.in_flight.last()?.0;
         let records: Vec<Record> = self.in_flight.drain(..).map(|(_, record)| record).collect();
-        self.durable.extend(records.iter().map(|record| (self.term, record.clone())));
+        self.durable
+            .extend(records.iter().map(|record| (self.term, record.clone())));
         Some((last, records))
     }
 

@@ -107,7 +107,8 @@ impl Worker {
     /// A session stands. Jobs that hold nothing are closed: the scheduler opens them again if it wants them here.
     pub(crate) fn connected(&mut self, session: SessionId) -> Join {
         (self.session, self.joined) = (Some(session), false);
-        self.jobs.retain(|_, seat| !seat.grants.is_empty());
+        let holds = |seat: &Seat| seat.grants.values().any(|grant| !grant.held.is_empty());
+        self.jobs.retain(|_, seat| holds(seat));
         let grants = self
             .jobs
             .iter()
@@ -198,7 +199,8 @@ impl Worker {
     /// The job's kernel host dies, and with it all that is not reported.
     pub(crate) fn host_dies(&mut self, job: JobId, acts: &mut Vec<Act>) {
         self.close(job);
-        if self.joined {
+        // also before the welcome: what is said after the join is heard after it
+        if self.session.is_some() {
             let how = "signal 11 (SIGSEGV)".to_owned();
             acts.push(Act::Say(FromWorker::HostLost {
                 job,

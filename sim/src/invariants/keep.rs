@@ -60,8 +60,11 @@ impl Keep {
         else {
             return;
         };
-        let done = report.done.iter().flat_map(|(_, ranges)| ranges.iter().copied());
-        let failed = report.failed.iter().flat_map(|(_, failures)| failures);
+        // grants of an older term were of another job, which was lost with its leader before anybody was told of it
+        let done = report.done.iter().filter(|(grant, _)| grant.term >= entry.term);
+        let done = done.flat_map(|(_, ranges)| ranges.iter().copied());
+        let failed = report.failed.iter().filter(|(grant, _)| grant.term >= entry.term);
+        let failed = failed.flat_map(|(_, failures)| failures);
         let failed = failed.map(|failure| IndexRange::new(failure.index, failure.index + 1));
         // merged values that overlap others are dropped, and their tasks run again
         let done = done.filter(|_| !entry.spec.kernel().reduce);

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use phalanx_protocol::record::{Outcome, Record, ResultBlock, TaskFailure};
-use phalanx_protocol::{IndexRange, JobId, JobSpec, RangeSet};
+use phalanx_protocol::{IndexRange, JobId, JobSpec, RangeSet, Term};
 
 /// What the durable records say, taken together.
 #[derive(Debug, Default)]
@@ -14,6 +14,8 @@ pub(crate) struct Ledger {
 
 #[derive(Debug)]
 pub(crate) struct Entry {
+    /// Of the leader that accepted it.
+    pub(crate) term: Term,
     pub(crate) spec: JobSpec,
     pub(crate) ended: RangeSet,
     pub(crate) failed: u64,
@@ -21,8 +23,8 @@ pub(crate) struct Entry {
 }
 
 impl Ledger {
-    /// Enters a record, which must say something new.
-    pub(crate) fn enter(&mut self, record: &Record) {
+    /// Enters a record of a term, which must say something new.
+    pub(crate) fn enter(&mut self, term: Term, record: &Record) {
         let id = record.job();
         match record {
             Record::JobSubmitted { spec, .. } => {
@@ -33,6 +35,7 @@ impl Ledger {
                 assert!(!known, "ONCE: job {id} was submitted before");
                 let spec = (**spec).clone();
                 let entry = Entry {
+                    term,
                     spec,
                     ended: RangeSet::new(),
                     failed: 0,
