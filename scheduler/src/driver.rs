@@ -192,7 +192,7 @@ impl Driver {
                     self.tell(Input::Reported { worker, report });
                 }
             }
-            Event::Gone { session } => self.on_gone(session),
+            Event::Gone { session, orderly } => self.on_gone(session, orderly),
         }
     }
 
@@ -238,9 +238,11 @@ impl Driver {
         }
     }
 
-    fn on_gone(&mut self, session: SessionId) {
-        if let Some(worker) = self.forget(session) {
-            tracing::warn!(%worker, "worker is lost");
+    fn on_gone(&mut self, session: SessionId, orderly: bool) {
+        match self.forget(session) {
+            Some(worker) if orderly => tracing::info!(%worker, "worker has left"),
+            Some(worker) => tracing::warn!(%worker, "worker is lost"),
+            None => {}
         }
     }
 
@@ -374,7 +376,7 @@ impl Driver {
         };
         if admitted.messages.try_send(message).is_err() {
             tracing::warn!(%worker, "worker does not read its messages; giving it up");
-            self.on_gone(session);
+            self.on_gone(session, false);
         }
     }
 }

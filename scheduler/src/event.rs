@@ -46,8 +46,8 @@ pub(crate) enum Event {
     Said { session: SessionId, message: FromWorker },
     /// A worker reported.
     Reported { session: SessionId, report: Box<Report> },
-    /// A worker's session is over.
-    Gone { session: SessionId },
+    /// A worker's session is over; `orderly` if the worker said so.
+    Gone { session: SessionId, orderly: bool },
 }
 
 /// Changes.

@@ -13,9 +13,9 @@ mod verdict;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use phalanx_protocol::JobId;
 use phalanx_protocol::record::TaskFailure;
 use phalanx_protocol::view::JobView;
+use phalanx_protocol::{IndexRange, JobId, RangeSet};
 
 use crate::cluster::Cluster;
 use crate::error::{ClientError, JobError, TaskCause, TaskError, chain};
@@ -60,8 +60,8 @@ impl<K: Kernel> Common<K> {
         error
     }
 
-    /// After the end, once: says for the task `next`, from which on nothing is known, what is missing.
-    fn last_item(&mut self, next: u64) -> Option<TaskError> {
+    /// After the end, once: says for the task `index`, of which nothing is known, what is missing.
+    fn last_item(&mut self, index: u64) -> Option<TaskError> {
         if std::mem::replace(&mut self.is_told, true) {
             return None;
         }
@@ -71,7 +71,7 @@ impl<K: Kernel> Common<K> {
             Err(error) => (TaskCause::Disconnected, chain(error)),
         };
         Some(TaskError {
-            index: self.first.saturating_add(next),
+            index: self.first.saturating_add(index),
             cause,
             message,
         })
@@ -93,8 +93,8 @@ impl<K: Kernel> Common<K> {
 /// The results of a job in the order of its inputs.
 ///
 /// Each task gives one item: its value, or the [`TaskError`] that says why there is none. If the job ends without some of
-/// its tasks (it was cancelled, say) or the cluster can't be reached any longer, one last item says so for the first task
-/// of which nothing is known ([`TaskCause::Unfinished`], [`TaskCause::Disconnected`]): a stream that is cut short never
+/// its tasks (it was cancelled, say), those without a result are passed over. One last item then says so, as it does if
+/// the cluster can't be reached any longer, for the first task of which nothing is known ([`TaskCause::Unfinished`], [`TaskCause::Disconnected`]): a stream that is cut short never
 /// looks complete.
 ///
 /// Dropping the iterator early does not cancel the job: [`Results::cancel`] does.
@@ -120,8 +120,10 @@ impl<K: Kernel> Common<K> {
 /// `next` blocks, and panics if it is called inside an async runtime: use [`crate::Client::results`] there.
 pub struct Results<K: Kernel> {
     common: Common<K>,
-    /// The next task's index.
+    /// The task after the last one told.
     next: u64,
+    /// Tasks before it that were passed over.
+    gaps: RangeSet,
     /// Failures of tasks whose turn has not come.
     failures: BTreeMap<u64, TaskFailure>,
     /// A value that came while failures of tasks before it are still to be told.
@@ -133,6 +135,7 @@ impl<K: Kernel> Results<K> {
         Self {
             common: Common::new(cluster, job, first, events),
             next: 0,
+            gaps: RangeSet::new(),
             failures: BTreeMap::new(),
             waiting: None,
         }
@@ -163,8 +166,28 @@ impl<K: Kernel> Results<K> {
             return None;
         }
         let failure = entry.remove();
-        self.next = self.next.max(failure.index.saturating_add(1));
+        self.tell(failure.index);
         Some(self.common.failure(failure))
+    }
+
+    /// Notes that the item of a task is given out, usually the next one's.
+    #[inline]
+    fn tell(&mut self, index: u64) {
+        match index == self.next {
+            true => self.next += 1,
+            false => self.tell_out_of_line(index),
+        }
+    }
+
+    /// A job that ended early has gaps, and a failure may come after the results behind it.
+    #[cold]
+    fn tell_out_of_line(&mut self, index: u64) {
+        let end = index.saturating_add(1);
+        if index > self.next {
+            self.gaps.insert(IndexRange::new(self.next, index));
+        }
+        self.gaps.remove(IndexRange::new(index, end));
+        self.next = self.next.max(end);
     }
 }
 
@@ -177,7 +200,7 @@ impl<K: Kernel> Iterator for Results<K> {
             && self.waiting.is_none()
             && let Some((index, value)) = self.common.values.next_in_block()
         {
-            self.next = index + 1;
+            self.tell(index);
             self.common.tally.values += 1;
             return Some(Ok(value));
         }
@@ -195,13 +218,14 @@ impl<K: Kernel> Results<K> {
                 return Some(Err(error));
             }
             if let Some((index, value)) = self.waiting.take() {
-                self.next = index + 1;
+                self.tell(index);
                 self.common.tally.values += 1;
                 return Some(Ok(value));
             }
             if self.common.end.is_some() {
                 let failure = self.due_failure(u64::MAX);
-                return failure.or_else(|| self.common.last_item(self.next)).map(Err);
+                let unknown = self.gaps.first().unwrap_or(self.next);
+                return failure.or_else(|| self.common.last_item(unknown)).map(Err);
             }
             match self.common.values.next() {
                 Step::Value(index, value) => self.waiting = Some((index, value)),

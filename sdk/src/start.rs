@@ -2,11 +2,14 @@
 
 use std::error::Error;
 use std::fmt::Debug;
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use phalanx_protocol::message::host::HOST_FD_VARIABLE;
+use rustix::fs::FileType;
 
 use crate::cluster::Cluster;
+use crate::error::ClusterError;
 use crate::host;
 
 /// What the user's `main` takes.
@@ -32,7 +35,9 @@ impl Argument for Cluster {
 
 /// Runs `body`, which calls the user's `main`, unless a worker started this process to host kernels.
 pub fn start<A: Argument>(body: impl FnOnce(A) -> ExitCode) -> ExitCode {
-    if let Some(descriptor) = std::env::var_os(HOST_FD_VARIABLE) {
+    if let Some(descriptor) = std::env::var_os(HOST_FD_VARIABLE)
+        && stdin_is_socket()
+    {
         return match host::run_process(&descriptor) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => print_error(&error),
@@ -42,6 +47,12 @@ pub fn start<A: Argument>(body: impl FnOnce(A) -> ExitCode) -> ExitCode {
         Ok(argument) => body(argument),
         Err(error) => print_error(error.as_ref()),
     }
+}
+
+/// Whether standard input is a socket, as a worker passes it. What a kernel starts inherits the variable, not the socket.
+fn stdin_is_socket() -> bool {
+    rustix::fs::fstat(std::io::stdin().as_fd())
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket)
 }
 
 /// An error that the user's `main` returned. The expansion of [`macro@crate::main`] calls `print` on it, and the
@@ -81,7 +92,7 @@ impl<E: Debug> PrintAsDebug for &Failure<E> {
     }
 }
 
-fn print_error(error: &dyn Error) -> ExitCode {
+fn print_error(error: &(dyn Error + 'static)) -> ExitCode {
     print_text(&error_text(error))
 }
 
@@ -94,8 +105,10 @@ fn print_text(text: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// `error: what happened`, and a line for each cause that the line above does not tell already.
-fn error_text(error: &dyn Error) -> String {
+/// `error: what happened`, a line for each cause that the line above does not tell already, and the next step if one of
+/// them knows it.
+fn error_text(error: &(dyn Error + 'static)) -> String {
+    let mut hint = hint_of(error);
     let mut last = error.to_string();
     let mut text = format!("error: {last}");
     let mut cause = error.source();
@@ -105,10 +118,19 @@ fn error_text(error: &dyn Error) -> String {
             text += "\n  cause: ";
             text += &next;
         }
+        hint = hint.or_else(|| hint_of(error));
         last = next;
         cause = error.source();
     }
+    if let Some(hint) = hint {
+        text += "\n\nhint: ";
+        text += hint;
+    }
     text
+}
+
+fn hint_of(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    error.downcast_ref::<ClusterError>().and_then(ClusterError::hint)
 }
 
 #[cfg(test)]
@@ -125,6 +147,25 @@ mod tests {
         assert_eq!(
             error_text(&Outer(io)),
             "error: the job could not be submitted\n  cause: connection refused"
+        );
+    }
+
+    #[test]
+    fn without_a_cluster_the_next_step_is_told() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("no pictures")]
+        struct Users(#[source] ClusterError);
+        let none = || ClusterError::NoScheduler { root: "/c".into() };
+        let hint = "hint: start one with `phalanx scheduler`, or name one in PHALANX_SCHEDULER";
+        assert_eq!(
+            error_text(&none()),
+            format!("error: no scheduler of the cluster `/c` is known\n\n{hint}")
+        );
+        let boxed: Box<dyn Error + Send + Sync> = none().into();
+        assert!(error_text(boxed.as_ref()).ends_with(hint));
+        assert_eq!(
+            error_text(&Users(none())),
+            format!("error: no pictures\n  cause: no scheduler of the cluster `/c` is known\n\n{hint}")
         );
     }
 

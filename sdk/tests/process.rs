@@ -92,26 +92,36 @@ fn a_program_becomes_a_host_and_ends_with_its_worker() {
     assert!(child.wait().unwrap().success());
 }
 
+/// What the program says when it cannot go on, with the variable set.
+fn failure(variable: &str, stdin: Stdio) -> String {
+    let output = Command::new(program())
+        .env(HOST_FD_VARIABLE, variable)
+        // what a driver stumbles over
+        .env("PHALANX_CLUSTER", "/nowhere")
+        .env("PHALANX_SCHEDULER", "nowhere")
+        .stdin(stdin)
+        .output()
+        .unwrap();
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
 #[test]
-fn a_descriptor_that_is_no_socket_is_refused_with_a_reason() {
-    let run = |variable, stdin: Stdio| {
-        let output = Command::new(program())
-            .env(HOST_FD_VARIABLE, variable)
-            .stdin(stdin)
-            .output()
-            .unwrap();
-        assert!(!output.status.success());
-        String::from_utf8(output.stderr).unwrap()
-    };
-    let error = run("3", Stdio::null());
+fn a_descriptor_other_than_standard_input_is_refused_with_a_reason() {
+    let (_ours, theirs) = UnixStream::pair().unwrap();
     assert_eq!(
-        error,
+        failure("3", OwnedFd::from(theirs).into()),
         "error: PHALANX_HOST_FD is `3`, but a worker passes its socket as 0, standard input\n"
     );
-    let error = run("0", Stdio::null());
-    assert!(
-        error.starts_with("error: this program could not become a kernel host\n  cause: "),
-        "{error}"
+}
+
+#[test]
+fn what_a_kernel_starts_inherits_the_variable_and_is_a_driver_all_the_same() {
+    let error = failure("0", Stdio::null());
+    assert_eq!(
+        error,
+        "error: there is no cluster directory `/nowhere`\n\n\
+         hint: `phalanx init` makes one, PHALANX_CLUSTER names one elsewhere\n"
     );
 }
 

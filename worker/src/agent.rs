@@ -45,6 +45,8 @@ pub(crate) const IDLE_HOST_KEPT: Duration = Duration::from_secs(60);
 pub(crate) const CLOSING_HOST_WAIT: Duration = Duration::from_millis(50);
 /// The first pause before a result file is written again; it doubles up to [`WRITE_PAUSE_MAX`].
 pub(crate) const WRITE_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// How long a stopping worker waits for its last reports to become durable.
+pub(crate) const STOP_WAIT: Duration = Duration::from_secs(2);
 /// The longest pause before a result file is written again.
 pub(crate) const WRITE_PAUSE_MAX: Duration = Duration::from_secs(10);
 
@@ -125,7 +127,12 @@ pub(crate) enum Input {
     /// A host said something.
     Host(HostId, FromHost),
     /// A host that had started, or was killed, is gone.
-    HostDied { host: HostId, how: String },
+    HostDied {
+        host: HostId,
+        how: String,
+        /// Its program ended itself.
+        by_itself: bool,
+    },
     /// A result file is durable under that name, or was not written.
     Written {
         job: JobId,
@@ -159,6 +166,25 @@ pub(crate) enum Effect {
     Write(ResultWrite),
 }
 
+/// Whether this worker is here to stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Working,
+    /// It has stopped, and leaves once its reports are durable, or then.
+    Stopping(Instant),
+    /// It has said that it leaves.
+    Left,
+}
+
+impl Presence {
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Stopping(until) => Some(until),
+            Self::Working | Self::Left => None,
+        }
+    }
+}
+
 /// The state of a worker.
 #[derive(Debug)]
 pub(crate) struct Agent {
@@ -168,7 +194,7 @@ pub(crate) struct Agent {
     worker: Option<WorkerId>,
     /// The scheduler has welcomed this session.
     joined: bool,
-    stopped: bool,
+    presence: Presence,
     jobs: BTreeMap<JobId, Job>,
     openings: u64,
     seats: Seats,
@@ -188,7 +214,7 @@ impl Agent {
             capacity,
             worker: None,
             joined: false,
-            stopped: false,
+            presence: Presence::Working,
             jobs: BTreeMap::new(),
             openings: 0,
             seats: Seats::default(),
@@ -211,18 +237,21 @@ impl Agent {
             Input::HostStarted(host) => self.host_started(now, host, effects),
             Input::HostFailed { host, obstacle } => self.host_failed(host, obstacle, effects),
             Input::Host(host, message) => self.heard(now, host, message, effects),
-            Input::HostDied { host, how } => self.host_died(host, how, effects),
+            Input::HostDied { host, how, by_itself } => self.host_died(host, how, by_itself, effects),
             Input::Written { job, opening, name } => self.written(now, job, opening, name, effects),
-            Input::Stopped => self.stop(effects),
+            Input::Stopped => self.stop(now, effects),
             Input::Ticked => self.ticked(now, effects),
         }
+        self.leave_if_done(now, effects);
         self.pause_or_resume(effects);
     }
 
     /// When [`Input::Ticked`] is wanted next.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let jobs = self.jobs.values().filter_map(Job::deadline);
-        jobs.chain(self.seats.deadline()).min()
+        jobs.chain(self.seats.deadline())
+            .chain(self.presence.deadline())
+            .min()
     }
 
     /// The id that the scheduler gave, once it has.
@@ -240,9 +269,9 @@ impl Agent {
         self.outbox.mark_sent();
     }
 
-    /// Whether all that was reported is durable.
-    pub(crate) fn is_acknowledged(&self) -> bool {
-        self.outbox.is_empty()
+    /// Whether this worker has said that it leaves.
+    pub(crate) fn has_left(&self) -> bool {
+        self.presence == Presence::Left
     }
 
     /// Where a program lies in a cache.

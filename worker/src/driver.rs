@@ -20,8 +20,6 @@ use crate::worker::{StatusBoard, WorkerError};
 
 /// Facts from hosts and from storage that the agent has not taken. Each may be as large as a frame, so they are few.
 const FACTS_MAX: usize = 16;
-/// How long a stopping worker waits for its last reports to become durable.
-const STOP_WAIT: Duration = Duration::from_secs(2);
 /// How long the killed hosts of a stopping worker may take to die.
 const HOSTS_END_WAIT: Duration = Duration::from_secs(2);
 
@@ -97,29 +95,25 @@ impl Driver {
         let (events_sender, mut events) = mpsc::channel(SESSION_EVENTS_MAX);
         let mut session_task = JoinSet::new();
         session_task.spawn(sessions(events_sender).run());
-        let mut stop_deadline: Option<Instant> = None;
+        let mut stopping = false;
         loop {
-            match self.wake(&mut events, stop_deadline).await {
+            match self.wake(&mut events, stopping).await {
                 Wake::Fact(input) => self.take_in(input),
                 Wake::Session(Some(event)) => self.session_event(event),
                 // the sessions' task has ended, and says why
                 Wake::Session(None) => break,
                 Wake::ReportsTaken => {}
                 Wake::Stop => {
-                    stop_deadline = Some(Instant::now() + STOP_WAIT);
+                    stopping = true;
                     self.take_in(Input::Stopped);
                 }
                 Wake::Deadline => self.take_in(Input::Ticked),
             }
             self.pump_reports();
-            if let Some(deadline) = stop_deadline {
-                let is_said = self.agent.is_acknowledged() || Instant::now() >= deadline;
-                if self.session.is_none() || is_said {
-                    break;
-                }
+            if stopping && (self.session.is_none() || self.agent.has_left()) {
+                break;
             }
         }
-        let stopping = stop_deadline.is_some();
         if !stopping {
             self.take_in(Input::Stopped);
         }
@@ -129,13 +123,8 @@ impl Driver {
         ended
     }
 
-    async fn wake(
-        &mut self,
-        events: &mut mpsc::Receiver<SessionEvent>,
-        stop_deadline: Option<Instant>,
-    ) -> Wake {
+    async fn wake(&mut self, events: &mut mpsc::Receiver<SessionEvent>, stopping: bool) -> Wake {
         let due = self.agent.next_deadline().map(Instant::from_std);
-        let due = due.into_iter().chain(stop_deadline).min();
         let unsent = self
             .session
             .as_ref()
@@ -146,7 +135,7 @@ impl Driver {
             Some(_) = async { unsent?.reports.reserve().await.ok() } => Wake::ReportsTaken,
             Some(()) = sleep_to(due) => Wake::Deadline,
             // a dropped handle stops the worker too
-            _ = self.stop.wait_for(|stop| *stop), if stop_deadline.is_none() => Wake::Stop,
+            _ = self.stop.wait_for(|stop| *stop), if !stopping => Wake::Stop,
             // finished tasks are let go as they end; a panic in one is this worker's
             Some(ended) = self.tasks.join_next() => match ended.map_err(tokio::task::JoinError::try_into_panic) {
                 Err(Ok(panic)) => std::panic::resume_unwind(panic),

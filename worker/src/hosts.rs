@@ -99,15 +99,14 @@ impl HostTask {
                 if self.facts.send(Input::HostStarted(host)).await.is_err() {
                     return;
                 }
-                Input::HostDied {
-                    host,
-                    how: self.serve(link).await,
-                }
+                let Ending { how, by_itself } = self.serve(link).await;
+                Input::HostDied { host, how, by_itself }
             }
             Err(Some(obstacle)) => Input::HostFailed { host, obstacle },
             Err(None) => Input::HostDied {
                 host,
                 how: "killed".to_owned(),
+                by_itself: false,
             },
         };
         // if nobody listens any more, the worker has ended
@@ -180,31 +179,31 @@ impl HostTask {
     }
 
     /// Carries frames until either side ends; says how the host ended.
-    async fn serve(&mut self, mut link: Link) -> String {
+    async fn serve(&mut self, mut link: Link) -> Ending {
         loop {
             let queued = link.writer.queued_bytes();
             tokio::select! {
-                _ = &mut self.kill => return link.parting(true).await.how,
+                _ = &mut self.kill => return link.parting(true).await,
                 heard = link.reader.recv::<FromHost>() => match heard {
                     Ok(Some(message)) => {
                         if self.facts.send(Input::Host(self.host, message)).await.is_err() {
-                            return link.parting(true).await.how;
+                            return link.parting(true).await;
                         }
                     }
-                    Ok(None) => return link.parting(false).await.how,
+                    Ok(None) => return link.parting(false).await,
                     // a host that dies in the middle of a frame is dead rather than wrong
-                    Err(FrameError::Io(_) | FrameError::Truncated { .. }) => return link.parting(false).await.how,
+                    Err(FrameError::Io(_) | FrameError::Truncated { .. }) => return link.parting(false).await,
                     Err(error) => {
                         link.parting(true).await;
-                        return format!("it broke the host protocol ({error}) and was killed");
+                        return killed(format!("it broke the host protocol ({error}) and was killed"));
                     }
                 },
                 message = self.messages.recv(), if queued < QUEUED_BYTES_MAX => match message {
                     Some(message) => if let Err(error) = link.queue(&message, &mut self.messages) {
                         link.parting(true).await;
-                        return format!("it could not be told something ({error}) and was killed");
+                        return killed(format!("it could not be told something ({error}) and was killed"));
                     },
-                    None => return link.parting(true).await.how,
+                    None => return link.parting(true).await,
                 },
                 // what is not taken stays queued; an error shows at the reader too, after what the host said last
                 flushed = link.writer.flush(), if queued > 0 => if flushed.is_err() {
@@ -216,7 +215,7 @@ impl HostTask {
     }
 
     /// Passes on what a dead host said last.
-    async fn last_words(&mut self, mut link: Link) -> String {
+    async fn last_words(&mut self, mut link: Link) -> Ending {
         let drain = async {
             while let Ok(Some(message)) = link.reader.recv::<FromHost>().await {
                 if self.facts.send(Input::Host(self.host, message)).await.is_err() {
@@ -225,7 +224,14 @@ impl HostTask {
             }
         };
         let _ = timeout(PARTING_WAIT, drain).await;
-        link.parting(false).await.how
+        link.parting(false).await
+    }
+}
+
+fn killed(how: String) -> Ending {
+    Ending {
+        how,
+        by_itself: false,
     }
 }
 

@@ -81,7 +81,8 @@ impl Stores {
                 "inputs {} are missing: blob {} is not on the storage",
                 chunk.items, chunk.blob
             );
-            return Err(fatal(reason));
+            // other nodes may see it
+            return Err(Obstacle { reason, fatal: false });
         }
         InputFiles::new(&table, |blob| self.blobs.path(blob)).ok_or_else(|| {
             fatal(format!(
@@ -106,7 +107,7 @@ impl Stores {
 fn unreadable(what: &str, error: &BlobError) -> Obstacle {
     Obstacle {
         reason: format!("the job's {what} cannot be read: {error}"),
-        fatal: program::is_blob_lost(error),
+        fatal: program::is_blob_damaged(error),
     }
 }
 
@@ -117,7 +118,7 @@ mod tests {
     use phalanx_protocol::job::InputChunk;
 
     #[test]
-    fn missing_and_damaged_inputs_are_named() {
+    fn missing_and_damaged_inputs_are_named_and_only_damage_is_the_jobs_fault() {
         let folder = tempfile::tempdir().unwrap();
         let directory = Arc::new(Directory::open(folder.path()).unwrap());
         let blobs = Blobs::new(Arc::clone(&directory));
@@ -148,13 +149,13 @@ mod tests {
         let absent = BlobId([9; 32]);
         let obstacle = prepare(table(IndexRange::new(0, 7), absent)).unwrap_err();
         assert!(
-            obstacle.fatal && obstacle.reason.contains(&absent.to_string()),
+            !obstacle.fatal && obstacle.reason.contains(&absent.to_string()),
             "{}",
             obstacle.reason
         );
         let obstacle = prepare(absent).unwrap_err();
         assert!(
-            obstacle.fatal && obstacle.reason.contains(&absent.to_string()),
+            !obstacle.fatal && obstacle.reason.contains(&absent.to_string()),
             "{}",
             obstacle.reason
         );
@@ -164,5 +165,12 @@ mod tests {
             "{}",
             obstacle.reason
         );
+        let needs = |parameters| Needs {
+            parameters: Some(parameters),
+            ..Needs::default()
+        };
+        assert!(!stores.prepare(Opening(1), &needs(absent)).unwrap_err().fatal);
+        std::fs::write(blobs.path(chunk), b"itemz").unwrap();
+        assert!(stores.prepare(Opening(1), &needs(chunk)).unwrap_err().fatal);
     }
 }

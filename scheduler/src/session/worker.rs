@@ -3,7 +3,7 @@
 use phalanx_protocol::limits::{CONTROL_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
 use phalanx_protocol::message::worker::{FromWorker, Report, ToWorker};
 use phalanx_scheduler_core::SessionId;
-use phalanx_transport::{CloseReason, Connection, FrameError, StreamReader, StreamWriter};
+use phalanx_transport::{CloseReason, Connection, ConnectionLost, FrameError, StreamReader, StreamWriter};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Context;
@@ -13,8 +13,15 @@ use crate::event::{Event, WORKER_QUEUE_MAX, WorkerLink};
 pub(super) async fn session(connection: Connection, context: Context) {
     let session = context.next_session();
     let outcome = converse(&connection, &context, session).await;
+    let orderly = match &outcome {
+        Ok(()) => true,
+        Err(FrameError::Lost(ConnectionLost::Closed { reason, .. })) => {
+            matches!(reason, CloseReason::Done | CloseReason::Shutdown)
+        }
+        Err(_) => false,
+    };
     // fails only if the driver is gone, and with it everything that needs to know
-    let _ = context.events.send(Event::Gone { session }).await;
+    let _ = context.events.send(Event::Gone { session, orderly }).await;
     match outcome {
         Ok(()) => connection.close(CloseReason::Done, "the session is over"),
         Err(FrameError::Lost(lost)) => tracing::debug!(reason = %lost, "a worker's connection is lost"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use phalanx_protocol::limits::CONTROL_FRAME_BYTES_MAX;
+use phalanx_protocol::limits::DATA_FRAME_BYTES_MAX;
 use phalanx_protocol::message::client::{Refusal, Reply, Request};
 use phalanx_transport::{CloseReason, ConnectionLost, FrameError, StreamReader};
 use tokio::time::Instant;
@@ -88,9 +88,9 @@ pub(super) async fn receive(link: &Link, reader: &mut StreamReader) -> Result<Re
     }
 }
 
-/// Asks once for one answer.
+/// Asks once for one answer, which may be as long as a list of all jobs.
 pub(super) async fn ask_once(link: &Link, request: &Request) -> Result<Reply, Cut> {
-    let mut reader = open(link, request, CONTROL_FRAME_BYTES_MAX).await?;
+    let mut reader = open(link, request, DATA_FRAME_BYTES_MAX).await?;
     receive(link, &mut reader).await
 }
 

@@ -107,6 +107,19 @@ fn a_scheduler_that_wants_no_more_of_us_is_not_asked_again() {
 }
 
 #[test]
+fn a_list_of_jobs_may_be_longer_than_a_control_frame() {
+    let long = JobView {
+        name: "n".repeat(phalanx_protocol::limits::NAME_BYTES_MAX),
+        ..view(7, 3)
+    };
+    let jobs = vec![long; 10_000];
+    assert!(phalanx_protocol::codec::encode(&jobs).len() > phalanx_protocol::limits::CONTROL_FRAME_BYTES_MAX);
+    let scheduler = FakeScheduler::start(move |_, _| vec![Act::Say(Reply::Jobs(jobs.clone()))]);
+    let jobs = with_client(&scheduler, async |client| client.jobs().await.unwrap());
+    assert_eq!(jobs.len(), 10_000);
+}
+
+#[test]
 fn an_answer_to_another_question_is_an_error() {
     let scheduler = FakeScheduler::start(|_, _| vec![Act::Say(Reply::Done)]);
     let error = with_client(&scheduler, async |client| client.workers().await.unwrap_err());

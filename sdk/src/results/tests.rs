@@ -125,6 +125,52 @@ fn a_cancelled_job_never_looks_complete() {
 }
 
 #[test]
+fn a_job_that_ended_early_gives_what_lies_behind_its_gaps_in_order() {
+    let mut over = view(7, 9);
+    over.outcome = Some(Outcome::Cancelled { by: "eve".to_owned() });
+    let acts = [
+        whole(0, &[10u64, 11]),
+        vec![failed(&[7, 4])],
+        block(2, &[(3, 4), (5, 6)], &[12u64, 13, 14, 15]),
+        whole(8, &[18u64]),
+        vec![Act::Say(Reply::Job(over))],
+    ];
+    let expected = [
+        "10",
+        "11",
+        "13",
+        "!4 no 4",
+        "15",
+        "!7 no 7",
+        "18",
+        "!2 job 7 was cancelled by eve",
+    ];
+    assert_eq!(in_order(acts.concat(), 9), expected);
+}
+
+#[test]
+fn too_many_failures_leave_gaps_and_a_late_failure_fills_one() {
+    let over = JobView {
+        outcome: Some(Outcome::Failed),
+        done: 2,
+        failed: 1,
+        ..view(7, 5)
+    };
+    let acts = [
+        whole(0, &[10u64]),
+        whole(4, &[14u64]),
+        vec![failed(&[1]), Act::Say(Reply::Job(over))],
+    ];
+    let expected = [
+        "10",
+        "14",
+        "!1 no 1",
+        "!2 job 7 ended with 2 tasks unaccounted for",
+    ];
+    assert_eq!(in_order(acts.concat(), 5), expected);
+}
+
+#[test]
 fn a_lost_cluster_never_looks_complete() {
     let scheduler = FakeScheduler::start(|number, _| match number {
         0 => vec![Act::Say(Reply::Submitted(JobId(7)))],

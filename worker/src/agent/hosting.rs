@@ -151,7 +151,7 @@ impl Agent {
                 if !self.progressed(id, progress, effects) {
                     let how = "it said more at once than a report can hold, and was killed";
                     self.kill(host, effects);
-                    self.lose_host(id, how.to_owned(), effects);
+                    self.lose_host(id, how.to_owned(), false, effects);
                 }
             }
             (FromHost::Closed, None) if is_closing => self.rest(now, host, effects),
@@ -174,7 +174,8 @@ impl Agent {
         let job = self.seats.job_of(host);
         self.kill(host, effects);
         if let Some(job) = job {
-            self.lose_host(job, "it broke the protocol and was killed".to_owned(), effects);
+            let how = "it broke the protocol and was killed".to_owned();
+            self.lose_host(job, how, false, effects);
         }
     }
 
@@ -209,23 +210,31 @@ impl Agent {
         }
     }
 
-    pub(super) fn host_died(&mut self, host: HostId, how: String, effects: &mut Vec<Effect>) {
+    pub(super) fn host_died(
+        &mut self,
+        host: HostId,
+        how: String,
+        by_itself: bool,
+        effects: &mut Vec<Effect>,
+    ) {
         let job = self.seats.job_of(host);
         self.seats.remove(host);
         self.ledger_closed(host, effects);
         if let Some(job) = job {
-            self.lose_host(job, how, effects);
+            self.lose_host(job, how, by_itself, effects);
         }
     }
 
-    fn lose_host(&mut self, id: JobId, how: String, effects: &mut Vec<Effect>) {
+    /// Tells the end of a job's host. A program that ends by itself before it is ready does so everywhere; one that was
+    /// killed may have met this node's trouble, and the scheduler counts how often.
+    fn lose_host(&mut self, id: JobId, how: String, by_itself: bool, effects: &mut Vec<Effect>) {
         tracing::warn!(job = %id, how, "a kernel host died");
         let was_opening = self
             .jobs
             .get(&id)
             .is_some_and(|job| matches!(job.stage, Stage::Opening(_)));
         self.drop_job(id);
-        effects.push(Effect::Tell(match was_opening {
+        effects.push(Effect::Tell(match was_opening && by_itself {
             true => {
                 let reason = format!("its kernel host died before it was ready: {how}");
                 FromWorker::CannotRun {

@@ -8,7 +8,9 @@ use phalanx_protocol::message::worker::{FromWorker, HeldGrant, Join, ToWorker};
 use phalanx_protocol::{GrantId, IndexRange, JobId, KernelWork, RangeSet, Request};
 
 use super::job::{Grant, Job};
-use super::{Agent, Effect, GRANTS_PER_JOB_MAX, HELD_RANGES_MAX, JOBS_OPEN_MAX, Obstacle, Opening};
+use super::{
+    Agent, Effect, GRANTS_PER_JOB_MAX, HELD_RANGES_MAX, JOBS_OPEN_MAX, Obstacle, Opening, Presence, STOP_WAIT,
+};
 
 impl Agent {
     /// Introduces this worker with what it holds. Jobs of which nothing is said are closed: the scheduler opens them
@@ -41,7 +43,9 @@ impl Agent {
     }
 
     pub(super) fn told(&mut self, now: Instant, message: ToWorker, effects: &mut Vec<Effect>) {
-        if self.stopped && !matches!(message, ToWorker::Acknowledge { .. }) {
+        // a stopping worker takes nothing on: once it has left, the scheduler gives that to others
+        let is_wanted = matches!(message, ToWorker::Acknowledge { .. } | ToWorker::Welcome { .. });
+        if self.presence != Presence::Working && !is_wanted {
             return;
         }
         match message {
@@ -170,9 +174,11 @@ impl Agent {
         }
     }
 
-    /// Ends everything: hosts are killed, and the scheduler gives what they had to others.
-    pub(super) fn stop(&mut self, effects: &mut Vec<Effect>) {
-        self.stopped = true;
+    /// Ends everything: hosts are killed, and the scheduler gives what they had to others once this worker has left.
+    pub(super) fn stop(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        if self.presence == Presence::Working {
+            self.presence = Presence::Stopping(now + STOP_WAIT);
+        }
         for host in self.seats.take_all() {
             self.ledger.closed(host);
             effects.push(Effect::KillHost(host));
@@ -180,6 +186,17 @@ impl Agent {
         for (_, job) in std::mem::take(&mut self.jobs) {
             self.outbox.waited(job.unreported.bytes());
         }
-        effects.push(Effect::Tell(FromWorker::Leaving));
+    }
+
+    /// Leaves once everything reported is durable, or has not become so in time: a scheduler that is told of it forgets
+    /// this session, and with it the reports on their way.
+    pub(super) fn leave_if_done(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(until) = self.presence.deadline() else {
+            return;
+        };
+        if self.outbox.is_empty() || until <= now {
+            self.presence = Presence::Left;
+            effects.push(Effect::Tell(FromWorker::Leaving));
+        }
     }
 }

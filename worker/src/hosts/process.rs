@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::process::{ExitStatus, Stdio};
 
 use phalanx_protocol::message::host::HOST_FD_VARIABLE;
+use rustix::process::{Pid, Signal};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
@@ -31,7 +32,7 @@ impl Launcher for ProcessLauncher {
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(io::stderr()))
             .stderr(Stdio::from(io::stderr()))
-            // Ctrl-C at the terminal is for the worker to act on
+            // Ctrl-C at the terminal is for the worker to act on, and a kill is for all that the host started
             .process_group(0)
             .kill_on_drop(true)
             .spawn()?;
@@ -44,10 +45,27 @@ impl Launcher for ProcessLauncher {
 
 struct ChildProcess(Child);
 
+impl ChildProcess {
+    /// Kills the host with all that it has started and that did not leave its group.
+    fn kill_group(&self) {
+        // no id: it is reaped, and the number may be somebody else's
+        let group = self.0.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        if let Some(group) = group {
+            // fails only if all of it has ended already
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for ChildProcess {
+    fn drop(&mut self) {
+        self.kill_group();
+    }
+}
+
 impl Process for ChildProcess {
     fn kill(&mut self) {
-        // fails only if it has ended already
-        let _ = self.0.start_kill();
+        self.kill_group();
     }
 
     fn ended(&mut self) -> Pin<Box<dyn Future<Output = Ending> + Send + '_>> {

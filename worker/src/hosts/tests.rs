@@ -11,7 +11,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 struct Started {
     facts: mpsc::Receiver<Input>,
     handle: HostHandle,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// Starts a shell script as a host; `HELLO` in it says hello on the socket.
@@ -47,7 +47,7 @@ fn start(script: &str) -> Started {
     Started {
         facts,
         handle,
-        _folder: folder,
+        folder,
     }
 }
 
@@ -121,4 +121,41 @@ async fn garbage_from_a_host_ends_it_with_a_reason() {
         .death()
         .await;
     assert!(how.contains("broke the host protocol"), "{how}");
+}
+
+#[tokio::test]
+async fn a_killed_host_leaves_nothing_behind_that_it_started() {
+    let mut started = start("mkfifo $0.alive; sleep 60 >$0.alive & HELLO; wait");
+    assert!(matches!(started.fact().await, Input::HostStarted(_)));
+    let fifo = started.folder.path().join("host.alive");
+    let (opened_sender, opened) = oneshot::channel();
+    let (ended_sender, ended) = oneshot::channel();
+    // a thread of its own: a test that fails does not wait for it
+    std::thread::spawn(move || {
+        // opens once the child has, and ends with the child
+        let mut fifo = fs::File::open(fifo).unwrap();
+        let _ = opened_sender.send(());
+        let _ = ended_sender.send(io::Read::read_to_end(&mut fifo, &mut Vec::new()));
+    });
+    timeout(DEADLINE, opened)
+        .await
+        .expect("no child in time")
+        .unwrap();
+    started.handle.kill = None;
+    assert!(matches!(started.fact().await, Input::HostDied { .. }));
+    let ended = timeout(DEADLINE, ended).await;
+    ended.expect("the child outlives its host").unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_host_that_exits_has_ended_itself_and_one_that_is_killed_has_not() {
+    for (script, expected) in [("HELLO; exit 3", true), ("HELLO; kill -KILL $$", false)] {
+        let mut started = start(script);
+        assert!(matches!(started.fact().await, Input::HostStarted(_)));
+        let fact = started.fact().await;
+        assert!(
+            matches!(fact, Input::HostDied { by_itself, .. } if by_itself == expected),
+            "{fact:?}"
+        );
+    }
 }

@@ -437,12 +437,12 @@ async fn programs_that_cannot_run_here_are_refused_with_the_reason() {
     let nonsense = world.program(b"#!/bin/sh\n");
     let other_version = world.kernel_program();
     let missing = BlobId([3; 32]);
-    for (program, needle) in [(nonsense, "ELF"), (missing, "is not on the storage")] {
+    for (program, needle, is_fatal) in [(nonsense, "ELF", true), (missing, "is not on the storage", false)] {
         session.open(JOB, program, 1).await;
         let FromWorker::CannotRun { reason, fatal, .. } = session.hear().await else {
             panic!()
         };
-        assert!(fatal && reason.contains(needle), "{reason}");
+        assert!(fatal == is_fatal && reason.contains(needle), "{reason}");
     }
     session.open(JOB, other_version, 1).await;
     let mut host = world.host().await;
