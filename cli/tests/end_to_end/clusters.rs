@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::json;
 
-use crate::command::{phalanx, run};
+use crate::command::{login, phalanx, run};
 use crate::up::Up;
 
 #[test]
@@ -20,11 +20,12 @@ fn a_cluster_directory_is_private_and_made_once() {
     let made = init().json()["cluster"].take();
     assert_eq!(made["schedulers"], json!(["127.0.0.1:7878"]));
     assert_eq!(made["id"].as_str().map(str::len), Some(32));
+    let user = format!("credentials/user-{}.pem", login());
     for file in [
         "ca.key",
         "credentials/scheduler.pem",
         "credentials/worker.pem",
-        "credentials/user-ada.pem",
+        user.as_str(),
     ] {
         let mode = std::fs::metadata(root.join(file)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");

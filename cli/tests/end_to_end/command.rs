@@ -47,6 +47,20 @@ pub(crate) fn driver() -> Command {
     plain(Command::new(fixture()))
 }
 
+/// Who runs the tests, as the system's list of users says; as the environment says if it is not listed there.
+pub(crate) fn login() -> String {
+    let named = Command::new("id")
+        .arg("-un")
+        .output()
+        .expect("every Unix has `id`");
+    let name = String::from_utf8_lossy(&named.stdout).trim().to_owned();
+    let is_listed = std::fs::read_to_string("/etc/passwd").is_ok_and(|users| {
+        let prefix = format!("{name}:");
+        users.lines().any(|line| line.starts_with(&prefix))
+    });
+    if is_listed { name } else { "ada".to_owned() }
+}
+
 fn plain(mut command: Command) -> Command {
     let variables = std::env::vars_os().map(|(name, _)| name);
     for name in variables.filter(|name| name.to_string_lossy().starts_with("PHALANX_")) {

@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::command::{eventually, finish, is_alive, send};
+use crate::command::{eventually, finish, is_alive, login, send};
 use crate::up::Up;
 
 #[test]
@@ -76,7 +76,7 @@ fn a_cancelled_job_ends_and_says_who_did_it() {
     assert_eq!(done.code, Some(4));
     assert!(
         done.stderr
-            .starts_with(&format!("error: job {id} was cancelled by ada")),
+            .starts_with(&format!("error: job {id} was cancelled by {}", login())),
         "{done:?}"
     );
     // a job that is over stays as it is

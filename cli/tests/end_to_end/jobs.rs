@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::command::run;
+use crate::command::{login, run};
 use crate::up::Up;
 
 #[test]
@@ -102,7 +102,7 @@ fn a_submitted_job_can_be_waited_for_shown_and_read_again() {
     let job = up.job(&id);
     assert_eq!((&job["name"], &job["priority"]), (&json!("evening"), &json!(3)));
     assert_eq!((&job["state"], &job["done"]), (&json!("succeeded"), &json!(10)));
-    assert_eq!(job["user"], "ada");
+    assert_eq!(job["user"], login());
     let text = up.run(&format!("job {id}"));
     assert!(text.stdout.contains("  tasks      10 of 10 done\n"), "{text:?}");
 
