@@ -396,3 +396,6 @@ pub(crate) fn error_text(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

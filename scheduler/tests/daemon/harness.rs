@@ -134,15 +134,6 @@ impl Cluster {
         }
     }
 
-    /// Joins and closes the connection, without waiting for an answer.
-    pub(crate) async fn worker_that_goes_at_once(&self) {
-        let (dialer, connection) = self.connect(Role::Worker, "ghost").await;
-        let (mut control, _messages) = connection.open_bi(CONTROL_FRAME_BYTES_MAX).await.unwrap();
-        control.queue(&FromWorker::Join(introduction(4))).unwrap();
-        control.flush().await.unwrap();
-        dialer.close(CloseReason::Done, "going").await;
-    }
-
     pub(crate) async fn worker(&self, cpus: u32) -> Worker {
         let (dialer, connection) = self.connect(Role::Worker, "node").await;
         let (mut control, messages) = connection.open_bi(CONTROL_FRAME_BYTES_MAX).await.unwrap();

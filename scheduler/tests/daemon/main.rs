@@ -304,26 +304,6 @@ async fn a_scheduler_does_not_start_on_storage_that_is_read_only_or_full_and_say
 }
 
 #[tokio::test]
-async fn a_worker_that_goes_as_soon_as_it_came_is_forgotten() {
-    let cluster = Cluster::start();
-    let client = cluster.client("ada").await;
-    for _ in 0..20 {
-        cluster.worker_that_goes_at_once().await;
-    }
-    let mut worker = cluster.worker(1).await;
-    let job = client.submit(index_job(&client, 3).await).await;
-    for _ in 0..3 {
-        let (grant, range) = worker.next_grant(job).await;
-        worker.report(reported(job, grant, range, None)).await;
-    }
-    let views = client.all(Request::Watch(job)).await;
-    let Some((Reply::Job(last), None)) = views.last() else {
-        panic!()
-    };
-    assert_eq!(last.done, 3);
-}
-
-#[tokio::test]
 async fn results_behind_a_gap_that_stays_are_not_held_back() {
     let cluster = Cluster::start();
     let mut worker = cluster.worker(2).await;
