@@ -187,7 +187,11 @@ fn of_refusal(refusal: &Refusal) -> CliError {
         Refusal::Storage { .. } => told(ExitCode::Internal)
             .hint("free space or mend the storage; nothing that was acknowledged is lost"),
         Refusal::Full { .. } => told(ExitCode::Unreachable).hint("try again once other jobs have ended"),
-        Refusal::Role { .. } | Refusal::NotLeader => told(ExitCode::Unreachable),
+        Refusal::Role { .. } | Refusal::NotLeader { .. } => told(ExitCode::Unreachable),
+        Refusal::NoSuchWorker(_) => {
+            told(ExitCode::Usage).hint("`phalanx workers` lists those that there are")
+        }
+        Refusal::NothingToRetry { .. } => told(ExitCode::Usage),
         Refusal::BlobMissing(_) | Refusal::BlobDamaged(_) => {
             told(ExitCode::Internal).hint("try again; if it goes on, the storage loses files")
         }

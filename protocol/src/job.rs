@@ -27,6 +27,42 @@ pub struct JobSpec {
     pub feeding: Feeding,
     /// Stop the job once more than this many tasks have failed; never, if absent.
     pub failures_max: Option<u64>,
+    /// How often a task is run again, by what went wrong.
+    pub retries: Retries,
+    /// How long one run of a task may take, in milliseconds; for ever, if absent.
+    pub task_time_limit_millis: Option<u64>,
+    /// How long the job may take from its first slot on, in milliseconds; for ever, if absent.
+    pub time_limit_millis: Option<u64>,
+    /// A task may run twice at the same time without harm, so that stragglers can be run elsewhere too.
+    pub idempotent: bool,
+}
+
+/// How often a task is run again before it is failed, counted apart for each cause, and how long it rests before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retries {
+    /// Runs after an `Err` or a panic; 0 unless given.
+    pub errors: u32,
+    /// Kernel hosts that may die while they run the task, until it is failed as poisoned; at least 1, 3 unless given.
+    pub crash_limit: u32,
+    /// Workers that may be lost while they run the task, until it is failed; however many, if absent.
+    pub lost_limit: Option<u32>,
+    /// Runs after one that took too long; 0 unless given.
+    pub timeouts: u32,
+    /// The rest before the first retry after an error or a timeout, in milliseconds; it doubles with each that follows, up
+    /// to [`limits::BACKOFF_MILLIS_MAX`]. 1000 unless given.
+    pub backoff_millis: u64,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            errors: 0,
+            crash_limit: 3,
+            lost_limit: None,
+            timeouts: 0,
+            backoff_millis: 1000,
+        }
+    }
 }
 
 /// What a task does. Commands and ranks will stand beside kernels here.
@@ -144,6 +180,12 @@ pub enum SpecError {
     /// A task that needs no cpu.
     #[error("each task needs at least 1 cpu")]
     NoCpus,
+    /// A limit that no task could keep.
+    #[error("the {what} is 0, so that no task could ever succeed")]
+    ZeroLimit {
+        /// Which limit.
+        what: String,
+    },
     /// Parameters that should have been a blob.
     #[error(
         "inline parameters take {bytes} bytes, more than {}",
@@ -178,11 +220,27 @@ impl JobSpec {
         if self.request.cpus == 0 {
             return Err(SpecError::NoCpus);
         }
+        self.check_limits()?;
         match &work.parameters {
             Payload::Inline(bytes) if bytes.len() > limits::PARAMETERS_INLINE_BYTES_MAX => {
                 Err(SpecError::ParametersTooLarge { bytes: bytes.len() })
             }
             Payload::Inline(_) | Payload::Blob(_) => Ok(()),
+        }
+    }
+
+    fn check_limits(&self) -> Result<(), SpecError> {
+        let limits = [
+            ("time limit of each task", self.task_time_limit_millis),
+            ("time limit of the job", self.time_limit_millis),
+            ("crash limit", Some(self.retries.crash_limit.into())),
+            ("limit of lost workers", self.retries.lost_limit.map(u64::from)),
+        ];
+        match limits.into_iter().find(|(_, limit)| *limit == Some(0)) {
+            Some((what, _)) => Err(SpecError::ZeroLimit {
+                what: what.to_owned(),
+            }),
+            None => Ok(()),
         }
     }
 

@@ -16,6 +16,6 @@ pub mod resources;
 pub mod view;
 
 pub use id::{BlobId, GrantId, JobId, SubmissionId, TaskId, Term, WorkerId};
-pub use job::{Encoding, Feeding, Inputs, JobSpec, KernelWork, Payload, Work};
+pub use job::{Encoding, Feeding, Inputs, JobSpec, KernelWork, Payload, Retries, Work};
 pub use range::{IndexRange, RangeSet};
 pub use resources::{Request, Resources};

@@ -38,3 +38,11 @@ pub const ACTIVE_JOBS_MAX: usize = 100_000;
 pub const WORKERS_MAX: usize = 100_000;
 /// Streams that one peer may have open at a time.
 pub const STREAMS_PER_PEER_MAX: u32 = 256;
+/// Longest rest before a task is run again, in milliseconds.
+pub const BACKOFF_MILLIS_MAX: u64 = 60_000;
+/// Tasks of one job that are remembered for having been run in vain; further ones are failed at once.
+pub const RETRIED_TASKS_MAX: usize = 1 << 20;
+/// Scheduler addresses that a peer remembers.
+pub const SCHEDULER_ADDRESSES_MAX: usize = 64;
+/// Bytes of one checkpoint.
+pub const CHECKPOINT_BYTES_MAX: usize = 1 << 30;

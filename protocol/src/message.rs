@@ -8,7 +8,7 @@
 pub mod client {
     use serde::{Deserialize, Serialize};
 
-    use crate::id::{BlobId, JobId};
+    use crate::id::{BlobId, JobId, Term, WorkerId};
     use crate::job::JobSpec;
     use crate::range::{IndexRange, RangeSet};
     use crate::record::TaskFailure;
@@ -49,6 +49,13 @@ pub mod client {
         Workers,
         /// Why a job is where it is. Answer: [`Reply::Explanation`].
         Explain(JobId),
+        /// Run the failed tasks of a job again, and those that were not run because it was stopped. Answer, once durable:
+        /// [`Reply::Reopened`].
+        Retry(JobId),
+        /// Give a worker nothing more, let it finish what runs, and have it leave. Answer: [`Reply::Done`].
+        Drain(WorkerId),
+        /// Where the cluster's schedulers are; a standby answers too. Answer: [`Reply::Schedulers`].
+        Schedulers,
     }
 
     /// A frame of the answer.
@@ -81,6 +88,20 @@ pub mod client {
         Failed(Vec<TaskFailure>),
         /// The request was not carried out.
         Refused(Refusal),
+        /// That many tasks of the job wait again, and that is durable.
+        Reopened {
+            /// How many.
+            tasks: u64,
+        },
+        /// The cluster's schedulers, each as `host:port`.
+        Schedulers {
+            /// Of the one that leads, as far as is known.
+            leader: Vec<String>,
+            /// Of all that seem to be alive.
+            all: Vec<String>,
+            /// The highest term that is known.
+            term: Term,
+        },
     }
 
     /// Why a request was not carried out.
@@ -136,7 +157,21 @@ pub mod client {
         },
         /// The scheduler is no longer, or not yet, the leader.
         #[error("this scheduler does not lead")]
-        NotLeader,
+        NotLeader {
+            /// Where the one is that does, as `host:port`; empty if that is not known.
+            leader: Vec<String>,
+        },
+        /// No such worker.
+        #[error("there is no worker {0}")]
+        NoSuchWorker(WorkerId),
+        /// There is nothing to run again.
+        #[error("no task of job {job} can be run again: {why}")]
+        NothingToRetry {
+            /// The job.
+            job: JobId,
+            /// Why, as the second half of a sentence.
+            why: String,
+        },
     }
 }
 
@@ -147,7 +182,7 @@ pub mod worker {
     use crate::id::{GrantId, JobId, Term, WorkerId};
     use crate::job::KernelWork;
     use crate::range::IndexRange;
-    use crate::record::{ResultBlock, TaskFailure};
+    use crate::record::{FailureCause, ResultBlock, TaskFailure};
     use crate::resources::{Request, Resources};
 
     /// From the worker, on the control stream.
@@ -177,13 +212,17 @@ pub mod worker {
         HostLost {
             /// Whose host.
             job: JobId,
-            /// Tasks that were running.
-            running: Vec<u64>,
-            /// How it died: `signal 11 (SIGSEGV)`.
+            /// Tasks that are to blame: those that were running, if it crashed; those that ran too long.
+            blamed: Vec<u64>,
+            /// What for.
+            cause: FailureCause,
+            /// How it died: `signal 11 (SIGSEGV)`, `used 9.1 GiB of 8 GiB`.
             how: String,
         },
         /// It will take no more grants; what is reported counts.
         Leaving,
+        /// It was asked to stop: it finishes what runs and leaves; what has not started is to be taken back.
+        Draining,
     }
 
     /// A worker introduces itself.
@@ -251,6 +290,8 @@ pub mod worker {
             work: KernelWork,
             /// What each takes.
             request: Request,
+            /// How long one run of a task may take, in milliseconds.
+            task_time_limit_millis: Option<u64>,
         },
         /// Run up to this many of the job's tasks at a time, from now on.
         SetSlots {
@@ -287,6 +328,15 @@ pub mod worker {
             /// Which.
             job: JobId,
         },
+        /// The job will be ended soon: its tasks should save what they have.
+        CheckpointNow {
+            /// Which.
+            job: JobId,
+        },
+        /// Take nothing more on, finish what runs, then leave.
+        Drain,
+        /// Where the cluster's schedulers are, each as `host:port`; at most [`crate::limits::SCHEDULER_ADDRESSES_MAX`].
+        Schedulers(Vec<String>),
     }
 }
 
@@ -304,6 +354,13 @@ pub mod host {
 
     /// The environment variable that makes a kernel program a host: the number of its socket's file descriptor.
     pub const HOST_FD_VARIABLE: &str = "PHALANX_HOST_FD";
+    /// The environment variable that names the host's running board: a file in which each slot keeps, as a `u64` in the
+    /// machine's byte order at 8 times its number, the index that it runs, or [`BOARD_IDLE`].
+    pub const HOST_BOARD_VARIABLE: &str = "PHALANX_HOST_BOARD";
+    /// What a slot that runs nothing has on the running board.
+    pub const BOARD_IDLE: u64 = u64::MAX;
+    /// Slots of one host, at the most.
+    pub const HOST_SLOTS_MAX: usize = 4096;
     /// The ELF section in which a kernel program lists its kernels, one line each: see [`KernelLine`].
     pub const KERNELS_SECTION: &str = ".phalanx.kernels";
 
@@ -324,6 +381,8 @@ pub mod host {
             reduce: bool,
             /// Cpus of a slot: the size of its rayon pool.
             cpus: u32,
+            /// The root of the shared storage, where its tasks keep their checkpoints.
+            storage: PathBuf,
         },
         /// Run at most this many tasks at a time. Answer, as soon as it is true: `Slots`.
         SetSlots(u32),
@@ -347,6 +406,8 @@ pub mod host {
         Pause(bool),
         /// End the job: started tasks see `cancelled`, unstarted ones are dropped. Answer, once all stopped: `Closed`.
         Close,
+        /// Tasks should save what they have: the job, or this worker, will be ended soon.
+        CheckpointNow,
     }
 
     /// Where a job's encoded parameters are.
@@ -416,7 +477,7 @@ pub mod host {
     }
 
     /// Version of the conversations in this module and its siblings.
-    pub const PROTOCOL_VERSION: u32 = 1;
+    pub const PROTOCOL_VERSION: u32 = 2;
 
     /// One line of [`KERNELS_SECTION`]: `name<TAB>input type<TAB>output type<TAB>parameter type or -<TAB>reduce or -`.
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,15 +1,18 @@
-//! What the journal keeps. Durable data outlives programs: a record's layout never changes once it was released; a
-//! new need is a new variant at the end, and the golden bytes below hold the old ones.
+//! What the journal keeps. How it lies there, also as older versions wrote it, is in `stored`; the golden bytes below
+//! hold every layout that was released.
+
+mod stored;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::id::JobId;
 use crate::job::JobSpec;
 use crate::range::IndexRange;
 
 /// One fact in a shard's log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "stored::Read")]
 pub enum Record {
     /// A job was accepted.
     JobSubmitted {
@@ -42,16 +45,38 @@ pub enum Record {
         /// Milliseconds since 1970.
         finished_unix_millis: u64,
     },
+    /// A job that has a time limit got its first slots.
+    JobStarted {
+        /// Which.
+        job: JobId,
+        /// Milliseconds since 1970.
+        started_unix_millis: u64,
+    },
+    /// Tasks of a job wait again: failed ones, and those that were not run when it was over. It goes on.
+    JobReopened {
+        /// Which.
+        job: JobId,
+        /// Its tasks.
+        tasks: Vec<IndexRange>,
+    },
 }
 
 impl Record {
     /// The job that it is about.
     pub fn job(&self) -> JobId {
         match self {
-            Self::JobSubmitted { job, .. } | Self::TasksEnded { job, .. } | Self::JobFinished { job, .. } => {
-                *job
-            }
+            Self::JobSubmitted { job, .. }
+            | Self::TasksEnded { job, .. }
+            | Self::JobFinished { job, .. }
+            | Self::JobStarted { job, .. }
+            | Self::JobReopened { job, .. } => *job,
         }
+    }
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        stored::Write::from(self).serialize(serializer)
     }
 }
 
@@ -71,6 +96,11 @@ pub enum Outcome {
     Broken {
         /// Why, as a sentence.
         reason: String,
+    },
+    /// It took longer than it might.
+    TimeLimit {
+        /// The limit, in milliseconds.
+        millis: u64,
     },
 }
 
@@ -127,6 +157,12 @@ pub enum FailureCause {
     Result,
     /// The kernel host died while it ran the task.
     Crash,
+    /// It ran longer than a task of the job may.
+    TimeLimit,
+    /// Its kernel host used more memory than it may.
+    Memory,
+    /// Its worker was lost.
+    Lost,
 }
 
 impl std::fmt::Display for FailureCause {
@@ -137,6 +173,9 @@ impl std::fmt::Display for FailureCause {
             Self::Input => "bad input",
             Self::Result => "bad result",
             Self::Crash => "crashed",
+            Self::TimeLimit => "timed out",
+            Self::Memory => "out of memory",
+            Self::Lost => "lost with its worker",
         })
     }
 }
@@ -146,7 +185,7 @@ mod tests {
     use super::*;
     use crate::codec;
     use crate::id::{BlobId, SubmissionId};
-    use crate::job::{Encoding, Feeding, Inputs, KernelWork, Payload, Work};
+    use crate::job::{Encoding, Feeding, Inputs, KernelWork, Payload, Retries, Work};
     use crate::resources::Request;
 
     #[test]
@@ -167,6 +206,10 @@ mod tests {
             priority: -1,
             feeding: Feeding::Factoring,
             failures_max: None,
+            retries: Retries::default(),
+            task_time_limit_millis: None,
+            time_limit_millis: None,
+            idempotent: false,
         };
         let submitted = Record::JobSubmitted {
             job: JobId(1),
@@ -174,9 +217,13 @@ mod tests {
             submitted_unix_millis: 5,
             spec: Box::new(spec),
         };
-        let mut golden = vec![0, 1, 1, b'u', 5, 1, 1, b'j', 9, 0];
-        golden.extend([7; 32]);
-        golden.extend([1, b'k', 0, 1, b'p', 0, 0, 0, 0, 1, 0, 0, 1, 0, 0]);
+        let mut first = vec![0, 1, 1, b'u', 5, 1, 1, b'j', 9, 0];
+        first.extend([7; 32]);
+        first.extend([1, b'k', 0, 1, b'p', 0, 0, 0, 0, 1, 0, 0, 1, 0, 0]);
+        assert_eq!(codec::decode::<Record>(&first).unwrap(), submitted);
+        let mut golden = first;
+        golden[0] = 3;
+        golden.extend([0, 3, 0, 0, 251, 232, 3, 0, 0, 0]);
         assert_eq!(codec::encode(&submitted), golden);
         assert_eq!(codec::decode::<Record>(&golden).unwrap(), submitted);
 
@@ -199,5 +246,34 @@ mod tests {
         ];
         assert_eq!(codec::encode(&ended), golden);
         assert_eq!(codec::decode::<Record>(&golden).unwrap(), ended);
+
+        let small = [
+            (
+                Record::JobFinished {
+                    job: JobId(1),
+                    outcome: Outcome::TimeLimit { millis: 9 },
+                    finished_unix_millis: 5,
+                },
+                vec![2, 1, 4, 9, 5],
+            ),
+            (
+                Record::JobStarted {
+                    job: JobId(1),
+                    started_unix_millis: 5,
+                },
+                vec![4, 1, 5],
+            ),
+            (
+                Record::JobReopened {
+                    job: JobId(1),
+                    tasks: vec![IndexRange::new(2, 5)],
+                },
+                vec![5, 1, 1, 2, 5],
+            ),
+        ];
+        for (record, golden) in small {
+            assert_eq!(codec::encode(&record), golden);
+            assert_eq!(codec::decode::<Record>(&golden).unwrap(), record);
+        }
     }
 }

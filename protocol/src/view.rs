@@ -34,6 +34,8 @@ pub struct JobView {
     pub done: u64,
     /// Tasks whose failure is durable.
     pub failed: u64,
+    /// Tasks that were run in vain and rest until they are run again.
+    pub resting: u64,
     /// Slots it holds now.
     pub slots: u64,
     /// Workers it runs on now.
@@ -49,7 +51,7 @@ pub struct JobView {
 }
 
 impl JobView {
-    /// One word for a table: `waiting`, `running`, `succeeded`, `failed`, `cancelled`, `broken`.
+    /// One word for a table: `waiting`, `running`, `succeeded`, `failed`, `cancelled`, `broken`, `timed out`.
     pub fn state(&self) -> &'static str {
         match &self.outcome {
             None if self.slots > 0 => "running",
@@ -58,6 +60,7 @@ impl JobView {
             Some(Outcome::Failed) => "failed",
             Some(Outcome::Cancelled { .. }) => "cancelled",
             Some(Outcome::Broken { .. }) => "broken",
+            Some(Outcome::TimeLimit { .. }) => "timed out",
         }
     }
 }
@@ -79,6 +82,8 @@ pub struct WorkerView {
     pub jobs: Vec<JobId>,
     /// Tasks that it has ended since it joined.
     pub tasks_ended: u64,
+    /// It takes nothing more on, and leaves once what runs has ended.
+    pub draining: bool,
 }
 
 /// Why a job is where it is, as data; the command line words it.
@@ -128,6 +133,10 @@ pub enum Verdict {
         /// Jobs that hold slots which it could use, at most 20.
         jobs: Vec<JobId>,
     },
+    /// Its tasks that are left were run in vain and rest before they are run again.
+    Resting,
+    /// A new leader waits for the workers of the one before to say what they still run.
+    Reattaching,
     /// Its submission is not durable yet, or storage fails.
     Storage {
         /// What storage says, if it fails.

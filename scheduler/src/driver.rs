@@ -234,6 +234,7 @@ impl Driver {
                 tracing::info!(%worker, "worker leaves");
                 self.forget(session);
             }
+            FromWorker::Draining => tracing::debug!(%worker, "worker will leave"),
             FromWorker::Join(_) => tracing::warn!(%worker, "a worker that has joined joins again; ignored"),
         }
     }

@@ -271,7 +271,10 @@ pub(crate) fn read_failures(directory: &Directory, place: Place) -> Result<Vec<T
             failed.sort_by_key(|failure| failure.index);
             Ok(failed)
         }
-        Record::JobSubmitted { .. } | Record::JobFinished { .. } => Err(SourceError::Record(place)),
+        Record::JobSubmitted { .. }
+        | Record::JobFinished { .. }
+        | Record::JobStarted { .. }
+        | Record::JobReopened { .. } => Err(SourceError::Record(place)),
     }
 }
 

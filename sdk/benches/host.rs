@@ -46,6 +46,7 @@ impl Worker {
             encoding,
             reduce,
             cpus: 1,
+            storage: std::env::temp_dir(),
         });
         worker.send(&ToHost::SetSlots(slots));
         while worker.receive() != FromHost::Slots(slots) {}

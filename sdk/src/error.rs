@@ -178,6 +178,14 @@ pub enum JobError {
         /// Why, as a sentence.
         reason: String,
     },
+    /// The job took longer than it might.
+    #[error("job {job} was ended at its time limit of {} s", limit.as_secs_f64())]
+    TimeLimit {
+        /// The job.
+        job: JobId,
+        /// The limit.
+        limit: Duration,
+    },
     /// The job is over and some tasks have neither a result nor a kept failure.
     #[error("job {job} ended with {missing} tasks unaccounted for")]
     Incomplete {
@@ -273,6 +281,9 @@ impl std::fmt::Display for TaskCause {
             Self::Failed(FailureCause::Input) => "could not read its input",
             Self::Failed(FailureCause::Result) => "gave a result that cannot be kept",
             Self::Failed(FailureCause::Crash) => "crashed",
+            Self::Failed(FailureCause::TimeLimit) => "ran too long",
+            Self::Failed(FailureCause::Memory) => "used too much memory",
+            Self::Failed(FailureCause::Lost) => "was lost with its worker",
             Self::Unfinished => "has no result",
             Self::Unreadable => "has an unreadable result",
             Self::Disconnected => "has an unknown result",

@@ -150,6 +150,7 @@ impl Desk {
                 encoding,
                 reduce,
                 cpus,
+                ..
             } => {
                 self.set_cpus(cpus as usize);
                 self.open(job, &kernel, &parameters, encoding, reduce)
@@ -167,6 +168,7 @@ impl Desk {
                 self.host.change(|state, _| state.paused = paused);
                 Ok(())
             }
+            ToHost::CheckpointNow => Ok(()),
             ToHost::Close => {
                 self.host.change(|state, _| state.begin_close());
                 Ok(())

@@ -11,7 +11,8 @@ use phalanx_protocol::limits::{PARAMETERS_INLINE_BYTES_MAX, VALUE_BYTES_MAX};
 use phalanx_protocol::message::client::Refusal;
 use phalanx_protocol::view::JobView;
 use phalanx_protocol::{
-    BlobId, Encoding, Feeding, Inputs, JobSpec, KernelWork, Payload, Request, SubmissionId, Work, codec,
+    BlobId, Encoding, Feeding, Inputs, JobSpec, KernelWork, Payload, Request, Retries, SubmissionId, Work,
+    codec,
 };
 
 use crate::cluster::{Cluster, JobHandle};
@@ -297,6 +298,10 @@ impl Wishes {
             priority: self.priority,
             feeding: self.feeding,
             failures_max: self.failures_max,
+            retries: Retries::default(),
+            task_time_limit_millis: None,
+            time_limit_millis: None,
+            idempotent: false,
         }
     }
 }

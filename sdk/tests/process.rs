@@ -54,7 +54,12 @@ fn start_host() -> (Child, UnixStream) {
 #[test]
 fn a_program_becomes_a_host_and_ends_with_its_worker() {
     let (mut child, mut stream) = start_host();
-    assert_eq!(receive(&mut stream), FromHost::Hello { version: 1 });
+    assert_eq!(
+        receive(&mut stream),
+        FromHost::Hello {
+            version: phalanx_protocol::message::host::PROTOCOL_VERSION
+        }
+    );
     let (kernel, parameters) = ("square".to_owned(), HostParameters::Inline(Vec::new().into()));
     let encoding = Encoding::Bincode;
     send(
@@ -66,6 +71,7 @@ fn a_program_becomes_a_host_and_ends_with_its_worker() {
             encoding,
             reduce: true,
             cpus: 1,
+            storage: std::env::temp_dir(),
         },
     );
     send(&mut stream, &ToHost::SetSlots(1));

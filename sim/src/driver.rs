@@ -142,6 +142,7 @@ impl Cluster {
                 self.tell(Input::HostLost { worker, job, how });
             }
             FromWorker::Leaving => self.scheduler_notices(session),
+            FromWorker::Draining => {}
         }
     }
 

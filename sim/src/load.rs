@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
-use phalanx_protocol::{BlobId, Encoding, Feeding, JobSpec, Request, SubmissionId};
+use phalanx_protocol::{BlobId, Encoding, Feeding, JobSpec, Request, Retries, SubmissionId};
 
 use crate::dice::{Dice, mix};
 use crate::weather::Node;
@@ -81,6 +81,10 @@ impl Plan {
                 Feeding::Static,
             ]),
             failures_max: (fail_one_in > 0 && dice.one_in(2)).then(|| dice.within(0..20)),
+            retries: Retries::default(),
+            task_time_limit_millis: None,
+            time_limit_millis: None,
+            idempotent: false,
         };
         let submit_at = dice.within(0..5_000_000);
         Self {

@@ -188,6 +188,7 @@ impl Worker {
             }
             ToWorker::Acknowledge { number } => self.outbox.retain(|report| report.number > number),
             ToWorker::Close { job } => self.close(job),
+            ToWorker::CheckpointNow { .. } | ToWorker::Drain | ToWorker::Schedulers(_) => {}
         }
     }
 
@@ -204,7 +205,8 @@ impl Worker {
             let how = "signal 11 (SIGSEGV)".to_owned();
             acts.push(Act::Say(FromWorker::HostLost {
                 job,
-                running: Vec::new(),
+                blamed: Vec::new(),
+                cause: FailureCause::Crash,
                 how,
             }));
         }

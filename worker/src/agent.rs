@@ -191,6 +191,8 @@ pub(crate) struct Agent {
     instance: u128,
     name: String,
     capacity: Resources,
+    /// Root of the shared storage, where tasks keep their checkpoints.
+    storage: PathBuf,
     worker: Option<WorkerId>,
     /// The scheduler has welcomed this session.
     joined: bool,
@@ -206,12 +208,13 @@ pub(crate) struct Agent {
 
 impl Agent {
     /// A worker that has not joined.
-    pub(crate) fn new(instance: u128, name: String, capacity: Resources) -> Self {
+    pub(crate) fn new(instance: u128, name: String, capacity: Resources, storage: PathBuf) -> Self {
         Self {
             instance,
             name,
             ledger: Ledger::new(capacity.clone()),
             capacity,
+            storage,
             worker: None,
             joined: false,
             presence: Presence::Working,

@@ -169,7 +169,12 @@ impl Worker {
         let (stop, stop_receiver) = watch::channel(false);
         let status = Arc::new(StatusBoard::default());
         let parts = Parts {
-            agent: Agent::new(instance, config.name, config.capacity),
+            agent: Agent::new(
+                instance,
+                config.name,
+                config.capacity,
+                directory.root().to_owned(),
+            ),
             stores: Stores::new(Arc::new(directory), config.cache),
             launcher,
             status: Arc::clone(&status),

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
 use phalanx_protocol::message::worker::{Join, Report, ToWorker};
 use phalanx_protocol::{
-    BlobId, Encoding, Feeding, GrantId, IndexRange, JobId, JobSpec, Request, Resources, SubmissionId, Term,
-    WorkerId,
+    BlobId, Encoding, Feeding, GrantId, IndexRange, JobId, JobSpec, Request, Resources, Retries,
+    SubmissionId, Term, WorkerId,
 };
 use phalanx_scheduler_core::{Core, Effect, Input, Now, RequestId, SessionId};
 
@@ -166,6 +166,10 @@ impl Cluster {
             priority: 0,
             feeding: Feeding::Factoring,
             failures_max: None,
+            retries: Retries::default(),
+            task_time_limit_millis: None,
+            time_limit_millis: None,
+            idempotent: false,
         };
         self.tell(Input::Submitted {
             request: RequestId(number),

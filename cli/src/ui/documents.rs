@@ -133,6 +133,7 @@ pub(crate) struct JobShape<'a> {
     tasks: u64,
     done: u64,
     failed: u64,
+    resting: u64,
     slots: u64,
     workers: u64,
     tasks_per_second: f64,
@@ -152,13 +153,14 @@ impl<'a> From<&'a JobView> for JobShape<'a> {
             reason: match &view.outcome {
                 Some(Outcome::Broken { reason }) => Some(reason),
                 Some(Outcome::Cancelled { by }) => Some(by),
-                Some(Outcome::Succeeded | Outcome::Failed) | None => None,
+                Some(Outcome::Succeeded | Outcome::Failed | Outcome::TimeLimit { .. }) | None => None,
             },
             priority: view.priority,
             request: (&view.request).into(),
             tasks: view.tasks,
             done: view.done,
             failed: view.failed,
+            resting: view.resting,
             slots: view.slots,
             workers: view.workers,
             tasks_per_second: view.tasks_per_second,
@@ -186,6 +188,9 @@ impl<'a> From<&'a TaskFailure> for FailureShape<'a> {
                 FailureCause::Input => "input",
                 FailureCause::Result => "result",
                 FailureCause::Crash => "crash",
+                FailureCause::TimeLimit => "time_limit",
+                FailureCause::Memory => "memory",
+                FailureCause::Lost => "lost",
             },
             message: &failure.message,
         }
@@ -236,6 +241,8 @@ impl<'a> ExplanationShape<'a> {
             Verdict::NoWorkers => ("no_workers", none),
             Verdict::TooLarge { .. } => ("too_large", none),
             Verdict::Behind { jobs } => ("behind", jobs.as_slice()),
+            Verdict::Resting => ("resting", none),
+            Verdict::Reattaching => ("reattaching", none),
             Verdict::Storage { .. } => ("storage", none),
         };
         Self {
@@ -329,7 +336,7 @@ mod tests {
         let expected = concat!(
             r#"{"version":1,"job":{"id":42,"name":"nightly","user":"ada","kernel":"count","state":"running","#,
             r#""reason":null,"priority":5,"request":{"cpus":2,"memory_bytes":1073741824,"named":{"gpu":1}},"#,
-            r#""tasks":1000,"done":512,"failed":1,"slots":4,"workers":2,"tasks_per_second":83.25,"#,
+            r#""tasks":1000,"done":512,"failed":1,"resting":0,"slots":4,"workers":2,"tasks_per_second":83.25,"#,
             r#""submitted_unix_millis":1000000,"finished_unix_millis":null,"#,
             r#""first_failures":[{"index":7,"cause":"panic","message":"boom"}]}}"#,
             "\n"

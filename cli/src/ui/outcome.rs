@@ -61,6 +61,10 @@ pub(crate) fn outcome_text(job: &JobView) -> String {
             format!("job {id} was cancelled by {}{took}: {done}", printable(by, 0))
         }
         Some(Outcome::Broken { reason }) => format!("job {id} could not run: {}", printable(reason, 2)),
+        Some(Outcome::TimeLimit { millis }) => format!(
+            "job {id} was ended at its time limit of {}: {done}",
+            duration(*millis)
+        ),
     }
 }
 
@@ -89,6 +93,13 @@ pub(crate) fn outcome_error(job: &JobView) -> Option<CliError> {
         }
         Outcome::Cancelled { .. } => {
             let error = CliError::new(ExitCode::Cancelled, outcome_text(job));
+            Some(match job.done {
+                0 => error,
+                _ => error.hint(results),
+            })
+        }
+        Outcome::TimeLimit { .. } => {
+            let error = CliError::new(ExitCode::TasksFailed, outcome_text(job));
             Some(match job.done {
                 0 => error,
                 _ => error.hint(results),

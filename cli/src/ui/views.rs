@@ -109,6 +109,7 @@ fn state_detail(job: &JobView) -> String {
     match &job.outcome {
         Some(Outcome::Cancelled { by }) => format!(" by {}", printable(by, 0)),
         Some(Outcome::Broken { reason }) => format!(": {}", printable(reason, 4)),
+        Some(Outcome::TimeLimit { millis }) => format!(" after {}", duration(*millis)),
         Some(Outcome::Succeeded | Outcome::Failed) | None => String::new(),
     }
 }
@@ -204,6 +205,16 @@ pub(crate) fn verdict_text(explanation: &Explanation) -> String {
                 list(jobs)
             )
         }
+        Verdict::Resting => format!(
+            "job {id} waits: {} in vain and rest before they are run again.",
+            match job.resting {
+                1 => "1 task was run".to_owned(),
+                resting => format!("{} tasks were run", count(resting)),
+            }
+        ),
+        Verdict::Reattaching => format!(
+            "job {id} waits: a scheduler has just taken over, and hears first what the workers still run."
+        ),
         Verdict::Storage { error: None } => {
             format!("job {id} waits for shared storage: its last change is not durable yet.")
         }

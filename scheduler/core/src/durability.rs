@@ -105,7 +105,10 @@ impl Core {
         effects.push(Effect::Publish { job: id, sequence });
         match record {
             Record::JobFinished { .. } => self.job_finished(id, effects),
-            Record::JobSubmitted { .. } | Record::TasksEnded { .. } => {}
+            Record::JobSubmitted { .. }
+            | Record::TasksEnded { .. }
+            | Record::JobStarted { .. }
+            | Record::JobReopened { .. } => {}
         }
     }
 }

@@ -280,6 +280,7 @@ impl Job {
                 self.seen.outcome = Some(outcome.clone());
                 self.seen.finished_unix_millis = Some(*finished_unix_millis);
             }
+            Record::JobStarted { .. } | Record::JobReopened { .. } => {}
         }
     }
 
@@ -347,6 +348,7 @@ impl Job {
             tasks: self.spec.tasks,
             done: self.seen.done,
             failed: self.seen.failed,
+            resting: 0,
             slots: self.slots,
             workers: self.holdings.values().filter(|holding| holding.slots > 0).count() as u64,
             tasks_per_second: self.rate as f64,

@@ -145,6 +145,7 @@ impl Core {
                 user: job.user.clone(),
                 work: job.spec.kernel().clone(),
                 request: job.spec.request.clone(),
+                task_time_limit_millis: job.spec.task_time_limit_millis,
             });
         }
         send(ToWorker::SetSlots { job: id, slots });

@@ -27,7 +27,7 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.see(record);
         match record {
-            Record::JobSubmitted { .. } => {}
+            Record::JobSubmitted { .. } | Record::JobStarted { .. } | Record::JobReopened { .. } => {}
             Record::TasksEnded { done, failed, .. } => {
                 for &range in done {
                     job.end(range);

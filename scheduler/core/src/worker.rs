@@ -41,6 +41,7 @@ impl Worker {
             free,
             jobs: self.slots.keys().copied().collect(),
             tasks_ended: self.tasks_ended,
+            draining: false,
         }
     }
 }

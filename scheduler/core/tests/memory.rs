@@ -8,7 +8,7 @@ use std::time::Duration;
 use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
 use phalanx_protocol::message::worker::{Join, Report, ToWorker};
 use phalanx_protocol::{
-    BlobId, Encoding, Feeding, JobSpec, Request, Resources, SubmissionId, Term, WorkerId,
+    BlobId, Encoding, Feeding, JobSpec, Request, Resources, Retries, SubmissionId, Term, WorkerId,
 };
 use phalanx_scheduler_core::{Core, Effect, Input, Now, RequestId, SessionId};
 
@@ -74,6 +74,10 @@ fn job(tasks: u64) -> Input {
         priority: 0,
         feeding: Feeding::Factoring,
         failures_max: None,
+        retries: Retries::default(),
+        task_time_limit_millis: None,
+        time_limit_millis: None,
+        idempotent: false,
     };
     Input::Submitted {
         request: RequestId(1),

@@ -81,6 +81,9 @@ async fn serve(
         Request::Job(job) => query(context, Query::Job(job)).await,
         Request::Workers => query(context, Query::Workers).await,
         Request::Explain(job) => query(context, Query::Explain(job)).await,
+        Request::Retry(_) | Request::Drain(_) | Request::Schedulers => Reply::Refused(Refusal::Full {
+            what: "it cannot do that yet".to_owned(),
+        }),
         Request::Watch(job) => return follow::watch(context, job, writer).await,
         Request::Results { job, in_order, have } => {
             return follow::results(context, job, in_order, have, writer).await;
@@ -132,5 +135,5 @@ pub(super) async fn query(context: &Context, query: Query) -> Reply {
 async fn answered(context: &Context, event: Event, answer: oneshot::Receiver<Reply>) -> Reply {
     let sent = context.events.send(event).await.is_ok();
     let reply = if sent { answer.await.ok() } else { None };
-    reply.unwrap_or(Reply::Refused(Refusal::NotLeader))
+    reply.unwrap_or(Reply::Refused(Refusal::NotLeader { leader: Vec::new() }))
 }

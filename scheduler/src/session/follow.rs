@@ -35,8 +35,10 @@ const FLUSH_BYTES: usize = 1 << 20;
 async fn feed_of(context: &Context, job: JobId) -> Result<Arc<Feed>, Refusal> {
     let (reply, answer) = oneshot::channel();
     match context.events.send(Event::Follow { job, reply }).await {
-        Ok(()) => answer.await.unwrap_or(Err(Refusal::NotLeader)),
-        Err(_) => Err(Refusal::NotLeader),
+        Ok(()) => answer
+            .await
+            .unwrap_or(Err(Refusal::NotLeader { leader: Vec::new() })),
+        Err(_) => Err(Refusal::NotLeader { leader: Vec::new() }),
     }
 }
 

@@ -11,7 +11,7 @@ use phalanx_protocol::message::worker::{FromWorker, Join, Report, ToWorker};
 use phalanx_protocol::record::{ResultBlock, ResultData};
 use phalanx_protocol::{
     BlobId, Encoding, Feeding, GrantId, IndexRange, Inputs, JobId, JobSpec, KernelWork, Payload, Resources,
-    SubmissionId, Work,
+    Retries, SubmissionId, Work,
 };
 use phalanx_scheduler::{RunningScheduler, Scheduler, SchedulerConfig, StartError};
 use phalanx_transport::{
@@ -260,6 +260,10 @@ pub(crate) async fn index_job(client: &Client, tasks: u64) -> JobSpec {
         priority: 0,
         feeding: Feeding::Factoring,
         failures_max: None,
+        retries: Retries::default(),
+        task_time_limit_millis: None,
+        time_limit_millis: None,
+        idempotent: false,
     }
 }
 

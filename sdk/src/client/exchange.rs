@@ -76,7 +76,7 @@ pub(super) async fn open(
 pub(super) async fn receive(link: &Link, reader: &mut StreamReader) -> Result<Reply, Cut> {
     match reader.recv().await? {
         None => Err(Cut::Retry(Interruption::NoAnswer)),
-        Some(Reply::Refused(Refusal::NotLeader)) => Err(Cut::Retry(Interruption::NoLeader)),
+        Some(Reply::Refused(Refusal::NotLeader { .. })) => Err(Cut::Retry(Interruption::NoLeader)),
         Some(Reply::Refused(refusal)) => {
             link.mark_useful();
             Err(Cut::Final(ClientError::Refused(refusal)))

@@ -228,6 +228,7 @@ pub(crate) fn view(job: u64, tasks: u64) -> JobView {
         kernel: "kernel".to_owned(),
         encoding: phalanx_protocol::Encoding::Bincode,
         reduce: false,
+        resting: 0,
         request: phalanx_protocol::Request::default(),
         priority: 0,
         outcome: None,

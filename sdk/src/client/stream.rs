@@ -232,6 +232,8 @@ async fn receive(
             | Reply::Jobs(_)
             | Reply::Workers(_)
             | Reply::Explanation(_)
+            | Reply::Reopened { .. }
+            | Reply::Schedulers { .. }
             | Reply::Refused(_) => {
                 return Err(Cut::Final(ClientError::Protocol(ProtocolError::WrongReply)));
             }

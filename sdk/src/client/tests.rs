@@ -5,7 +5,7 @@
 use phalanx_protocol::message::client::Refusal;
 use phalanx_protocol::record::{FailureCause, TaskFailure};
 use phalanx_protocol::{
-    BlobId, Encoding, Feeding, IndexRange, Inputs, KernelWork, Payload, RangeSet, SubmissionId, Work,
+    BlobId, Encoding, Feeding, IndexRange, Inputs, KernelWork, Payload, RangeSet, Retries, SubmissionId, Work,
 };
 
 use super::fake::{Act, FakeScheduler, end, impatient, view, whole};
@@ -31,6 +31,10 @@ fn spec() -> JobSpec {
         priority: 0,
         feeding: Feeding::default(),
         failures_max: None,
+        retries: Retries::default(),
+        task_time_limit_millis: None,
+        time_limit_millis: None,
+        idempotent: false,
     }
 }
 
@@ -74,7 +78,11 @@ fn a_refusal_is_told_in_the_schedulers_words_and_not_repeated() {
 
 #[test]
 fn patience_ends_with_the_last_reason() {
-    let scheduler = FakeScheduler::start(|_, _| vec![Act::Say(Reply::Refused(Refusal::NotLeader))]);
+    let scheduler = FakeScheduler::start(|_, _| {
+        vec![Act::Say(Reply::Refused(Refusal::NotLeader {
+            leader: Vec::new(),
+        }))]
+    });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -1,5 +1,7 @@
 //! What the end of a job means for who asked for all of it.
 
+use std::time::Duration;
+
 use phalanx_protocol::record::Outcome;
 use phalanx_protocol::view::JobView;
 
@@ -70,6 +72,10 @@ fn ended_early(view: &JobView) -> Option<JobError> {
         Outcome::Broken { reason } => Some(JobError::Broken {
             job: view.job,
             reason: reason.clone(),
+        }),
+        Outcome::TimeLimit { millis } => Some(JobError::TimeLimit {
+            job: view.job,
+            limit: Duration::from_millis(*millis),
         }),
         Outcome::Succeeded | Outcome::Failed => None,
     }

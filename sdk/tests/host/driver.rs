@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use phalanx::__private::{HostError, KERNELS, serve};
 use phalanx::TaskContext;
-use phalanx_protocol::message::host::{FromHost, HostInputs, HostParameters, Progress, ToHost};
+use phalanx_protocol::message::host::{
+    FromHost, HostInputs, HostParameters, PROTOCOL_VERSION, Progress, ToHost,
+};
 use phalanx_protocol::record::TaskFailure;
 use phalanx_protocol::{Encoding, GrantId, IndexRange, JobId, RangeSet, Term, codec};
 use serde::Serialize;
@@ -222,7 +224,12 @@ impl Driver {
             host,
             ended: Ended::default(),
         };
-        assert_eq!(driver.receive(), FromHost::Hello { version: 1 });
+        assert_eq!(
+            driver.receive(),
+            FromHost::Hello {
+                version: PROTOCOL_VERSION
+            }
+        );
         driver
     }
 
@@ -250,6 +257,7 @@ impl Driver {
             encoding,
             reduce,
             cpus,
+            storage: std::env::temp_dir(),
         });
     }
 

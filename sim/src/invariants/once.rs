@@ -59,6 +59,7 @@ impl Ledger {
                 entry.outcome = Some(outcome.clone());
                 entry.check_outcome(id);
             }
+            Record::JobStarted { .. } | Record::JobReopened { .. } => {}
         }
     }
 
@@ -118,7 +119,9 @@ impl Entry {
         let right = match &self.outcome {
             Some(Outcome::Succeeded) => all && self.failed == 0,
             Some(Outcome::Failed) => self.failed > 0 && (all || too_many),
-            Some(Outcome::Cancelled { .. } | Outcome::Broken { .. }) | None => true,
+            Some(Outcome::Cancelled { .. } | Outcome::Broken { .. } | Outcome::TimeLimit { .. }) | None => {
+                true
+            }
         };
         let (ended, failed) = (&self.ended, self.failed);
         assert!(

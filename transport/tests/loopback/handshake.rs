@@ -159,7 +159,7 @@ async fn a_caller_without_credential_is_refused() {
 async fn another_protocol_version_is_named_on_both_sides() {
     let lab = authority("lab");
     let newer = EndpointOptions {
-        protocol: "phalanx/2".to_owned(),
+        protocol: "phalanx/3".to_owned(),
         ..EndpointOptions::default()
     };
     let mut server = Server::with(&lab.issue(Role::Scheduler, "s1").unwrap(), &newer);
@@ -168,12 +168,12 @@ async fn another_protocol_version_is_named_on_both_sides() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("{} does not speak phalanx/1", server.address)
+        format!("{} does not speak phalanx/2", server.address)
     );
     assert!(error.hint().contains("same phalanx version"));
     assert_eq!(
         server.next_failure().await.to_string(),
-        "the caller does not speak phalanx/2"
+        "the caller does not speak phalanx/3"
     );
 }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use phalanx_protocol::message::host::{FromHost, ToHost};
 use phalanx_protocol::message::worker::FromWorker;
+use phalanx_protocol::record::FailureCause;
 use phalanx_protocol::{GrantId, IndexRange, JobId};
 
 use super::job::{Job, Stage};
@@ -85,6 +86,7 @@ impl Agent {
             encoding: job.work.encoding,
             reduce: job.work.reduce,
             cpus: job.request.cpus,
+            storage: self.storage.clone(),
         };
         effects.push(Effect::TellHost(host, open));
         // nothing waits for the host's answer: after a refusal it drops what follows
@@ -245,7 +247,8 @@ impl Agent {
             }
             false => FromWorker::HostLost {
                 job: id,
-                running: Vec::new(),
+                blamed: Vec::new(),
+                cause: FailureCause::Crash,
                 how,
             },
         }));

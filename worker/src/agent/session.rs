@@ -59,6 +59,7 @@ impl Agent {
                 user,
                 work,
                 request,
+                ..
             } => {
                 self.opened(now, job, user, work, request, effects);
             }
@@ -67,6 +68,9 @@ impl Agent {
             ToWorker::Revoke { job, grant, count } => self.revoked(job, grant, count, effects),
             ToWorker::Acknowledge { number } => self.outbox.acknowledged(number),
             ToWorker::Close { job } => self.close(now, job, effects),
+            ToWorker::CheckpointNow { .. } | ToWorker::Drain | ToWorker::Schedulers(_) => {
+                tracing::debug!("not for this version");
+            }
         }
     }
 

@@ -68,7 +68,7 @@ impl World {
             ..Resources::default()
         };
         let mut world = Self {
-            agent: Agent::new(9, "node".into(), capacity),
+            agent: Agent::new(9, "node".into(), capacity, "/storage".into()),
             now: Instant::now(),
         };
         world.connect();
@@ -109,6 +109,7 @@ impl World {
             user: "ada".into(),
             work,
             request: Request::default(),
+            task_time_limit_millis: None,
         })
     }
 
@@ -178,6 +179,7 @@ fn open_on(host: HostId, job: JobId) -> Effect {
             encoding: Encoding::Bincode,
             reduce: false,
             cpus: 1,
+            storage: "/storage".into(),
         },
     )
 }
@@ -253,6 +255,7 @@ fn a_host_of_another_user_or_program_is_not_reused() {
         user: "eve".into(),
         work: work(),
         request: Request::default(),
+        task_time_limit_millis: None,
     };
     assert_eq!(
         world.told(open),
@@ -369,7 +372,8 @@ fn a_dead_host_loses_its_grants_and_the_job_may_be_opened_again() {
     let how = "signal 11 (SIGSEGV)".to_owned();
     let lost = FromWorker::HostLost {
         job: J1,
-        running: Vec::new(),
+        blamed: Vec::new(),
+        cause: FailureCause::Crash,
         how: how.clone(),
     };
     let died = Input::HostDied {
@@ -429,7 +433,8 @@ fn a_host_that_is_killed_before_it_is_ready_does_not_end_the_job_everywhere() {
         effects,
         [Effect::Tell(FromWorker::HostLost {
             job: J1,
-            running: Vec::new(),
+            blamed: Vec::new(),
+            cause: FailureCause::Crash,
             how
         })]
     );

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use phalanx_protocol::limits::{CONTROL_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX, REPORT_INLINE_BYTES_MAX};
 use phalanx_protocol::message::host::{FromHost, PROTOCOL_VERSION, Progress, ToHost};
 use phalanx_protocol::message::worker::{FromWorker, HeldGrant, Join, Report, ToWorker};
-use phalanx_protocol::record::ResultData;
+use phalanx_protocol::record::{FailureCause, ResultData};
 use phalanx_protocol::{
     BlobId, Encoding, GrantId, IndexRange, Inputs, JobId, KernelWork, Payload, Request, Term,
 };
@@ -200,6 +200,7 @@ impl Session {
             user: "ada".into(),
             work,
             request,
+            task_time_limit_millis: None,
         })
         .await;
         self.say(ToWorker::SetSlots { job, slots }).await;
@@ -424,7 +425,8 @@ async fn a_dead_host_is_reported_after_what_it_said_last() {
         session.hear().await,
         FromWorker::HostLost {
             job: JOB,
-            running: Vec::new(),
+            blamed: Vec::new(),
+            cause: FailureCause::Crash,
             how
         }
     );
@@ -454,7 +456,7 @@ async fn programs_that_cannot_run_here_are_refused_with_the_reason() {
         panic!()
     };
     assert!(
-        fatal && reason.contains("version 2 of the host protocol"),
+        fatal && reason.contains("version 3 of the host protocol"),
         "{reason}"
     );
 }

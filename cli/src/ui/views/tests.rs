@@ -26,6 +26,7 @@ pub(crate) fn job_view() -> JobView {
         tasks: 1000,
         done: 512,
         failed: 1,
+        resting: 0,
         slots: 4,
         workers: 2,
         tasks_per_second: 83.25,
@@ -62,6 +63,7 @@ pub(crate) fn worker_view() -> WorkerView {
         capacity: resources(8, 16, 2),
         free: resources(6, 15, 1),
         jobs: vec![JobId(42)],
+        draining: false,
         tasks_ended: 512,
     }
 }
@@ -92,6 +94,7 @@ fn jobs_are_a_table() {
             tasks: 1_000_000_000,
             done: 0,
             failed: 0,
+            resting: 0,
             slots: 0,
             tasks_per_second: 0.0,
             ..job_view()

@@ -12,8 +12,8 @@ use phalanx_protocol::message::worker::{HeldGrant, Join, Report, ToWorker};
 use phalanx_protocol::record::{FailureCause, Outcome, Record, ResultBlock, ResultData, TaskFailure};
 use phalanx_protocol::view::JobView;
 use phalanx_protocol::{
-    BlobId, Encoding, Feeding, GrantId, IndexRange, JobId, JobSpec, Request, Resources, SubmissionId, Term,
-    WorkerId,
+    BlobId, Encoding, Feeding, GrantId, IndexRange, JobId, JobSpec, Request, Resources, Retries,
+    SubmissionId, Term, WorkerId,
 };
 use phalanx_scheduler_core::{Core, Effect, Input, Now, RequestId, SessionId};
 
@@ -35,6 +35,10 @@ pub(crate) fn kernel_job(tasks: u64) -> JobSpec {
         priority: 0,
         feeding: Feeding::Factoring,
         failures_max: None,
+        retries: Retries::default(),
+        task_time_limit_millis: None,
+        time_limit_millis: None,
+        idempotent: false,
     }
 }
 
@@ -182,7 +186,10 @@ impl Story {
                 mail.grants.retain(|granted| granted.job != *job);
             }
             ToWorker::Acknowledge { number } => mail.acknowledged = *number,
-            ToWorker::Welcome { .. } => {}
+            ToWorker::Welcome { .. }
+            | ToWorker::CheckpointNow { .. }
+            | ToWorker::Drain
+            | ToWorker::Schedulers(_) => {}
         }
     }
 
