@@ -112,10 +112,10 @@ fn the_sdk_pulls_in_the_scheduler_and_the_worker_only_as_a_feature() {
 }
 
 #[test]
-fn nobody_depends_on_the_simulator() {
+fn nobody_depends_on_the_simulator_or_the_fuzz_targets() {
     let users: Vec<String> = dependencies()
         .into_iter()
-        .filter(|(_, on)| on.contains("phalanx-sim"))
+        .filter(|(_, on)| on.contains("phalanx-sim") || on.contains("phalanx-fuzz"))
         .map(|(name, _)| name)
         .collect();
     assert!(users.is_empty(), "{users:?}");

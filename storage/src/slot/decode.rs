@@ -63,6 +63,12 @@ pub enum SlotError {
     /// Its records do not add up to its payload, though the checksum is right.
     #[error("its records do not fit its payload")]
     Records,
+    /// A record is not what its own checksum says, though the slot's is right.
+    #[error("the checksum of its record at byte {offset} is wrong")]
+    Record {
+        /// Where the record begins.
+        offset: u32,
+    },
     /// A whole slot that belongs elsewhere.
     #[error(
         "it belongs to slot {slot} of shard {} of cluster {} and lies at slot {slot_expected} of shard {} of cluster {}",
@@ -171,6 +177,10 @@ fn records(object: &Bytes, slot: u64, count: u32) -> Result<Vec<(Place, Bytes)>,
             .filter(|end| *end <= object.len());
         let end = end.ok_or(SlotError::Records)?;
         let offset = u32::try_from(start).map_err(|_| SlotError::Records)?;
+        let checksum = u32::from_le_bytes(field(head, 4));
+        if crc32c::crc32c(&object[start..end]) != checksum {
+            return Err(SlotError::Record { offset });
+        }
         records.push((Place { slot, offset, bytes }, object.slice(start..end)));
         at = end;
     }

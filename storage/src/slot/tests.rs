@@ -114,6 +114,10 @@ fn what_is_wrong_is_named() {
         decode(forged(|object| object[80] = 200), LOG, 42),
         Err(SlotError::Records)
     );
+    assert_eq!(
+        decode(forged(|object| object[84] ^= 1), LOG, 42),
+        Err(SlotError::Record { offset: 88 })
+    );
     assert!(matches!(
         decode(sample(), LOG, 41),
         Err(SlotError::WrongPlace {

@@ -1,0 +1,340 @@
+//! Writes the first files of each corpus: one of each message, record and slot, as they are really sent and written.
+//! `cargo run -p phalanx-fuzz --example seeds`, when a layout has changed; libFuzzer finds the rest.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use bytes::Bytes;
+use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
+use phalanx_protocol::message::client::{Refusal, Reply, Request};
+use phalanx_protocol::message::host::{FromHost, HostInputs, HostParameters, Progress, ToHost};
+use phalanx_protocol::message::worker::{FromWorker, HeldGrant, Join, Report, ToWorker};
+use phalanx_protocol::record::{FailureCause, Outcome, Record, ResultBlock, ResultData, TaskFailure};
+use phalanx_protocol::{
+    BlobId, Encoding, Feeding, GrantId, IndexRange, JobId, JobSpec, RangeSet, Resources, Retries,
+    SubmissionId, Term, WorkerId, codec,
+};
+use phalanx_storage::slot::{SlotHead, SlotKind, encode};
+use phalanx_storage::{ClusterId, LogId};
+use serde::Serialize;
+
+const JOB: JobId = JobId(42);
+const GRANT: GrantId = GrantId {
+    term: Term(17),
+    number: 3,
+};
+const RANGE: IndexRange = IndexRange { start: 3, end: 300 };
+
+fn main() -> std::io::Result<()> {
+    for (conversation, messages) in conversations().into_iter().enumerate() {
+        for (number, message) in messages.iter().enumerate() {
+            for piece_bytes in [1u8, 255] {
+                let mut stream = vec![conversation as u8, piece_bytes];
+                stream.extend((message.len() as u32).to_le_bytes());
+                stream.extend(message);
+                write(
+                    "frame",
+                    &format!("{conversation}-{number}-{piece_bytes}"),
+                    &stream,
+                )?;
+            }
+        }
+    }
+    for (number, spec) in specs().iter().enumerate() {
+        write("job_spec", &format!("spec-{number}"), &codec::encode(spec))?;
+    }
+    let records: Vec<Bytes> = records()
+        .iter()
+        .map(|record| codec::encode(record).into())
+        .collect();
+    for (number, record) in records.iter().enumerate() {
+        write("record", &format!("record-{number}"), record)?;
+    }
+    for (number, (kind, term, records)) in [
+        (SlotKind::Fence, 17, &records[..0]),
+        (SlotKind::Fill, 18, &records[..0]),
+        (SlotKind::Data, 5, &records[..0]),
+        (SlotKind::Data, 5, &records[..1]),
+        (SlotKind::Data, 9, &records[1..]),
+        (SlotKind::Data, 16, &records[..]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let log = LogId {
+            cluster: ClusterId([7; 16]),
+            shard: 0,
+        };
+        let head = SlotHead {
+            log,
+            slot: 16,
+            term: Term(term),
+            nonce: 99,
+            kind,
+        };
+        let (object, _) = encode(&head, records);
+        write("slot", &format!("slot-{number}"), &[&[16], &object[..]].concat())?;
+    }
+    Ok(())
+}
+
+fn write(corpus: &str, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(corpus);
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join(name), bytes)
+}
+
+fn each<T: Serialize>(messages: impl IntoIterator<Item = T>) -> Vec<Vec<u8>> {
+    messages
+        .into_iter()
+        .map(|message| codec::encode(&message))
+        .collect()
+}
+
+/// In the order in which the target `frame` tells them apart.
+fn conversations() -> [Vec<Vec<u8>>; 8] {
+    let ranges: RangeSet = [RANGE, IndexRange::new(400, 401)].into_iter().collect();
+    let requests = each([
+        Request::FindMissing(vec![BlobId([1; 32])]),
+        Request::PutBlob {
+            blob: BlobId([1; 32]),
+            bytes: 9,
+        },
+        Request::Submit(Box::new(specs().remove(0))),
+        Request::Results {
+            job: JOB,
+            in_order: true,
+            have: ranges,
+        },
+        Request::Drain(WorkerId(3)),
+        Request::Schedulers,
+    ]);
+    let replies = each([
+        Reply::Submitted(JOB),
+        Reply::Results {
+            range: RANGE,
+            keep: vec![RANGE],
+        },
+        Reply::Failed(vec![failure(7)]),
+        Reply::Refused(Refusal::NotLeader {
+            leader: vec!["10.0.0.1:7878".to_owned()],
+        }),
+    ]);
+    let from_workers = each([
+        FromWorker::Join(Join {
+            instance: 5,
+            worker: Some(WorkerId(3)),
+            name: "node7".to_owned(),
+            capacity: Resources {
+                cpus: 4,
+                memory_bytes: 1 << 33,
+                named: BTreeMap::from([("gpu".to_owned(), 2)]),
+            },
+            held: vec![HeldGrant {
+                job: JOB,
+                grant: GRANT,
+                range: RANGE,
+            }],
+        }),
+        FromWorker::HostLost {
+            job: JOB,
+            blamed: vec![3, 4],
+            cause: FailureCause::Crash,
+            how: "signal 11 (SIGSEGV)".to_owned(),
+        },
+        FromWorker::Leaving,
+    ]);
+    let Work::Kernel(work) = specs().remove(0).work;
+    let to_workers = each([
+        ToWorker::Welcome {
+            worker: WorkerId(3),
+            term: Term(17),
+        },
+        ToWorker::Open {
+            job: JOB,
+            user: "ada".to_owned(),
+            work,
+            request: phalanx_protocol::Request::default(),
+            task_time_limit_millis: Some(5000),
+        },
+        ToWorker::Grant {
+            job: JOB,
+            grant: GRANT,
+            range: RANGE,
+        },
+        ToWorker::Schedulers(vec!["10.0.0.1:7878".to_owned()]),
+    ]);
+    let reports = each([Report {
+        number: 9,
+        job: JOB,
+        done: vec![(GRANT, vec![RANGE])],
+        failed: vec![(GRANT, vec![failure(301)])],
+        results: vec![block()],
+        busy_nanos: 123_456,
+        backlog: 5,
+    }]);
+    let from_hosts = each([
+        FromHost::Hello { version: 2 },
+        FromHost::Refused {
+            reason: "no such kernel".to_owned(),
+        },
+        FromHost::Progress(Progress {
+            done: vec![(GRANT, vec![RANGE])],
+            failed: vec![(GRANT, vec![failure(301)])],
+            results: vec![(RANGE, Bytes::from_static(b"results"))],
+            busy_nanos: 123_456,
+            backlog: 5,
+        }),
+    ]);
+    let to_hosts = each([
+        ToHost::Open {
+            job: JOB,
+            kernel: "primes".to_owned(),
+            parameters: HostParameters::Inline(Bytes::from_static(b"p")),
+            encoding: Encoding::Json,
+            reduce: true,
+            cpus: 2,
+            storage: "/srv/storage".into(),
+        },
+        ToHost::Grant {
+            grant: GRANT,
+            range: RANGE,
+            inputs: HostInputs::Items(vec![(RANGE, "/srv/storage/blob".into())]),
+        },
+        ToHost::Close,
+    ]);
+    let raw = vec![b"any bytes".to_vec(), Vec::new(), vec![0xff; 5000]];
+    [
+        requests,
+        replies,
+        from_workers,
+        to_workers,
+        reports,
+        from_hosts,
+        to_hosts,
+        raw,
+    ]
+}
+
+fn failure(index: u64) -> TaskFailure {
+    TaskFailure {
+        index,
+        cause: FailureCause::Panic,
+        message: "it panicked".to_owned(),
+    }
+}
+
+fn block() -> ResultBlock {
+    ResultBlock {
+        range: RANGE,
+        keep: vec![RANGE],
+        data: ResultData::Inline(Bytes::from_static(b"results")),
+    }
+}
+
+fn specs() -> Vec<JobSpec> {
+    let plain = JobSpec {
+        submission: SubmissionId(1),
+        name: "nightly".to_owned(),
+        tasks: 1000,
+        work: Work::Kernel(KernelWork {
+            program: BlobId([7; 32]),
+            kernel: "primes".to_owned(),
+            parameters: Payload::Inline(Bytes::from_static(b"p")),
+            inputs: Inputs::Index { first: 0 },
+            encoding: Encoding::Bincode,
+            reduce: false,
+        }),
+        request: phalanx_protocol::Request::default(),
+        priority: 0,
+        feeding: Feeding::Factoring,
+        failures_max: None,
+        retries: Retries::default(),
+        task_time_limit_millis: None,
+        time_limit_millis: None,
+        idempotent: false,
+    };
+    vec![
+        JobSpec {
+            tasks: 0,
+            ..plain.clone()
+        },
+        JobSpec {
+            tasks: 1 << 62,
+            priority: i32::MIN,
+            feeding: Feeding::Static,
+            ..plain.clone()
+        },
+        JobSpec {
+            name: String::new(),
+            ..plain.clone()
+        },
+        JobSpec {
+            request: phalanx_protocol::Request {
+                cpus: 2,
+                memory_bytes: 1 << 30,
+                named: BTreeMap::from([("gpu".to_owned(), 1)]),
+            },
+            failures_max: Some(3),
+            feeding: Feeding::Guided,
+            ..plain.clone()
+        },
+        JobSpec {
+            retries: Retries {
+                errors: 3,
+                lost_limit: Some(2),
+                timeouts: 1,
+                ..Retries::default()
+            },
+            task_time_limit_millis: Some(60_000),
+            time_limit_millis: Some(3_600_000),
+            idempotent: true,
+            ..plain.clone()
+        },
+        JobSpec {
+            time_limit_millis: Some(0),
+            ..plain.clone()
+        },
+        plain,
+    ]
+}
+
+fn records() -> Vec<Record> {
+    let mut records: Vec<Record> = specs()
+        .into_iter()
+        .take(2)
+        .map(|spec| Record::JobSubmitted {
+            job: JOB,
+            user: "ada".to_owned(),
+            submitted_unix_millis: 1_700_000_000_000,
+            spec: Box::new(spec),
+        })
+        .collect();
+    records.push(Record::TasksEnded {
+        job: JOB,
+        done: vec![RANGE],
+        results: vec![block()],
+        failed: vec![failure(301)],
+    });
+    let outcomes = [
+        Outcome::Succeeded,
+        Outcome::Broken {
+            reason: "no such kernel".to_owned(),
+        },
+        Outcome::TimeLimit { millis: 60_000 },
+    ];
+    records.extend(outcomes.map(|outcome| Record::JobFinished {
+        job: JOB,
+        outcome,
+        finished_unix_millis: 1_700_000_000_000,
+    }));
+    records.push(Record::JobStarted {
+        job: JOB,
+        started_unix_millis: 1_700_000_000_000,
+    });
+    records.push(Record::JobReopened {
+        job: JOB,
+        tasks: vec![RANGE],
+    });
+    records
+}
