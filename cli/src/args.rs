@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use phalanx_protocol::JobId;
 
-use daemon::{InitArguments, SchedulerArguments, UpArguments, WorkerArguments};
+use daemon::{ChaosArguments, InitArguments, SchedulerArguments, UpArguments, WorkerArguments};
 use job::SubmitArguments;
 
 const AFTER_LONG_HELP: &str = "\
@@ -178,6 +178,14 @@ pub(crate) enum Command {
     /// Ctrl-C stop it; its unfinished tasks run elsewhere.
     /// Example: phalanx worker --cpus 8 --resource gpu=1
     Worker(WorkerArguments),
+
+    /// Disturb a cluster made for it, and see what it survives
+    ///
+    /// Starts schedulers and workers as processes of their own in a temporary folder, lets users work on them, and
+    /// kills, stops and restarts what it likes, at moments drawn from a seed. Then every result is compared with the
+    /// undisturbed one and every acknowledged job looked for. Exits with 0 if nothing was lost, doubled or wrong.
+    /// Example: phalanx chaos --seconds 60
+    Chaos(ChaosArguments),
 }
 
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,7 @@
 //! What each command does: one file per command, and here the way to the right one.
 
 mod cancel;
+mod chaos;
 mod explain;
 mod init;
 mod job;
@@ -35,6 +36,7 @@ pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
         Command::Init(arguments) => init::run(&global, arguments, ui),
         Command::Scheduler(arguments) => scheduler::run(&global, arguments, ui),
         Command::Worker(arguments) => worker::run(&global, arguments, ui),
+        Command::Chaos(arguments) => chaos::run(&arguments, ui),
         Command::Kernels(arguments) => kernels::run(&arguments, ui),
         Command::Submit(arguments) => {
             let draft = submit::Draft::prepare(arguments)?;

@@ -17,6 +17,8 @@ mod ui;
 
 use clap::Parser;
 
+/// The same binary is the kernel host of `phalanx chaos`.
+#[phalanx::main]
 fn main() -> std::process::ExitCode {
     let arguments = args::Arguments::parse();
     let ui = ui::Ui::new(arguments.global.output);

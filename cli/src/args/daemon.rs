@@ -124,6 +124,56 @@ pub(crate) struct UpArguments {
     pub(crate) listen: SocketAddr,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct ChaosArguments {
+    /// How long to disturb, in seconds
+    ///
+    /// Unit: s. Ending in order takes some more. Example: --seconds 30
+    #[arg(long, value_name = "N", default_value_t = 60, conflicts_with = "minutes")]
+    pub(crate) seconds: u64,
+
+    /// How long to disturb, in minutes
+    ///
+    /// Unit: min. Example: --minutes 60
+    #[arg(long, value_name = "N")]
+    pub(crate) minutes: Option<u64>,
+
+    /// Seed of the schedule
+    ///
+    /// The same seed disturbs at the same moments. Default: drawn at random, and printed. Example: --seed 4711
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+
+    /// How many schedulers
+    ///
+    /// Unit: processes, of which one leads. Example: --schedulers 3
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=9))]
+    pub(crate) schedulers: u32,
+
+    /// How many workers
+    ///
+    /// Unit: processes of one cpu each. Example: --workers 4
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) workers: u32,
+
+    /// Also cut processes off and lose packets
+    ///
+    /// In network namespaces of its own: needs root, `ip` and `iptables`; goes on without if they cannot be had.
+    /// Example: phalanx chaos --network
+    #[arg(long)]
+    pub(crate) network: bool,
+}
+
+impl ChaosArguments {
+    /// How long to disturb.
+    pub(crate) fn duration(&self) -> std::time::Duration {
+        let seconds = self
+            .minutes
+            .map_or(self.seconds, |minutes| minutes.saturating_mul(60));
+        std::time::Duration::from_secs(seconds)
+    }
+}
+
 /// Ties a process to the `phalanx up` that started it.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct ParentArguments {

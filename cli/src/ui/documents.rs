@@ -69,6 +69,15 @@ pub(crate) enum Content<'a> {
         capacity: ResourcesShape<'a>,
         pid: u32,
     },
+    Chaos {
+        seed: u64,
+        seconds: f64,
+        disturbances: &'a BTreeMap<&'static str, u64>,
+        jobs: u64,
+        results: u64,
+        longest_wait_seconds: f64,
+        findings: &'a [String],
+    },
     Up {
         directory: String,
         address: String,

@@ -1,0 +1,240 @@
+//! What the cluster is busy with while it is disturbed: users of several kinds, each on a thread of its own, who submit
+//! jobs again and again, compare every result with what it must be, and remember what they were promised.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use phalanx::{Cluster, JobId, JobView};
+
+use super::kernels::{chaos_digest, digest};
+
+/// What each task takes, in milliseconds.
+const TASK_MILLIS: u64 = 10;
+/// Tasks in each job of those who want all results: some seconds of work.
+const TASKS: u64 = 1_000;
+/// The pause between jobs of a single task.
+const SINGLE_PAUSE: Duration = Duration::from_millis(200);
+/// Findings that are kept; one is enough to fail.
+const FINDINGS_MAX: usize = 20;
+
+/// What was seen so far.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tally {
+    /// Jobs that were acknowledged, and how many tasks each has.
+    pub(super) jobs: Vec<(JobId, u64)>,
+    /// Results that were compared.
+    pub(super) results: u64,
+    /// The longest time that a user waited for the next result.
+    pub(super) longest_wait: Duration,
+    /// What was wrong.
+    pub(super) findings: Vec<String>,
+}
+
+/// The users.
+#[derive(Debug)]
+pub(super) struct Load {
+    tally: Arc<Mutex<Tally>>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What a user does again and again; the error says what was wrong.
+type Habit = fn(&mut User) -> Result<(), String>;
+
+/// What a user works with.
+struct User {
+    cluster: Cluster,
+    tally: Arc<Mutex<Tally>>,
+    stop: Arc<AtomicBool>,
+    last: Instant,
+}
+
+impl Load {
+    /// Lets users work on a cluster.
+    ///
+    /// # Errors
+    /// When the system has no threads left.
+    pub(super) fn start(cluster: &Cluster) -> std::io::Result<Self> {
+        let mut load = Self {
+            tally: Arc::default(),
+            stop: Arc::default(),
+            threads: Vec::new(),
+        };
+        let habits: [(&str, Habit); 3] = [
+            ("in order", User::in_order),
+            ("merged", User::merged),
+            ("single", User::single),
+        ];
+        for (name, habit) in habits {
+            let mut user = User {
+                cluster: cluster.clone(),
+                tally: Arc::clone(&load.tally),
+                stop: Arc::clone(&load.stop),
+                last: Instant::now(),
+            };
+            let run = move || {
+                while !user.stop.load(Ordering::Relaxed) {
+                    if let Err(finding) = habit(&mut user) {
+                        user.find(format!("{name}: {finding}"));
+                        return;
+                    }
+                }
+            };
+            let thread = thread::Builder::new().name(name.to_owned()).spawn(run)?;
+            load.threads.push(thread);
+        }
+        Ok(load)
+    }
+
+    /// What was seen so far.
+    pub(super) fn tally(&self) -> Tally {
+        lock(&self.tally).clone()
+    }
+
+    /// Asks the users to end with the job that they wait for now; says whether all have.
+    pub(super) fn is_over(&self) -> bool {
+        self.stop.store(true, Ordering::Relaxed);
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+}
+
+impl User {
+    /// A job whose results are wanted in the order of the tasks.
+    fn in_order(&mut self) -> Result<(), String> {
+        let map = self
+            .cluster
+            .map::<chaos_digest>(0..TASKS)
+            .parameters(&TASK_MILLIS);
+        let job = map.submit().map_err(|error| of("submit", &error))?;
+        self.promised(job.id(), TASKS);
+        let mut next = 0;
+        for value in job.results() {
+            let value = value.map_err(|error| format!("job {}: {error}", job.id()))?;
+            if value != digest(next) {
+                return Err(format!("job {}: the result of task {next} is wrong", job.id()));
+            }
+            next += 1;
+            self.seen(1);
+        }
+        match next == TASKS {
+            true => Ok(()),
+            false => Err(format!("job {}: {next} of {TASKS} results came", job.id())),
+        }
+    }
+
+    /// A job whose results are merged on the workers.
+    fn merged(&mut self) -> Result<(), String> {
+        let map = self
+            .cluster
+            .map::<chaos_digest>(0..TASKS)
+            .parameters(&TASK_MILLIS);
+        let sum = map.name("merged").reduce().map_err(|error| of("merge", &error))?;
+        self.seen(TASKS);
+        let expected = (0..TASKS).map(digest).fold(0, u64::wrapping_add);
+        match sum == expected {
+            true => Ok(()),
+            false => Err(format!("the merged value is {sum}, and must be {expected}")),
+        }
+    }
+
+    /// A job of one task.
+    fn single(&mut self) -> Result<(), String> {
+        let map = self.cluster.map::<chaos_digest>(7..8).parameters(&0);
+        let job = map
+            .name("single")
+            .submit()
+            .map_err(|error| of("submit", &error))?;
+        self.promised(job.id(), 1);
+        let values = job.collect().map_err(|error| of("single", &error))?;
+        if values != [digest(7)] {
+            return Err(format!("job {}: {values:?} is wrong", job.id()));
+        }
+        self.seen(1);
+        thread::sleep(SINGLE_PAUSE);
+        Ok(())
+    }
+
+    fn promised(&mut self, job: JobId, tasks: u64) {
+        lock(&self.tally).jobs.push((job, tasks));
+    }
+
+    fn seen(&mut self, results: u64) {
+        let waited = self.last.elapsed();
+        self.last = Instant::now();
+        let mut tally = lock(&self.tally);
+        tally.results += results;
+        tally.longest_wait = tally.longest_wait.max(waited);
+    }
+
+    fn find(&self, finding: String) {
+        let mut tally = lock(&self.tally);
+        if tally.findings.len() < FINDINGS_MAX {
+            tally.findings.push(finding);
+        }
+    }
+}
+
+/// What of the promises is not in the scheduler's own list, once everything is over.
+pub(super) fn broken_promises(tally: &Tally, jobs: &[JobView]) -> Vec<String> {
+    let broken = tally.jobs.iter().filter_map(|&(id, tasks)| {
+        let Some(job) = jobs.iter().find(|job| job.job == id) else {
+            return Some(format!("job {id} was acknowledged, and is lost"));
+        };
+        let is_whole = job.state() == "succeeded" && job.done == tasks && job.failed == 0;
+        (!is_whole).then(|| {
+            let (state, done) = (job.state(), job.done);
+            format!(
+                "job {id} is {state}: {done} of {tasks} tasks done, {} failed",
+                job.failed
+            )
+        })
+    });
+    broken.take(FINDINGS_MAX).collect()
+}
+
+fn of(what: &str, error: &dyn std::error::Error) -> String {
+    format!("{what}: {}", crate::ui::error::chain(error))
+}
+
+fn lock(tally: &Mutex<Tally>) -> std::sync::MutexGuard<'_, Tally> {
+    tally.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::views::tests::job_view;
+    use phalanx_protocol::record::Outcome;
+
+    #[test]
+    fn a_lost_job_and_one_that_is_not_whole_are_broken_promises() {
+        let job = |id, outcome, done| JobView {
+            job: JobId(id),
+            outcome,
+            tasks: 5,
+            done,
+            failed: 0,
+            ..job_view()
+        };
+        let tally = Tally {
+            jobs: [1, 2, 3, 4].map(|id| (JobId(id), 5)).to_vec(),
+            ..Tally::default()
+        };
+        let jobs = [
+            job(1, Some(Outcome::Succeeded), 5),
+            job(2, Some(Outcome::Succeeded), 6),
+            job(3, None, 5),
+        ];
+        assert_eq!(
+            broken_promises(&tally, &jobs),
+            [
+                "job 2 is succeeded: 6 of 5 tasks done, 0 failed",
+                "job 3 is running: 5 of 5 tasks done, 0 failed",
+                "job 4 was acknowledged, and is lost",
+            ]
+        );
+        assert_eq!(broken_promises(&Tally::default(), &jobs), Vec::<String>::new());
+    }
+}

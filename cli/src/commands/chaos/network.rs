@@ -1,0 +1,195 @@
+//! Network namespaces, one for each process and one for the users, joined by a bridge: where processes can be cut off
+//! from each other and packets be lost. Needs root, `ip` and `iptables`.
+//!
+//! Everything is made inside a namespace of our own, so nothing of this machine's network changes. The command first
+//! starts itself again in there; the outer process removes the namespaces at the end, however the inner one ends.
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+
+use super::processes::name;
+use super::schedule::Target;
+
+/// Tells the process inside the prefix of its namespaces' names.
+const INSIDE_VARIABLE: &str = "PHALANX_CHAOS_NAMESPACE";
+const BRIDGE: &str = "bridge0";
+/// Addresses of this private network, by their last number.
+const NETWORK: &str = "10.77.0";
+
+/// The namespaces of the processes.
+#[derive(Debug, Clone)]
+pub(super) struct Network {
+    prefix: String,
+}
+
+/// Where this process stands.
+pub(super) enum Place {
+    /// Inside: the network can be made.
+    Inside(Network),
+    /// Outside: this is how the process inside has ended.
+    Outside(ExitStatus),
+    /// There can be no namespaces, for that reason.
+    Nowhere(String),
+}
+
+/// Starts this command again in a namespace of its own, unless this is that process.
+pub(super) fn enter(schedulers: usize, workers: usize) -> Place {
+    if let Ok(prefix) = std::env::var(INSIDE_VARIABLE) {
+        return Place::Inside(Network { prefix });
+    }
+    let prefix = format!("phx{}", std::process::id());
+    let network = Network { prefix };
+    let mut names = vec![network.prefix.clone()];
+    names.extend((0..schedulers).map(|number| network.namespace(Target::Scheduler(number))));
+    names.extend((0..workers).map(|number| network.namespace(Target::Worker(number))));
+    let cleanup = Cleanup(names.clone());
+    for name in &names {
+        if let Err(reason) = quietly("ip", ["netns", "add", name]) {
+            return Place::Nowhere(reason);
+        }
+    }
+    if let Err(reason) = quietly("ip", ["netns", "exec", &network.prefix, "iptables", "-L", "-n"]) {
+        return Place::Nowhere(reason);
+    }
+    let program = match std::env::current_exe() {
+        Ok(program) => program,
+        Err(error) => return Place::Nowhere(error.to_string()),
+    };
+    let mut inside = Command::new("ip");
+    inside
+        .args(["netns", "exec", &network.prefix])
+        .arg(program)
+        .args(std::env::args_os().skip(1))
+        .env(INSIDE_VARIABLE, &network.prefix);
+    let ended = inside.status();
+    drop(cleanup);
+    match ended {
+        Ok(status) => Place::Outside(status),
+        Err(error) => Place::Nowhere(error.to_string()),
+    }
+}
+
+/// Removes namespaces.
+struct Cleanup(Vec<String>);
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        for name in &self.0 {
+            // one that was not made is not there
+            let _ = quietly("ip", ["netns", "delete", name]);
+        }
+    }
+}
+
+impl Network {
+    /// Makes the bridge and joins every process's namespace to it.
+    ///
+    /// # Errors
+    /// What `ip` said.
+    pub(super) fn make(&self, targets: &[Target]) -> Result<(), String> {
+        quietly("ip", ["link", "set", "lo", "up"])?;
+        quietly("ip", ["link", "add", BRIDGE, "type", "bridge"])?;
+        let own = format!("{NETWORK}.1/24");
+        quietly("ip", ["address", "add", &own, "dev", BRIDGE])?;
+        quietly("ip", ["link", "set", BRIDGE, "up"])?;
+        for &target in targets {
+            let (namespace, port) = (self.namespace(target), name(target));
+            let address = format!("{}/24", self.address(target));
+            quietly(
+                "ip",
+                [
+                    "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &namespace,
+                ],
+            )?;
+            quietly("ip", ["link", "set", &port, "master", BRIDGE, "up"])?;
+            let inside = ["-n", &namespace];
+            let inside = |rest: &[&str]| quietly("ip", inside.iter().chain(rest));
+            inside(&["link", "set", "lo", "up"])?;
+            inside(&["address", "add", &address, "dev", "eth0"])?;
+            inside(&["link", "set", "eth0", "up"])?;
+        }
+        Ok(())
+    }
+
+    /// A command in a process's namespace; the process that it starts has the id that is waited for.
+    pub(super) fn command(&self, target: Target, program: &Path) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new("ip");
+        command
+            .args(["netns", "exec", &self.namespace(target)])
+            .arg(program)
+            .env_remove(INSIDE_VARIABLE);
+        command
+    }
+
+    /// A process's address.
+    pub(super) fn address(&self, target: Target) -> String {
+        match target {
+            Target::Scheduler(number) => format!("{NETWORK}.{}", 10 + number),
+            Target::Worker(number) => format!("{NETWORK}.{}", 100 + number),
+        }
+    }
+
+    /// Lets nothing through to a process nor from it; silently, as a broken switch does.
+    ///
+    /// # Errors
+    /// What `iptables` said.
+    pub(super) fn cut_off(&self, target: Target) -> Result<(), String> {
+        self.rules(target, "-A", &[])
+    }
+
+    /// Loses that percentage of the packets to and from a process.
+    ///
+    /// # Errors
+    /// What `iptables` said.
+    pub(super) fn lose(&self, target: Target, percent: u8) -> Result<(), String> {
+        let probability = format!("{:.2}", f64::from(percent) / 100.0);
+        let statistic = [
+            "-m",
+            "statistic",
+            "--mode",
+            "random",
+            "--probability",
+            &probability,
+        ];
+        self.rules(target, "-A", &statistic)
+    }
+
+    /// Lets everything through again.
+    ///
+    /// # Errors
+    /// What `iptables` said.
+    pub(super) fn heal(&self, target: Target) -> Result<(), String> {
+        let namespace = self.namespace(target);
+        quietly("ip", ["netns", "exec", &namespace, "iptables", "-F"])
+    }
+
+    fn rules(&self, target: Target, action: &str, condition: &[&str]) -> Result<(), String> {
+        let namespace = self.namespace(target);
+        for chain in ["INPUT", "OUTPUT"] {
+            let start = ["netns", "exec", &namespace, "iptables", action, chain];
+            quietly("ip", start.iter().chain(condition).chain(&["-j", "DROP"]))?;
+        }
+        Ok(())
+    }
+
+    fn namespace(&self, target: Target) -> String {
+        format!("{}-{}", self.prefix, name(target))
+    }
+}
+
+/// Runs a program to its end; what it says on stderr is the error.
+fn quietly(program: &str, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Result<(), String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("`{program}` cannot be run: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!(
+            "{program}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )),
+    }
+}
