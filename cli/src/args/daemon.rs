@@ -156,9 +156,9 @@ pub(crate) struct ChaosArguments {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) workers: u32,
 
-    /// Also cut processes off and lose packets
+    /// Also cut processes off, slow them down, lose packets
     ///
-    /// In network namespaces of its own: needs root, `ip` and `iptables`; goes on without if they cannot be had.
+    /// In network namespaces of its own: needs root, `ip`, `tc` and `iptables`; says what it goes on without.
     /// Example: phalanx chaos --network
     #[arg(long)]
     pub(crate) network: bool,

@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &ChaosArguments, ui: Ui) -> Result<ExitCode, CliErr
             Place::Outside(status) => return of_inside(status),
             Place::Nowhere(reason) => {
                 ui.note(&format!(
-                    "no network namespaces, so nothing is cut off or lost: {reason}"
+                    "no network namespaces, so nothing is cut off, slowed down or lost: {reason}"
                 ));
                 None
             }
@@ -137,6 +137,7 @@ impl Chaos {
             schedulers: layout.schedulers,
             workers: layout.workers,
             have_networks: network.is_some(),
+            can_lose: network.as_ref().is_some_and(|network| can_lose(network, ui)),
         };
         if let Some(network) = &network {
             network
@@ -247,6 +248,11 @@ impl Chaos {
                 network.transpose().map_err(failed)?;
                 (Some("cut off"), target, Some((length, Undo::Heal(target))))
             }
+            Disturbance::Slow(target, length) => {
+                let network = self.processes.network().map(|network| network.slow_down(target));
+                network.transpose().map_err(failed)?;
+                (Some("slowed down"), target, Some((length, Undo::Heal(target))))
+            }
             Disturbance::Lossy(target, percent, length) => {
                 let network = self
                     .processes
@@ -324,6 +330,16 @@ impl Chaos {
     }
 }
 
+fn can_lose(network: &Network, ui: Ui) -> bool {
+    match network.can_lose() {
+        Ok(()) => true,
+        Err(reason) => {
+            ui.note(&format!("no packets are lost: {reason}"));
+            false
+        }
+    }
+}
+
 /// How a disturbance is counted.
 fn sentence(role: &str, what: &'static str) -> &'static str {
     match (role, what) {
@@ -331,11 +347,13 @@ fn sentence(role: &str, what: &'static str) -> &'static str {
         ("scheduler", "stopped for a while") => "schedulers stopped for a while",
         ("scheduler", "asked to stop") => "schedulers asked to stop",
         ("scheduler", "cut off") => "schedulers cut off",
+        ("scheduler", "slowed down") => "schedulers slowed down",
         ("scheduler", "packets lost") => "schedulers with packet loss",
         (_, "killed") => "workers killed",
         (_, "stopped for a while") => "workers stopped for a while",
         (_, "asked to stop") => "workers asked to stop",
         (_, "cut off") => "workers cut off",
+        (_, "slowed down") => "workers slowed down",
         (_, "packets lost") => "workers with packet loss",
         (_, _) => "kernel hosts killed",
     }

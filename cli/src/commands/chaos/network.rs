@@ -1,5 +1,5 @@
 //! Network namespaces, one for each process and one for the users, joined by a bridge: where processes can be cut off
-//! from each other and packets be lost. Needs root, `ip` and `iptables`.
+//! from each other, slowed down, and lose packets. Needs root, `ip` and `tc`; for lost packets also `iptables`.
 //!
 //! Everything is made inside a namespace of our own, so nothing of this machine's network changes. The command first
 //! starts itself again in there; the outer process removes the namespaces at the end, however the inner one ends.
@@ -48,9 +48,6 @@ pub(super) fn enter(schedulers: usize, workers: usize) -> Place {
         if let Err(reason) = quietly("ip", ["netns", "add", name]) {
             return Place::Nowhere(reason);
         }
-    }
-    if let Err(reason) = quietly("ip", ["netns", "exec", &network.prefix, "iptables", "-L", "-n"]) {
-        return Place::Nowhere(reason);
     }
     let program = match std::env::current_exe() {
         Ok(program) => program,
@@ -130,12 +127,31 @@ impl Network {
         }
     }
 
-    /// Lets nothing through to a process nor from it; silently, as a broken switch does.
+    /// Whether packets can be lost; else why not.
     ///
     /// # Errors
     /// What `iptables` said.
+    pub(super) fn can_lose(&self) -> Result<(), String> {
+        quietly("iptables", ["-L", "-n"])
+    }
+
+    /// Lets nothing through to a process nor from it; silently, as a broken switch does.
+    ///
+    /// # Errors
+    /// What `ip` said.
     pub(super) fn cut_off(&self, target: Target) -> Result<(), String> {
-        self.rules(target, "-A", &[])
+        quietly("ip", ["link", "set", &name(target), "down"])
+    }
+
+    /// Lets a process say only so much in a second; what is more waits in line.
+    ///
+    /// # Errors
+    /// What `tc` said.
+    pub(super) fn slow_down(&self, target: Target) -> Result<(), String> {
+        let namespace = self.namespace(target);
+        let start = ["-n", &namespace, "qdisc", "replace", "dev", "eth0", "root"];
+        let limit = ["tbf", "rate", "512kbit", "burst", "8kb", "latency", "300ms"];
+        quietly("tc", start.iter().chain(&limit))
     }
 
     /// Loses that percentage of the packets to and from a process.
@@ -143,33 +159,27 @@ impl Network {
     /// # Errors
     /// What `iptables` said.
     pub(super) fn lose(&self, target: Target, percent: u8) -> Result<(), String> {
+        let namespace = self.namespace(target);
         let probability = format!("{:.2}", f64::from(percent) / 100.0);
-        let statistic = [
-            "-m",
-            "statistic",
-            "--mode",
-            "random",
-            "--probability",
-            &probability,
-        ];
-        self.rules(target, "-A", &statistic)
+        let random = ["-m", "statistic", "--mode", "random", "--probability"];
+        for chain in ["INPUT", "OUTPUT"] {
+            let start = ["netns", "exec", &namespace, "iptables", "-A", chain];
+            let end = [&probability, "-j", "DROP"];
+            quietly("ip", start.iter().chain(&random).chain(&end))?;
+        }
+        Ok(())
     }
 
     /// Lets everything through again.
     ///
     /// # Errors
-    /// What `iptables` said.
+    /// What `ip` said.
     pub(super) fn heal(&self, target: Target) -> Result<(), String> {
         let namespace = self.namespace(target);
-        quietly("ip", ["netns", "exec", &namespace, "iptables", "-F"])
-    }
-
-    fn rules(&self, target: Target, action: &str, condition: &[&str]) -> Result<(), String> {
-        let namespace = self.namespace(target);
-        for chain in ["INPUT", "OUTPUT"] {
-            let start = ["netns", "exec", &namespace, "iptables", action, chain];
-            quietly("ip", start.iter().chain(condition).chain(&["-j", "DROP"]))?;
-        }
+        quietly("ip", ["link", "set", &name(target), "up"])?;
+        // neither is there unless it was asked for
+        let _ = quietly("tc", ["-n", &namespace, "qdisc", "delete", "dev", "eth0", "root"]);
+        let _ = quietly("ip", ["netns", "exec", &namespace, "iptables", "-F"]);
         Ok(())
     }
 

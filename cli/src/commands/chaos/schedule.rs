@@ -17,7 +17,10 @@ const STILL_MILLIS_MAX: u64 = 7_000;
 pub(super) struct Targets {
     pub(super) schedulers: usize,
     pub(super) workers: usize,
+    /// They have networks of their own, which can be cut and slowed down.
     pub(super) have_networks: bool,
+    /// And packets can be lost in them.
+    pub(super) can_lose: bool,
 }
 
 /// A process, by its role and number.
@@ -40,6 +43,8 @@ pub(super) enum Disturbance {
     KillHost(usize),
     /// Nothing reaches it and nothing it says reaches anybody, for that long.
     CutOff(Target, Duration),
+    /// What it says waits in line for up to some 300 ms, for that long.
+    Slow(Target, Duration),
     /// That percentage of the packets to and from it is lost, for that long.
     Lossy(Target, u8, Duration),
 }
@@ -67,7 +72,11 @@ impl Schedule {
             0 => Target::Scheduler(self.below(self.targets.schedulers as u64) as usize),
             _ => Target::Worker(self.below(self.targets.workers as u64) as usize),
         };
-        let kinds = if self.targets.have_networks { 8 } else { 6 };
+        let kinds = match (self.targets.have_networks, self.targets.can_lose) {
+            (false, _) => 6,
+            (true, false) => 8,
+            (true, true) => 9,
+        };
         let disturbance = match (self.below(kinds), target) {
             (0 | 1, _) => Disturbance::Kill(target, self.millis(0, AWAY_MILLIS_MAX)),
             (2 | 3, _) => Disturbance::Still(target, self.millis(50, STILL_MILLIS_MAX)),
@@ -75,6 +84,7 @@ impl Schedule {
             (5, Target::Worker(worker)) => Disturbance::KillHost(worker),
             (5, Target::Scheduler(_)) => Disturbance::Kill(target, Duration::ZERO),
             (6, _) => Disturbance::CutOff(target, self.millis(50, STILL_MILLIS_MAX)),
+            (7, _) => Disturbance::Slow(target, self.millis(1_000, STILL_MILLIS_MAX)),
             (_, _) => {
                 let percent = 5 + self.below(30) as u8;
                 Disturbance::Lossy(target, percent, self.millis(1_000, STILL_MILLIS_MAX))
@@ -103,6 +113,7 @@ mod tests {
         schedulers: 2,
         workers: 3,
         have_networks: true,
+        can_lose: true,
     };
 
     #[test]
@@ -123,7 +134,7 @@ mod tests {
                 ..TARGETS
             };
             let mut schedule = Schedule::new(3, targets);
-            let mut seen = [0; 6];
+            let mut seen = [0; 7];
             for _ in 0..500 {
                 seen[match schedule.draw().1 {
                     Disturbance::Kill(..) => 0,
@@ -131,13 +142,14 @@ mod tests {
                     Disturbance::Ask(..) => 2,
                     Disturbance::KillHost(_) => 3,
                     Disturbance::CutOff(..) => 4,
-                    Disturbance::Lossy(..) => 5,
+                    Disturbance::Slow(..) => 5,
+                    Disturbance::Lossy(..) => 6,
                 }] += 1;
             }
             seen
         };
         assert!(kinds(true).iter().all(|&count| count > 10));
         let without = kinds(false);
-        assert!(without[..4].iter().all(|&count| count > 10) && without[4..] == [0, 0]);
+        assert!(without[..4].iter().all(|&count| count > 10) && without[4..] == [0, 0, 0]);
     }
 }
