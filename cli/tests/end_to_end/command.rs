@@ -93,7 +93,12 @@ pub(crate) fn run(mut command: Command) -> Done {
 }
 
 /// Waits for a process's end and for everything that it wrote; kills it at the deadline.
-pub(crate) fn finish(mut child: Child) -> Done {
+pub(crate) fn finish(child: Child) -> Done {
+    finish_within(child, DEADLINE)
+}
+
+/// The same with a deadline of one's own.
+pub(crate) fn finish_within(mut child: Child, deadline: Duration) -> Done {
     let read = |pipe: Option<Box<dyn Read + Send>>| {
         let mut pipe = pipe.expect("a pipe");
         let (sender, receiver) = channel();
@@ -117,9 +122,9 @@ pub(crate) fn finish(mut child: Child) -> Done {
             .map(|pipe| Box::new(pipe) as Box<dyn Read + Send>),
     );
     // both are closed by its end, and by that of whatever it left behind
-    let (Ok(stdout), Ok(stderr)) = (stdout.recv_timeout(DEADLINE), stderr.recv_timeout(DEADLINE)) else {
+    let (Ok(stdout), Ok(stderr)) = (stdout.recv_timeout(deadline), stderr.recv_timeout(deadline)) else {
         let _ = child.kill();
-        panic!("process {} did not end in {DEADLINE:?}", child.id());
+        panic!("process {} did not end in {deadline:?}", child.id());
     };
     let code = child.wait().expect("its end can be waited for").code();
     Done { code, stdout, stderr }
