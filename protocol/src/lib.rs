@@ -2,7 +2,7 @@
 //!
 //! No I/O, no clock, no threads: every other crate may depend on this one, this one on none of them.
 //! Reading order: [`id`] and [`range`] (the nouns), [`job`] (what a user asks for), [`message`] (who tells whom what),
-//! [`record`] (what the journal keeps), [`view`] (what people are shown), [`codec`] and [`limits`] (bytes and bounds).
+//! [`record`] and [`snapshot`] (what the journal keeps), [`view`] (what people are shown), [`codec`] and [`limits`] (bytes and bounds).
 
 pub mod codec;
 pub mod exit;
@@ -13,6 +13,7 @@ pub mod message;
 pub mod range;
 pub mod record;
 pub mod resources;
+pub mod snapshot;
 pub mod view;
 
 pub use id::{BlobId, GrantId, JobId, SubmissionId, TaskId, Term, WorkerId};

@@ -144,6 +144,13 @@ pub struct TaskFailure {
     pub message: String,
 }
 
+impl TaskFailure {
+    /// The task, as a range of one.
+    pub fn range(&self) -> IndexRange {
+        IndexRange::new(self.index, self.index.saturating_add(1))
+    }
+}
+
 /// The kinds of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum FailureCause {

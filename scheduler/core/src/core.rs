@@ -32,6 +32,8 @@ pub struct Core {
     pub(crate) planned_at: Duration,
     /// Some job wants more slots than the plan gave it.
     pub(crate) unmet: bool,
+    /// Until then, what earlier leaders granted is not granted again: workers come back and say what they still run.
+    pub(crate) reattach_until: Option<Duration>,
     pub(crate) planted: Planted,
 }
 
@@ -53,6 +55,7 @@ impl Core {
             plan_due: false,
             planned_at: Duration::ZERO,
             unmet: false,
+            reattach_until: None,
             planted: Planted::default(),
         }
     }
@@ -69,6 +72,12 @@ impl Core {
             } => {
                 self.cancel_requested(now, request, user, admin, job, effects);
             }
+            Input::RetryRequested {
+                request,
+                user,
+                admin,
+                job,
+            } => self.retry_requested(request, &user, admin, job, effects),
             Input::WorkerJoined {
                 session,
                 address,
@@ -95,12 +104,14 @@ impl Core {
             Input::StorageChanged { error } => self.storage_error = error,
             Input::Ticked => {}
         }
+        self.end_reattaching_if_due(now, effects);
         self.plan_if_due(now, effects);
     }
 
     /// When [`Input::Ticked`] is wanted next, on the clock of [`Now::elapsed`].
     pub fn next_deadline(&self) -> Option<Duration> {
-        self.plan_due.then(|| self.planned_at + self.plan_interval())
+        let plan = self.plan_due.then(|| self.planned_at + self.plan_interval());
+        plan.into_iter().chain(self.reattach_until).min()
     }
 
     /// Asserts the crate's invariants. Costs time in proportion to everything it knows.

@@ -17,9 +17,9 @@ impl Core {
         let Some(job) = self.jobs.get(&id).filter(|job| job.is_active()) else {
             return;
         };
-        let too_many = job.spec.failures_max.is_some_and(|max| job.failed_count > max);
+        let too_many = job.spec.failures_max.is_some_and(|max| job.failed.len() > max);
         if too_many || job.ended.len() == job.spec.tasks {
-            let outcome = if job.failed_count > 0 {
+            let outcome = if !job.failed.is_empty() {
                 Outcome::Failed
             } else {
                 Outcome::Succeeded

@@ -72,6 +72,9 @@ impl Core {
                 };
             }
         }
+        if self.is_reattaching(job) {
+            return Verdict::Reattaching;
+        }
         if job.slots > 0 {
             return Verdict::Running;
         }

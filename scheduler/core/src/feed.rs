@@ -30,6 +30,9 @@ const GRANTS_OPEN_MAX: usize = 4096;
 impl Core {
     /// Fills what `worker` holds of a job, or asks others for work for it.
     pub(crate) fn feed(&mut self, id: JobId, worker: WorkerId, effects: &mut Vec<Effect>) {
+        if self.jobs.get(&id).is_some_and(|job| self.is_reattaching(job)) {
+            return;
+        }
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
             return;
         };
@@ -70,7 +73,10 @@ impl Core {
     /// Feeds the workers that have too little to do, as long as there is something; then takes it from others.
     pub(crate) fn feed_hungry(&mut self, id: JobId, effects: &mut Vec<Effect>) {
         let mut from = WorkerId(0);
-        while let Some(job) = self.jobs.get(&id).filter(|job| !job.waiting.is_empty())
+        while let Some(job) = self
+            .jobs
+            .get(&id)
+            .filter(|job| !job.waiting.is_empty() && !self.is_reattaching(job))
             && let Some(&worker) = job.hungry.range(from..).next()
         {
             from = WorkerId(worker.0 + 1);

@@ -47,6 +47,17 @@ pub enum Input {
         /// Which job.
         job: JobId,
     },
+    /// A client wants the failed tasks of a job run again.
+    RetryRequested {
+        /// Which request to answer.
+        request: RequestId,
+        /// Who.
+        user: String,
+        /// Whether they may do that to anybody's.
+        admin: bool,
+        /// Which job.
+        job: JobId,
+    },
     /// A worker introduced itself.
     WorkerJoined {
         /// Its connection.

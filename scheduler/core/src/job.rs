@@ -36,8 +36,8 @@ pub(crate) struct Job {
     pub(crate) waiting: RangeSet,
     /// Indices whose end was accepted, durable or not.
     pub(crate) ended: RangeSet,
-    /// Of those, how many failed.
-    pub(crate) failed_count: u64,
+    /// Of those, the ones that failed.
+    pub(crate) failed: RangeSet,
     pub(crate) grants: BTreeMap<GrantId, Grant>,
     pub(crate) holdings: BTreeMap<WorkerId, Holding>,
     /// Workers that hold fewer tasks than slots.
@@ -66,8 +66,9 @@ pub(crate) struct Job {
 pub(crate) struct Seen {
     /// Its submission.
     pub(crate) accepted: bool,
-    pub(crate) done: u64,
-    pub(crate) failed: u64,
+    pub(crate) done: RangeSet,
+    pub(crate) failed: RangeSet,
+    pub(crate) started_unix_millis: Option<u64>,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) submitted_unix_millis: u64,
     pub(crate) finished_unix_millis: Option<u64>,
@@ -83,7 +84,7 @@ impl Job {
             waiting: RangeSet::from(IndexRange::new(0, spec.tasks)),
             spec,
             ended: RangeSet::new(),
-            failed_count: 0,
+            failed: RangeSet::new(),
             grants: BTreeMap::new(),
             holdings: BTreeMap::new(),
             hungry: BTreeSet::new(),
@@ -119,6 +120,7 @@ impl Job {
     pub(crate) fn settle(&mut self) {
         self.waiting = RangeSet::new();
         self.ended = RangeSet::new();
+        self.failed = RangeSet::new();
         self.grants.clear();
         self.holdings.clear();
         self.hungry.clear();
@@ -263,9 +265,9 @@ impl Job {
         match record {
             Record::JobSubmitted { .. } => self.seen.accepted = true,
             Record::TasksEnded { done, failed, .. } => {
-                self.seen.done += done.iter().map(|range| range.len()).sum::<u64>();
-                self.seen.failed += failed.len() as u64;
+                self.seen.done.extend(done.iter().copied());
                 for failure in failed {
+                    self.seen.failed.insert(failure.range());
                     self.seen.failures.insert(failure.index, failure.clone());
                     if self.seen.failures.len() > FAILURES_KEPT_MAX {
                         self.seen.failures.pop_last();
@@ -280,7 +282,18 @@ impl Job {
                 self.seen.outcome = Some(outcome.clone());
                 self.seen.finished_unix_millis = Some(*finished_unix_millis);
             }
-            Record::JobStarted { .. } | Record::JobReopened { .. } => {}
+            Record::JobStarted {
+                started_unix_millis, ..
+            } => self.seen.started_unix_millis = Some(*started_unix_millis),
+            Record::JobReopened { tasks, .. } => {
+                for &range in tasks {
+                    self.seen.failed.remove(range);
+                }
+                let failed = &self.seen.failed;
+                self.seen.failures.retain(|&index, _| failed.contains(index));
+                self.seen.outcome = None;
+                self.seen.finished_unix_millis = None;
+            }
         }
     }
 
@@ -346,8 +359,8 @@ impl Job {
             priority: self.spec.priority,
             outcome: self.seen.outcome.clone(),
             tasks: self.spec.tasks,
-            done: self.seen.done,
-            failed: self.seen.failed,
+            done: self.seen.done.len(),
+            failed: self.seen.failed.len(),
             resting: 0,
             slots: self.slots,
             workers: self.holdings.values().filter(|holding| holding.slots > 0).count() as u64,

@@ -15,7 +15,7 @@
 //!
 //! Reading order: `input` (the contract), `core` (dispatch of inputs), `job`, `holding` and `worker` (the model),
 //! `submission` and `attachment` (jobs and workers come and go), `plan` (the slow path: who holds which slots), `feed`
-//! (the fast path: grants and revokes), `report` (what ended), `ending`, `durability`, `replay`, `explain`.
+//! (the fast path: grants and revokes), `report` (what ended), `ending` and `reopening`, `durability`, `replay`, `snapshot`, `explain`.
 
 mod attachment;
 mod core;
@@ -28,8 +28,10 @@ mod input;
 mod job;
 mod plan;
 mod planted;
+mod reopening;
 mod replay;
 mod report;
+mod snapshot;
 mod submission;
 mod worker;
 

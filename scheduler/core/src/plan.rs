@@ -94,7 +94,7 @@ impl Core {
             .map(|(id, job)| Claim {
                 id,
                 job,
-                wanted: job.slots_wanted().min(capacity(&job.spec.request)),
+                wanted: self.slots_of_use(job).min(capacity(&job.spec.request)),
                 share: 0,
                 given: 0,
             })
@@ -103,6 +103,15 @@ impl Core {
         // ids count up, so the sort leaves the older job first among equals
         claims.sort_by_key(|claim| Reverse(claim.priority()));
         claims
+    }
+
+    /// Slots that a job could use now: as long as nothing more of it is granted, those for what it holds.
+    fn slots_of_use(&self, job: &Job) -> u64 {
+        let wanted = job.slots_wanted();
+        match self.is_reattaching(job) {
+            true => wanted.min(job.holdings.values().map(|holding| holding.open).sum()),
+            false => wanted,
+        }
     }
 
     fn carry_out(&mut self, planned: Slots, effects: &mut Vec<Effect>) {

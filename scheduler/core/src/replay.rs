@@ -1,11 +1,16 @@
 //! The journal, read back: a new leader's core is told every record before anything else happens.
 
+use std::time::Duration;
+
 use phalanx_protocol::Term;
 use phalanx_protocol::record::Record;
 
 use crate::core::Core;
 use crate::input::{Effect, Now};
 use crate::job::{Job, Phase};
+
+/// How long a new leader waits for the workers of the one before, which look for it: longer than silence is borne.
+const REATTACH_WINDOW: Duration = Duration::from_secs(3);
 
 impl Core {
     /// Takes in a durable record of an earlier leadership, `term`. To be called in the journal's order, before [`Core::handle`].
@@ -27,15 +32,18 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.see(record);
         match record {
-            Record::JobSubmitted { .. } | Record::JobStarted { .. } | Record::JobReopened { .. } => {}
+            Record::JobSubmitted { .. } | Record::JobStarted { .. } => {}
             Record::TasksEnded { done, failed, .. } => {
-                for &range in done {
-                    job.end(range);
-                }
+                done.iter().for_each(|&range| job.end(range));
                 for failure in failed {
-                    job.end((failure.index..failure.index + 1).into());
+                    job.end(failure.range());
+                    job.failed.insert(failure.range());
                 }
-                job.failed_count += failed.len() as u64;
+            }
+            Record::JobReopened { tasks, .. } => {
+                job.reopen(tasks);
+                self.live.insert(id);
+                self.finished.retain(|&over| over != id);
             }
             Record::JobFinished { .. } => {
                 job.phase = Phase::Finished;
@@ -52,8 +60,27 @@ impl Core {
         let live: Vec<_> = self.live.iter().copied().collect();
         live.into_iter()
             .for_each(|id| self.finish_if_over(now, id, effects));
+        if !self.live.is_empty() {
+            self.reattach_until = Some(now.elapsed + REATTACH_WINDOW);
+        }
         self.plan_due = true;
         self.plan_if_due(now, effects);
+    }
+
+    /// Whether what is left of a job may still run on workers that have not come back yet.
+    pub(crate) fn is_reattaching(&self, job: &Job) -> bool {
+        self.reattach_until.is_some() && job.term < self.term
+    }
+
+    /// Ends the wait for workers: what none of them has brought back is granted.
+    pub(crate) fn end_reattaching_if_due(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.reattach_until.is_none_or(|until| now.elapsed < until) {
+            return;
+        }
+        self.reattach_until = None;
+        self.plan_due = true;
+        let live: Vec<_> = self.live.iter().copied().collect();
+        live.into_iter().for_each(|id| self.feed_hungry(id, effects));
     }
 }
 

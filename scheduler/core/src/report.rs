@@ -73,8 +73,7 @@ impl Core {
                 let end = failure.message.floor_char_boundary(MESSAGE_BYTES_MAX);
                 failure.message.truncate(end);
                 if failure.index < job.spec.tasks && !job.ended.contains(failure.index) {
-                    let index = IndexRange::new(failure.index, failure.index + 1);
-                    job.end_in_grant(grant, index, &mut astray);
+                    job.end_in_grant(grant, failure.range(), &mut astray);
                     failed.push(failure);
                 }
             }
@@ -85,7 +84,9 @@ impl Core {
                 job.run_again(grant, piece);
             }
         }
-        job.failed_count += failed.len() as u64;
+        failed
+            .iter()
+            .for_each(|failure| job.failed.insert(failure.range()));
         let ended = job.ended.len() - ended_before;
         job.measure(worker, report.busy_nanos, ended);
         if let Some(model) = self.workers.get_mut(&worker) {

@@ -93,7 +93,7 @@ impl Core {
         self.answer_when_durable(request, Reply::Done, effects);
     }
 
-    fn not_yours(&self, id: JobId, user: &str) -> Option<Refusal> {
+    pub(crate) fn not_yours(&self, id: JobId, user: &str) -> Option<Refusal> {
         let job = self.jobs.get(&id).filter(|job| job.user != user)?;
         Some(Refusal::NotYours {
             job: id,
@@ -102,7 +102,12 @@ impl Core {
         })
     }
 
-    fn answer_when_durable(&mut self, request: RequestId, reply: Reply, effects: &mut Vec<Effect>) {
+    pub(crate) fn answer_when_durable(
+        &mut self,
+        request: RequestId,
+        reply: Reply,
+        effects: &mut Vec<Effect>,
+    ) {
         let answer = Held::Effect(Box::new(Effect::Answer { request, reply }));
         self.let_out_when_durable(answer, effects);
     }

@@ -1,8 +1,10 @@
 //! Replay: a new leader reads the records and goes on, and the same inputs give the same effects.
 
+use std::time::Duration;
+
 use phalanx_protocol::message::client::Reply;
 use phalanx_protocol::record::Outcome;
-use phalanx_protocol::view::JobView;
+use phalanx_protocol::view::{JobView, Verdict};
 use phalanx_protocol::{Feeding, JobSpec, SubmissionId, Term};
 use phalanx_scheduler_core::{Core, Now};
 
@@ -26,6 +28,9 @@ fn successor(before: &Story, count: usize) -> Story {
     story.start(effects);
     story
 }
+
+/// Longer than a new leader waits for the workers of the one before.
+const REATTACHED: Duration = Duration::from_millis(3_010);
 
 /// What does not depend on workers.
 fn lasting(view: JobView) -> JobView {
@@ -68,6 +73,8 @@ fn a_new_leader_goes_on_where_the_records_end() {
     };
     let w1 = story.join(1, Some(w1), node(2), vec![held(&rest)]);
     let w2 = story.worker(2);
+    assert_eq!(story.grants(w2), [], "somebody may come back and still run it");
+    story.pass(REATTACHED);
     assert_eq!(story.grants(w2), [31..40], "40..100 is held");
     story.report(w1, job, vec![(rest.grant, vec![40..100])], 1000);
     story.run_to_the_end(job, 1000);
@@ -76,6 +83,38 @@ fn a_new_leader_goes_on_where_the_records_end() {
         (view.outcome, view.done, view.failed),
         (Some(Outcome::Failed), 99, 1)
     );
+}
+
+#[test]
+fn what_a_worker_brings_back_runs_on_and_new_jobs_do_not_wait_for_others_to_come_back() {
+    let mut story = Story::new();
+    let w1 = story.worker(2);
+    let job = story.submit(kernel_job(1000));
+    let granted = story.grant(w1, job);
+    let mut story = successor(&story, 1);
+    let w1 = story.join(1, Some(w1), node(2), vec![held(&granted)]);
+    assert_eq!(story.core.explain(job).unwrap().verdict, Verdict::Reattaching);
+    let w2 = story.worker(1);
+    let new = story.submit(kernel_job(1));
+    assert_eq!(story.grants(w2), [0..1], "of the new job");
+    story.finish(w2, new, 1000);
+    let all = granted.range.clone();
+    story.report(w1, job, vec![(granted.grant, vec![all.clone()])], 1000);
+    assert_eq!(story.view(job).done, all.end);
+    story.pass(REATTACHED);
+    assert_eq!(story.core.explain(job).unwrap().verdict, Verdict::Running);
+    story.run_to_the_end(job, 1000);
+}
+
+#[test]
+fn a_leader_that_finds_nothing_to_do_waits_for_nobody() {
+    let mut story = Story::new();
+    let w1 = story.worker(2);
+    let job = story.submit(kernel_job(2));
+    story.finish(w1, job, 1000);
+    let records = story.records().len();
+    let after = successor(&story, records);
+    assert_eq!(after.core.next_deadline().map(|due| due < REATTACHED), None);
 }
 
 #[test]

@@ -148,6 +148,19 @@ impl Story {
         self.effects = effects;
     }
 
+    /// Lets time pass, and tells the core each time that it asked to be told.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        let end = self.micros + u64::try_from(time.as_micros()).expect("stories are short");
+        while let Some(due) = self.core.next_deadline().map(|due| due.as_micros() as u64)
+            && due + self.step_micros < end
+        {
+            self.micros = self.micros.max(due);
+            self.tell(Input::Ticked);
+        }
+        self.micros = end;
+        self.tell(Input::Ticked);
+    }
+
     pub(crate) fn now(&self) -> Now {
         Now {
             elapsed: Duration::from_micros(self.micros),
@@ -270,6 +283,17 @@ impl Story {
     pub(crate) fn cancel_as(&mut self, user: &str, admin: bool, job: JobId) -> RequestId {
         let request = self.next_request();
         self.tell(Input::CancelRequested {
+            request,
+            user: user.into(),
+            admin,
+            job,
+        });
+        request
+    }
+
+    pub(crate) fn retry_as(&mut self, user: &str, admin: bool, job: JobId) -> RequestId {
+        let request = self.next_request();
+        self.tell(Input::RetryRequested {
             request,
             user: user.into(),
             admin,

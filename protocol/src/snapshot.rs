@@ -1,0 +1,42 @@
+//! What a scheduler knew when every record up to some place in its journal was durable, so that a later one need not read
+//! what lies before. Like records, snapshots outlive programs: a changed layout gets another number, and this one is
+//! still read.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{JobId, Term};
+use crate::range::IndexRange;
+use crate::record::{Outcome, Record, TaskFailure};
+
+/// The layout of [`CoreSnapshot`], written before it.
+pub const CORE_SNAPSHOT_VERSION: u32 = 1;
+
+/// Every job that is remembered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoreSnapshot {
+    /// The highest id that was given to a job.
+    pub last_job: Option<JobId>,
+    /// By id.
+    pub jobs: Vec<JobSnapshot>,
+    /// Those that are over, the oldest end first.
+    pub finished: Vec<JobId>,
+}
+
+/// What the records about one job say, taken together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobSnapshot {
+    /// The leadership that accepted it.
+    pub term: Term,
+    /// Its [`Record::JobSubmitted`], which is read in every layout.
+    pub submitted: Record,
+    /// When it got its first slots, if it has a time limit; milliseconds since 1970.
+    pub started_unix_millis: Option<u64>,
+    /// Tasks that succeeded.
+    pub done: Vec<IndexRange>,
+    /// Tasks that failed.
+    pub failed: Vec<IndexRange>,
+    /// The failures with the lowest indices, at most [`crate::limits::FAILURES_KEPT_MAX`].
+    pub failures: Vec<TaskFailure>,
+    /// How it ended, and when, in milliseconds since 1970.
+    pub end: Option<(Outcome, u64)>,
+}

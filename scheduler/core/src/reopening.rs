@@ -1,0 +1,89 @@
+//! Jobs that are over and go on, and failed tasks that get another chance, because somebody asks for it.
+
+use phalanx_protocol::message::client::{Refusal, Reply};
+use phalanx_protocol::record::{Outcome, Record};
+use phalanx_protocol::{IndexRange, JobId, RangeSet};
+
+use crate::core::Core;
+use crate::input::{Effect, RequestId};
+use crate::job::{Job, Phase};
+
+impl Core {
+    pub(crate) fn retry_requested(
+        &mut self,
+        request: RequestId,
+        user: &str,
+        admin: bool,
+        id: JobId,
+        effects: &mut Vec<Effect>,
+    ) {
+        let allowed = match self.not_yours(id, user).filter(|_| !admin) {
+            Some(refusal) => Err(refusal),
+            None => self.jobs.get(&id).ok_or(Refusal::NoSuchJob(id)).and_then(|job| {
+                let nothing = |why: &str| Refusal::NothingToRetry {
+                    job: id,
+                    why: why.to_owned(),
+                };
+                job.retriable().map_err(nothing)
+            }),
+        };
+        let tasks = match allowed {
+            Ok(tasks) => tasks,
+            Err(refusal) => {
+                let reply = Reply::Refused(refusal);
+                return effects.push(Effect::Answer { request, reply });
+            }
+        };
+        let count = tasks.iter().map(|range| range.len()).sum();
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.reopen(&tasks);
+        }
+        self.live.insert(id);
+        self.finished.retain(|&over| over != id);
+        self.durability
+            .append(Record::JobReopened { job: id, tasks }, effects);
+        self.answer_when_durable(request, Reply::Reopened { tasks: count }, effects);
+        self.plan_due = true;
+        self.feed_hungry(id, effects);
+    }
+}
+
+impl Job {
+    /// Tasks that can be run again: failed ones, and of a job that is over those that never ran; else why there are none.
+    fn retriable(&self) -> Result<Vec<IndexRange>, &'static str> {
+        let tasks = match (self.phase, &self.seen.outcome) {
+            (Phase::Active, _) => self.failed.clone(),
+            (Phase::Ending, _) => return Err("it is just ending"),
+            (Phase::Finished, Some(Outcome::Failed | Outcome::TimeLimit { .. })) => {
+                let all = IndexRange::new(0, self.spec.tasks);
+                self.seen.done.gaps(all).into_iter().collect()
+            }
+            (Phase::Finished, Some(Outcome::Cancelled { .. })) => return Err("it was cancelled"),
+            (Phase::Finished, Some(Outcome::Broken { .. })) => {
+                return Err("its program cannot run; submit it with one that can");
+            }
+            (Phase::Finished, Some(Outcome::Succeeded) | None) => RangeSet::new(),
+        };
+        match tasks.is_empty() {
+            true => Err("none failed"),
+            false => Ok(tasks.into()),
+        }
+    }
+
+    /// Lets tasks that failed, or were not run before the end, wait again.
+    pub(crate) fn reopen(&mut self, tasks: &[IndexRange]) {
+        if self.phase == Phase::Finished {
+            self.phase = Phase::Active;
+            let all = IndexRange::new(0, self.spec.tasks);
+            self.waiting = RangeSet::new();
+            self.ended = RangeSet::from(all);
+            self.failed = self.seen.failed.clone();
+            self.hosts_lost = 0;
+        }
+        for &range in tasks {
+            self.ended.remove(range);
+            self.failed.remove(range);
+            self.waiting.insert(range);
+        }
+    }
+}

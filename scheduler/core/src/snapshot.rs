@@ -1,0 +1,116 @@
+//! What is durable, taken together: the same that replaying every durable record would give, in one piece.
+//!
+//! A snapshot holds nothing that is not durable: it is made of what people may see (`Seen`), never of the model, which runs
+//! ahead of that.
+
+use phalanx_protocol::record::Record;
+use phalanx_protocol::snapshot::{CoreSnapshot, JobSnapshot};
+use phalanx_protocol::{JobId, RangeSet, Term};
+
+use crate::core::Core;
+use crate::job::{Job, Phase, Seen};
+
+impl Core {
+    /// Everything that is durable now. Costs time and memory in proportion to jobs and their ranges.
+    pub fn snapshot(&self) -> CoreSnapshot {
+        let durable = self.jobs.iter().filter(|(_, job)| job.seen.accepted);
+        let is_over = |id: &JobId| self.jobs.get(id).is_some_and(|job| job.seen.outcome.is_some());
+        // one that goes on again, which is not durable, is not among the finished
+        let going_on = self
+            .live
+            .iter()
+            .filter(|id| is_over(id) && !self.finished.contains(id));
+        let finished = self.finished.iter().chain(going_on).copied().collect();
+        let jobs: Vec<JobSnapshot> = durable.map(|(&id, job)| job.snapshot(id)).collect();
+        CoreSnapshot {
+            last_job: jobs.last().map(|job| job.submitted.job()),
+            jobs,
+            finished,
+        }
+    }
+
+    /// A core that leads `term` and knows what a snapshot holds. Records behind it follow by [`Core::replay`].
+    pub fn restore(term: Term, snapshot: CoreSnapshot) -> Self {
+        let mut core = Self::new(term);
+        for job in snapshot.jobs {
+            let id = job.submitted.job();
+            let Some(job) = Job::restore(job) else { continue };
+            core.submissions.insert(job.spec.submission, id);
+            if job.phase != Phase::Finished {
+                core.live.insert(id);
+            }
+            core.jobs.insert(id, job);
+            core.last_job = core.last_job.max(id);
+        }
+        core.last_job = core.last_job.max(snapshot.last_job.unwrap_or(JobId(0)));
+        let known = snapshot
+            .finished
+            .into_iter()
+            .filter(|id| core.jobs.contains_key(id));
+        core.finished = known.collect();
+        core
+    }
+
+    /// Whether a job is known, so that its records are still of use to somebody.
+    pub fn remembers(&self, id: JobId) -> bool {
+        self.jobs.contains_key(&id)
+    }
+}
+
+impl Job {
+    fn snapshot(&self, job: JobId) -> JobSnapshot {
+        let seen = &self.seen;
+        JobSnapshot {
+            term: self.term,
+            submitted: Record::JobSubmitted {
+                job,
+                user: self.user.clone(),
+                submitted_unix_millis: seen.submitted_unix_millis,
+                spec: Box::new(self.spec.clone()),
+            },
+            started_unix_millis: seen.started_unix_millis,
+            done: seen.done.iter().collect(),
+            failed: seen.failed.iter().collect(),
+            failures: seen.failures.values().cloned().collect(),
+            end: seen.outcome.clone().zip(seen.finished_unix_millis),
+        }
+    }
+
+    /// `None` if what should be the submission is another record.
+    fn restore(snapshot: JobSnapshot) -> Option<Self> {
+        let Record::JobSubmitted {
+            user,
+            submitted_unix_millis,
+            spec,
+            ..
+        } = snapshot.submitted
+        else {
+            return None;
+        };
+        let mut job = Self::new(snapshot.term, user, *spec, submitted_unix_millis);
+        let (done, failed): (RangeSet, RangeSet) = (snapshot.done.into(), snapshot.failed.into());
+        for range in done.iter().chain(failed.iter()) {
+            job.waiting.remove(range);
+            job.ended.insert(range);
+        }
+        job.failed = failed.clone();
+        let (outcome, finished_unix_millis) = snapshot.end.unzip();
+        let is_over = outcome.is_some();
+        let failures = snapshot.failures.into_iter();
+        job.seen = Seen {
+            accepted: true,
+            done,
+            failed,
+            started_unix_millis: snapshot.started_unix_millis,
+            outcome,
+            submitted_unix_millis,
+            finished_unix_millis,
+            failures: failures.map(|failure| (failure.index, failure)).collect(),
+        };
+        if is_over {
+            job.phase = Phase::Finished;
+            job.settle();
+        }
+        Some(job)
+    }
+}
