@@ -250,7 +250,8 @@ impl Reconnect {
 /// An answer says more than silence.
 fn most_telling(failures: Vec<ConnectError>) -> ConnectError {
     let silent = |error: &ConnectError| matches!(error, ConnectError::NoAnswer { .. });
-    let told = |error: &ConnectError| (error.is_permanent(), !silent(error));
+    let closed = |error: &ConnectError| matches!(error, ConnectError::PortClosed { .. });
+    let told = |error: &ConnectError| (error.is_permanent(), !silent(error), !closed(error));
     failures
         .into_iter()
         .max_by_key(told)
