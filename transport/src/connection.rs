@@ -5,22 +5,27 @@
 //! closes it with [`CloseReason::Dropped`], and closing throws away what is not yet delivered: finish streams and await
 //! [`StreamWriter::delivered`] where the last words matter.
 
+mod stream;
+
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use quinn::VarInt;
-use tokio::io::AsyncWriteExt;
 
+use crate::endpoint::{PortClosed, Watch, Watched};
 use crate::error::ConnectionLost;
-use crate::frame::{FrameError, FrameReader, FrameWriter};
+use crate::frame::{FrameReader, FrameWriter};
 use crate::identity::PeerIdentity;
 
+pub use stream::{RecvHalf, SendHalf};
+
 /// The sending half of a stream to the peer.
-pub type StreamWriter = FrameWriter<quinn::SendStream>;
+pub type StreamWriter = FrameWriter<SendHalf>;
 /// The receiving half of a stream from the peer.
-pub type StreamReader = FrameReader<quinn::RecvStream>;
+pub type StreamReader = FrameReader<RecvHalf>;
 
 /// Bytes of text that travel with a close; it has to fit one packet.
 const CLOSE_TEXT_BYTES_MAX: usize = 512;
@@ -131,26 +136,69 @@ pub struct PathFigures {
 /// A connection to a peer whose identity is proven. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Connection {
+    shared: Arc<Shared>,
+}
+
+/// What the clones of a connection and its streams share; the connection is closed with the last of them.
+struct Shared {
     quinn: quinn::Connection,
-    peer: Arc<PeerIdentity>,
+    peer: PeerIdentity,
+    /// Whether it was closed here because nobody listens at the other end any more.
+    is_port_closed: AtomicBool,
+    _watched: Watched,
+}
+
+impl Shared {
+    /// Why the connection ended, in our words.
+    fn lost(&self, error: quinn::ConnectionError) -> ConnectionLost {
+        let is_closed_here = matches!(error, quinn::ConnectionError::LocallyClosed);
+        match is_closed_here && self.is_port_closed.load(Ordering::Relaxed) {
+            true => ConnectionLost::PortClosed,
+            false => error.into(),
+        }
+    }
+}
+
+impl PortClosed for Shared {
+    fn port_is_closed(&self) {
+        if self.quinn.close_reason().is_none() {
+            self.is_port_closed.store(true, Ordering::Relaxed);
+            // in case that it lives nevertheless
+            let text = b"nothing was heard from this process, and its port was said to be closed";
+            self.quinn.close(CloseReason::Dropped.to_varint(), text);
+        }
+    }
 }
 
 impl Connection {
-    pub(crate) fn new(quinn: quinn::Connection, peer: PeerIdentity) -> Self {
-        Self {
+    pub(crate) fn new(quinn: quinn::Connection, peer: PeerIdentity, watch: &Arc<Watch>) -> Self {
+        let shared = |told: &Weak<Shared>| Shared {
+            _watched: watch.established(quinn.remote_address(), told.clone()),
             quinn,
-            peer: Arc::new(peer),
+            peer,
+            is_port_closed: AtomicBool::new(false),
+        };
+        Self {
+            shared: Arc::new_cyclic(shared),
         }
     }
 
     /// Who the peer is.
     pub fn peer(&self) -> &PeerIdentity {
-        &self.peer
+        &self.shared.peer
+    }
+
+    fn writer(&self, stream: quinn::SendStream, frame_bytes_max: usize) -> StreamWriter {
+        FrameWriter::new(SendHalf::new(stream, Arc::clone(&self.shared)), frame_bytes_max)
+    }
+
+    fn reader(&self, stream: quinn::RecvStream, frame_bytes_max: usize) -> StreamReader {
+        FrameReader::new(RecvHalf::new(stream, Arc::clone(&self.shared)), frame_bytes_max)
     }
 
     /// Where the peer is now; QUIC lets it move.
     pub fn remote_address(&self) -> SocketAddr {
-        self.quinn.remote_address()
+        self.shared.quinn.remote_address()
     }
 
     /// Opens a stream in both directions; waits while the peer allows no more of them. Frames both ways have at most
@@ -162,10 +210,15 @@ impl Connection {
         &self,
         frame_bytes_max: usize,
     ) -> Result<(StreamWriter, StreamReader), ConnectionLost> {
-        let (send, recv) = self.quinn.open_bi().await?;
+        let (send, recv) = self
+            .shared
+            .quinn
+            .open_bi()
+            .await
+            .map_err(|lost| self.shared.lost(lost))?;
         Ok((
-            FrameWriter::new(send, frame_bytes_max),
-            FrameReader::new(recv, frame_bytes_max),
+            self.writer(send, frame_bytes_max),
+            self.reader(recv, frame_bytes_max),
         ))
     }
 
@@ -177,10 +230,15 @@ impl Connection {
         &self,
         frame_bytes_max: usize,
     ) -> Result<(StreamWriter, StreamReader), ConnectionLost> {
-        let (send, recv) = self.quinn.accept_bi().await?;
+        let (send, recv) = self
+            .shared
+            .quinn
+            .accept_bi()
+            .await
+            .map_err(|lost| self.shared.lost(lost))?;
         Ok((
-            FrameWriter::new(send, frame_bytes_max),
-            FrameReader::new(recv, frame_bytes_max),
+            self.writer(send, frame_bytes_max),
+            self.reader(recv, frame_bytes_max),
         ))
     }
 
@@ -189,7 +247,9 @@ impl Connection {
     /// # Errors
     /// [`ConnectionLost`].
     pub async fn open_uni(&self, frame_bytes_max: usize) -> Result<StreamWriter, ConnectionLost> {
-        Ok(FrameWriter::new(self.quinn.open_uni().await?, frame_bytes_max))
+        let stream = self.shared.quinn.open_uni().await;
+        let stream = stream.map_err(|lost| self.shared.lost(lost))?;
+        Ok(self.writer(stream, frame_bytes_max))
     }
 
     /// Waits for the peer's next stream in one direction. Cancel safe.
@@ -197,34 +257,37 @@ impl Connection {
     /// # Errors
     /// [`ConnectionLost`].
     pub async fn accept_uni(&self, frame_bytes_max: usize) -> Result<StreamReader, ConnectionLost> {
-        Ok(FrameReader::new(self.quinn.accept_uni().await?, frame_bytes_max))
+        let stream = self.shared.quinn.accept_uni().await;
+        let stream = stream.map_err(|lost| self.shared.lost(lost))?;
+        Ok(self.reader(stream, frame_bytes_max))
     }
 
     /// Ends the connection at once with a reason and a text for people, cut at 512 bytes. Streams that are not
     /// delivered are lost. The peer hears of it if this process's runtime goes on for a moment (see
     /// [`Listener::close`](crate::Listener::close) and [`Dialer::close`](crate::Dialer::close)).
     pub fn close(&self, reason: CloseReason, text: &str) {
-        self.quinn.close(reason.to_varint(), close_text(text));
+        self.shared.quinn.close(reason.to_varint(), close_text(text));
     }
 
     /// Waits for the end of the connection. Cancel safe.
     pub async fn closed(&self) -> ConnectionLost {
-        self.quinn.closed().await.into()
+        self.shared.lost(self.shared.quinn.closed().await)
     }
 
     /// How the connection ended, if it has.
     pub fn close_reason(&self) -> Option<ConnectionLost> {
-        self.quinn.close_reason().map(Into::into)
+        let closed = self.shared.quinn.close_reason();
+        closed.map(|error| self.shared.lost(error))
     }
 
     /// Smoothed round trip time to the peer.
     pub fn rtt(&self) -> Duration {
-        self.quinn.rtt()
+        self.shared.quinn.rtt()
     }
 
     /// What the path is like now, for diagnosis.
     pub fn path(&self) -> PathFigures {
-        let path = self.quinn.stats().path;
+        let path = self.shared.quinn.stats().path;
         PathFigures {
             rtt: path.rtt,
             mtu_bytes: path.current_mtu,
@@ -237,54 +300,13 @@ impl Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Connection({} at {})", self.peer, self.remote_address())
+        write!(f, "Connection({} at {})", self.shared.peer, self.remote_address())
     }
 }
 
 /// As much of `text` as travels with a close, cut at a character.
 pub(crate) fn close_text(text: &str) -> &[u8] {
     &text.as_bytes()[..text.floor_char_boundary(CLOSE_TEXT_BYTES_MAX)]
-}
-
-impl StreamWriter {
-    /// Finishes the stream and waits until the peer's machine has all of it. The peer's program may not have read it yet.
-    ///
-    /// # Errors
-    /// [`FrameError`] if the connection ends or the peer stops the stream first.
-    pub async fn delivered(mut self) -> Result<(), FrameError> {
-        self.flush().await?;
-        let stream = self.stream_mut();
-        // an error means that the stream is finished already
-        let _ = stream.shutdown().await;
-        match stream.stopped().await {
-            Ok(None) => Ok(()),
-            Ok(Some(code)) => Err(FrameError::Abandoned {
-                reason: CloseReason::from_code(code.into_inner()),
-            }),
-            Err(quinn::StoppedError::ConnectionLost(lost)) => Err(FrameError::Lost(lost.into())),
-            Err(error @ quinn::StoppedError::ZeroRttRejected) => Err(FrameError::Io(error.into())),
-        }
-    }
-
-    /// Gives the stream up: the peer's reader gets [`FrameError::Abandoned`] instead of a clean end.
-    pub fn abandon(mut self, reason: CloseReason) {
-        // fails only if the stream has ended already, which is what is asked for
-        let _ = self.stream_mut().reset(reason.to_varint());
-    }
-
-    /// Sets how this stream ranks among those of the connection that have bytes to send; 0 unless set, higher first.
-    pub fn set_priority(&mut self, priority: i32) {
-        // fails only on a stream that has ended, where it has no meaning
-        let _ = self.stream_mut().set_priority(priority);
-    }
-}
-
-impl StreamReader {
-    /// Tells the peer to send no more on this stream: its writer gets [`FrameError::Abandoned`].
-    pub fn abandon(mut self, reason: CloseReason) {
-        // fails only if the stream has ended already, which is what is asked for
-        let _ = self.stream_mut().stop(reason.to_varint());
-    }
 }
 
 #[cfg(test)]

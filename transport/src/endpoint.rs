@@ -3,14 +3,17 @@
 //! Both are created inside the caller's tokio runtime and live on it. The listener runs handshakes beside each other and
 //! bounds them; whatever goes wrong in one is an [`Accepted::Failed`] for the log and ends nothing else. After a
 //! handshake it sends a greeting on a stream of its own, for which the dialler waits (the reason is told in
-//! [`error`](crate::error)).
+//! [`error`](crate::error)). Both notice within a second when a peer's process dies and its machine lives (`watch`).
 
 mod dialer;
+mod icmp;
 mod keys;
 mod listener;
 mod options;
+mod peers;
 mod socket;
 mod tls;
+mod watch;
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,6 +25,9 @@ pub use keys::EndpointKeys;
 pub use listener::{Accepted, Listener};
 pub use options::{EndpointOptions, PROTOCOL_VERSION};
 pub use socket::SocketBuffers;
+
+pub(crate) use peers::PortClosed;
+pub(crate) use watch::{Watch, Watched};
 
 /// What a listener says first, on a one-way stream of its own, to whom it has accepted.
 const GREETING: &[u8; 8] = b"phalanx\n";

@@ -32,6 +32,9 @@ pub enum ConnectionLost {
     /// Nothing arrived for the idle timeout: the peer or the network between is gone.
     #[error("nothing was heard from the peer for the idle timeout")]
     TimedOut,
+    /// Nothing was heard from the peer since its machine said that nobody listens on its port: its process is dead.
+    #[error("the peer's process is gone")]
+    PortClosed,
     /// The peer's process was restarted and does not know this connection.
     #[error("the peer has restarted")]
     Restarted,
@@ -76,6 +79,12 @@ pub enum ConnectError {
         address: SocketAddr,
         /// How long.
         waited: Duration,
+    },
+    /// The machine there says that no process has this port.
+    #[error("nothing listens at {address}")]
+    PortClosed {
+        /// Where.
+        address: SocketAddr,
     },
     /// The server's certificate is not from this credential's authority.
     #[error("{address} belongs to another cluster: the authority of `{}` did not issue its certificate", own.cluster)]
@@ -181,7 +190,9 @@ impl ConnectError {
                     }
                 )
             }
-            Self::NoAnswer { .. } | Self::Busy { .. } | Self::Socket { .. } => false,
+            Self::NoAnswer { .. } | Self::PortClosed { .. } | Self::Busy { .. } | Self::Socket { .. } => {
+                false
+            }
         }
     }
 
@@ -190,6 +201,9 @@ impl ConnectError {
         match self {
             Self::NoAnswer { .. } => {
                 "is the scheduler running there (`phalanx scheduler`), and does a firewall let UDP through?"
+            }
+            Self::PortClosed { .. } => {
+                "is the scheduler running there (`phalanx scheduler`), and on this port?"
             }
             Self::OtherCluster { .. } => "use this cluster's address, or the credential of the other cluster",
             Self::NotScheduler { .. } | Self::BadIdentity { .. } => "give the address of a scheduler",

@@ -66,11 +66,8 @@ pub enum FrameError {
 impl From<io::Error> for FrameError {
     fn from(error: io::Error) -> Self {
         let inner = error.get_ref();
-        if let Some(quinn::ReadError::ConnectionLost(lost)) = inner.and_then(|inner| inner.downcast_ref()) {
-            return Self::Lost(lost.clone().into());
-        }
-        if let Some(quinn::WriteError::ConnectionLost(lost)) = inner.and_then(|inner| inner.downcast_ref()) {
-            return Self::Lost(lost.clone().into());
+        if let Some(lost) = inner.and_then(|inner| inner.downcast_ref::<ConnectionLost>()) {
+            return Self::Lost(lost.clone());
         }
         if let Some(quinn::ReadError::Reset(code)) = inner.and_then(|inner| inner.downcast_ref()) {
             return Self::Abandoned {

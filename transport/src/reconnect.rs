@@ -19,6 +19,11 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long an address has the field to itself before the next one is dialled too.
 const STAGGER: Duration = Duration::from_millis(150);
+/// Most addresses that are kept beside those that were configured.
+const LEARNED_MAX: usize = 64;
+/// How often in a row it may be sent on to a leader without a pause. Two standbys that take each other for the leader
+/// would otherwise keep their callers running in circles.
+const SENT_ON_MAX: u32 = 3;
 
 /// Pauses that double from 50 ms to 2 s, each shortened by up to half at random, so that peers who lost the same
 /// scheduler do not come back in step. The same seed gives the same pauses.
@@ -83,6 +88,8 @@ impl Patience {
 pub struct Reconnect {
     dialer: Dialer,
     addresses: Vec<SocketAddr>,
+    /// The addresses that were given and not learned: those are never forgotten.
+    configured: Vec<SocketAddr>,
     backoff: Backoff,
     /// The address to begin with.
     first_index: usize,
@@ -90,6 +97,8 @@ pub struct Reconnect {
     connected_index: Option<usize>,
     /// Whether the next attempt has to pause first.
     pauses: bool,
+    /// How often it was told where the leader is since a connection was of use.
+    sent_on_count: u32,
 }
 
 impl Reconnect {
@@ -97,11 +106,13 @@ impl Reconnect {
     pub fn new(dialer: Dialer, addresses: Vec<SocketAddr>, seed: u64) -> Self {
         Self {
             dialer,
+            configured: addresses.clone(),
             addresses,
             backoff: Backoff::new(seed),
             first_index: 0,
             connected_index: None,
             pauses: false,
+            sent_on_count: 0,
         }
     }
 
@@ -110,11 +121,42 @@ impl Reconnect {
         &self.addresses
     }
 
-    /// Replaces the list: a scheduler has said who else there is.
+    /// Replaces the list, learned addresses included.
     pub fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
+        self.configured.clone_from(&addresses);
         self.addresses = addresses;
         self.first_index = 0;
         self.connected_index = None;
+    }
+
+    /// Takes note of what a scheduler said: the leader is at the addresses `leader` (it may not know, then this is
+    /// empty), and there are `others`.
+    ///
+    /// The next attempt begins with the leader, at once, and then goes through what was known before and the others. When
+    /// it was sent on more than three times in a row without [`Reconnect::settled`], it pauses first. At most 64 learned
+    /// addresses are kept, the leader's before others; the given ones always are.
+    pub fn learn(&mut self, leader: &[SocketAddr], others: &[SocketAddr]) {
+        let mut known = Vec::new();
+        let mut learned_count = 0;
+        for address in leader.iter().chain(&self.addresses).chain(others) {
+            if known.contains(address) {
+                continue;
+            }
+            if !self.configured.contains(address) {
+                if learned_count == LEARNED_MAX {
+                    continue;
+                }
+                learned_count += 1;
+            }
+            known.push(*address);
+        }
+        if !leader.is_empty() {
+            self.first_index = 0;
+            self.connected_index = None;
+            self.sent_on_count = self.sent_on_count.saturating_add(1);
+            self.pauses &= self.sent_on_count > SENT_ON_MAX;
+        }
+        self.addresses = known;
     }
 
     /// Says that the last connection was of use: the next attempt begins with its address, at once. Without this, the
@@ -122,6 +164,7 @@ impl Reconnect {
     pub fn settled(&mut self) {
         self.backoff.reset();
         self.pauses = false;
+        self.sent_on_count = 0;
         if let Some(index) = self.connected_index.take() {
             self.first_index = index;
         }
@@ -207,7 +250,8 @@ impl Reconnect {
 /// An answer says more than silence.
 fn most_telling(failures: Vec<ConnectError>) -> ConnectError {
     let silent = |error: &ConnectError| matches!(error, ConnectError::NoAnswer { .. });
-    let told = |error: &ConnectError| (error.is_permanent(), !silent(error));
+    let closed = |error: &ConnectError| matches!(error, ConnectError::PortClosed { .. });
+    let told = |error: &ConnectError| (error.is_permanent(), !silent(error), !closed(error));
     failures
         .into_iter()
         .max_by_key(told)
@@ -239,6 +283,62 @@ mod tests {
         };
         assert_eq!(pauses(1), pauses(1));
         assert_ne!(pauses(1), pauses(2));
+    }
+
+    fn addresses(ports: impl IntoIterator<Item = u16>) -> Vec<SocketAddr> {
+        ports
+            .into_iter()
+            .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+            .collect()
+    }
+
+    fn reconnect(ports: impl IntoIterator<Item = u16>) -> Reconnect {
+        let lab = crate::Authority::create("lab").unwrap();
+        let worker = lab.issue(crate::Role::Worker, "n1").unwrap();
+        Reconnect::new(Dialer::new(&worker).unwrap(), addresses(ports), 1)
+    }
+
+    #[test]
+    fn the_leader_is_tried_first_and_nobody_twice() {
+        let mut reconnect = reconnect([1, 2, 3]);
+        (reconnect.first_index, reconnect.connected_index) = (2, Some(1));
+        reconnect.learn(&addresses([3, 9]), &addresses([2, 4]));
+        assert_eq!(reconnect.addresses(), addresses([3, 9, 1, 2, 4]));
+        assert_eq!((reconnect.first_index, reconnect.connected_index), (0, None));
+
+        // who does not know the leader does not change what is tried first
+        reconnect.first_index = 3;
+        reconnect.learn(&[], &addresses([5, 9]));
+        assert_eq!(reconnect.addresses(), addresses([3, 9, 1, 2, 4, 5]));
+        assert_eq!(reconnect.first_index, 3);
+    }
+
+    #[test]
+    fn what_is_learned_is_bounded_and_what_was_given_stays() {
+        let mut reconnect = reconnect([1, 2]);
+        for leader in 1000..2000 {
+            reconnect.learn(&addresses([leader]), &addresses(3000..3200));
+        }
+        let known = reconnect.addresses();
+        assert_eq!(known.len(), LEARNED_MAX + 2);
+        assert_eq!(known[0], addresses([1999])[0]);
+        assert!(addresses([1, 2]).iter().all(|given| known.contains(given)));
+    }
+
+    #[test]
+    fn it_is_sent_on_at_once_but_not_in_circles() {
+        let mut reconnect = reconnect([1, 2]);
+        for round in 1..=SENT_ON_MAX + 2 {
+            reconnect.pauses = true;
+            reconnect.learn(&addresses([1]), &[]);
+            assert_eq!(reconnect.pauses, round > SENT_ON_MAX, "round {round}");
+        }
+        reconnect.settled();
+        reconnect.pauses = true;
+        reconnect.learn(&[], &addresses([3]));
+        assert!(reconnect.pauses, "nobody said where the leader is");
+        reconnect.learn(&addresses([1]), &[]);
+        assert!(!reconnect.pauses);
     }
 
     #[test]

@@ -356,6 +356,7 @@ impl Client {
             ConnectionLost::Closed { reason, .. } => Some(reason),
             ConnectionLost::ClosedHere
             | ConnectionLost::TimedOut
+            | ConnectionLost::PortClosed
             | ConnectionLost::Restarted
             | ConnectionLost::Failed(_) => None,
         }

@@ -6,11 +6,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{ClientConfig, Endpoint, EndpointConfig, TokioRuntime};
+use quinn::{ClientConfig, Endpoint, EndpointConfig};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout};
 
-use super::{BindError, EndpointOptions, GREETING, SocketBuffers, socket, tls, verified_peer};
+use super::{BindError, EndpointOptions, GREETING, SocketBuffers, Watch, socket, tls, verified_peer, watch};
 use crate::connection::{CloseReason, Connection, close_text};
 use crate::error::ConnectError;
 use crate::identity::{Credential, PeerIdentity, Role};
@@ -35,6 +35,7 @@ struct Shared {
 /// An endpoint on an unnamed port, and the settings that its socket allows.
 struct Bound {
     endpoint: Endpoint,
+    watch: Arc<Watch>,
     client: ClientConfig,
     buffers: SocketBuffers,
 }
@@ -81,12 +82,15 @@ impl Dialer {
     /// Connects to the scheduler at `address`, and returns once it has accepted this side's credential.
     ///
     /// # Errors
-    /// [`ConnectError`], at the latest after the handshake timeout.
+    /// [`ConnectError`], at the latest after the handshake timeout; a closed port is found out in a tenth of a second.
     pub async fn dial(&self, address: SocketAddr) -> Result<Connection, ConnectError> {
         let started = Instant::now();
         let limit = self.shared.options.handshake_timeout;
-        match timeout(limit, self.dial_patiently(address, started)).await {
-            Ok(result) => result,
+        let bound = self.bound(address).await?;
+        let dial = self.dial_patiently(bound, address, started);
+        match timeout(limit, bound.watch.unless_closed(address, dial)).await {
+            Ok(Some(result)) => result,
+            Ok(None) => Err(ConnectError::PortClosed { address }),
             Err(_) => Err(ConnectError::NoAnswer {
                 address,
                 waited: limit,
@@ -96,6 +100,7 @@ impl Dialer {
 
     async fn dial_patiently(
         &self,
+        bound: &Bound,
         address: SocketAddr,
         started: Instant,
     ) -> Result<Connection, ConnectError> {
@@ -104,7 +109,6 @@ impl Dialer {
         } = &*self.shared;
         let failed =
             |error| ConnectError::from_quinn(error, address, identity, &options.protocol, started.elapsed());
-        let bound = self.bound(address).await?;
         let connection = bound
             .endpoint
             .connect_with(bound.client.clone(), address, Role::Scheduler.dns_name())
@@ -126,7 +130,7 @@ impl Dialer {
         let peer = verified_peer(&connection, &identity.cluster)
             .map_err(|cause| ConnectError::BadIdentity { address, cause })?;
         match peer.role {
-            Role::Scheduler => Ok(Connection::new(connection, peer)),
+            Role::Scheduler => Ok(Connection::new(connection, peer, &bound.watch)),
             Role::Worker | Role::User | Role::Admin => Err(ConnectError::NotScheduler { address }),
         }
     }
@@ -162,11 +166,12 @@ impl Dialer {
                     option: "udp_payload_bytes_max",
                 })
             })?;
-        let endpoint = Endpoint::new(config, None, socket, Arc::new(TokioRuntime))?;
+        let (endpoint, watch) = watch::open(config, None, socket)?;
         let mut client = ClientConfig::new(Arc::clone(&self.shared.tls) as _);
         client.transport_config(options.transport(buffers).map_err(out_of_range)?);
         Ok(Bound {
             endpoint,
+            watch,
             client,
             buffers,
         })
@@ -176,5 +181,38 @@ impl Dialer {
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Dialer({})", self.shared.identity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Accepted, Authority, Listener};
+
+    #[tokio::test]
+    async fn hints_about_a_scheduler_that_lives_change_nothing() {
+        let lab = Authority::create("lab").unwrap();
+        let here = (Ipv4Addr::LOCALHOST, 0).into();
+        let mut listener = Listener::bind(here, &lab.issue(Role::Scheduler, "s1").unwrap()).unwrap();
+        let address = listener.local_address().unwrap();
+        let options = EndpointOptions {
+            keep_alive_interval: Duration::from_millis(50),
+            ..EndpointOptions::default()
+        };
+        let worker = lab.issue(Role::Worker, "n1").unwrap();
+        let dialer = Dialer::with_options(&worker, options).unwrap();
+        let (near, far) = tokio::join!(dialer.dial(address), listener.accept());
+        let (near, Some(Accepted::Connection(_far))) = (near.unwrap(), far) else {
+            panic!("it was let in")
+        };
+        let watch = &dialer.shared.v4.get().unwrap().watch;
+        for _ in 0..3 {
+            watch.hint(address);
+            watch.hint(address);
+            // longer than a dead one is given
+            let lost = timeout(Duration::from_millis(500), near.closed()).await;
+            assert!(lost.is_err(), "{lost:?}");
+        }
+        assert!(!watch.has_doubts());
     }
 }

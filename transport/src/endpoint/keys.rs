@@ -1,8 +1,8 @@
 //! The keys by which a restarted process tells its former peers at once that it has forgotten them.
 //!
-//! A peer's connection to a killed process otherwise ends by the idle timeout. A restarted one (or another that took
-//! over its address) can answer with a stateless reset instead, but only if both keys are the same as before: the one
-//! that signs the reset, and the one by which connection ids are recognised as its own.
+//! That a process is dead shows while nobody has its port; once somebody has, only the idle timeout would be left. A
+//! restarted one (or another that took over its address) can answer with a stateless reset instead, but only if both keys
+//! are the same as before: the one that signs the reset, and the one by which connection ids are recognised as its own.
 
 use std::fmt;
 use std::path::Path;

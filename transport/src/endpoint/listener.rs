@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime};
+use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig};
 use quinn_proto::HashedConnectionIdGenerator;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::{BindError, EndpointKeys, EndpointOptions, GREETING, SocketBuffers, socket, tls, verified_peer};
+use super::{
+    BindError, EndpointKeys, EndpointOptions, GREETING, SocketBuffers, Watch, socket, tls, verified_peer,
+    watch,
+};
 use crate::connection::{CloseReason, Connection, close_text};
 use crate::error::HandshakeFailure;
 use crate::identity::Credential;
@@ -46,6 +49,7 @@ pub enum Accepted {
 #[derive(Debug)]
 pub struct Listener {
     endpoint: Endpoint,
+    watch: Arc<Watch>,
     buffers: SocketBuffers,
     protocol: Arc<str>,
     cluster: Arc<str>,
@@ -95,10 +99,10 @@ impl Listener {
             .map_err(|_| BindError::Option {
                 option: "udp_payload_bytes_max",
             })?;
-        let endpoint =
-            Endpoint::new(config, Some(server), socket, Arc::new(TokioRuntime)).map_err(socket_error)?;
+        let (endpoint, watch) = watch::open(config, Some(server), socket).map_err(socket_error)?;
         Ok(Self {
             endpoint,
+            watch,
             buffers,
             protocol: options.protocol.as_str().into(),
             cluster: credential.identity().cluster.as_str().into(),
@@ -156,9 +160,9 @@ impl Listener {
             return None;
         }
         let (protocol, cluster) = (Arc::clone(&self.protocol), Arc::clone(&self.cluster));
-        let limit = self.handshake_timeout;
+        let (limit, watch) = (self.handshake_timeout, Arc::clone(&self.watch));
         self.handshakes.spawn(async move {
-            let handshake = timeout(limit, handshake(incoming, &protocol, &cluster)).await;
+            let handshake = timeout(limit, handshake(incoming, &protocol, &cluster, &watch)).await;
             match handshake.unwrap_or(Err(HandshakeFailure::TimedOut)) {
                 Ok(connection) => Accepted::Connection(connection),
                 Err(failure) => Accepted::Failed { remote, failure },
@@ -181,6 +185,7 @@ async fn handshake(
     incoming: Incoming,
     protocol: &str,
     cluster: &str,
+    watch: &Arc<Watch>,
 ) -> Result<Connection, HandshakeFailure> {
     let failed = |error| HandshakeFailure::from_quinn(error, protocol);
     let connection = incoming.accept().map_err(failed)?.await.map_err(failed)?;
@@ -189,5 +194,5 @@ async fn handshake(
     // if this fails the connection has ended, and its first user finds out why
     let _ = greeting.write_all(GREETING).await;
     let _ = greeting.finish();
-    Ok(Connection::new(connection, peer))
+    Ok(Connection::new(connection, peer, watch))
 }

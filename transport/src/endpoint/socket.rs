@@ -8,6 +8,8 @@ use std::net::{SocketAddr, UdpSocket};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::icmp;
+
 /// Below this, bulk streams are expected to suffer.
 const BUFFER_BYTES_WANTED_MIN: usize = 1 << 20;
 
@@ -36,6 +38,7 @@ pub(super) fn bind(address: SocketAddr, buffer_bytes: usize) -> io::Result<(UdpS
     socket.set_recv_buffer_size(buffer_bytes)?;
     socket.set_send_buffer_size(buffer_bytes)?;
     socket.set_nonblocking(true)?;
+    icmp::keep_answers(&socket, address.is_ipv6())?;
     socket.bind(&address.into())?;
     let buffers = SocketBuffers {
         send_bytes: granted(socket.send_buffer_size()?),

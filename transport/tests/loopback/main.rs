@@ -4,5 +4,6 @@
 
 mod cluster;
 mod handshake;
+mod killed;
 mod reconnect;
 mod session;
