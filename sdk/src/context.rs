@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use phalanx_protocol::JobId;
 
+use crate::host::board::{Line, Lines};
+
 /// A running task's view of its job; a kernel receives it by writing a parameter `&TaskContext`.
 ///
 /// ```
@@ -27,23 +29,23 @@ use phalanx_protocol::JobId;
 #[derive(Debug)]
 pub struct TaskContext {
     job: JobId,
-    /// Written by the slot before each task, so that a panic is blamed on the right one.
-    index: AtomicU64,
+    /// Its index; written by the slot before each task, so that a panic or a crash is blamed on the right one.
+    line: Line,
     cancelled: Arc<AtomicBool>,
 }
 
 impl TaskContext {
     /// A context outside any job, for calling a kernel directly: job 0, never cancelled.
     pub fn standalone(index: u64) -> Self {
-        let context = Self::new(JobId(0), Arc::default());
-        context.set_index(index);
+        let context = Self::new(JobId(0), Arc::default(), Lines::private(1).of_slot(0));
+        context.running().store(index, Ordering::Relaxed);
         context
     }
 
-    pub(crate) fn new(job: JobId, cancelled: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(job: JobId, cancelled: Arc<AtomicBool>, line: Line) -> Self {
         Self {
             job,
-            index: AtomicU64::new(0),
+            line,
             cancelled,
         }
     }
@@ -51,7 +53,7 @@ impl TaskContext {
     /// The task's index in its job, from 0.
     #[inline]
     pub fn index(&self) -> u64 {
-        self.index.load(Ordering::Relaxed)
+        self.line.word().load(Ordering::Relaxed)
     }
 
     /// The job.
@@ -65,8 +67,14 @@ impl TaskContext {
         self.cancelled.load(Ordering::Relaxed)
     }
 
+    /// Where the slot writes the index of the task that it begins.
     #[inline]
-    pub(crate) fn set_index(&self, index: u64) {
-        self.index.store(index, Ordering::Relaxed);
+    pub(crate) fn running(&self) -> &AtomicU64 {
+        self.line.word()
+    }
+
+    /// Notes that no task runs.
+    pub(crate) fn ended(&self) {
+        self.line.clear();
     }
 }

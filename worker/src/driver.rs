@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phalanx_protocol::BlobId;
-use phalanx_protocol::message::host::ToHost;
 use phalanx_protocol::message::worker::{FromWorker, Report};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::agent::{Agent, Effect, HostId, Input};
-use crate::hosts::{HOST_MESSAGES_MAX, HostHandle, HostTask, Launcher};
+use crate::hosts::{ForHost, HOST_MESSAGES_MAX, HostHandle, HostTask, Launcher};
 use crate::preparation::Stores;
 use crate::session::{SESSION_EVENTS_MAX, Say, SessionEvent, Sessions};
 use crate::worker::{StatusBoard, WorkerError};
@@ -187,7 +186,8 @@ impl Driver {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Tell(message) => self.tell(message),
-            Effect::TellHost(host, message) => self.tell_host(host, message),
+            Effect::TellHost(host, message) => self.tell_host(host, ForHost::Say(message)),
+            Effect::Watch(host, limits) => self.tell_host(host, ForHost::Watch(limits)),
             Effect::KillHost(host) => {
                 if let Some(handle) = self.hosts.get_mut(&host) {
                     handle.kill = None;
@@ -230,7 +230,7 @@ impl Driver {
         }
     }
 
-    fn tell_host(&mut self, host: HostId, message: ToHost) {
+    fn tell_host(&mut self, host: HostId, message: ForHost) {
         let Some(handle) = self.hosts.get_mut(&host) else {
             return;
         };
@@ -248,6 +248,7 @@ impl Driver {
             host,
             program,
             launcher: Arc::clone(&self.launcher),
+            boards: self.stores.boards(),
             messages,
             kill,
             facts: self.facts_sender.clone(),

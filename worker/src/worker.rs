@@ -17,7 +17,7 @@ use crate::agent::Agent;
 use crate::driver::{Driver, Parts};
 use crate::hosts::Launcher;
 use crate::hosts::process::ProcessLauncher;
-use crate::hosts::program;
+use crate::hosts::{board, program};
 use crate::preparation::Stores;
 use crate::session::Sessions;
 
@@ -158,10 +158,10 @@ impl Worker {
         let directory = Directory::open(&config.storage).map_err(StartError::Storage)?;
         let programs = config.cache.join("programs");
         let created = fs::create_dir_all(&programs).and_then(|()| program::sweep(&programs));
-        created.map_err(|cause| StartError::Cache {
-            path: programs,
-            cause,
-        })?;
+        let in_cache = |path| move |cause| StartError::Cache { path, cause };
+        created.map_err(in_cache(programs))?;
+        let boards = board::folder(&config.cache);
+        board::sweep(&boards).map_err(in_cache(boards))?;
         let system = |what| move |cause| StartError::System { what, cause };
         let instance = random().map_err(system("random bytes"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

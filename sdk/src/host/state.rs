@@ -12,6 +12,7 @@ use phalanx_protocol::JobId;
 use phalanx_protocol::message::host::FromHost;
 use phalanx_protocol::range::IndexRange;
 
+use super::board::Lines;
 use super::grants::{Grant, Grants, Turn};
 use super::inputs::ItemFiles;
 use super::lock;
@@ -58,6 +59,7 @@ pub(super) struct Host {
     /// Held while finished work is gathered.
     pub(super) flushing: Mutex<()>,
     pub(super) outbox: Outbox,
+    pub(super) board: Lines,
 }
 
 /// What the lock guards.
@@ -82,7 +84,7 @@ pub(super) struct State {
 }
 
 impl Host {
-    pub(super) fn new(outbox: Outbox) -> Self {
+    pub(super) fn new(outbox: Outbox, board: Lines) -> Self {
         Self {
             state: Mutex::default(),
             work: Condvar::new(),
@@ -91,6 +93,7 @@ impl Host {
             leftovers: AtomicBool::new(false),
             flushing: Mutex::default(),
             outbox,
+            board,
         }
     }
 

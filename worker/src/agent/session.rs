@@ -1,11 +1,11 @@
 //! What the scheduler says, and how a session with it begins.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use phalanx_protocol::limits::GRANT_TASKS_MAX;
 use phalanx_protocol::message::host::ToHost;
 use phalanx_protocol::message::worker::{FromWorker, HeldGrant, Join, ToWorker};
-use phalanx_protocol::{GrantId, IndexRange, JobId, KernelWork, RangeSet, Request};
+use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet};
 
 use super::job::{Grant, Job};
 use super::{
@@ -59,9 +59,12 @@ impl Agent {
                 user,
                 work,
                 request,
-                ..
+                task_time_limit_millis,
             } => {
-                self.opened(now, job, user, work, request, effects);
+                let task_time = task_time_limit_millis.map(Duration::from_millis);
+                let opening = Opening(self.openings + 1);
+                let new = Job::new(opening, user, work, request, task_time);
+                self.opened(now, job, new, effects);
             }
             ToWorker::SetSlots { job, slots } => self.slots_wanted(job, slots, effects),
             ToWorker::Grant { job, grant, range } => self.granted(job, grant, range, effects),
@@ -74,17 +77,9 @@ impl Agent {
         }
     }
 
-    fn opened(
-        &mut self,
-        now: Instant,
-        id: JobId,
-        user: String,
-        work: KernelWork,
-        request: Request,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn opened(&mut self, now: Instant, id: JobId, new: Job, effects: &mut Vec<Effect>) {
         if let Some(job) = self.jobs.get(&id) {
-            tracing::debug!(job = %id, same = job.work == work, "is open already");
+            tracing::debug!(job = %id, same = job.work == new.work, "is open already");
             return;
         }
         if self.jobs.len() >= JOBS_OPEN_MAX {
@@ -97,8 +92,7 @@ impl Agent {
             return;
         }
         self.openings += 1;
-        self.jobs
-            .insert(id, Job::new(Opening(self.openings), user, work, request));
+        self.jobs.insert(id, new);
         self.prepare_or_seat(now, id, effects);
     }
 

@@ -164,6 +164,15 @@ impl World {
 
 use std::sync::Arc;
 
+fn death(how: &str, by_itself: bool, blamed: &[u64]) -> Death {
+    Death {
+        how: how.into(),
+        by_itself,
+        cause: FailureCause::Crash,
+        blamed: blamed.to_vec(),
+    }
+}
+
 fn tell_host(host: HostId, message: ToHost) -> Effect {
     Effect::TellHost(host, message)
 }
@@ -378,8 +387,7 @@ fn a_dead_host_loses_its_grants_and_the_job_may_be_opened_again() {
     };
     let died = Input::HostDied {
         host: H1,
-        how,
-        by_itself: false,
+        death: death(&how, false, &[]),
     };
     assert_eq!(world.hear(died), [Effect::Tell(lost)]);
     // what was on its way to it is no longer of use
@@ -395,6 +403,77 @@ fn a_dead_host_loses_its_grants_and_the_job_may_be_opened_again() {
 }
 
 #[test]
+fn tasks_that_ran_in_a_dead_host_are_blamed_unless_they_were_reported_or_never_granted() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 3);
+    world.grant(J1, 1, range(0, 10));
+    world.host(H1, FromHost::Progress(done(1, 2, 3)));
+    let effects = world.hear(Input::HostDied {
+        host: H1,
+        death: death("signal 6 (SIGABRT)", false, &[2, 7, 99]),
+    });
+    let lost = FromWorker::HostLost {
+        job: J1,
+        blamed: vec![7],
+        cause: FailureCause::Crash,
+        how: "signal 6 (SIGABRT)".into(),
+    };
+    assert_eq!(effects, [Effect::Tell(lost)]);
+}
+
+#[test]
+fn a_host_that_is_killed_for_what_it_said_blames_nobody() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.grant(J1, 1, range(0, 10));
+    let how = "it broke the protocol and was killed".to_owned();
+    let lost = FromWorker::HostLost {
+        job: J1,
+        blamed: Vec::new(),
+        cause: FailureCause::Crash,
+        how,
+    };
+    let effects = world.host(H1, FromHost::Closed);
+    assert_eq!(effects, [Effect::KillHost(H1), Effect::Tell(lost)]);
+    // its death is then no news
+    let died = Input::HostDied {
+        host: H1,
+        death: death("signal 9 (SIGKILL)", false, &[7]),
+    };
+    assert_eq!(world.hear(died), []);
+}
+
+#[test]
+fn a_job_with_limits_is_watched_and_has_a_host_of_its_own_kind() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.told(ToWorker::Close { job: J1 });
+    world.host(H1, FromHost::Closed);
+    let request = Request {
+        memory_bytes: 1 << 30,
+        ..Request::default()
+    };
+    let open = |job, request, task_time_limit_millis| ToWorker::Open {
+        job,
+        user: "ada".into(),
+        work: work(),
+        request,
+        task_time_limit_millis,
+    };
+    let limits = Limits {
+        task_time: Some(Duration::from_millis(1500)),
+        memory_bytes: 0,
+    };
+    let effects = world.told(open(J2, Request::default(), Some(1500)));
+    assert_eq!(effects, [Effect::Watch(H1, limits), open_on(H1, J2)]);
+    world.told(ToWorker::Close { job: J2 });
+    world.host(H1, FromHost::Closed);
+    // what J1 used, H1 may still have
+    let effects = world.told(open(J3, request, None));
+    assert!(matches!(effects[..], [Effect::StartHost { host: H2, .. }]), "{effects:?}");
+}
+
+#[test]
 fn a_host_that_ends_itself_before_it_is_ready_cannot_run_the_job() {
     let mut world = World::new();
     world.open(J1, work());
@@ -402,8 +481,7 @@ fn a_host_that_ends_itself_before_it_is_ready_cannot_run_the_job() {
     world.hear(Input::HostStarted(H1));
     let effects = world.hear(Input::HostDied {
         host: H1,
-        how: "exit status 3".into(),
-        by_itself: true,
+        death: death("exit status 3", true, &[]),
     });
     let reason = "its kernel host died before it was ready: exit status 3".to_owned();
     assert_eq!(
@@ -426,8 +504,7 @@ fn a_host_that_is_killed_before_it_is_ready_does_not_end_the_job_everywhere() {
     let how = "signal 9 (SIGKILL)".to_owned();
     let effects = world.hear(Input::HostDied {
         host: H1,
-        how: how.clone(),
-        by_itself: false,
+        death: death(&how, false, &[]),
     });
     assert_eq!(
         effects,
@@ -507,8 +584,7 @@ fn slots_of_a_job_are_given_to_another_only_when_its_tasks_have_ended() {
     assert_eq!(world.slots(J2, 4), []);
     let effects = world.hear(Input::HostDied {
         host: H1,
-        how: "signal 9 (SIGKILL)".into(),
-        by_itself: false,
+        death: death("signal 9 (SIGKILL)", false, &[]),
     });
     assert_eq!(effects, [tell_host(H2, ToHost::SetSlots(4))]);
 }

@@ -58,7 +58,7 @@ struct FakeHost {
 }
 
 impl Launcher for FakeLauncher {
-    fn launch(&self, program: &Path) -> io::Result<Launched> {
+    fn launch(&self, program: &Path, _board: &Path) -> io::Result<Launched> {
         assert!(
             program.is_file(),
             "the program lies in the cache before it is started"
@@ -92,6 +92,10 @@ impl Process for FakeProcess {
         if let Some(kill) = self.kill.take() {
             let _ = kill.send(());
         }
+    }
+
+    fn id(&self) -> Option<u32> {
+        None
     }
 
     fn ended(&mut self) -> Pin<Box<dyn Future<Output = Ending> + Send + '_>> {
