@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use phalanx::TaskContext;
+use phalanx::{CheckpointError, TaskContext};
+use rustix::process::{Signal, getpid, kill_process};
 
 /// Takes the process along at the index that the parameters name.
 #[phalanx::kernel]
@@ -31,6 +32,32 @@ fn hoard(index: u64, bytes: &u64, context: &TaskContext) -> u64 {
         std::thread::park_timeout(Duration::from_millis(10));
     }
     index + u64::from(hoard[0])
+}
+
+/// Counts to 20 with a checkpoint at each step, and kills its own process at 12 unless it has resumed. Returns where it
+/// resumed.
+#[phalanx::kernel]
+fn count(_: u64, context: &TaskContext) -> Result<u64, CheckpointError> {
+    let resumed = context.restore::<u64>()?;
+    for step in resumed.unwrap_or(0)..20 {
+        if step == 12 && resumed.is_none() {
+            let _ = kill_process(getpid(), Signal::KILL);
+        }
+        context.checkpoint(&(step + 1))?;
+    }
+    Ok(resumed.unwrap_or(0))
+}
+
+/// Waits until it should save its state, and returns whether it was told to: by itself it would wait for 10 s.
+#[phalanx::kernel]
+fn save_when_told(_: u64, context: &TaskContext) -> Result<bool, CheckpointError> {
+    let began = Instant::now();
+    while !context.checkpoint_due() && !context.is_cancelled() {
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    let waited = began.elapsed();
+    context.checkpoint(&"saved")?;
+    Ok(waited < Duration::from_secs(9) && !context.is_cancelled())
 }
 
 #[phalanx::main]

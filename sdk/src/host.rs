@@ -20,7 +20,7 @@ use phalanx_protocol::message::host::{
     FromHost, HOST_BOARD_VARIABLE, HOST_FD_VARIABLE, HOST_SLOTS_MAX, HostInputs, HostParameters, PROTOCOL_VERSION,
     ToHost,
 };
-use phalanx_protocol::{Encoding, GrantId, IndexRange, JobId, codec};
+use phalanx_protocol::{Encoding, GrantId, IndexRange, codec};
 use rayon::ThreadPool;
 use rustix::process::Signal;
 
@@ -29,6 +29,7 @@ use self::grants::{GRANTS_MAX, Grant};
 use self::socket::{Outbox, frame};
 use self::state::{Host, Job};
 use crate::kernel::KernelEntry;
+use crate::kernel::runner::Runner;
 
 pub(crate) mod board;
 mod cursor;
@@ -166,10 +167,11 @@ impl Desk {
                 encoding,
                 reduce,
                 cpus,
-                ..
+                storage,
             } => {
                 self.set_cpus(cpus as usize);
-                self.open(job, &kernel, &parameters, encoding, reduce)
+                let opened = self.runner(&kernel, &parameters, encoding, reduce);
+                self.open(opened.map(|runner| Job::new(job, runner, storage)))
             }
             ToHost::SetSlots(slots) => self.set_slots(slots as usize),
             ToHost::Grant { grant, range, inputs } => self.grant(grant, range, inputs),
@@ -184,7 +186,12 @@ impl Desk {
                 self.host.change(|state, _| state.paused = paused);
                 Ok(())
             }
-            ToHost::CheckpointNow => Ok(()),
+            ToHost::CheckpointNow => {
+                if let Some(job) = self.host.look(|state| state.job.clone()) {
+                    job.vault.call();
+                }
+                Ok(())
+            }
             ToHost::Close => {
                 self.host.change(|state, _| state.begin_close());
                 Ok(())
@@ -192,15 +199,14 @@ impl Desk {
         }
     }
 
-    /// Answers whether the job can start.
-    fn open(
-        &mut self,
-        job: JobId,
+    /// Readies a kernel; the error is a sentence for the user.
+    fn runner(
+        &self,
         kernel: &str,
         parameters: &HostParameters,
         encoding: Encoding,
         reduce: bool,
-    ) -> Result<(), HostError> {
+    ) -> Result<Box<dyn Runner>, String> {
         let kernels = self.kernels;
         let open = || {
             let parameters = match parameters {
@@ -216,12 +222,16 @@ impl Desk {
                 reduce,
             )
         };
-        let opened = catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|payload| {
+        catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|payload| {
             let message = panics::message(payload.as_ref());
             Err(format!(
                 "reading the parameters of kernel `{kernel}` panicked: {message}"
             ))
-        });
+        })
+    }
+
+    /// Answers whether the job can start.
+    fn open(&self, opened: Result<Job, String>) -> Result<(), HostError> {
         self.host.change(|state, outbox| {
             if state.job.is_some() {
                 return Err(HostError::Protocol(
@@ -229,8 +239,8 @@ impl Desk {
                 ));
             }
             match opened {
-                Ok(runner) => {
-                    state.job = Some(Arc::new(Job::new(job, runner)));
+                Ok(job) => {
+                    state.job = Some(Arc::new(job));
                     outbox.post(frame(&FromHost::Ready));
                 }
                 Err(reason) => outbox.post(frame(&FromHost::Refused { reason })),

@@ -128,7 +128,7 @@ impl<'a> Loop<'a> {
                 Some(_) | None => {
                     (self.pace, self.file) = (Pace::new(), None);
                     let line = self.host.board.of_slot(self.slot.index);
-                    let context = TaskContext::new(job.id, Arc::clone(&job.cancelled), line);
+                    let context = TaskContext::new(job.id, Arc::clone(&job.cancelled), line, Arc::clone(&job.vault));
                     (job, context)
                 }
             };
@@ -163,6 +163,7 @@ impl<'a> Loop<'a> {
         // an interrupt from now on is for these tasks; what it was for before now is seen in `must_stop`
         self.slot.interrupt.store(false, Ordering::SeqCst);
         self.slot.chunk_number.fetch_add(1, Ordering::Relaxed);
+        context.begin(grant.id);
         while !range.is_empty() {
             if self.host.must_stop() || self.slot.interrupt.load(Ordering::SeqCst) {
                 self.host.put_back(job, grant, range);

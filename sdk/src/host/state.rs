@@ -4,6 +4,7 @@
 //! at two flags, which are set under the lock: [`Host::attention`] (come here before the next chunk) and
 //! [`Host::leftovers`] (there is something better to do than to claim).
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use super::inputs::ItemFiles;
 use super::lock;
 use super::slot::{Seat, Slot};
 use super::socket::{Outbox, frame};
+use crate::checkpoint::Vault;
 use crate::kernel::runner::Runner;
 
 /// The job whose kernels run here.
@@ -26,16 +28,18 @@ pub(super) struct Job {
     pub(super) runner: Box<dyn Runner>,
     pub(super) cancelled: Arc<AtomicBool>,
     pub(super) files: ItemFiles,
+    pub(super) vault: Arc<Vault>,
     opened: Instant,
 }
 
 impl Job {
-    pub(super) fn new(id: JobId, runner: Box<dyn Runner>) -> Self {
+    pub(super) fn new(id: JobId, runner: Box<dyn Runner>, storage: PathBuf) -> Self {
         Self {
             id,
             runner,
             cancelled: Arc::default(),
             files: ItemFiles::default(),
+            vault: Arc::new(Vault::on_storage(storage)),
             opened: Instant::now(),
         }
     }

@@ -160,6 +160,21 @@ impl Scheduler {
         soon(self.reports.as_mut().unwrap().recv()).await.unwrap().unwrap()
     }
 
+    /// Waits until a slot runs that task, as some host's running board shows.
+    pub(crate) async fn task_runs(&self, index: u64) {
+        let boards = self.folder.path().join("cache/boards");
+        let shows = |path: PathBuf| {
+            let bytes = std::fs::read(path).unwrap_or_default();
+            bytes.as_chunks().0.contains(&index.to_ne_bytes())
+        };
+        let runs = async {
+            while !std::fs::read_dir(&boards).unwrap().any(|board| shows(board.unwrap().path())) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        soon(runs).await;
+    }
+
     /// Running boards that the worker keeps.
     pub(crate) fn board_count(&self) -> usize {
         std::fs::read_dir(self.folder.path().join("cache/boards")).unwrap().count()

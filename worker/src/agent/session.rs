@@ -71,9 +71,11 @@ impl Agent {
             ToWorker::Revoke { job, grant, count } => self.revoked(job, grant, count, effects),
             ToWorker::Acknowledge { number } => self.outbox.acknowledged(number),
             ToWorker::Close { job } => self.close(now, job, effects),
-            ToWorker::CheckpointNow { .. } | ToWorker::Drain | ToWorker::Schedulers(_) => {
-                tracing::debug!("not for this version");
+            ToWorker::CheckpointNow { job } => {
+                let host = self.jobs.get(&job).and_then(Job::open_host);
+                effects.extend(host.map(|host| Effect::TellHost(host, ToHost::CheckpointNow)));
             }
+            ToWorker::Drain | ToWorker::Schedulers(_) => tracing::debug!("not for this version"),
         }
     }
 
