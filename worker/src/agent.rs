@@ -8,6 +8,7 @@
 
 mod hosting;
 mod job;
+mod leaving;
 mod reporting;
 mod seats;
 mod session;
@@ -172,8 +173,8 @@ pub(crate) enum Input {
         opening: Opening,
         name: Option<String>,
     },
-    /// The operator ends this worker.
-    Stopped,
+    /// The operator ends this worker; what runs has that long.
+    Stopped { grace: Duration },
     /// [`Agent::next_deadline`] was reached.
     Ticked,
 }
@@ -205,6 +206,8 @@ pub(crate) enum Effect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Presence {
     Working,
+    /// It takes nothing on and leaves once what runs has ended; at the latest then, if there is a limit.
+    Draining(Option<Instant>),
     /// It has stopped, and leaves once its reports are durable, or then.
     Stopping(Instant),
     /// It has said that it leaves.
@@ -215,6 +218,7 @@ impl Presence {
     fn deadline(self) -> Option<Instant> {
         match self {
             Self::Stopping(until) => Some(until),
+            Self::Draining(until) => until,
             Self::Working | Self::Left => None,
         }
     }
@@ -277,7 +281,7 @@ impl Agent {
             Input::Host(host, message) => self.heard(now, host, message, effects),
             Input::HostDied { host, death } => self.host_died(host, death, effects),
             Input::Written { job, opening, name } => self.written(now, job, opening, name, effects),
-            Input::Stopped => self.stop(now, effects),
+            Input::Stopped { grace } => self.stopped(now, grace, effects),
             Input::Ticked => self.ticked(now, effects),
         }
         self.leave_if_done(now, effects);
@@ -305,6 +309,11 @@ impl Agent {
     /// Notes that [`Agent::next_report`] is with the session's writer.
     pub(crate) fn report_sent(&mut self) {
         self.outbox.mark_sent();
+    }
+
+    /// Whether this worker only waits for its last reports to become durable, or has left.
+    pub(crate) fn has_stopped(&self) -> bool {
+        matches!(self.presence, Presence::Stopping(_) | Presence::Left)
     }
 
     /// Whether this worker has said that it leaves.

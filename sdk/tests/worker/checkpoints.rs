@@ -56,3 +56,16 @@ async fn a_task_is_told_to_save_what_it_has_before_its_time_is_over() {
     scheduler.grant(1, 0, 1).await;
     assert!(result::<bool>(&mut scheduler).await);
 }
+
+#[tokio::test]
+async fn a_stopped_worker_lets_its_tasks_save_their_state_and_leaves_when_they_have_ended() {
+    let mut scheduler = Scheduler::start().await;
+    scheduler.open("save_when_told", Vec::new(), 1, 0, None).await;
+    scheduler.grant(1, 0, 1).await;
+    scheduler.task_runs(0).await;
+    scheduler.worker.stop();
+    assert_eq!(scheduler.hear().await, FromWorker::Draining);
+    assert!(result::<bool>(&mut scheduler).await);
+    scheduler.say(ToWorker::Acknowledge { number: 1 }).await;
+    assert_eq!(scheduler.hear().await, FromWorker::Leaving);
+}

@@ -72,6 +72,7 @@ impl Scheduler {
                 ..Resources::default()
             },
             rejoin_for: DEADLINE,
+            grace: DEADLINE,
         })
         .unwrap();
         let blobs = Blobs::new(Arc::new(Directory::open(storage).unwrap()));

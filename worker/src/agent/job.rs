@@ -204,6 +204,12 @@ impl Job {
         handed.any(|open| open.held.contains(index))
     }
 
+    /// Its grants that no host has.
+    pub(super) fn unhanded(&self) -> impl Iterator<Item = GrantId> + '_ {
+        let unhanded = self.grants.iter().filter(|(_, open)| !open.handed);
+        unhanded.map(|(&grant, _)| grant)
+    }
+
     /// Takes `ranges` out of what a grant holds; what it did not hold is not returned.
     pub(super) fn release(&mut self, grant: GrantId, ranges: &[IndexRange]) -> Vec<IndexRange> {
         let Some(open) = self.grants.get_mut(&grant) else {

@@ -9,7 +9,7 @@ use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet};
 
 use super::job::{Grant, Job};
 use super::{
-    Agent, Effect, GRANTS_PER_JOB_MAX, HELD_RANGES_MAX, JOBS_OPEN_MAX, Obstacle, Opening, Presence, STOP_WAIT,
+    Agent, Effect, GRANTS_PER_JOB_MAX, HELD_RANGES_MAX, JOBS_OPEN_MAX, Obstacle, Opening, Presence,
 };
 
 impl Agent {
@@ -40,12 +40,13 @@ impl Agent {
             capacity: self.capacity.clone(),
             held: held.collect(),
         })));
+        if matches!(self.presence, Presence::Draining(_)) {
+            effects.push(Effect::Tell(FromWorker::Draining));
+        }
     }
 
     pub(super) fn told(&mut self, now: Instant, message: ToWorker, effects: &mut Vec<Effect>) {
-        // a stopping worker takes nothing on: once it has left, the scheduler gives that to others
-        let is_wanted = matches!(message, ToWorker::Acknowledge { .. } | ToWorker::Welcome { .. });
-        if self.presence != Presence::Working && !is_wanted {
+        if !self.is_wanted(&message, effects) {
             return;
         }
         match message {
@@ -75,7 +76,8 @@ impl Agent {
                 let host = self.jobs.get(&job).and_then(Job::open_host);
                 effects.extend(host.map(|host| Effect::TellHost(host, ToHost::CheckpointNow)));
             }
-            ToWorker::Drain | ToWorker::Schedulers(_) => tracing::debug!("not for this version"),
+            ToWorker::Drain => self.drain(None, effects),
+            ToWorker::Schedulers(_) => tracing::debug!("not for this version"),
         }
     }
 
@@ -153,7 +155,7 @@ impl Agent {
         effects.push(Effect::TellHost(host, ToHost::Grant { grant, range, inputs }));
     }
 
-    fn revoked(&mut self, id: JobId, grant: GrantId, count: u64, effects: &mut Vec<Effect>) {
+    pub(super) fn revoked(&mut self, id: JobId, grant: GrantId, count: u64, effects: &mut Vec<Effect>) {
         let Some(job) = self.jobs.get_mut(&id) else {
             tracing::debug!(job = %id, %grant, "a revoke for a job that is not open");
             return;
@@ -171,32 +173,6 @@ impl Agent {
                     range,
                 }));
             }
-        }
-    }
-
-    /// Ends everything: hosts are killed, and the scheduler gives what they had to others once this worker has left.
-    pub(super) fn stop(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        if self.presence == Presence::Working {
-            self.presence = Presence::Stopping(now + STOP_WAIT);
-        }
-        for host in self.seats.take_all() {
-            self.ledger.closed(host);
-            effects.push(Effect::KillHost(host));
-        }
-        for (_, job) in std::mem::take(&mut self.jobs) {
-            self.outbox.waited(job.unreported.bytes());
-        }
-    }
-
-    /// Leaves once everything reported is durable, or has not become so in time: a scheduler that is told of it forgets
-    /// this session, and with it the reports on their way.
-    pub(super) fn leave_if_done(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let Some(until) = self.presence.deadline() else {
-            return;
-        };
-        if self.outbox.is_empty() || until <= now {
-            self.presence = Presence::Left;
-            effects.push(Effect::Tell(FromWorker::Leaving));
         }
     }
 }

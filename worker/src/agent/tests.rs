@@ -15,6 +15,10 @@ const PROGRAM: BlobId = BlobId([7; 32]);
 const J1: JobId = JobId(1);
 const J2: JobId = JobId(2);
 const J3: JobId = JobId(3);
+/// Without any grace.
+const STOPPED: Input = Input::Stopped {
+    grace: Duration::ZERO,
+};
 const H1: HostId = HostId(1);
 const H2: HostId = HostId(2);
 
@@ -818,7 +822,7 @@ fn a_stopping_worker_kills_its_hosts_and_says_so() {
     let mut world = World::new();
     world.run(J1, 1, H1, 2);
     assert_eq!(
-        world.hear(Input::Stopped),
+        world.hear(STOPPED),
         [Effect::KillHost(H1), Effect::Tell(FromWorker::Leaving)]
     );
     assert_eq!(world.open(J2, work()), []);
@@ -831,7 +835,7 @@ fn a_stopping_worker_leaves_only_when_its_reports_are_durable() {
     world.grant(J1, 1, range(0, 10));
     world.host(H1, FromHost::Progress(done(1, 0, 2)));
     world.host(H1, FromHost::Progress(done(1, 2, 4)));
-    assert_eq!(world.hear(Input::Stopped), [Effect::KillHost(H1)]);
+    assert_eq!(world.hear(STOPPED), [Effect::KillHost(H1)]);
     // also what was not sent yet
     assert_eq!(world.reports().len(), 2);
     assert_eq!(world.grant(J1, 2, range(10, 20)), []);
@@ -850,7 +854,105 @@ fn a_stopping_worker_leaves_without_acknowledgements_in_the_end() {
     world.run(J1, 1, H1, 2);
     world.grant(J1, 1, range(0, 10));
     world.host(H1, FromHost::Progress(done(1, 0, 2)));
-    world.hear(Input::Stopped);
+    world.hear(STOPPED);
     assert_eq!(world.agent.next_deadline(), Some(world.now + STOP_WAIT));
     assert_eq!(world.later(STOP_WAIT), [Effect::Tell(FromWorker::Leaving)]);
+}
+
+#[test]
+fn a_draining_worker_gives_back_what_no_host_has_and_takes_nothing_on() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.grant(J1, 1, range(0, 10));
+    world.open(J2, work());
+    world.grant(J2, 2, range(0, 5));
+    let returned = |job, number, range| {
+        Effect::Tell(FromWorker::Returned {
+            job,
+            grant: grant(number),
+            range,
+        })
+    };
+    assert_eq!(
+        world.told(ToWorker::Drain),
+        [
+            Effect::Tell(FromWorker::Draining),
+            returned(J2, 2, range(0, 5)),
+            tell_host(H1, ToHost::CheckpointNow)
+        ]
+    );
+    // these crossed it on their way
+    assert_eq!(world.open(J3, work()), []);
+    assert_eq!(world.grant(J3, 3, range(7, 9)), [returned(J3, 3, range(7, 9))]);
+    assert_eq!(world.told(ToWorker::Drain), []);
+    // the scheduler asks for the rest of what the host has
+    let (number, count) = (1, u64::MAX);
+    let revoke = ToWorker::Revoke {
+        job: J1,
+        grant: grant(number),
+        count,
+    };
+    let to_host = ToHost::Revoke {
+        grant: grant(number),
+        count,
+    };
+    assert_eq!(world.told(revoke), [tell_host(H1, to_host)]);
+    let back = FromHost::Returned {
+        grant: grant(1),
+        range: range(3, 10),
+    };
+    assert_eq!(world.host(H1, back), [returned(J1, 1, range(3, 10))]);
+    assert_eq!(world.host(H1, FromHost::Progress(done(1, 0, 3))), []);
+    assert_eq!(world.reports().len(), 1);
+    assert_eq!(world.later(Duration::from_secs(3600)), [], "it has no limit of time");
+    let effects = world.told(ToWorker::Acknowledge { number: 1 });
+    assert_eq!(effects, [Effect::Tell(FromWorker::Leaving)]);
+}
+
+#[test]
+fn a_stopped_worker_kills_its_hosts_when_its_grace_is_over_and_not_before() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.grant(J1, 1, range(0, 1));
+    let grace = Duration::from_secs(5);
+    let effects = world.hear(Input::Stopped { grace });
+    let call = tell_host(H1, ToHost::CheckpointNow);
+    assert_eq!(effects, [Effect::Tell(FromWorker::Draining), call]);
+    assert_eq!(world.later(Duration::from_millis(4999)), []);
+    assert_eq!(
+        world.later(Duration::from_millis(1)),
+        [Effect::KillHost(H1), Effect::Tell(FromWorker::Leaving)]
+    );
+}
+
+#[test]
+fn an_operators_stop_limits_a_drain_and_a_second_one_ends_it() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.grant(J1, 1, range(0, 1));
+    world.told(ToWorker::Drain);
+    let grace = Duration::from_secs(5);
+    let call = tell_host(H1, ToHost::CheckpointNow);
+    assert_eq!(world.hear(Input::Stopped { grace }), [call]);
+    assert_eq!(
+        world.hear(STOPPED),
+        [Effect::KillHost(H1), Effect::Tell(FromWorker::Leaving)]
+    );
+}
+
+#[test]
+fn a_draining_worker_says_so_to_the_next_scheduler_too() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.grant(J1, 1, range(0, 1));
+    world.told(ToWorker::Drain);
+    world.hear(Input::Disconnected);
+    let effects = world.hear(Input::Connected);
+    assert!(
+        matches!(
+            effects[..],
+            [Effect::Tell(FromWorker::Join(_)), Effect::Tell(FromWorker::Draining)]
+        ),
+        "{effects:?}"
+    );
 }
