@@ -105,6 +105,7 @@ pub fn worker_if_asked() -> Result<(), Box<dyn Error>> {
             ..detect_capacity()
         },
         rejoin_for: Duration::from_secs(1),
+        grace: Duration::ZERO,
     })?;
     // the parent holds the other end of stdin: its end is ours
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;

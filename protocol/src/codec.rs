@@ -8,7 +8,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::limits::VALUE_BYTES_MAX;
+use crate::limits::{CHECKPOINT_VALUE_BYTES_MAX, VALUE_BYTES_MAX};
 
 /// Why bytes could not be turned into a value.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +79,21 @@ pub fn encode_into<T: Serialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) -> Res
 /// # Errors
 /// [`DecodeError`] if the bytes are malformed, too large, or longer than the value.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
-    let (value, used) = decode_prefix(bytes)?;
+    whole(bytes, decode_prefix(bytes)?)
+}
+
+/// Decodes what a program saved for itself, which may be far larger than a message: its collections may claim up to
+/// [`CHECKPOINT_VALUE_BYTES_MAX`] bytes.
+///
+/// # Errors
+/// Like [`decode`].
+pub fn decode_checkpoint<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
+    let limit = CONFIG.with_limit::<CHECKPOINT_VALUE_BYTES_MAX>();
+    whole(bytes, decode_limited(bytes, limit)?)
+}
+
+/// The value, if nothing follows it.
+fn whole<T>(bytes: &[u8], (value, used): (T, usize)) -> Result<T, DecodeError> {
     match bytes.len() - used {
         0 => Ok(value),
         rest => Err(DecodeError::TrailingBytes {
@@ -94,18 +108,31 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
 /// # Errors
 /// [`DecodeError::Malformed`].
 pub fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, usize), DecodeError> {
-    bincode::serde::decode_from_slice(bytes, CONFIG.with_limit::<VALUE_BYTES_MAX>()).map_err(|cause| {
-        DecodeError::Malformed {
-            what: std::any::type_name::<T>(),
-            bytes: bytes.len(),
-            cause,
-        }
+    decode_limited(bytes, CONFIG.with_limit::<VALUE_BYTES_MAX>())
+}
+
+fn decode_limited<T: DeserializeOwned>(
+    bytes: &[u8],
+    config: impl bincode::config::Config,
+) -> Result<(T, usize), DecodeError> {
+    bincode::serde::decode_from_slice(bytes, config).map_err(|cause| DecodeError::Malformed {
+        what: std::any::type_name::<T>(),
+        bytes: bytes.len(),
+        cause,
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_checkpoint_may_be_larger_than_a_message() {
+        let state = vec![0_u64; VALUE_BYTES_MAX / size_of::<u64>() + 1];
+        let bytes = encode(&state);
+        assert!(decode::<Vec<u64>>(&bytes).is_err());
+        assert_eq!(decode_checkpoint::<Vec<u64>>(&bytes).unwrap(), state);
+    }
 
     #[test]
     fn a_hostile_length_is_refused_before_it_is_allocated() {

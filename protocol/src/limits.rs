@@ -46,3 +46,5 @@ pub const RETRIED_TASKS_MAX: usize = 1 << 20;
 pub const SCHEDULER_ADDRESSES_MAX: usize = 64;
 /// Bytes of one checkpoint.
 pub const CHECKPOINT_BYTES_MAX: usize = 1 << 30;
+/// Bytes that the collections of a decoded checkpoint may claim: numbers take up to 16 times what they were encoded in.
+pub const CHECKPOINT_VALUE_BYTES_MAX: usize = 16 * CHECKPOINT_BYTES_MAX;

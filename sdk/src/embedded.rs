@@ -182,6 +182,8 @@ fn start_worker(
         name: name.to_owned(),
         capacity,
         rejoin_for: WorkerConfig::REJOIN_FOR,
+        // it ends with its only user
+        grace: Duration::ZERO,
     })?)
 }
 

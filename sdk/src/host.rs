@@ -3,7 +3,7 @@
 //! The story: a worker starts the user's program with a socket as its standard input and the variable
 //! [`HOST_FD_VARIABLE`]. The main thread reads what the worker wants ([`serve`]) and changes the shared [`state`]. Each
 //! [`slot`] is a rayon pool whose loop claims tasks from the front of a grant's [`cursor`], as many at a time as its
-//! [`pace`] says, and runs them by the kernel's own runner. What they leave is [`flush`]ed by whoever has a reason: a
+//! [`pace`] says, and runs them by the kernel's own runner; the [`board`] shows which one each slot is at. What they leave is [`flush`]ed by whoever has a reason: a
 //! slot that finds nothing to do, one that has much, or the timer; as [`progress`] messages, through the [`socket`].
 //!
 //! The host never outlives its worker: at the end of the stream the process ends, whatever its tasks do.
@@ -17,17 +17,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use phalanx_protocol::message::host::{
-    FromHost, HOST_FD_VARIABLE, HostInputs, HostParameters, PROTOCOL_VERSION, ToHost,
+    FromHost, HOST_BOARD_VARIABLE, HOST_FD_VARIABLE, HOST_SLOTS_MAX, HostInputs, HostParameters, PROTOCOL_VERSION,
+    ToHost,
 };
-use phalanx_protocol::{Encoding, GrantId, IndexRange, JobId, codec};
+use phalanx_protocol::{Encoding, GrantId, IndexRange, codec};
 use rayon::ThreadPool;
 use rustix::process::Signal;
 
+use self::board::Lines;
 use self::grants::{GRANTS_MAX, Grant};
 use self::socket::{Outbox, frame};
 use self::state::{Host, Job};
 use crate::kernel::KernelEntry;
+use crate::kernel::runner::Runner;
 
+pub(crate) mod board;
 mod cursor;
 mod flush;
 mod grants;
@@ -39,9 +43,6 @@ mod slot;
 mod socket;
 mod state;
 
-/// Slots of one host, at the most.
-const SLOTS_MAX: usize = 4096;
-
 /// Why a host ended before its worker did.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -51,6 +52,9 @@ pub enum HostError {
     /// The process could not be set up.
     #[error("this program could not become a kernel host")]
     Setup(#[source] io::Error),
+    /// The worker's running board is no such thing.
+    #[error("the running board that {HOST_BOARD_VARIABLE} names cannot be used")]
+    Board(#[source] io::Error),
     /// The socket failed.
     #[error("the socket to the worker failed")]
     Socket(#[source] io::Error),
@@ -76,7 +80,11 @@ pub(crate) fn run_process(descriptor: &OsStr) -> Result<(), HostError> {
         return Err(HostError::Descriptor(descriptor.to_string_lossy().into_owned()));
     }
     let socket = take_standard_input().map_err(HostError::Setup)?;
-    serve(socket, &crate::kernel::KERNELS)
+    let board = match std::env::var_os(HOST_BOARD_VARIABLE) {
+        Some(path) => Lines::open(path.as_ref()).map_err(HostError::Board)?,
+        None => Lines::private(HOST_SLOTS_MAX),
+    };
+    serve_on(board, socket, &crate::kernel::KERNELS)
 }
 
 /// The socket that is standard input. Kernels find an empty standard input instead.
@@ -93,11 +101,20 @@ fn take_standard_input() -> io::Result<UnixStream> {
 /// # Errors
 /// [`HostError`] if the worker says what makes no sense, or the socket fails.
 pub fn serve(socket: UnixStream, kernels: &'static [KernelEntry]) -> Result<(), HostError> {
+    serve_on(Lines::private(HOST_SLOTS_MAX), socket, kernels)
+}
+
+/// [`serve`] with a board on which the slots say what they run.
+fn serve_on(
+    board: Lines,
+    socket: UnixStream,
+    kernels: &'static [KernelEntry],
+) -> Result<(), HostError> {
     panics::install_hook();
     // whoever made the socket may have used it with an event loop
     socket.set_nonblocking(false).map_err(HostError::Setup)?;
     let writer = socket.try_clone().map_err(HostError::Setup)?;
-    let host = Arc::new(Host::new(Outbox::new(writer)));
+    let host = Arc::new(Host::new(Outbox::new(writer), board));
     let timer = Arc::clone(&host);
     let started = std::thread::Builder::new()
         .name("progress".to_owned())
@@ -150,10 +167,11 @@ impl Desk {
                 encoding,
                 reduce,
                 cpus,
-                ..
+                storage,
             } => {
                 self.set_cpus(cpus as usize);
-                self.open(job, &kernel, &parameters, encoding, reduce)
+                let opened = self.runner(&kernel, &parameters, encoding, reduce);
+                self.open(opened.map(|runner| Job::new(job, runner, storage)))
             }
             ToHost::SetSlots(slots) => self.set_slots(slots as usize),
             ToHost::Grant { grant, range, inputs } => self.grant(grant, range, inputs),
@@ -168,7 +186,12 @@ impl Desk {
                 self.host.change(|state, _| state.paused = paused);
                 Ok(())
             }
-            ToHost::CheckpointNow => Ok(()),
+            ToHost::CheckpointNow => {
+                if let Some(job) = self.host.look(|state| state.job.clone()) {
+                    job.vault.call();
+                }
+                Ok(())
+            }
             ToHost::Close => {
                 self.host.change(|state, _| state.begin_close());
                 Ok(())
@@ -176,15 +199,14 @@ impl Desk {
         }
     }
 
-    /// Answers whether the job can start.
-    fn open(
-        &mut self,
-        job: JobId,
+    /// Readies a kernel; the error is a sentence for the user.
+    fn runner(
+        &self,
         kernel: &str,
         parameters: &HostParameters,
         encoding: Encoding,
         reduce: bool,
-    ) -> Result<(), HostError> {
+    ) -> Result<Box<dyn Runner>, String> {
         let kernels = self.kernels;
         let open = || {
             let parameters = match parameters {
@@ -200,12 +222,16 @@ impl Desk {
                 reduce,
             )
         };
-        let opened = catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|payload| {
+        catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|payload| {
             let message = panics::message(payload.as_ref());
             Err(format!(
                 "reading the parameters of kernel `{kernel}` panicked: {message}"
             ))
-        });
+        })
+    }
+
+    /// Answers whether the job can start.
+    fn open(&self, opened: Result<Job, String>) -> Result<(), HostError> {
         self.host.change(|state, outbox| {
             if state.job.is_some() {
                 return Err(HostError::Protocol(
@@ -213,8 +239,8 @@ impl Desk {
                 ));
             }
             match opened {
-                Ok(runner) => {
-                    state.job = Some(Arc::new(Job::new(job, runner)));
+                Ok(job) => {
+                    state.job = Some(Arc::new(job));
                     outbox.post(frame(&FromHost::Ready));
                 }
                 Err(reason) => outbox.post(frame(&FromHost::Refused { reason })),
@@ -236,7 +262,7 @@ impl Desk {
 
     /// Starts slots that are missing and says how many may run.
     fn set_slots(&mut self, slots: usize) -> Result<(), HostError> {
-        let slots = slots.min(SLOTS_MAX);
+        let slots = slots.min(HOST_SLOTS_MAX);
         let mut limit = slots.min(self.pools.len());
         while self.pools.len() < slots {
             match slot::start(&self.host, self.pools.len(), self.cpus) {

@@ -6,10 +6,12 @@
 //!
 //! Reading order: [`store`] (the primitive), [`directory`] (it on a file system), [`slot`] (one object of the log),
 //! [`journal`] (the rules R1-R5 and R12), then the smaller things on the same storage: [`cluster`] (which cluster this
-//! is), [`members`] (who seems alive), [`blobs`] (programs and inputs), [`results`] (large results), [`mod@probe`] (is this
+//! is), [`members`] (who seems alive), [`blobs`] (programs and inputs), [`results`] (large results), [`checkpoints`] (state of
+//! tasks to resume from), [`mod@probe`] (is this
 //! storage fit for all that).
 
 pub mod blobs;
+pub mod checkpoints;
 pub mod cluster;
 pub mod directory;
 pub mod journal;
@@ -22,6 +24,7 @@ pub mod slot;
 pub mod store;
 
 pub use blobs::{BlobError, BlobWriter, Blobs};
+pub use checkpoints::{Checkpoint, CheckpointError, Checkpoints};
 pub use cluster::{ClusterError, ClusterFile, ClusterId};
 pub use directory::Directory;
 pub use journal::acquire::{AcquireError, Candidate, Leadership, acquire};

@@ -8,6 +8,7 @@
 
 mod hosting;
 mod job;
+mod leaving;
 mod reporting;
 mod seats;
 mod session;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use phalanx_protocol::message::host::{FromHost, Progress, ToHost};
 use phalanx_protocol::message::worker::{FromWorker, Report, ToWorker};
+use phalanx_protocol::record::FailureCause;
 use phalanx_protocol::{BlobId, GrantId, IndexRange, JobId, Resources, WorkerId};
 
 use crate::inputs::InputFiles;
@@ -71,6 +73,40 @@ pub(crate) struct Obstacle {
     pub(crate) reason: String,
     /// Whether it is the job's fault.
     pub(crate) fatal: bool,
+}
+
+/// How a host came to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Death {
+    /// `signal 11 (SIGSEGV)`, `exit status 3`, `used 9.1 GiB of 8 GiB`.
+    pub(crate) how: String,
+    /// Its program ended itself.
+    pub(crate) by_itself: bool,
+    /// What those who are to blame are blamed for.
+    pub(crate) cause: FailureCause,
+    /// Tasks that may be to blame, in order; those that have been reported since are not.
+    pub(crate) blamed: Vec<u64>,
+}
+
+impl Death {
+    /// Of a host that this worker killed for reasons of its own: nobody is to blame.
+    pub(crate) fn killed(how: &str) -> Self {
+        Self {
+            how: how.to_owned(),
+            by_itself: false,
+            cause: FailureCause::Crash,
+            blamed: Vec::new(),
+        }
+    }
+}
+
+/// What the tasks of a job may use, so that its host is killed if they use more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// One run of a task.
+    pub(crate) task_time: Option<Duration>,
+    /// Each slot; 0: as much as there is.
+    pub(crate) memory_bytes: u64,
 }
 
 /// What a job needs from shared storage before it can run.
@@ -129,9 +165,7 @@ pub(crate) enum Input {
     /// A host that had started, or was killed, is gone.
     HostDied {
         host: HostId,
-        how: String,
-        /// Its program ended itself.
-        by_itself: bool,
+        death: Death,
     },
     /// A result file is durable under that name, or was not written.
     Written {
@@ -139,8 +173,8 @@ pub(crate) enum Input {
         opening: Opening,
         name: Option<String>,
     },
-    /// The operator ends this worker.
-    Stopped,
+    /// The operator ends this worker; what runs has that long.
+    Stopped { grace: Duration },
     /// [`Agent::next_deadline`] was reached.
     Ticked,
 }
@@ -160,6 +194,8 @@ pub(crate) enum Effect {
     StartHost { host: HostId, program: BlobId },
     /// Tell a host.
     TellHost(HostId, ToHost),
+    /// Kill a host if the job that is opened on it next uses more; answer with [`Input::HostDied`].
+    Watch(HostId, Limits),
     /// End a host's process; answer with [`Input::HostDied`].
     KillHost(HostId),
     /// Write a result file; answer with [`Input::Written`].
@@ -170,6 +206,8 @@ pub(crate) enum Effect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Presence {
     Working,
+    /// It takes nothing on and leaves once what runs has ended; at the latest then, if there is a limit.
+    Draining(Option<Instant>),
     /// It has stopped, and leaves once its reports are durable, or then.
     Stopping(Instant),
     /// It has said that it leaves.
@@ -180,6 +218,7 @@ impl Presence {
     fn deadline(self) -> Option<Instant> {
         match self {
             Self::Stopping(until) => Some(until),
+            Self::Draining(until) => until,
             Self::Working | Self::Left => None,
         }
     }
@@ -240,9 +279,9 @@ impl Agent {
             Input::HostStarted(host) => self.host_started(now, host, effects),
             Input::HostFailed { host, obstacle } => self.host_failed(host, obstacle, effects),
             Input::Host(host, message) => self.heard(now, host, message, effects),
-            Input::HostDied { host, how, by_itself } => self.host_died(host, how, by_itself, effects),
+            Input::HostDied { host, death } => self.host_died(host, death, effects),
             Input::Written { job, opening, name } => self.written(now, job, opening, name, effects),
-            Input::Stopped => self.stop(now, effects),
+            Input::Stopped { grace } => self.stopped(now, grace, effects),
             Input::Ticked => self.ticked(now, effects),
         }
         self.leave_if_done(now, effects);
@@ -270,6 +309,11 @@ impl Agent {
     /// Notes that [`Agent::next_report`] is with the session's writer.
     pub(crate) fn report_sent(&mut self) {
         self.outbox.mark_sent();
+    }
+
+    /// Whether this worker only waits for its last reports to become durable, or has left.
+    pub(crate) fn has_stopped(&self) -> bool {
+        matches!(self.presence, Presence::Stopping(_) | Presence::Left)
     }
 
     /// Whether this worker has said that it leaves.

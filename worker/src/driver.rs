@@ -6,17 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phalanx_protocol::BlobId;
-use phalanx_protocol::message::host::ToHost;
 use phalanx_protocol::message::worker::{FromWorker, Report};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::agent::{Agent, Effect, HostId, Input};
-use crate::hosts::{HOST_MESSAGES_MAX, HostHandle, HostTask, Launcher};
+use crate::hosts::{ForHost, HOST_MESSAGES_MAX, HostHandle, HostTask, Launcher};
 use crate::preparation::Stores;
 use crate::session::{SESSION_EVENTS_MAX, Say, SessionEvent, Sessions};
-use crate::worker::{StatusBoard, WorkerError};
+use crate::worker::{StatusBoard, StopWish, WorkerError};
 
 /// Facts from hosts and from storage that the agent has not taken. Each may be as large as a frame, so they are few.
 const FACTS_MAX: usize = 16;
@@ -29,7 +28,9 @@ pub(crate) struct Parts {
     pub(crate) stores: Stores,
     pub(crate) launcher: Arc<dyn Launcher>,
     pub(crate) status: Arc<StatusBoard>,
-    pub(crate) stop: watch::Receiver<bool>,
+    /// How long what runs may take to end when the worker stops.
+    pub(crate) grace: Duration,
+    pub(crate) stop: watch::Receiver<StopWish>,
 }
 
 /// The worker's state and its ends of all channels.
@@ -39,7 +40,8 @@ pub(crate) struct Driver {
     stores: Stores,
     launcher: Arc<dyn Launcher>,
     status: Arc<StatusBoard>,
-    stop: watch::Receiver<bool>,
+    grace: Duration,
+    stop: watch::Receiver<StopWish>,
     hosts: BTreeMap<HostId, HostHandle>,
     facts_sender: mpsc::Sender<Input>,
     facts: mpsc::Receiver<Input>,
@@ -59,7 +61,7 @@ enum Wake {
     Session(Option<SessionEvent>),
     ReportsTaken,
     Deadline,
-    Stop,
+    Stop(StopWish),
 }
 
 impl Driver {
@@ -69,6 +71,7 @@ impl Driver {
             stores,
             launcher,
             status,
+            grace,
             stop,
         } = parts;
         let (facts_sender, facts) = mpsc::channel(FACTS_MAX);
@@ -78,6 +81,7 @@ impl Driver {
             stores,
             launcher,
             status,
+            grace,
             stop,
             hosts: BTreeMap::new(),
             facts_sender,
@@ -95,27 +99,33 @@ impl Driver {
         let (events_sender, mut events) = mpsc::channel(SESSION_EVENTS_MAX);
         let mut session_task = JoinSet::new();
         session_task.spawn(sessions(events_sender).run());
-        let mut stopping = false;
+        let mut wish = StopWish::GoOn;
         loop {
-            match self.wake(&mut events, stopping).await {
+            match self.wake(&mut events, wish).await {
                 Wake::Fact(input) => self.take_in(input),
                 Wake::Session(Some(event)) => self.session_event(event),
                 // the sessions' task has ended, and says why
                 Wake::Session(None) => break,
                 Wake::ReportsTaken => {}
-                Wake::Stop => {
-                    stopping = true;
-                    self.take_in(Input::Stopped);
+                Wake::Stop(wished) => {
+                    wish = wished;
+                    let grace = match wished {
+                        StopWish::AtOnce => Duration::ZERO,
+                        StopWish::GoOn | StopWish::InOrder => self.grace,
+                    };
+                    self.take_in(Input::Stopped { grace });
                 }
                 Wake::Deadline => self.take_in(Input::Ticked),
             }
             self.pump_reports();
-            if stopping && (self.session.is_none() || self.agent.has_left()) {
+            if self.agent.has_left() || (self.agent.has_stopped() && self.session.is_none()) {
                 break;
             }
         }
-        if !stopping {
-            self.take_in(Input::Stopped);
+        let stopping = wish != StopWish::GoOn || self.agent.has_left();
+        if !self.agent.has_stopped() {
+            let grace = Duration::ZERO;
+            self.take_in(Input::Stopped { grace });
         }
         drop(events);
         let ended = self.end_sessions(&mut session_task, stopping).await;
@@ -123,7 +133,7 @@ impl Driver {
         ended
     }
 
-    async fn wake(&mut self, events: &mut mpsc::Receiver<SessionEvent>, stopping: bool) -> Wake {
+    async fn wake(&mut self, events: &mut mpsc::Receiver<SessionEvent>, wish: StopWish) -> Wake {
         let due = self.agent.next_deadline().map(Instant::from_std);
         let unsent = self
             .session
@@ -135,7 +145,9 @@ impl Driver {
             Some(_) = async { unsent?.reports.reserve().await.ok() } => Wake::ReportsTaken,
             Some(()) = sleep_to(due) => Wake::Deadline,
             // a dropped handle stops the worker too
-            _ = self.stop.wait_for(|stop| *stop), if !stopping => Wake::Stop,
+            wished = self.stop.wait_for(|wished| *wished > wish), if wish < StopWish::AtOnce => {
+                Wake::Stop(wished.map_or(StopWish::AtOnce, |wished| *wished))
+            }
             // finished tasks are let go as they end; a panic in one is this worker's
             Some(ended) = self.tasks.join_next() => match ended.map_err(tokio::task::JoinError::try_into_panic) {
                 Err(Ok(panic)) => std::panic::resume_unwind(panic),
@@ -187,7 +199,8 @@ impl Driver {
     fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Tell(message) => self.tell(message),
-            Effect::TellHost(host, message) => self.tell_host(host, message),
+            Effect::TellHost(host, message) => self.tell_host(host, ForHost::Say(message)),
+            Effect::Watch(host, limits) => self.tell_host(host, ForHost::Watch(limits)),
             Effect::KillHost(host) => {
                 if let Some(handle) = self.hosts.get_mut(&host) {
                     handle.kill = None;
@@ -230,7 +243,7 @@ impl Driver {
         }
     }
 
-    fn tell_host(&mut self, host: HostId, message: ToHost) {
+    fn tell_host(&mut self, host: HostId, message: ForHost) {
         let Some(handle) = self.hosts.get_mut(&host) else {
             return;
         };
@@ -248,6 +261,7 @@ impl Driver {
             host,
             program,
             launcher: Arc::clone(&self.launcher),
+            boards: self.stores.boards(),
             messages,
             kill,
             facts: self.facts_sender.clone(),

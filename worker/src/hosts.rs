@@ -3,6 +3,9 @@
 //! This module starts them and carries frames both ways; what is said is the agent's business. One task per host owns
 //! the process and the socket. The program's own output goes to this process's standard error.
 
+pub(crate) mod board;
+mod guard;
+mod memory;
 pub(crate) mod process;
 pub(crate) mod program;
 
@@ -11,17 +14,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use phalanx_protocol::limits::DATA_FRAME_BYTES_MAX;
 use phalanx_protocol::message::host::{FromHost, PROTOCOL_VERSION, ToHost};
+use phalanx_protocol::record::FailureCause;
 use phalanx_transport::{FrameError, FrameReader, FrameWriter};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 
-use crate::agent::{GRANTS_PER_JOB_MAX, HostId, Input, Obstacle};
+use self::board::Board;
+use self::guard::{Finding, Guard};
+use self::memory::GroupMemory;
+use crate::agent::{Death, GRANTS_PER_JOB_MAX, HostId, Input, Limits, Obstacle};
 
 /// Messages to one host that it has not read; a host that reads no more is killed.
 pub(crate) const HOST_MESSAGES_MAX: usize = GRANTS_PER_JOB_MAX + 1024;
@@ -38,8 +45,8 @@ const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Starts kernel hosts.
 pub(crate) trait Launcher: Send + Sync + 'static {
-    /// Starts the program, connected to a new socket pair.
-    fn launch(&self, program: &Path) -> io::Result<Launched>;
+    /// Starts the program, connected to a new socket pair and told of its running board.
+    fn launch(&self, program: &Path, board: &Path) -> io::Result<Launched>;
 }
 
 /// A host's process and this side of its socket pair.
@@ -52,6 +59,9 @@ pub(crate) struct Launched {
 pub(crate) trait Process: Send {
     /// Kills it, if it lives.
     fn kill(&mut self);
+
+    /// Its number, which is that of its process group too, while it lives and has one.
+    fn id(&self) -> Option<u32>;
 
     /// Waits for its end and says how it ended. Cancel safe.
     fn ended(&mut self) -> Pin<Box<dyn Future<Output = Ending> + Send + '_>>;
@@ -66,10 +76,19 @@ pub(crate) struct Ending {
     pub(crate) by_itself: bool,
 }
 
+/// What a host's task is told.
+#[derive(Debug)]
+pub(crate) enum ForHost {
+    /// Tell the host.
+    Say(ToHost),
+    /// See to it that the job that is opened next keeps these, to its end.
+    Watch(Limits),
+}
+
 /// The agent's handle to a host.
 #[derive(Debug)]
 pub(crate) struct HostHandle {
-    pub(crate) messages: mpsc::Sender<ToHost>,
+    pub(crate) messages: mpsc::Sender<ForHost>,
     /// Taken to kill the host; dropping it does the same.
     pub(crate) kill: Option<oneshot::Sender<()>>,
 }
@@ -79,7 +98,9 @@ pub(crate) struct HostTask {
     pub(crate) host: HostId,
     pub(crate) program: PathBuf,
     pub(crate) launcher: Arc<dyn Launcher>,
-    pub(crate) messages: mpsc::Receiver<ToHost>,
+    /// The folder of running boards.
+    pub(crate) boards: PathBuf,
+    pub(crate) messages: mpsc::Receiver<ForHost>,
     pub(crate) kill: oneshot::Receiver<()>,
     pub(crate) facts: mpsc::Sender<Input>,
 }
@@ -88,6 +109,9 @@ struct Link {
     reader: FrameReader<OwnedReadHalf>,
     writer: FrameWriter<OwnedWriteHalf>,
     process: Box<dyn Process>,
+    board: Board,
+    guard: Guard,
+    memory: Option<GroupMemory>,
 }
 
 impl HostTask {
@@ -99,14 +123,13 @@ impl HostTask {
                 if self.facts.send(Input::HostStarted(host)).await.is_err() {
                     return;
                 }
-                let Ending { how, by_itself } = self.serve(link).await;
-                Input::HostDied { host, how, by_itself }
+                let death = self.serve(link).await;
+                Input::HostDied { host, death }
             }
             Err(Some(obstacle)) => Input::HostFailed { host, obstacle },
             Err(None) => Input::HostDied {
                 host,
-                how: "killed".to_owned(),
-                by_itself: false,
+                death: Death::killed("killed"),
             },
         };
         // if nobody listens any more, the worker has ended
@@ -115,12 +138,19 @@ impl HostTask {
 
     /// Starts the process and hears its hello; `None` if it is killed first.
     async fn start(&mut self) -> Result<Link, Option<Obstacle>> {
-        let launched = self.launch().await?;
+        let board = Board::create(&self.boards, self.host).map_err(|error| {
+            let reason = format!("this worker's cache fails: cannot create a running board: {error}");
+            Some(Obstacle { reason, fatal: false })
+        })?;
+        let launched = self.launch(&board).await?;
         let (reader, writer) = launched.socket.into_split();
         let mut link = Link {
             reader: FrameReader::new(reader, DATA_FRAME_BYTES_MAX),
             writer: FrameWriter::new(writer, DATA_FRAME_BYTES_MAX),
+            memory: launched.process.id().map(GroupMemory::of),
             process: launched.process,
+            board,
+            guard: Guard::default(),
         };
         let hello = tokio::select! {
             hello = timeout(HELLO_WAIT, link.reader.recv::<FromHost>()) => hello,
@@ -159,11 +189,11 @@ impl HostTask {
         Err(Some(obstacle))
     }
 
-    async fn launch(&mut self) -> Result<Launched, Option<Obstacle>> {
+    async fn launch(&mut self, board: &Board) -> Result<Launched, Option<Obstacle>> {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.launcher.launch(&self.program) {
+            match self.launcher.launch(&self.program, board.path()) {
                 Ok(launched) => return Ok(launched),
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES => {}
                 Err(error) => {
@@ -178,36 +208,44 @@ impl HostTask {
         }
     }
 
-    /// Carries frames until either side ends; says how the host ended.
-    async fn serve(&mut self, mut link: Link) -> Ending {
+    /// Carries frames until either side ends; says how the host died.
+    async fn serve(&mut self, mut link: Link) -> Death {
         loop {
             let queued = link.writer.queued_bytes();
+            let look = link.guard.next_look().map(tokio::time::Instant::from_std);
             tokio::select! {
-                _ = &mut self.kill => return link.parting(true).await,
+                _ = &mut self.kill => return link.killed("killed").await,
                 heard = link.reader.recv::<FromHost>() => match heard {
                     Ok(Some(message)) => {
                         if self.facts.send(Input::Host(self.host, message)).await.is_err() {
-                            return link.parting(true).await;
+                            return link.killed("killed").await;
                         }
                     }
-                    Ok(None) => return link.parting(false).await,
                     // a host that dies in the middle of a frame is dead rather than wrong
-                    Err(FrameError::Io(_) | FrameError::Truncated { .. }) => return link.parting(false).await,
+                    Ok(None) | Err(FrameError::Io(_) | FrameError::Truncated { .. }) => return link.died().await,
                     Err(error) => {
-                        link.parting(true).await;
-                        return killed(format!("it broke the host protocol ({error}) and was killed"));
+                        return link.killed(&format!("it broke the host protocol ({error}) and was killed")).await;
                     }
                 },
                 message = self.messages.recv(), if queued < QUEUED_BYTES_MAX => match message {
-                    Some(message) => if let Err(error) = link.queue(&message, &mut self.messages) {
-                        link.parting(true).await;
-                        return killed(format!("it could not be told something ({error}) and was killed"));
+                    Some(message) => if let Err(error) = link.take(message, &mut self.messages) {
+                        return link.killed(&format!("it could not be told something ({error}) and was killed")).await;
                     },
-                    None => return link.parting(true).await,
+                    None => return link.killed("killed").await,
                 },
                 // what is not taken stays queued; an error shows at the reader too, after what the host said last
                 flushed = link.writer.flush(), if queued > 0 => if flushed.is_err() {
                     return self.last_words(link).await;
+                },
+                Some(()) = async { sleep_until(look?).await; Some(()) } => match link.look() {
+                    Finding::Fine => {}
+                    // one that cannot be told is about to be found dead
+                    Finding::Warn => drop(link.writer.queue(&ToHost::CheckpointNow)),
+                    Finding::Over(death) => {
+                        link.process.kill();
+                        self.last_words(link).await;
+                        return death;
+                    }
                 },
                 _ = link.process.ended() => return self.last_words(link).await,
             }
@@ -215,7 +253,7 @@ impl HostTask {
     }
 
     /// Passes on what a dead host said last.
-    async fn last_words(&mut self, mut link: Link) -> Ending {
+    async fn last_words(&mut self, mut link: Link) -> Death {
         let drain = async {
             while let Ok(Some(message)) = link.reader.recv::<FromHost>().await {
                 if self.facts.send(Input::Host(self.host, message)).await.is_err() {
@@ -224,27 +262,59 @@ impl HostTask {
             }
         };
         let _ = timeout(PARTING_WAIT, drain).await;
-        link.parting(false).await
-    }
-}
-
-fn killed(how: String) -> Ending {
-    Ending {
-        how,
-        by_itself: false,
+        link.died().await
     }
 }
 
 impl Link {
-    /// Queues a message and those that wait behind it.
-    fn queue(&mut self, message: &ToHost, behind: &mut mpsc::Receiver<ToHost>) -> Result<(), FrameError> {
-        self.writer.queue(message)?;
+    /// Takes in a message and those that wait behind it.
+    fn take(&mut self, message: ForHost, behind: &mut mpsc::Receiver<ForHost>) -> Result<(), FrameError> {
+        self.take_one(message)?;
         while self.writer.queued_bytes() < QUEUED_BYTES_MAX
             && let Ok(message) = behind.try_recv()
         {
-            self.writer.queue(&message)?;
+            self.take_one(message)?;
         }
         Ok(())
+    }
+
+    fn take_one(&mut self, message: ForHost) -> Result<(), FrameError> {
+        match message {
+            ForHost::Say(message) => {
+                self.guard.told(&message);
+                self.writer.queue(&message)
+            }
+            ForHost::Watch(limits) => {
+                self.guard.watch(Instant::now(), limits);
+                Ok(())
+            }
+        }
+    }
+
+    /// Looks whether the host keeps its limits.
+    fn look(&mut self) -> Finding {
+        let now = Instant::now();
+        let memory = self.memory.as_mut().filter(|_| self.guard.watches_memory());
+        let used_bytes = memory.map(|memory| memory.resident_bytes(now));
+        let lines = self.board.lines(self.guard.slots());
+        self.guard.look(now, &lines, used_bytes)
+    }
+
+    /// The death of a host that ended, with those to blame that it was running.
+    async fn died(mut self) -> Death {
+        let Ending { how, by_itself } = self.parting(false).await;
+        Death {
+            how,
+            by_itself,
+            cause: FailureCause::Crash,
+            blamed: self.board.running(),
+        }
+    }
+
+    /// Kills the host, for which none of its tasks is to blame.
+    async fn killed(mut self, how: &str) -> Death {
+        self.parting(true).await;
+        Death::killed(how)
     }
 
     /// Waits for the process to end, and kills it at once or if that takes too long.

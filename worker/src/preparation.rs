@@ -8,7 +8,7 @@ use phalanx_protocol::{BlobId, codec};
 use phalanx_storage::{BlobError, Blobs, Directory, Results};
 
 use crate::agent::{Agent, Needs, Obstacle, Opening, Prepared, ResultWrite};
-use crate::hosts::program;
+use crate::hosts::{board, program};
 use crate::inputs::InputFiles;
 use crate::progress;
 
@@ -33,6 +33,11 @@ impl Stores {
     /// Where the cache keeps a program.
     pub(crate) fn program_path(&self, program: BlobId) -> PathBuf {
         Agent::program_path(&self.cache, program)
+    }
+
+    /// Where the cache keeps running boards.
+    pub(crate) fn boards(&self) -> PathBuf {
+        board::folder(&self.cache)
     }
 
     /// Gets what a job needs.

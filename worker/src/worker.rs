@@ -17,7 +17,7 @@ use crate::agent::Agent;
 use crate::driver::{Driver, Parts};
 use crate::hosts::Launcher;
 use crate::hosts::process::ProcessLauncher;
-use crate::hosts::program;
+use crate::hosts::{board, program};
 use crate::preparation::Stores;
 use crate::session::Sessions;
 
@@ -65,11 +65,15 @@ pub struct WorkerConfig {
     pub capacity: Resources,
     /// How long to go on computing and looking for a scheduler without one; [`WorkerConfig::REJOIN_FOR`] is usual.
     pub rejoin_for: Duration,
+    /// How long what runs may take to end when the worker is stopped; [`WorkerConfig::GRACE`] is usual.
+    pub grace: Duration,
 }
 
 impl WorkerConfig {
     /// How long a worker does without a scheduler unless told otherwise: 10 minutes.
     pub const REJOIN_FOR: Duration = Duration::from_secs(600);
+    /// How long a stopping worker waits for what runs, unless told otherwise: 5 s.
+    pub const GRACE: Duration = Duration::from_secs(5);
 }
 
 /// Why a worker did not start.
@@ -158,15 +162,15 @@ impl Worker {
         let directory = Directory::open(&config.storage).map_err(StartError::Storage)?;
         let programs = config.cache.join("programs");
         let created = fs::create_dir_all(&programs).and_then(|()| program::sweep(&programs));
-        created.map_err(|cause| StartError::Cache {
-            path: programs,
-            cause,
-        })?;
+        let in_cache = |path| move |cause| StartError::Cache { path, cause };
+        created.map_err(in_cache(programs))?;
+        let boards = board::folder(&config.cache);
+        board::sweep(&boards).map_err(in_cache(boards))?;
         let system = |what| move |cause| StartError::System { what, cause };
         let instance = random().map_err(system("random bytes"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(system("event queue"))?;
-        let (stop, stop_receiver) = watch::channel(false);
+        let (stop, stop_receiver) = watch::channel(StopWish::GoOn);
         let status = Arc::new(StatusBoard::default());
         let parts = Parts {
             agent: Agent::new(
@@ -178,6 +182,7 @@ impl Worker {
             stores: Stores::new(Arc::new(directory), config.cache),
             launcher,
             status: Arc::clone(&status),
+            grace: config.grace,
             stop: stop_receiver,
         };
         let (credential, addresses, rejoin_for) = (config.credential, config.schedulers, config.rejoin_for);
@@ -212,7 +217,7 @@ impl Worker {
 /// A worker that was started. Dropping the handle stops it, without waiting for its end.
 #[derive(Debug)]
 pub struct RunningWorker {
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<StopWish>,
     status: Arc<StatusBoard>,
     thread: thread::JoinHandle<Result<(), WorkerError>>,
 }
@@ -246,19 +251,34 @@ impl RunningWorker {
         }
     }
 
-    /// Asks the worker to leave in order: its hosts are killed, and what it reported is given a moment to become durable.
+    /// Asks the worker to leave in order: it takes nothing more on, what runs is told to save its state and has
+    /// [`WorkerConfig::grace`] to end, what has not started is given back.
     pub fn stop(&self) {
         // without a receiver it has ended already
-        let _ = self.stop.send(true);
+        let _ = self.stop.send(StopWish::InOrder);
+    }
+
+    /// Asks the worker to leave without waiting for what runs: its hosts are killed, and what it reported is given a
+    /// moment to become durable.
+    pub fn stop_now(&self) {
+        let _ = self.stop.send(StopWish::AtOnce);
     }
 
     /// Waits for the worker's end. Blocks the calling thread.
     ///
     /// # Errors
-    /// [`WorkerError`] unless it was stopped.
+    /// [`WorkerError`] unless it was stopped or drained.
     pub fn join(self) -> Result<(), WorkerError> {
         self.thread.join().unwrap_or(Err(WorkerError::Panicked))
     }
+}
+
+/// What the operator wants of a worker; what comes later outdoes what came before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum StopWish {
+    GoOn,
+    InOrder,
+    AtOnce,
 }
 
 /// What the outside may know of a running worker.

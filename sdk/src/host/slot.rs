@@ -32,6 +32,8 @@ pub(super) struct Slot {
     /// Counts the chunks that it has begun.
     chunk_number: AtomicU64,
     retired: AtomicBool,
+    /// Its number in the host, from 0.
+    index: usize,
 }
 
 /// Where a slot's loop is.
@@ -83,7 +85,10 @@ pub(super) fn start(
         .thread_name(move |thread| format!("slot {index}.{thread}"))
         .start_handler(move |_| panics::watch_thread(Arc::clone(&site)))
         .build()?;
-    let slot = Arc::new(Slot::default());
+    let slot = Arc::new(Slot {
+        index,
+        ..Slot::default()
+    });
     let (host, own) = (Arc::clone(host), Arc::clone(&slot));
     pool.spawn(move || Loop::new(&host, &own).run());
     Ok((slot, pool))
@@ -122,7 +127,8 @@ impl<'a> Loop<'a> {
                 Some((before, context)) if Arc::ptr_eq(&before, &job) => (job, context),
                 Some(_) | None => {
                     (self.pace, self.file) = (Pace::new(), None);
-                    let context = TaskContext::new(job.id, Arc::clone(&job.cancelled));
+                    let line = self.host.board.of_slot(self.slot.index);
+                    let context = TaskContext::new(job.id, Arc::clone(&job.cancelled), line, Arc::clone(&job.vault));
                     (job, context)
                 }
             };
@@ -157,6 +163,7 @@ impl<'a> Loop<'a> {
         // an interrupt from now on is for these tasks; what it was for before now is seen in `must_stop`
         self.slot.interrupt.store(false, Ordering::SeqCst);
         self.slot.chunk_number.fetch_add(1, Ordering::Relaxed);
+        context.begin(grant.id);
         while !range.is_empty() {
             if self.host.must_stop() || self.slot.interrupt.load(Ordering::SeqCst) {
                 self.host.put_back(job, grant, range);
@@ -164,6 +171,7 @@ impl<'a> Loop<'a> {
             }
             let began = Instant::now();
             let stop = self.run_piece(job, grant, range, context);
+            context.ended();
             let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
             self.pace.measured(stop - range.start, nanos);
             self.scratch.busy_nanos += nanos;

@@ -4,6 +4,7 @@
 //! at two flags, which are set under the lock: [`Host::attention`] (come here before the next chunk) and
 //! [`Host::leftovers`] (there is something better to do than to claim).
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,11 +13,13 @@ use phalanx_protocol::JobId;
 use phalanx_protocol::message::host::FromHost;
 use phalanx_protocol::range::IndexRange;
 
+use super::board::Lines;
 use super::grants::{Grant, Grants, Turn};
 use super::inputs::ItemFiles;
 use super::lock;
 use super::slot::{Seat, Slot};
 use super::socket::{Outbox, frame};
+use crate::checkpoint::Vault;
 use crate::kernel::runner::Runner;
 
 /// The job whose kernels run here.
@@ -25,16 +28,18 @@ pub(super) struct Job {
     pub(super) runner: Box<dyn Runner>,
     pub(super) cancelled: Arc<AtomicBool>,
     pub(super) files: ItemFiles,
+    pub(super) vault: Arc<Vault>,
     opened: Instant,
 }
 
 impl Job {
-    pub(super) fn new(id: JobId, runner: Box<dyn Runner>) -> Self {
+    pub(super) fn new(id: JobId, runner: Box<dyn Runner>, storage: PathBuf) -> Self {
         Self {
             id,
             runner,
             cancelled: Arc::default(),
             files: ItemFiles::default(),
+            vault: Arc::new(Vault::on_storage(storage)),
             opened: Instant::now(),
         }
     }
@@ -58,6 +63,7 @@ pub(super) struct Host {
     /// Held while finished work is gathered.
     pub(super) flushing: Mutex<()>,
     pub(super) outbox: Outbox,
+    pub(super) board: Lines,
 }
 
 /// What the lock guards.
@@ -82,7 +88,7 @@ pub(super) struct State {
 }
 
 impl Host {
-    pub(super) fn new(outbox: Outbox) -> Self {
+    pub(super) fn new(outbox: Outbox, board: Lines) -> Self {
         Self {
             state: Mutex::default(),
             work: Condvar::new(),
@@ -91,6 +97,7 @@ impl Host {
             leftovers: AtomicBool::new(false),
             flushing: Mutex::default(),
             outbox,
+            board,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Runs a chunk of tasks of one kernel: the innermost loop, compiled once per kernel.
 //!
 //! A dynamic call and a `catch_unwind` are paid once per chunk. Per task remain: a flag that is looked at, the index
-//! that is noted (so that a panic is blamed on the right task), the kernel itself and what the sink does with its
+//! that is noted (so that a panic or a crash is blamed on the right task), the kernel itself and what the sink does with its
 //! result. After a panic the loop goes on behind the task that panicked.
 
 use std::any::Any;
@@ -107,11 +107,12 @@ fn run_until_failure<K: Kernel>(
     output: &mut ChunkOutput,
 ) -> (u64, Option<Failed>) {
     let end = indices.end;
+    let running = chunk.context.running();
     for index in indices {
         if chunk.interrupt.load(Ordering::Relaxed) || output.is_full() {
             return (index, None);
         }
-        chunk.context.set_index(index);
+        running.store(index, Ordering::Relaxed);
         let failed = match input::<K>(&chunk.inputs, index, encoding) {
             Err(message) => (FailureCause::Input, message),
             Ok(input) => match K::call(input, parameters, chunk.context) {

@@ -4,13 +4,12 @@ use std::time::Instant;
 
 use phalanx_protocol::message::host::{FromHost, ToHost};
 use phalanx_protocol::message::worker::FromWorker;
-use phalanx_protocol::record::FailureCause;
 use phalanx_protocol::{GrantId, IndexRange, JobId};
 
 use super::job::{Job, Stage};
 use super::reporting::cut;
 use super::seats::{Doing, HostKey};
-use super::{Agent, CLOSING_HOST_WAIT, Effect, HostId, Obstacle, Opening, Prepared};
+use super::{Agent, CLOSING_HOST_WAIT, Death, Effect, HostId, Limits, Obstacle, Opening, Prepared};
 use crate::ledger::Tell;
 
 impl Agent {
@@ -88,6 +87,9 @@ impl Agent {
             cpus: job.request.cpus,
             storage: self.storage.clone(),
         };
+        if job.limits != Limits::default() {
+            effects.push(Effect::Watch(host, job.limits));
+        }
         effects.push(Effect::TellHost(host, open));
         // nothing waits for the host's answer: after a refusal it drops what follows
         let (slots, grants) = (
@@ -151,9 +153,9 @@ impl Agent {
             (FromHost::Returned { grant, range }, Some(id)) => self.given_back(id, grant, range, effects),
             (FromHost::Progress(progress), Some(id)) => {
                 if !self.progressed(id, progress, effects) {
-                    let how = "it said more at once than a report can hold, and was killed";
+                    let death = Death::killed("it said more at once than a report can hold, and was killed");
                     self.kill(host, effects);
-                    self.lose_host(id, how.to_owned(), false, effects);
+                    self.lose_host(id, death, effects);
                 }
             }
             (FromHost::Closed, None) if is_closing => self.rest(now, host, effects),
@@ -176,8 +178,8 @@ impl Agent {
         let job = self.seats.job_of(host);
         self.kill(host, effects);
         if let Some(job) = job {
-            let how = "it broke the protocol and was killed".to_owned();
-            self.lose_host(job, how, false, effects);
+            let death = Death::killed("it broke the protocol and was killed");
+            self.lose_host(job, death, effects);
         }
     }
 
@@ -212,29 +214,29 @@ impl Agent {
         }
     }
 
-    pub(super) fn host_died(
-        &mut self,
-        host: HostId,
-        how: String,
-        by_itself: bool,
-        effects: &mut Vec<Effect>,
-    ) {
+    pub(super) fn host_died(&mut self, host: HostId, death: Death, effects: &mut Vec<Effect>) {
         let job = self.seats.job_of(host);
         self.seats.remove(host);
         self.ledger_closed(host, effects);
         if let Some(job) = job {
-            self.lose_host(job, how, by_itself, effects);
+            self.lose_host(job, death, effects);
         }
     }
 
     /// Tells the end of a job's host. A program that ends by itself before it is ready does so everywhere; one that was
     /// killed may have met this node's trouble, and the scheduler counts how often.
-    fn lose_host(&mut self, id: JobId, how: String, by_itself: bool, effects: &mut Vec<Effect>) {
-        tracing::warn!(job = %id, how, "a kernel host died");
-        let was_opening = self
-            .jobs
-            .get(&id)
-            .is_some_and(|job| matches!(job.stage, Stage::Opening(_)));
+    fn lose_host(&mut self, id: JobId, death: Death, effects: &mut Vec<Effect>) {
+        let Death {
+            how,
+            by_itself,
+            cause,
+            mut blamed,
+        } = death;
+        tracing::warn!(job = %id, how, ?blamed, "a kernel host died");
+        let job = self.jobs.get(&id);
+        let was_opening = job.is_some_and(|job| matches!(job.stage, Stage::Opening(_)));
+        // the board is written by what users wrote, and what was reported counts
+        blamed.retain(|&index| job.is_some_and(|job| job.has_handed_out(index)));
         self.drop_job(id);
         effects.push(Effect::Tell(match was_opening && by_itself {
             true => {
@@ -247,8 +249,8 @@ impl Agent {
             }
             false => FromWorker::HostLost {
                 job: id,
-                blamed: Vec::new(),
-                cause: FailureCause::Crash,
+                blamed,
+                cause,
                 how,
             },
         }));
@@ -328,5 +330,6 @@ fn key(job: &Job) -> HostKey {
     HostKey {
         program: job.work.program,
         user: job.user.clone(),
+        memory_bytes: job.limits.memory_bytes,
     }
 }

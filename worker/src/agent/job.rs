@@ -7,7 +7,7 @@ use bytes::Bytes;
 use phalanx_protocol::message::host::{HostInputs, HostParameters, Progress};
 use phalanx_protocol::{BlobId, GrantId, IndexRange, Inputs, KernelWork, Payload, RangeSet, Request};
 
-use super::{HostId, Needs, Opening, Prepared};
+use super::{HostId, Limits, Needs, Opening, Prepared};
 use crate::inputs::InputFiles;
 use crate::progress;
 
@@ -18,6 +18,7 @@ pub(super) struct Job {
     pub(super) user: String,
     pub(super) work: KernelWork,
     pub(super) request: Request,
+    pub(super) limits: Limits,
     pub(super) slots_wanted: u32,
     pub(super) stage: Stage,
     parameters: Option<HostParameters>,
@@ -86,7 +87,17 @@ impl Unreported {
 }
 
 impl Job {
-    pub(super) fn new(opening: Opening, user: String, work: KernelWork, request: Request) -> Self {
+    pub(super) fn new(
+        opening: Opening,
+        user: String,
+        work: KernelWork,
+        request: Request,
+        task_time: Option<Duration>,
+    ) -> Self {
+        let limits = Limits {
+            task_time,
+            memory_bytes: request.memory_bytes,
+        };
         let parameters = match &work.parameters {
             Payload::Inline(bytes) => Some(HostParameters::Inline(bytes.clone())),
             Payload::Blob(_) => None,
@@ -96,6 +107,7 @@ impl Job {
             user,
             work,
             request,
+            limits,
             slots_wanted: 0,
             stage: Stage::Preparing,
             parameters,
@@ -184,6 +196,18 @@ impl Job {
             Some(Write::InFlight { failed_pause }) => failed_pause.is_some(),
             None => false,
         }
+    }
+
+    /// Whether a task is with the host and has not been reported.
+    pub(super) fn has_handed_out(&self, index: u64) -> bool {
+        let mut handed = self.grants.values().filter(|open| open.handed);
+        handed.any(|open| open.held.contains(index))
+    }
+
+    /// Its grants that no host has.
+    pub(super) fn unhanded(&self) -> impl Iterator<Item = GrantId> + '_ {
+        let unhanded = self.grants.iter().filter(|(_, open)| !open.handed);
+        unhanded.map(|(&grant, _)| grant)
     }
 
     /// Takes `ranges` out of what a grant holds; what it did not hold is not returned.

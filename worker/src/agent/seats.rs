@@ -12,6 +12,8 @@ use super::{CLOSE_GRACE, HostId, IDLE_HOST_KEPT, IDLE_HOSTS_MAX};
 pub(super) struct HostKey {
     pub(super) program: BlobId,
     pub(super) user: String,
+    /// Its slots may use that much each; 0: as much as there is. What a process used once, it may keep.
+    pub(super) memory_bytes: u64,
 }
 
 #[derive(Debug)]

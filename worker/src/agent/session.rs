@@ -1,15 +1,15 @@
 //! What the scheduler says, and how a session with it begins.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use phalanx_protocol::limits::GRANT_TASKS_MAX;
 use phalanx_protocol::message::host::ToHost;
 use phalanx_protocol::message::worker::{FromWorker, HeldGrant, Join, ToWorker};
-use phalanx_protocol::{GrantId, IndexRange, JobId, KernelWork, RangeSet, Request};
+use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet};
 
 use super::job::{Grant, Job};
 use super::{
-    Agent, Effect, GRANTS_PER_JOB_MAX, HELD_RANGES_MAX, JOBS_OPEN_MAX, Obstacle, Opening, Presence, STOP_WAIT,
+    Agent, Effect, GRANTS_PER_JOB_MAX, HELD_RANGES_MAX, JOBS_OPEN_MAX, Obstacle, Opening, Presence,
 };
 
 impl Agent {
@@ -40,12 +40,13 @@ impl Agent {
             capacity: self.capacity.clone(),
             held: held.collect(),
         })));
+        if matches!(self.presence, Presence::Draining(_)) {
+            effects.push(Effect::Tell(FromWorker::Draining));
+        }
     }
 
     pub(super) fn told(&mut self, now: Instant, message: ToWorker, effects: &mut Vec<Effect>) {
-        // a stopping worker takes nothing on: once it has left, the scheduler gives that to others
-        let is_wanted = matches!(message, ToWorker::Acknowledge { .. } | ToWorker::Welcome { .. });
-        if self.presence != Presence::Working && !is_wanted {
+        if !self.is_wanted(&message, effects) {
             return;
         }
         match message {
@@ -59,32 +60,30 @@ impl Agent {
                 user,
                 work,
                 request,
-                ..
+                task_time_limit_millis,
             } => {
-                self.opened(now, job, user, work, request, effects);
+                let task_time = task_time_limit_millis.map(Duration::from_millis);
+                let opening = Opening(self.openings + 1);
+                let new = Job::new(opening, user, work, request, task_time);
+                self.opened(now, job, new, effects);
             }
             ToWorker::SetSlots { job, slots } => self.slots_wanted(job, slots, effects),
             ToWorker::Grant { job, grant, range } => self.granted(job, grant, range, effects),
             ToWorker::Revoke { job, grant, count } => self.revoked(job, grant, count, effects),
             ToWorker::Acknowledge { number } => self.outbox.acknowledged(number),
             ToWorker::Close { job } => self.close(now, job, effects),
-            ToWorker::CheckpointNow { .. } | ToWorker::Drain | ToWorker::Schedulers(_) => {
-                tracing::debug!("not for this version");
+            ToWorker::CheckpointNow { job } => {
+                let host = self.jobs.get(&job).and_then(Job::open_host);
+                effects.extend(host.map(|host| Effect::TellHost(host, ToHost::CheckpointNow)));
             }
+            ToWorker::Drain => self.drain(None, effects),
+            ToWorker::Schedulers(_) => tracing::debug!("not for this version"),
         }
     }
 
-    fn opened(
-        &mut self,
-        now: Instant,
-        id: JobId,
-        user: String,
-        work: KernelWork,
-        request: Request,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn opened(&mut self, now: Instant, id: JobId, new: Job, effects: &mut Vec<Effect>) {
         if let Some(job) = self.jobs.get(&id) {
-            tracing::debug!(job = %id, same = job.work == work, "is open already");
+            tracing::debug!(job = %id, same = job.work == new.work, "is open already");
             return;
         }
         if self.jobs.len() >= JOBS_OPEN_MAX {
@@ -97,8 +96,7 @@ impl Agent {
             return;
         }
         self.openings += 1;
-        self.jobs
-            .insert(id, Job::new(Opening(self.openings), user, work, request));
+        self.jobs.insert(id, new);
         self.prepare_or_seat(now, id, effects);
     }
 
@@ -157,7 +155,7 @@ impl Agent {
         effects.push(Effect::TellHost(host, ToHost::Grant { grant, range, inputs }));
     }
 
-    fn revoked(&mut self, id: JobId, grant: GrantId, count: u64, effects: &mut Vec<Effect>) {
+    pub(super) fn revoked(&mut self, id: JobId, grant: GrantId, count: u64, effects: &mut Vec<Effect>) {
         let Some(job) = self.jobs.get_mut(&id) else {
             tracing::debug!(job = %id, %grant, "a revoke for a job that is not open");
             return;
@@ -175,32 +173,6 @@ impl Agent {
                     range,
                 }));
             }
-        }
-    }
-
-    /// Ends everything: hosts are killed, and the scheduler gives what they had to others once this worker has left.
-    pub(super) fn stop(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        if self.presence == Presence::Working {
-            self.presence = Presence::Stopping(now + STOP_WAIT);
-        }
-        for host in self.seats.take_all() {
-            self.ledger.closed(host);
-            effects.push(Effect::KillHost(host));
-        }
-        for (_, job) in std::mem::take(&mut self.jobs) {
-            self.outbox.waited(job.unreported.bytes());
-        }
-    }
-
-    /// Leaves once everything reported is durable, or has not become so in time: a scheduler that is told of it forgets
-    /// this session, and with it the reports on their way.
-    pub(super) fn leave_if_done(&mut self, now: Instant, effects: &mut Vec<Effect>) {
-        let Some(until) = self.presence.deadline() else {
-            return;
-        };
-        if self.outbox.is_empty() || until <= now {
-            self.presence = Presence::Left;
-            effects.push(Effect::Tell(FromWorker::Leaving));
         }
     }
 }

@@ -15,6 +15,10 @@ const PROGRAM: BlobId = BlobId([7; 32]);
 const J1: JobId = JobId(1);
 const J2: JobId = JobId(2);
 const J3: JobId = JobId(3);
+/// Without any grace.
+const STOPPED: Input = Input::Stopped {
+    grace: Duration::ZERO,
+};
 const H1: HostId = HostId(1);
 const H2: HostId = HostId(2);
 
@@ -163,6 +167,15 @@ impl World {
 }
 
 use std::sync::Arc;
+
+fn death(how: &str, by_itself: bool, blamed: &[u64]) -> Death {
+    Death {
+        how: how.into(),
+        by_itself,
+        cause: FailureCause::Crash,
+        blamed: blamed.to_vec(),
+    }
+}
 
 fn tell_host(host: HostId, message: ToHost) -> Effect {
     Effect::TellHost(host, message)
@@ -378,8 +391,7 @@ fn a_dead_host_loses_its_grants_and_the_job_may_be_opened_again() {
     };
     let died = Input::HostDied {
         host: H1,
-        how,
-        by_itself: false,
+        death: death(&how, false, &[]),
     };
     assert_eq!(world.hear(died), [Effect::Tell(lost)]);
     // what was on its way to it is no longer of use
@@ -395,6 +407,77 @@ fn a_dead_host_loses_its_grants_and_the_job_may_be_opened_again() {
 }
 
 #[test]
+fn tasks_that_ran_in_a_dead_host_are_blamed_unless_they_were_reported_or_never_granted() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 3);
+    world.grant(J1, 1, range(0, 10));
+    world.host(H1, FromHost::Progress(done(1, 2, 3)));
+    let effects = world.hear(Input::HostDied {
+        host: H1,
+        death: death("signal 6 (SIGABRT)", false, &[2, 7, 99]),
+    });
+    let lost = FromWorker::HostLost {
+        job: J1,
+        blamed: vec![7],
+        cause: FailureCause::Crash,
+        how: "signal 6 (SIGABRT)".into(),
+    };
+    assert_eq!(effects, [Effect::Tell(lost)]);
+}
+
+#[test]
+fn a_host_that_is_killed_for_what_it_said_blames_nobody() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.grant(J1, 1, range(0, 10));
+    let how = "it broke the protocol and was killed".to_owned();
+    let lost = FromWorker::HostLost {
+        job: J1,
+        blamed: Vec::new(),
+        cause: FailureCause::Crash,
+        how,
+    };
+    let effects = world.host(H1, FromHost::Closed);
+    assert_eq!(effects, [Effect::KillHost(H1), Effect::Tell(lost)]);
+    // its death is then no news
+    let died = Input::HostDied {
+        host: H1,
+        death: death("signal 9 (SIGKILL)", false, &[7]),
+    };
+    assert_eq!(world.hear(died), []);
+}
+
+#[test]
+fn a_job_with_limits_is_watched_and_has_a_host_of_its_own_kind() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.told(ToWorker::Close { job: J1 });
+    world.host(H1, FromHost::Closed);
+    let request = Request {
+        memory_bytes: 1 << 30,
+        ..Request::default()
+    };
+    let open = |job, request, task_time_limit_millis| ToWorker::Open {
+        job,
+        user: "ada".into(),
+        work: work(),
+        request,
+        task_time_limit_millis,
+    };
+    let limits = Limits {
+        task_time: Some(Duration::from_millis(1500)),
+        memory_bytes: 0,
+    };
+    let effects = world.told(open(J2, Request::default(), Some(1500)));
+    assert_eq!(effects, [Effect::Watch(H1, limits), open_on(H1, J2)]);
+    world.told(ToWorker::Close { job: J2 });
+    world.host(H1, FromHost::Closed);
+    // what J1 used, H1 may still have
+    let effects = world.told(open(J3, request, None));
+    assert!(matches!(effects[..], [Effect::StartHost { host: H2, .. }]), "{effects:?}");
+}
+
+#[test]
 fn a_host_that_ends_itself_before_it_is_ready_cannot_run_the_job() {
     let mut world = World::new();
     world.open(J1, work());
@@ -402,8 +485,7 @@ fn a_host_that_ends_itself_before_it_is_ready_cannot_run_the_job() {
     world.hear(Input::HostStarted(H1));
     let effects = world.hear(Input::HostDied {
         host: H1,
-        how: "exit status 3".into(),
-        by_itself: true,
+        death: death("exit status 3", true, &[]),
     });
     let reason = "its kernel host died before it was ready: exit status 3".to_owned();
     assert_eq!(
@@ -426,8 +508,7 @@ fn a_host_that_is_killed_before_it_is_ready_does_not_end_the_job_everywhere() {
     let how = "signal 9 (SIGKILL)".to_owned();
     let effects = world.hear(Input::HostDied {
         host: H1,
-        how: how.clone(),
-        by_itself: false,
+        death: death(&how, false, &[]),
     });
     assert_eq!(
         effects,
@@ -507,8 +588,7 @@ fn slots_of_a_job_are_given_to_another_only_when_its_tasks_have_ended() {
     assert_eq!(world.slots(J2, 4), []);
     let effects = world.hear(Input::HostDied {
         host: H1,
-        how: "signal 9 (SIGKILL)".into(),
-        by_itself: false,
+        death: death("signal 9 (SIGKILL)", false, &[]),
     });
     assert_eq!(effects, [tell_host(H2, ToHost::SetSlots(4))]);
 }
@@ -742,7 +822,7 @@ fn a_stopping_worker_kills_its_hosts_and_says_so() {
     let mut world = World::new();
     world.run(J1, 1, H1, 2);
     assert_eq!(
-        world.hear(Input::Stopped),
+        world.hear(STOPPED),
         [Effect::KillHost(H1), Effect::Tell(FromWorker::Leaving)]
     );
     assert_eq!(world.open(J2, work()), []);
@@ -755,7 +835,7 @@ fn a_stopping_worker_leaves_only_when_its_reports_are_durable() {
     world.grant(J1, 1, range(0, 10));
     world.host(H1, FromHost::Progress(done(1, 0, 2)));
     world.host(H1, FromHost::Progress(done(1, 2, 4)));
-    assert_eq!(world.hear(Input::Stopped), [Effect::KillHost(H1)]);
+    assert_eq!(world.hear(STOPPED), [Effect::KillHost(H1)]);
     // also what was not sent yet
     assert_eq!(world.reports().len(), 2);
     assert_eq!(world.grant(J1, 2, range(10, 20)), []);
@@ -774,7 +854,105 @@ fn a_stopping_worker_leaves_without_acknowledgements_in_the_end() {
     world.run(J1, 1, H1, 2);
     world.grant(J1, 1, range(0, 10));
     world.host(H1, FromHost::Progress(done(1, 0, 2)));
-    world.hear(Input::Stopped);
+    world.hear(STOPPED);
     assert_eq!(world.agent.next_deadline(), Some(world.now + STOP_WAIT));
     assert_eq!(world.later(STOP_WAIT), [Effect::Tell(FromWorker::Leaving)]);
+}
+
+#[test]
+fn a_draining_worker_gives_back_what_no_host_has_and_takes_nothing_on() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.grant(J1, 1, range(0, 10));
+    world.open(J2, work());
+    world.grant(J2, 2, range(0, 5));
+    let returned = |job, number, range| {
+        Effect::Tell(FromWorker::Returned {
+            job,
+            grant: grant(number),
+            range,
+        })
+    };
+    assert_eq!(
+        world.told(ToWorker::Drain),
+        [
+            Effect::Tell(FromWorker::Draining),
+            returned(J2, 2, range(0, 5)),
+            tell_host(H1, ToHost::CheckpointNow)
+        ]
+    );
+    // these crossed it on their way
+    assert_eq!(world.open(J3, work()), []);
+    assert_eq!(world.grant(J3, 3, range(7, 9)), [returned(J3, 3, range(7, 9))]);
+    assert_eq!(world.told(ToWorker::Drain), []);
+    // the scheduler asks for the rest of what the host has
+    let (number, count) = (1, u64::MAX);
+    let revoke = ToWorker::Revoke {
+        job: J1,
+        grant: grant(number),
+        count,
+    };
+    let to_host = ToHost::Revoke {
+        grant: grant(number),
+        count,
+    };
+    assert_eq!(world.told(revoke), [tell_host(H1, to_host)]);
+    let back = FromHost::Returned {
+        grant: grant(1),
+        range: range(3, 10),
+    };
+    assert_eq!(world.host(H1, back), [returned(J1, 1, range(3, 10))]);
+    assert_eq!(world.host(H1, FromHost::Progress(done(1, 0, 3))), []);
+    assert_eq!(world.reports().len(), 1);
+    assert_eq!(world.later(Duration::from_secs(3600)), [], "it has no limit of time");
+    let effects = world.told(ToWorker::Acknowledge { number: 1 });
+    assert_eq!(effects, [Effect::Tell(FromWorker::Leaving)]);
+}
+
+#[test]
+fn a_stopped_worker_kills_its_hosts_when_its_grace_is_over_and_not_before() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.grant(J1, 1, range(0, 1));
+    let grace = Duration::from_secs(5);
+    let effects = world.hear(Input::Stopped { grace });
+    let call = tell_host(H1, ToHost::CheckpointNow);
+    assert_eq!(effects, [Effect::Tell(FromWorker::Draining), call]);
+    assert_eq!(world.later(Duration::from_millis(4999)), []);
+    assert_eq!(
+        world.later(Duration::from_millis(1)),
+        [Effect::KillHost(H1), Effect::Tell(FromWorker::Leaving)]
+    );
+}
+
+#[test]
+fn an_operators_stop_limits_a_drain_and_a_second_one_ends_it() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.grant(J1, 1, range(0, 1));
+    world.told(ToWorker::Drain);
+    let grace = Duration::from_secs(5);
+    let call = tell_host(H1, ToHost::CheckpointNow);
+    assert_eq!(world.hear(Input::Stopped { grace }), [call]);
+    assert_eq!(
+        world.hear(STOPPED),
+        [Effect::KillHost(H1), Effect::Tell(FromWorker::Leaving)]
+    );
+}
+
+#[test]
+fn a_draining_worker_says_so_to_the_next_scheduler_too() {
+    let mut world = World::new();
+    world.run(J1, 1, H1, 2);
+    world.grant(J1, 1, range(0, 1));
+    world.told(ToWorker::Drain);
+    world.hear(Input::Disconnected);
+    let effects = world.hear(Input::Connected);
+    assert!(
+        matches!(
+            effects[..],
+            [Effect::Tell(FromWorker::Join(_)), Effect::Tell(FromWorker::Draining)]
+        ),
+        "{effects:?}"
+    );
 }

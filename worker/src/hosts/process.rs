@@ -8,7 +8,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::process::{ExitStatus, Stdio};
 
-use phalanx_protocol::message::host::HOST_FD_VARIABLE;
+use phalanx_protocol::message::host::{HOST_BOARD_VARIABLE, HOST_FD_VARIABLE};
 use rustix::process::{Pid, Signal};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -23,12 +23,13 @@ const NOT_RUN: [i32; 2] = [126, 127];
 pub(crate) struct ProcessLauncher;
 
 impl Launcher for ProcessLauncher {
-    fn launch(&self, program: &Path) -> io::Result<Launched> {
+    fn launch(&self, program: &Path, board: &Path) -> io::Result<Launched> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let socket = UnixStream::from_std(ours)?;
         let child = Command::new(program)
             .env(HOST_FD_VARIABLE, "0")
+            .env(HOST_BOARD_VARIABLE, board)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(io::stderr()))
             .stderr(Stdio::from(io::stderr()))
@@ -66,6 +67,10 @@ impl Drop for ChildProcess {
 impl Process for ChildProcess {
     fn kill(&mut self) {
         self.kill_group();
+    }
+
+    fn id(&self) -> Option<u32> {
+        self.0.id()
     }
 
     fn ended(&mut self) -> Pin<Box<dyn Future<Output = Ending> + Send + '_>> {

@@ -35,6 +35,7 @@ fn start(script: &str) -> Started {
         host,
         program,
         launcher,
+        boards: folder.path().into(),
         messages,
         kill,
         facts: facts_sender,
@@ -62,10 +63,10 @@ impl Started {
     async fn death(&mut self) -> String {
         assert!(matches!(self.fact().await, Input::HostStarted(HostId(1))));
         let fact = self.fact().await;
-        let Input::HostDied { how, .. } = fact else {
+        let Input::HostDied { death, .. } = fact else {
             panic!("{fact:?}")
         };
-        how
+        death.how
     }
 
     async fn failure(&mut self) -> Obstacle {
@@ -154,7 +155,7 @@ async fn a_host_that_exits_has_ended_itself_and_one_that_is_killed_has_not() {
         assert!(matches!(started.fact().await, Input::HostStarted(_)));
         let fact = started.fact().await;
         assert!(
-            matches!(fact, Input::HostDied { by_itself, .. } if by_itself == expected),
+            matches!(&fact, Input::HostDied { death, .. } if death.by_itself == expected),
             "{fact:?}"
         );
     }

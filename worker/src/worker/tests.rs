@@ -58,7 +58,7 @@ struct FakeHost {
 }
 
 impl Launcher for FakeLauncher {
-    fn launch(&self, program: &Path) -> io::Result<Launched> {
+    fn launch(&self, program: &Path, _board: &Path) -> io::Result<Launched> {
         assert!(
             program.is_file(),
             "the program lies in the cache before it is started"
@@ -92,6 +92,10 @@ impl Process for FakeProcess {
         if let Some(kill) = self.kill.take() {
             let _ = kill.send(());
         }
+    }
+
+    fn id(&self) -> Option<u32> {
+        None
     }
 
     fn ended(&mut self) -> Pin<Box<dyn Future<Output = Ending> + Send + '_>> {
@@ -228,6 +232,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with_grace(Duration::ZERO)
+    }
+
+    /// With a worker whose tasks have that long when it is stopped.
+    fn with_grace(grace: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::create("test").unwrap();
         let scheduler = authority.issue(Role::Scheduler, "s").unwrap();
@@ -244,6 +253,7 @@ impl World {
                 ..Resources::default()
             },
             rejoin_for: DEADLINE,
+            grace,
         };
         let worker = Worker::start_with(config, Arc::new(FakeLauncher(launched))).unwrap();
         let directory = Arc::new(Directory::open(folder.path().join("storage")).unwrap());
@@ -336,6 +346,64 @@ async fn a_job_runs_from_join_to_acknowledgement_and_the_next_one_finds_its_host
     host.take_job(1).await;
 
     world.worker.stop();
+    assert_eq!(session.hear().await, FromWorker::Leaving);
+    soon(host.killed).await.unwrap();
+    world.join().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_drained_worker_finishes_what_runs_gives_the_rest_back_and_leaves() {
+    let mut world = World::new();
+    let mut session = world.session().await;
+    session.open(JOB, world.kernel_program(), 2).await;
+    session.grant(1, 0, 10).await;
+    let mut host = world.host().await;
+    host.get_ready(2).await;
+    host.hear().await;
+    session.say(ToWorker::Drain).await;
+    assert_eq!(session.hear().await, FromWorker::Draining);
+    assert_eq!(host.hear().await, ToHost::CheckpointNow);
+    let (job, count) = (JOB, 10);
+    session
+        .say(ToWorker::Revoke {
+            job,
+            grant: grant(1),
+            count,
+        })
+        .await;
+    assert!(matches!(host.hear().await, ToHost::Revoke { .. }));
+    let range = IndexRange::new(2, 10);
+    host.say(FromHost::Returned {
+        grant: grant(1),
+        range,
+    })
+    .await;
+    let returned = FromWorker::Returned {
+        job,
+        grant: grant(1),
+        range,
+    };
+    assert_eq!(session.hear().await, returned);
+    host.finish(1, 0, 2, 8).await;
+    let number = session.report().await.number;
+    session.say(ToWorker::Acknowledge { number }).await;
+    assert_eq!(session.hear().await, FromWorker::Leaving);
+    soon(host.killed).await.unwrap();
+    world.join().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_stop_does_not_wait_for_what_runs() {
+    let mut world = World::with_grace(Duration::from_secs(3600));
+    let mut session = world.session().await;
+    session.open(JOB, world.kernel_program(), 2).await;
+    session.grant(1, 0, 10).await;
+    let mut host = world.host().await;
+    host.get_ready(2).await;
+    host.hear().await;
+    world.worker.stop();
+    assert_eq!(session.hear().await, FromWorker::Draining);
+    world.worker.stop_now();
     assert_eq!(session.hear().await, FromWorker::Leaving);
     soon(host.killed).await.unwrap();
     world.join().await.unwrap();
@@ -491,6 +559,7 @@ fn a_worker_that_nobody_answers_is_not_ready_and_stops_when_told() {
         name: "node".into(),
         capacity: crate::detect_capacity(),
         rejoin_for: WorkerConfig::REJOIN_FOR,
+        grace: WorkerConfig::GRACE,
     })
     .unwrap();
     assert_eq!(worker.ready(Duration::ZERO), Err(NotReady::Timeout));
