@@ -98,7 +98,13 @@ impl Vault {
         Ok(Some(self.checkpoints.get_or_init(|| opened)))
     }
 
-    fn save(&self, task: TaskId, attempt: GrantId, count: u32, payload: Vec<u8>) -> Result<(), CheckpointError> {
+    fn save(
+        &self,
+        task: TaskId,
+        attempt: GrantId,
+        count: u32,
+        payload: Vec<u8>,
+    ) -> Result<(), CheckpointError> {
         match self.checkpoints()? {
             Some(checkpoints) => checkpoints
                 .save(task, attempt, count, &payload)
@@ -207,7 +213,8 @@ impl Desk {
     pub(crate) fn is_due(&self, index: u64) -> bool {
         let mut piece = lock(&self.piece);
         let progress = piece.progress(index);
-        progress.calls_answered < self.vault.calls() || progress.since.elapsed() >= progress.interval(self.vault.mtbf)
+        progress.calls_answered < self.vault.calls()
+            || progress.since.elapsed() >= progress.interval(self.vault.mtbf)
     }
 }
 

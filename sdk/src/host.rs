@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use phalanx_protocol::message::host::{
-    FromHost, HOST_BOARD_VARIABLE, HOST_FD_VARIABLE, HOST_SLOTS_MAX, HostInputs, HostParameters, PROTOCOL_VERSION,
-    ToHost,
+    FromHost, HOST_BOARD_VARIABLE, HOST_FD_VARIABLE, HOST_SLOTS_MAX, HostInputs, HostParameters,
+    PROTOCOL_VERSION, ToHost,
 };
 use phalanx_protocol::{Encoding, GrantId, IndexRange, codec};
 use rayon::ThreadPool;
@@ -105,11 +105,7 @@ pub fn serve(socket: UnixStream, kernels: &'static [KernelEntry]) -> Result<(), 
 }
 
 /// [`serve`] with a board on which the slots say what they run.
-fn serve_on(
-    board: Lines,
-    socket: UnixStream,
-    kernels: &'static [KernelEntry],
-) -> Result<(), HostError> {
+fn serve_on(board: Lines, socket: UnixStream, kernels: &'static [KernelEntry]) -> Result<(), HostError> {
     panics::install_hook();
     // whoever made the socket may have used it with an event loop
     socket.set_nonblocking(false).map_err(HostError::Setup)?;

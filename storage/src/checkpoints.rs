@@ -88,9 +88,7 @@ impl Checkpoints {
         payload: &[u8],
     ) -> Result<(), CheckpointError> {
         if payload.len() > CHECKPOINT_BYTES_MAX {
-            return Err(CheckpointError::TooLarge {
-                bytes: payload.len(),
-            });
+            return Err(CheckpointError::TooLarge { bytes: payload.len() });
         }
         let key = Name { attempt, count }.key(task);
         if self.store.put_if_absent(&key, &encode(payload))? == Put::Exists {
@@ -278,7 +276,10 @@ mod tests {
 
         fn kept(&self) -> Vec<(u64, u32)> {
             let names = self.checkpoints.names(TASK).unwrap();
-            names.iter().map(|name| (name.attempt.number, name.count)).collect()
+            names
+                .iter()
+                .map(|name| (name.attempt.number, name.count))
+                .collect()
         }
     }
 
@@ -365,7 +366,10 @@ mod tests {
         fixture.save(attempt(1, 1), 1, "good");
         fixture.store.on_put(|_| Fault::Full);
         let failed = fixture.checkpoints.save(TASK, attempt(1, 1), 2, b"lost");
-        assert!(matches!(failed, Err(CheckpointError::Store(StoreError::Full { .. }))));
+        assert!(matches!(
+            failed,
+            Err(CheckpointError::Store(StoreError::Full { .. }))
+        ));
         assert_eq!(fixture.newest().as_deref(), Some("good"));
     }
 

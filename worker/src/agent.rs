@@ -163,10 +163,7 @@ pub(crate) enum Input {
     /// A host said something.
     Host(HostId, FromHost),
     /// A host that had started, or was killed, is gone.
-    HostDied {
-        host: HostId,
-        death: Death,
-    },
+    HostDied { host: HostId, death: Death },
     /// A result file is durable under that name, or was not written.
     Written {
         job: JobId,

@@ -42,6 +42,7 @@ pub(super) fn run(
         name: name.clone(),
         capacity: capacity.clone(),
         rejoin_for: WorkerConfig::REJOIN_FOR,
+        grace: WorkerConfig::GRACE,
     };
     let runtime = runtime()?;
     let _context = runtime.enter();

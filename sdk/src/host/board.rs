@@ -90,7 +90,10 @@ impl Line {
 #[derive(Debug)]
 struct Mapping(NonNull<AtomicU64>);
 
-#[expect(unsafe_code, reason = "shared memory is the one thing that a crash leaves readable")]
+#[expect(
+    unsafe_code,
+    reason = "shared memory is the one thing that a crash leaves readable"
+)]
 mod mapping {
     use super::*;
 

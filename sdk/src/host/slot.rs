@@ -128,7 +128,8 @@ impl<'a> Loop<'a> {
                 Some(_) | None => {
                     (self.pace, self.file) = (Pace::new(), None);
                     let line = self.host.board.of_slot(self.slot.index);
-                    let context = TaskContext::new(job.id, Arc::clone(&job.cancelled), line, Arc::clone(&job.vault));
+                    let context =
+                        TaskContext::new(job.id, Arc::clone(&job.cancelled), line, Arc::clone(&job.vault));
                     (job, context)
                 }
             };

@@ -26,7 +26,10 @@ async fn a_task_whose_host_is_killed_resumes_from_its_last_checkpoint_and_not_fr
     let FromWorker::HostLost { blamed, how, .. } = &lost else {
         panic!("{lost:?}")
     };
-    assert_eq!((blamed.as_slice(), how.as_str()), (&[5][..], "signal 9 (SIGKILL)"));
+    assert_eq!(
+        (blamed.as_slice(), how.as_str()),
+        (&[5][..], "signal 9 (SIGKILL)")
+    );
     scheduler.open("count", Vec::new(), 1, 0, None).await;
     scheduler.grant(2, 5, 6).await;
     assert_eq!(result::<u64>(&mut scheduler).await, 12);
@@ -52,7 +55,9 @@ async fn tasks_save_what_they_have_when_their_job_is_about_to_be_ended() {
 #[tokio::test]
 async fn a_task_is_told_to_save_what_it_has_before_its_time_is_over() {
     let mut scheduler = Scheduler::start().await;
-    scheduler.open("save_when_told", Vec::new(), 1, 0, Some(3000)).await;
+    scheduler
+        .open("save_when_told", Vec::new(), 1, 0, Some(3000))
+        .await;
     scheduler.grant(1, 0, 1).await;
     assert!(result::<bool>(&mut scheduler).await);
 }

@@ -47,7 +47,9 @@ async fn a_crash_is_blamed_on_what_ran_in_the_host_and_on_nothing_else() {
 #[tokio::test]
 async fn a_task_over_its_time_is_blamed_alone_and_what_ended_before_counts() {
     let mut scheduler = Scheduler::start().await;
-    scheduler.open("hang_at", parameters(&0_u64), 2, 0, Some(500)).await;
+    scheduler
+        .open("hang_at", parameters(&0_u64), 2, 0, Some(500))
+        .await;
     scheduler.grant(1, 0, 100).await;
     let lost = host_lost(&mut scheduler).await;
     assert_eq!(

@@ -158,7 +158,10 @@ impl Scheduler {
             let stream = soon(self.connection.accept_uni(DATA_FRAME_BYTES_MAX)).await;
             self.reports = Some(stream.unwrap());
         }
-        soon(self.reports.as_mut().unwrap().recv()).await.unwrap().unwrap()
+        soon(self.reports.as_mut().unwrap().recv())
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     /// Waits until a slot runs that task, as some host's running board shows.
@@ -169,7 +172,10 @@ impl Scheduler {
             bytes.as_chunks().0.contains(&index.to_ne_bytes())
         };
         let runs = async {
-            while !std::fs::read_dir(&boards).unwrap().any(|board| shows(board.unwrap().path())) {
+            while !std::fs::read_dir(&boards)
+                .unwrap()
+                .any(|board| shows(board.unwrap().path()))
+            {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
@@ -178,7 +184,9 @@ impl Scheduler {
 
     /// Running boards that the worker keeps.
     pub(crate) fn board_count(&self) -> usize {
-        std::fs::read_dir(self.folder.path().join("cache/boards")).unwrap().count()
+        std::fs::read_dir(self.folder.path().join("cache/boards"))
+            .unwrap()
+            .count()
     }
 }
 

@@ -8,9 +8,7 @@ use phalanx_protocol::message::worker::{FromWorker, HeldGrant, Join, ToWorker};
 use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet};
 
 use super::job::{Grant, Job};
-use super::{
-    Agent, Effect, GRANTS_PER_JOB_MAX, HELD_RANGES_MAX, JOBS_OPEN_MAX, Obstacle, Opening, Presence,
-};
+use super::{Agent, Effect, GRANTS_PER_JOB_MAX, HELD_RANGES_MAX, JOBS_OPEN_MAX, Obstacle, Opening, Presence};
 
 impl Agent {
     /// Introduces this worker with what it holds. Jobs of which nothing is said are closed: the scheduler opens them

@@ -474,7 +474,10 @@ fn a_job_with_limits_is_watched_and_has_a_host_of_its_own_kind() {
     world.host(H1, FromHost::Closed);
     // what J1 used, H1 may still have
     let effects = world.told(open(J3, request, None));
-    assert!(matches!(effects[..], [Effect::StartHost { host: H2, .. }]), "{effects:?}");
+    assert!(
+        matches!(effects[..], [Effect::StartHost { host: H2, .. }]),
+        "{effects:?}"
+    );
 }
 
 #[test]
@@ -904,7 +907,11 @@ fn a_draining_worker_gives_back_what_no_host_has_and_takes_nothing_on() {
     assert_eq!(world.host(H1, back), [returned(J1, 1, range(3, 10))]);
     assert_eq!(world.host(H1, FromHost::Progress(done(1, 0, 3))), []);
     assert_eq!(world.reports().len(), 1);
-    assert_eq!(world.later(Duration::from_secs(3600)), [], "it has no limit of time");
+    assert_eq!(
+        world.later(Duration::from_secs(3600)),
+        [],
+        "it has no limit of time"
+    );
     let effects = world.told(ToWorker::Acknowledge { number: 1 });
     assert_eq!(effects, [Effect::Tell(FromWorker::Leaving)]);
 }
@@ -951,7 +958,10 @@ fn a_draining_worker_says_so_to_the_next_scheduler_too() {
     assert!(
         matches!(
             effects[..],
-            [Effect::Tell(FromWorker::Join(_)), Effect::Tell(FromWorker::Draining)]
+            [
+                Effect::Tell(FromWorker::Join(_)),
+                Effect::Tell(FromWorker::Draining)
+            ]
         ),
         "{effects:?}"
     );

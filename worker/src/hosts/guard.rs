@@ -198,7 +198,8 @@ mod tests {
     #[test]
     fn a_task_over_its_time_is_warned_and_then_blamed_alone() {
         let (mut guard, start) = guard(seconds(5));
-        let mut look = |millis, lines: [u64; 2]| guard.look(start + Duration::from_millis(millis), &lines, None);
+        let mut look =
+            |millis, lines: [u64; 2]| guard.look(start + Duration::from_millis(millis), &lines, None);
         assert_eq!(look(500, [7, 8]), Finding::Fine);
         assert_eq!(look(1000, [7, IDLE]), Finding::Fine);
         assert_eq!(look(4000, [7, 9]), Finding::Fine);
@@ -265,7 +266,13 @@ mod tests {
     #[test]
     fn durations_read_as_people_write_them() {
         let text = |millis| duration_text(Duration::from_millis(millis));
-        let texts = [text(500), text(1500), text(90_000), text(600_000), text(7_200_000)];
+        let texts = [
+            text(500),
+            text(1500),
+            text(90_000),
+            text(600_000),
+            text(7_200_000),
+        ];
         assert_eq!(texts, ["500 ms", "1.5 s", "90 s", "10 min", "2 h"]);
     }
 }

@@ -39,7 +39,10 @@ impl GroupMemory {
             self.members_due = Some(now + MEMBERS_INTERVAL);
         }
         let page_bytes = rustix::param::page_size() as u64;
-        let pages = self.members.iter().filter_map(|pid| resident_pages(&self.proc, *pid));
+        let pages = self
+            .members
+            .iter()
+            .filter_map(|pid| resident_pages(&self.proc, *pid));
         pages.sum::<u64>() * page_bytes
     }
 }
