@@ -185,17 +185,18 @@ fn lead(config: &SchedulerConfig) -> Result<Lead, StartError> {
     let options = EndpointOptions::default();
     let listener = Listener::bind_with(config.listen, &config.credential, &options, keys.as_ref())?;
     let address = listener.local_address()?;
-    let candidate = Candidate {
-        log: LogId {
-            cluster: id,
-            shard: SHARD,
-        },
-        nonce_seed: random()?,
+    let log = LogId {
+        cluster: id,
+        shard: SHARD,
     };
+    let candidate = Candidate::new(log, random()?);
     let mut leadership = acquire(&*directory, candidate).map_err(|source| StartError::Acquire {
         path: config.storage.clone(),
         source,
     })?;
+    for damage in &leadership.damage {
+        tracing::error!("{damage}");
+    }
     let mut core = Core::new(leadership.term);
     let mut feeds = Feeds::default();
     for record in std::mem::take(&mut leadership.records) {

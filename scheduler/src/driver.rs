@@ -129,6 +129,7 @@ impl Driver {
                 self.tell(Input::StorageChanged { error: None });
             }
             JournalEvent::Deposed { term } => return Err(EndError::Deposed { term }),
+            JournalEvent::Expired { expiry } => return Err(EndError::Journal(AppendError::Expired(expiry))),
         }
         Ok(())
     }
@@ -307,7 +308,7 @@ impl Driver {
         self.unappended_bytes = 0;
         match self.journal.append_all(self.unappended.drain(..)) {
             // the journal says so itself, and where the other one is
-            Ok(()) | Err(AppendError::Deposed { .. }) => Ok(()),
+            Ok(()) | Err(AppendError::Deposed { .. } | AppendError::Expired(_)) => Ok(()),
             // to go on without the record would lose what follows from it; a new start knows what is durable
             Err(error) => Err(EndError::Journal(error)),
         }

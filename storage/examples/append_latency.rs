@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         cluster: ClusterId([1; 16]),
         shard: 0,
     };
-    let leadership = acquire(&*store, Candidate { log, nonce_seed: 1 })?;
+    let leadership = acquire(&*store, Candidate::new(log, 1))?;
     println!("acquire      {:>8.3} ms", start.elapsed().as_secs_f64() * 1e3);
 
     let (durable, events) = mpsc::channel();
@@ -66,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     drop(writer);
 
     let start = Instant::now();
-    let records = acquire(&*store, Candidate { log, nonce_seed: 2 })?.records.len();
+    let records = acquire(&*store, Candidate::new(log, 2))?.records.len();
     println!(
         "acquire again with {records} records: {:.3} ms",
         start.elapsed().as_secs_f64() * 1e3

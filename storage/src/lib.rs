@@ -5,34 +5,42 @@
 //! no network protocol, and no knowledge of what the journal's records mean.
 //!
 //! Reading order: [`store`] (the primitive), [`directory`] (it on a file system), [`slot`] (one object of the log),
-//! [`journal`] (the rules R1-R5 and R12), then the smaller things on the same storage: [`cluster`] (which cluster this
-//! is), [`members`] (who seems alive), [`blobs`] (programs and inputs), [`results`] (large results), [`checkpoints`] (state of
-//! tasks to resume from), [`mod@probe`] (is this
+//! [`journal`] (the rules R1-R7, R11 and R12), [`snapshot`] and [`marker`] (what lets old log go), then the smaller things on the same storage: [`cluster`] (which cluster this
+//! is), [`members`] (who seems alive), [`blobs`] (programs and inputs), [`results`] (large results), [`checkpoints`] (state of tasks to resume from), [`mod@probe`] (is this
 //! storage fit for all that).
 
 pub mod blobs;
 pub mod checkpoints;
+pub mod clock;
 pub mod cluster;
+pub mod damage;
 pub mod directory;
 pub mod journal;
+pub mod marker;
 pub mod members;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
 pub mod probe;
 pub mod results;
 pub mod slot;
+pub mod snapshot;
 pub mod store;
 
 pub use blobs::{BlobError, BlobWriter, Blobs};
 pub use checkpoints::{Checkpoint, CheckpointError, Checkpoints};
 pub use cluster::{ClusterError, ClusterFile, ClusterId};
+pub use damage::{Damage, Effect, Fault};
 pub use directory::Directory;
 pub use journal::acquire::{AcquireError, Candidate, Leadership, acquire};
-pub use journal::appender::{AppendError, Appender};
+pub use journal::appender::{AppendError, Appender, Expiry};
+pub use journal::follow::{OnDamage, Position, follow};
 pub use journal::replay::{LogEnd, LogError, LogRecord, read_record, replay};
 pub use journal::writer::{JournalEvent, JournalWriter};
 pub use members::{Card, Members, ProcessMark, QuietError, wait_for_quiet};
 pub use probe::{ProbeError, ProbeReport, probe};
 pub use results::{ResultError, ResultFile, Results};
 pub use slot::{LogId, Nonces, Place, SlotError};
+pub use snapshot::{
+    Snapshot, SnapshotError, WriteSnapshotError, delete_old_snapshots, newest_whole, write_snapshot,
+};
 pub use store::{Put, Store, StoreError};

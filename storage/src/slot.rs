@@ -20,6 +20,7 @@ use bytes::Bytes;
 use phalanx_protocol::Term;
 
 use crate::cluster::ClusterId;
+pub(crate) use decode::records_claimed;
 pub use decode::{Slot, SlotError, decode};
 
 /// The format that this build writes and reads.
@@ -39,7 +40,7 @@ pub const SLOTS_MAX: u64 = 1 << 62;
 const MAGIC: [u8; 8] = *b"phxslot\n";
 const CHECKSUM_AT: usize = 76;
 
-/// What a slot is for. Numbers 4 (no-op), 5 (handover) and 6 (snapshot taken) are kept for rules to come.
+/// What a slot is for. Numbers 5 (handover) and 6 (snapshot taken) are kept for rules to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SlotKind {
     /// Holds records.
@@ -48,6 +49,8 @@ pub enum SlotKind {
     Fence,
     /// Put by a new leader below its fence where nothing was, so that nobody else can write there.
     Fill,
+    /// Says nothing but that its leader still leads; or stands in for a slot that the storage lost.
+    NoOp,
 }
 
 impl SlotKind {
@@ -56,6 +59,7 @@ impl SlotKind {
             Self::Data => 1,
             Self::Fence => 2,
             Self::Fill => 3,
+            Self::NoOp => 4,
         }
     }
 
@@ -64,6 +68,7 @@ impl SlotKind {
             1 => Some(Self::Data),
             2 => Some(Self::Fence),
             3 => Some(Self::Fill),
+            4 => Some(Self::NoOp),
             _ => None,
         }
     }
@@ -71,7 +76,7 @@ impl SlotKind {
     /// Whether rules R2-R4 let a leader of that term write this kind there.
     const fn belongs(self, slot: u64, term: Term) -> bool {
         match self {
-            Self::Data => slot >= term.0,
+            Self::Data | Self::NoOp => slot >= term.0,
             Self::Fence => term.0 > 0 && slot == term.0 - 1,
             Self::Fill => slot < term.0.saturating_sub(1),
         }

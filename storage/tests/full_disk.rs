@@ -43,14 +43,7 @@ fn a_full_disk_is_named_and_the_journal_goes_on_when_there_is_room() {
         return;
     };
     let store: Arc<dyn Store> = Arc::new(Directory::open(folder.path()).unwrap());
-    let leadership = acquire(
-        &*store,
-        Candidate {
-            log: LOG,
-            nonce_seed: 1,
-        },
-    )
-    .unwrap();
+    let leadership = acquire(&*store, Candidate::new(LOG, 1)).unwrap();
     let (sender, events) = mpsc::channel();
     let writer = JournalWriter::start(Arc::clone(&store), leadership, move |event| {
         sender.send(event).unwrap()
@@ -78,14 +71,6 @@ fn a_full_disk_is_named_and_the_journal_goes_on_when_there_is_room() {
     assert!(matches!(next(), JournalEvent::Recovered));
     assert!(matches!(next(), JournalEvent::Durable { upto_sequence: 1, .. }));
     drop(writer);
-    let records = acquire(
-        &*store,
-        Candidate {
-            log: LOG,
-            nonce_seed: 2,
-        },
-    )
-    .unwrap()
-    .records;
+    let records = acquire(&*store, Candidate::new(LOG, 2)).unwrap().records;
     assert_eq!(records.len(), 1);
 }

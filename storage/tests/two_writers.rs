@@ -19,7 +19,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 fn lead(store: &dyn Store, nonce_seed: u128) -> Leadership {
     loop {
-        match acquire(store, Candidate { log: LOG, nonce_seed }) {
+        match acquire(store, Candidate::new(LOG, nonce_seed)) {
             Ok(leadership) => return leadership,
             // an even newer one was in the way; go in front of it
             Err(AcquireError::StoodDown { .. }) => {}
@@ -56,7 +56,7 @@ fn reign(store: &Arc<dyn Store>, promises: &Promises, leadership: Leadership, qu
         match events.recv_timeout(DEADLINE).unwrap() {
             JournalEvent::Durable { upto_sequence, .. } if upto_sequence >= quota => return,
             JournalEvent::Durable { .. } => send(3),
-            JournalEvent::Deposed { .. } => return,
+            JournalEvent::Deposed { .. } | JournalEvent::Expired { .. } => return,
             event @ (JournalEvent::Failing { .. } | JournalEvent::Recovered) => panic!("{event:?}"),
         }
     }

@@ -15,7 +15,7 @@ async fn a_worker_that_joins_and_goes_in_one_batch_is_forgotten() {
         cluster: ClusterId([7; 16]),
         shard: 0,
     };
-    let leadership = acquire(&*directory, Candidate { log, nonce_seed: 1 }).unwrap();
+    let leadership = acquire(&*directory, Candidate::new(log, 1)).unwrap();
     let core = Core::new(leadership.term);
     let (told, journaled) = mpsc::unbounded_channel();
     let tell = move |event| drop(told.send(event));

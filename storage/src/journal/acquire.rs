@@ -1,25 +1,27 @@
 //! Rules R2 and R3: how a scheduler becomes the leader of a shard.
+//!
+//! It reads the log from the newest whole snapshot (or on from where it stood by) before it does anything, so that little is
+//! left between the fence and the first service. The rest, from the end that it saw to the fence, is [`super::settle`]'s.
 
-use std::thread;
-
-use bytes::Bytes;
 use phalanx_protocol::Term;
 
 use super::PIPELINE_DEPTH_MAX;
-use super::replay::{LogError, LogRecord, VoidRule, admit, read_slot};
-use crate::slot::{LogId, Nonces, Slot, SlotHead, SlotKind, encode, log_prefix, slot_key, slot_of_key};
-use crate::store::{Put, Store};
+use super::follow::{OnDamage, Position, follow};
+use super::replay::{Found, LogError, LogRecord, VoidRule};
+use super::settle::{Settling, create_or_find};
+use crate::clock::Moment;
+use crate::damage::{Damage, Effect, Fault};
+use crate::marker::{is_marked, list_markers, marker_prefix};
+use crate::slot::{
+    CHUNK_SLOTS, LogId, Nonces, SlotHead, SlotKind, encode, log_prefix, slot_key, slot_of_key,
+};
+use crate::snapshot::{Snapshot, newest_whole, snapshot_prefix};
+use crate::store::Store;
 
 /// How far beyond the end the first fence goes: further than a living leader writes while it is put.
 const JUMP: u64 = 2 * PIPELINE_DEPTH_MAX;
 /// Fences tried, each twice as far ahead, before giving way to a log that runs away.
 const FENCES_MAX: u32 = 24;
-/// Repeats of one create whose slot is said to exist and cannot be found.
-const REPEATS_MAX: u32 = 5;
-/// Threads that read and fill.
-const READERS: usize = 4;
-/// Slots read before they are replayed.
-const WINDOW_SLOTS: u64 = 1024;
 
 /// Who wants to lead what.
 #[derive(Debug, Clone)]
@@ -28,6 +30,22 @@ pub struct Candidate {
     pub log: LogId,
     /// 128 random bits, fresh for every attempt.
     pub nonce_seed: u128,
+    /// Where it stood by; it has the records up to there.
+    pub from: Option<Position>,
+    /// What to do about damage.
+    pub on_damage: OnDamage,
+}
+
+impl Candidate {
+    /// One that has read nothing yet, and keeps all that is not damaged.
+    pub fn new(log: LogId, nonce_seed: u128) -> Self {
+        Self {
+            log,
+            nonce_seed,
+            from: None,
+            on_damage: OnDamage::default(),
+        }
+    }
 }
 
 /// What a leader knows when it begins.
@@ -41,8 +59,17 @@ pub struct Leadership {
     pub next_slot: u64,
     /// Where its nonces go on.
     pub nonces: Nonces,
+    /// Whether `records` go on from where the candidate stood by. Else what it had read there is to be forgotten, and the
+    /// journal begins with `snapshot`.
+    pub resumed: bool,
+    /// The snapshot that the records come behind; none if they begin with the log, or if `resumed`.
+    pub snapshot: Option<Snapshot>,
     /// Every record that counts, in order.
     pub records: Vec<LogRecord>,
+    /// What was passed over. Whoever leads should tell, and take a snapshot soon: then no later start meets it again.
+    pub damage: Vec<Damage>,
+    /// When the candidate was last sure of itself (rule R6).
+    pub sure_since: Moment,
 }
 
 /// Why a candidate does not lead.
@@ -57,70 +84,146 @@ pub enum AcquireError {
     /// The log grew faster than fences could be put in front of it.
     #[error("the log ran away from {FENCES_MAX} fences")]
     RanAway,
+    /// What the candidate read was deleted meanwhile: it slept too long in between.
+    #[error("the log was deleted under the candidate's hands")]
+    Outdated,
     /// The log could not be read or written.
     #[error(transparent)]
     Log(#[from] LogError),
 }
 
-/// Takes the lead of a log and replays it.
+/// Takes the lead of a log and reads what it says.
 ///
 /// # Errors
 /// [`AcquireError::StoodDown`] if someone leads with a higher term. After any error it may be called again, with a fresh
 /// nonce seed.
 pub fn acquire(store: &dyn Store, candidate: Candidate) -> Result<Leadership, AcquireError> {
-    let mut nonces = Nonces::new(candidate.nonce_seed);
     let log = candidate.log;
-    let tail = tail_hint(store, log)?;
+    let Base {
+        first_slot,
+        mut position,
+        snapshot,
+        resumed,
+        mut damage,
+    } = Base::choose(store, &candidate)?;
+    let mut nonces = Nonces::new(candidate.nonce_seed);
+    let mut records = Vec::new();
+    let mut keep = |record| records.push(record);
+    damage.extend(follow(store, log, &mut position, candidate.on_damage, &mut keep)?);
+    // before the end is looked for: whoever sleeps from here on will know it (rule R6)
+    let sure_since = Moment::now();
+    let tail = tail_hint(store, log, position.next_slot)?;
     let fence = put_fence(store, log, tail, &mut nonces)?;
     let term = Term(fence + 1);
-    let fill = |slot| {
-        encode(
-            &SlotHead {
-                log,
-                slot,
-                term,
-                nonce: candidate.nonce_seed,
-                kind: SlotKind::Fill,
-            },
-            &[],
-        )
-        .0
-    };
-    // the last slot found is offered a fill too: that it exists is durable only once a create there has said so
-    let fill_from = tail.saturating_sub(1);
-    let mut rule = VoidRule::default();
-    let mut records = Vec::new();
-    let mut start = 0;
-    while start <= fence {
-        let end = (start + WINDOW_SLOTS).min(fence + 1);
-        for slot in settle_window(store, log, start..end, fill_from, &fill)? {
-            if slot.head.term > term {
-                return Err(AcquireError::StoodDown { term: slot.head.term });
-            }
-            admit(&mut rule, slot, &mut |record| records.push(record));
+    let settling = Settling::new(store, &candidate, term, first_slot, tail, position)?;
+    damage.extend(settling.run(&mut position, &mut keep)?);
+    for slot in [first_slot, fence] {
+        if marked(store, log, slot)? {
+            return Err(AcquireError::Outdated);
         }
-        start = end;
     }
     Ok(Leadership {
         log,
         term,
         next_slot: fence + 1,
         nonces,
+        resumed,
+        snapshot,
         records,
+        damage,
+        sure_since,
     })
 }
 
-/// The slot behind the last one that a listing shows. Only a hint: a stale one costs a longer search.
-fn tail_hint(store: &dyn Store, log: LogId) -> Result<u64, LogError> {
+/// Where a candidate begins to read.
+struct Base {
+    /// From here on the candidate vouches that slots are there.
+    first_slot: u64,
+    position: Position,
+    snapshot: Option<Snapshot>,
+    resumed: bool,
+    damage: Vec<Damage>,
+}
+
+impl Base {
+    fn choose(store: &dyn Store, candidate: &Candidate) -> Result<Self, LogError> {
+        let log = candidate.log;
+        if let Some(position) = candidate.from
+            && !marked(store, log, position.next_slot)?
+        {
+            let close_behind = position.next_slot.saturating_sub(PIPELINE_DEPTH_MAX);
+            return Ok(Self {
+                first_slot: match marked(store, log, close_behind)? {
+                    true => position.next_slot,
+                    false => close_behind,
+                },
+                position,
+                snapshot: None,
+                resumed: true,
+                damage: Vec::new(),
+            });
+        }
+        let failed = |source| LogError::Store {
+            key: snapshot_prefix(log.shard),
+            source,
+        };
+        let (snapshot, mut damage) = newest_whole(store, log).map_err(failed)?;
+        let mut position = snapshot.as_ref().map_or_else(Position::start, Position::behind);
+        if marked(store, log, position.next_slot)? {
+            let first_slot = first_slot_left(store, log)?;
+            if candidate.on_damage != OnDamage::AcceptLoss {
+                return Err(LogError::BeginningGone {
+                    key: snapshot_prefix(log.shard),
+                    first_slot,
+                    damage,
+                });
+            }
+            damage.push(Damage {
+                key: slot_key(log.shard, position.next_slot),
+                fault: Fault::Missing,
+                effect: Effect::BeginningLost { first_slot },
+            });
+            position = Position::at(first_slot, VoidRule::default());
+        }
+        Ok(Self {
+            first_slot: position.next_slot,
+            position,
+            snapshot,
+            resumed: false,
+            damage,
+        })
+    }
+}
+
+pub(super) fn marked(store: &dyn Store, log: LogId, slot: u64) -> Result<bool, LogError> {
+    is_marked(store, log.shard, slot).map_err(|source| LogError::Store {
+        key: marker_prefix(log.shard),
+        source,
+    })
+}
+
+/// The first slot of the first chunk behind all marked ones.
+fn first_slot_left(store: &dyn Store, log: LogId) -> Result<u64, LogError> {
+    let chunks = list_markers(store, log.shard).map_err(|source| LogError::Store {
+        key: marker_prefix(log.shard),
+        source,
+    })?;
+    Ok(chunks.last().map_or(0, |chunk| (chunk + 1) * CHUNK_SLOTS))
+}
+
+/// The slot behind the last one that a listing shows, but not before `known_tail`. Only a hint: a stale one costs a longer
+/// search.
+fn tail_hint(store: &dyn Store, log: LogId, known_tail: u64) -> Result<u64, LogError> {
     let prefix = log_prefix(log.shard);
+    let after = known_tail.checked_sub(1).map(|last| slot_key(log.shard, last));
     let keys = store
-        .list(&prefix, None)
+        .list(&prefix, after.as_deref())
         .map_err(|source| LogError::Store { key: prefix, source })?;
     Ok(keys
         .iter()
         .rev()
         .find_map(|key| slot_of_key(log.shard, key))
-        .map_or(0, |last| last + 1))
+        .map_or(known_tail, |last| known_tail.max(last + 1)))
 }
 
 /// Creates the fence and returns its slot.
@@ -136,91 +239,23 @@ fn put_fence(store: &dyn Store, log: LogId, mut tail: u64, nonces: &mut Nonces) 
             kind: SlotKind::Fence,
         };
         let (object, _) = encode(&head, &[]);
-        let there = match create_or_read(store, log, slot, &object)? {
-            None => return Ok(slot),
-            Some(there) => there.head,
-        };
-        if there.nonce == head.nonce && there.term == head.term {
-            return Ok(slot);
-        }
-        if there.term >= head.term {
-            return Err(AcquireError::StoodDown { term: there.term });
+        match create_or_find(store, log, slot, &object)? {
+            Found::Missing => return Ok(slot),
+            Found::Whole(there) if there.head.nonce == head.nonce && there.head.term == head.term => {
+                return Ok(slot);
+            }
+            Found::Whole(there) if there.head.term >= head.term => {
+                return Err(AcquireError::StoodDown {
+                    term: there.head.term,
+                });
+            }
+            // whose it was cannot be known; in front of it there is room
+            Found::Whole(_) | Found::Damaged { .. } => {}
         }
         tail = slot + 1;
         jump *= 2;
     }
     Err(AcquireError::RanAway)
-}
-
-/// Creates the object, or reads what is there instead.
-fn create_or_read(store: &dyn Store, log: LogId, slot: u64, object: &[u8]) -> Result<Option<Slot>, LogError> {
-    let key = slot_key(log.shard, slot);
-    for _ in 0..REPEATS_MAX {
-        match store.put_if_absent(&key, object) {
-            Ok(Put::Created) => return Ok(None),
-            Ok(Put::Exists) => {
-                if let Some(there) = read_slot(store, log, slot)? {
-                    return Ok(Some(there));
-                }
-            }
-            Err(source) => return Err(LogError::Store { key, source }),
-        }
-    }
-    Err(LogError::Vanished { key })
-}
-
-/// Reads the slots of a window in order, and fills those that are missing.
-fn settle_window(
-    store: &dyn Store,
-    log: LogId,
-    window: std::ops::Range<u64>,
-    fill_from: u64,
-    fill: &(impl Fn(u64) -> Bytes + Sync),
-) -> Result<Vec<Slot>, LogError> {
-    let settle = |slot: u64| -> Result<Slot, LogError> {
-        if slot < fill_from
-            && let Some(there) = read_slot(store, log, slot)?
-        {
-            return Ok(there);
-        }
-        let object = fill(slot);
-        match create_or_read(store, log, slot, &object)? {
-            Some(there) => Ok(there),
-            None => slot_of(object, log, slot),
-        }
-    };
-    // reader r takes every READERS-th slot, so that the fills at the end are shared out as well
-    let pieces: Vec<Result<Vec<Slot>, LogError>> = thread::scope(|scope| {
-        let readers: Vec<_> = (0..READERS)
-            .map(|reader| {
-                let slots = window.clone().skip(reader).step_by(READERS);
-                scope.spawn(move || slots.map(settle).collect())
-            })
-            .collect();
-        readers
-            .into_iter()
-            .map(|reader| {
-                reader
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-            .collect()
-    });
-    let mut pieces = pieces
-        .into_iter()
-        .map(|piece| piece.map(Vec::into_iter))
-        .collect::<Result<Vec<_>, LogError>>()?;
-    let count = usize::try_from(window.end - window.start).unwrap_or(usize::MAX);
-    Ok((0..count)
-        .filter_map(|index| pieces[index % READERS].next())
-        .collect())
-}
-
-fn slot_of(object: Bytes, log: LogId, slot: u64) -> Result<Slot, LogError> {
-    crate::slot::decode(object, log, slot).map_err(|source| LogError::Damaged {
-        key: slot_key(log.shard, slot),
-        source,
-    })
 }
 
 #[cfg(test)]

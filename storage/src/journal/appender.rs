@@ -1,17 +1,24 @@
-//! Rules R4 and R5 as a state machine: records in, creates and acknowledgements out. No I/O, no clock, no randomness.
+//! Rules R4, R5 and R6 as a state machine: records in, creates and acknowledgements out. No I/O, no clock, no randomness.
 //!
 //! Records collect while the pipeline is full and go out together when a place is free. A pipeline of depth *D* spans
 //! *D* slots: slot *s* is created only when every slot up to *s - D* is settled. The first slots after the fence, where
 //! a deposed leader may have written, are created one at a time. The caller performs each [`Op::Create`] and reports
 //! its outcome by [`Appender::settle`]; it may repeat a create as often as it likes, since its bytes never change.
+//!
+//! Self-expiry (R6): the leader is sure of itself as of the start of the create that made its newest slot *in order*. Once
+//! that is longer ago than [`EXPIRY`] it does not lead any more, whatever its creates say: it may have slept through its
+//! deposition and the deletion of what deposed it. Neither a void slot nor one that is settled before its predecessors
+//! makes it surer. An idle leader appends empty slots to stay sure.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
 use phalanx_protocol::Term;
 
-use super::PIPELINE_DEPTH_MAX;
 use super::acquire::Leadership;
+use super::{EXPIRY, NO_OP_INTERVAL, PIPELINE_DEPTH_MAX};
+use crate::clock::Moment;
 use crate::slot::{LogId, Nonces, Place, RECORD_BYTES_MAX, RECORD_HEAD_BYTES, SlotHead, SlotKind, encode};
 
 /// Payload bytes of one slot, unless a single record is larger.
@@ -43,6 +50,22 @@ pub enum Op {
         /// The term found in the way.
         term: Term,
     },
+    /// The lead is over, and whether someone else has it is not known. Nothing more will be acknowledged or may be tried.
+    Expire(Expiry),
+}
+
+/// Why a lead is over though no other leader was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Expiry {
+    /// Rule R6: for too long no slot of its own was settled in order. The process slept, or the storage failed for so long.
+    #[error("no slot was written for more than {} s", EXPIRY.as_secs())]
+    Silent,
+    /// Rule R7: the slot lies in a part of the log that was given up for deletion.
+    #[error("the log has been given up up to where this leader writes, slot {slot}")]
+    Collected {
+        /// The slot.
+        slot: u64,
+    },
 }
 
 /// What became of a create.
@@ -59,6 +82,8 @@ pub enum Outcome {
     },
     /// An error: it may or may not be there.
     Unknown,
+    /// It is there, and its chunk carries a marker (rule R7).
+    Collected,
 }
 
 /// Why a record was not taken.
@@ -90,6 +115,9 @@ pub enum AppendError {
         /// The term found in the way.
         term: Term,
     },
+    /// The lead is over.
+    #[error("this scheduler's lead has expired: {0}")]
+    Expired(Expiry),
 }
 
 /// One slot on its way.
@@ -97,12 +125,24 @@ pub enum AppendError {
 struct Flight {
     slot: u64,
     nonce: u128,
+    kind: SlotKind,
     sequences: Vec<u64>,
     records: Vec<Bytes>,
     places: Vec<Place>,
     object: Bytes,
     attempt: u32,
-    settled: bool,
+    /// When the first attempt began, and the latest.
+    first_begun: Moment,
+    last_begun: Moment,
+    /// Once settled: when the create began that made it, at the latest.
+    made_after: Option<Moment>,
+}
+
+/// How a lead ended.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Deposed(Term),
+    Expired(Expiry),
 }
 
 /// Decides what a leader writes where, and when a record counts as durable.
@@ -118,7 +158,10 @@ pub struct Appender {
     last_sequence: Option<u64>,
     /// In slot order.
     flights: VecDeque<Flight>,
-    deposed: Option<Term>,
+    /// Rule R6.
+    sure_since: Moment,
+    last_launch: Moment,
+    end: Option<End>,
 }
 
 impl Appender {
@@ -141,7 +184,9 @@ impl Appender {
             bytes_waiting: 0,
             last_sequence: None,
             flights: VecDeque::new(),
-            deposed: None,
+            sure_since: leadership.sure_since,
+            last_launch: leadership.sure_since,
+            end: None,
         }
     }
 
@@ -160,8 +205,10 @@ impl Appender {
     /// # Errors
     /// Says why it was not taken; the records before it are not affected.
     pub fn push(&mut self, sequence: u64, record: Bytes) -> Result<(), AppendError> {
-        if let Some(term) = self.deposed {
-            return Err(AppendError::Deposed { term });
+        match self.end {
+            None => {}
+            Some(End::Deposed(term)) => return Err(AppendError::Deposed { term }),
+            Some(End::Expired(expiry)) => return Err(AppendError::Expired(expiry)),
         }
         if record.len() > RECORD_BYTES_MAX {
             return Err(AppendError::TooLarge { bytes: record.len() });
@@ -181,29 +228,51 @@ impl Appender {
     }
 
     /// Sends off what waits, as far as the pipeline has places.
-    pub fn dispatch(&mut self, ops: &mut Vec<Op>) {
-        while self.deposed.is_none() && !self.waiting.is_empty() && self.place_is_free() {
+    pub fn dispatch(&mut self, now: Moment, ops: &mut Vec<Op>) {
+        while self.leads(now, ops) && !self.waiting.is_empty() && self.place_is_free() {
             let (sequences, records) = self.take_batch();
-            let flight = self.launch(sequences, records, ops);
+            let flight = self.launch(SlotKind::Data, sequences, records, now, ops);
             self.flights.push_back(flight);
         }
     }
 
+    /// Lets time pass: an idle leader says that it is there, one that was silent for too long gives up.
+    pub fn tick(&mut self, now: Moment, ops: &mut Vec<Op>) {
+        let idle = self.flights.is_empty() && self.waiting.is_empty();
+        if self.leads(now, ops) && idle && now.since(self.last_launch) >= NO_OP_INTERVAL {
+            let flight = self.launch(SlotKind::NoOp, Vec::new(), Vec::new(), now, ops);
+            self.flights.push_back(flight);
+        }
+    }
+
+    /// How long [`Appender::tick`] has nothing to do, if nothing else happens.
+    pub fn pause(&self, now: Moment) -> Duration {
+        let since = match self.flights.is_empty() {
+            true => NO_OP_INTERVAL.saturating_sub(now.since(self.last_launch)),
+            false => EXPIRY.saturating_sub(now.since(self.sure_since)),
+        };
+        // rule R6 says longer than
+        since + Duration::from_millis(1)
+    }
+
     /// Takes in what became of a create.
-    pub fn settle(&mut self, slot: u64, outcome: Outcome, ops: &mut Vec<Op>) {
+    pub fn settle(&mut self, slot: u64, outcome: Outcome, now: Moment, ops: &mut Vec<Op>) {
         let position = self
             .flights
             .iter()
-            .position(|flight| flight.slot == slot && !flight.settled);
-        let Some(position) = position.filter(|_| self.deposed.is_none()) else {
+            .position(|flight| flight.slot == slot && flight.made_after.is_none());
+        let Some(position) = position.filter(|_| self.leads(now, ops)) else {
             return;
         };
         let flight = &mut self.flights[position];
         match outcome {
-            Outcome::Created => flight.settled = true,
-            Outcome::Taken { nonce, .. } if nonce == flight.nonce => flight.settled = true,
+            Outcome::Created => flight.made_after = Some(flight.last_begun),
+            Outcome::Taken { nonce, .. } if nonce == flight.nonce => {
+                flight.made_after = Some(flight.first_begun);
+            }
             Outcome::Unknown => {
                 flight.attempt += 1;
+                flight.last_begun = now;
                 ops.push(Op::Create {
                     slot,
                     object: flight.object.clone(),
@@ -211,18 +280,31 @@ impl Appender {
                 });
                 return;
             }
+            Outcome::Collected => {
+                self.expire(Expiry::Collected { slot }, ops);
+                return;
+            }
             Outcome::Taken { term, .. } if term < self.term && self.flights.len() == 1 => {
-                self.reissue(ops);
+                self.reissue(now, ops);
                 return;
             }
             // a higher term; or a lower one where only a pipeline deeper than any allowed can have written
             Outcome::Taken { term, .. } => {
-                self.stand_down(term, ops);
+                self.finish(End::Deposed(term));
+                ops.push(Op::StandDown { term });
                 return;
             }
         }
         self.acknowledge(ops);
-        self.dispatch(ops);
+        self.dispatch(now, ops);
+    }
+
+    /// Whether it still leads; expires if it was not sure of that for too long.
+    fn leads(&mut self, now: Moment, ops: &mut Vec<Op>) -> bool {
+        if self.end.is_none() && now.since(self.sure_since) > EXPIRY {
+            self.expire(Expiry::Silent, ops);
+        }
+        self.end.is_none()
     }
 
     fn place_is_free(&self) -> bool {
@@ -253,7 +335,15 @@ impl Appender {
     }
 
     /// Assigns the next slot to a batch and sends it off.
-    fn launch(&mut self, sequences: Vec<u64>, records: Vec<Bytes>, ops: &mut Vec<Op>) -> Flight {
+    fn launch(
+        &mut self,
+        kind: SlotKind,
+        sequences: Vec<u64>,
+        records: Vec<Bytes>,
+        now: Moment,
+        ops: &mut Vec<Op>,
+    ) -> Flight {
+        self.last_launch = now;
         let (slot, nonce) = (self.next_slot, self.nonces.draw());
         self.next_slot += 1;
         let head = SlotHead {
@@ -261,7 +351,7 @@ impl Appender {
             slot,
             term: self.term,
             nonce,
-            kind: SlotKind::Data,
+            kind,
         };
         let (object, places) = encode(&head, &records);
         ops.push(Op::Create {
@@ -272,37 +362,47 @@ impl Appender {
         Flight {
             slot,
             nonce,
+            kind,
             sequences,
             records,
             places,
             object,
             attempt: 0,
-            settled: false,
+            first_begun: now,
+            last_begun: now,
+            made_after: None,
         }
     }
 
     /// The only slot in flight is void: its records go to the next one.
-    fn reissue(&mut self, ops: &mut Vec<Op>) {
+    fn reissue(&mut self, now: Moment, ops: &mut Vec<Op>) {
         if let Some(void) = self.flights.pop_front() {
-            let flight = self.launch(void.sequences, void.records, ops);
+            let flight = self.launch(void.kind, void.sequences, void.records, now, ops);
             self.flights.push_front(flight);
         }
     }
 
-    fn stand_down(&mut self, term: Term, ops: &mut Vec<Op>) {
-        self.deposed = Some(term);
+    fn expire(&mut self, expiry: Expiry, ops: &mut Vec<Op>) {
+        self.finish(End::Expired(expiry));
+        ops.push(Op::Expire(expiry));
+    }
+
+    fn finish(&mut self, end: End) {
+        self.end = Some(end);
         self.flights.clear();
         self.waiting.clear();
         self.bytes_waiting = 0;
-        ops.push(Op::StandDown { term });
     }
 
     fn acknowledge(&mut self, ops: &mut Vec<Op>) {
         let mut places = Vec::new();
-        while self.flights.front().is_some_and(|flight| flight.settled) {
+        while let Some(made_after) = self.flights.front().and_then(|flight| flight.made_after) {
             let Some(flight) = self.flights.pop_front() else {
                 break;
             };
+            if made_after.boot > self.sure_since.boot {
+                self.sure_since = made_after;
+            }
             places.extend(flight.sequences.into_iter().zip(flight.places));
         }
         if let Some(&(upto_sequence, _)) = places.last() {

@@ -1,8 +1,10 @@
-//! Rules R1 and R12: what a log says, read back in order. A damaged slot ends the reading with its name.
+//! Rule R1: what a log says, read back slot by slot. What becomes of a damaged slot is decided by whoever reads on
+//! ([`super::follow`]).
 
 use bytes::Bytes;
 use phalanx_protocol::Term;
 
+use crate::damage::Damage;
 use crate::slot::{self, LogId, Place, RECORD_HEAD_BYTES, Slot, SlotError, SlotHead, slot_key};
 use crate::store::{Store, StoreError};
 
@@ -38,9 +40,10 @@ pub enum LogError {
         #[source]
         source: StoreError,
     },
-    /// A slot is not what was written. It is never skipped, since acknowledged records may lie in it.
+    /// A slot is not what was written, and may not be passed over.
     #[error(
-        "log slot `{key}` is damaged; nothing was changed: bring this object back from a copy of the storage, then start again"
+        "log slot `{key}` is damaged; nothing was changed: bring this object back from a copy of the storage, or start \
+         with its loss accepted, which keeps all other records"
     )]
     Damaged {
         /// The slot's key.
@@ -59,6 +62,29 @@ pub enum LogError {
         /// Where in it.
         place: Place,
     },
+    /// A slot that was there once, and may not be passed over.
+    #[error(
+        "log slot `{key}` is gone, and what was written after it is there; nothing was changed: bring this object back \
+         from a copy of the storage, or start with its loss accepted, which keeps all other records"
+    )]
+    Lost {
+        /// The slot's key.
+        key: String,
+    },
+    /// The old log was deleted, and every snapshot of it is gone or damaged.
+    #[error(
+        "no snapshot below `{key}` is whole, and the log before slot {first_slot} is deleted; nothing was changed: bring \
+         the newest snapshot back from a copy of the storage, or start with the loss of all earlier jobs accepted{}",
+        listed(damage)
+    )]
+    BeginningGone {
+        /// Where the snapshots should be.
+        key: String,
+        /// The first slot that is left.
+        first_slot: u64,
+        /// The snapshots that are there.
+        damage: Vec<Damage>,
+    },
     /// A slot said to exist that cannot be read.
     #[error("log slot `{key}` exists and cannot be found")]
     Vanished {
@@ -75,11 +101,21 @@ pub struct VoidRule {
 
 impl Default for VoidRule {
     fn default() -> Self {
-        Self { term: Term(0) }
+        Self::from_term(Term(0))
     }
 }
 
 impl VoidRule {
+    /// Begins behind a slot where that term was in force.
+    pub const fn from_term(term: Term) -> Self {
+        Self { term }
+    }
+
+    /// Passes over a slot that was a fence, as is known by what follows it.
+    pub(crate) fn pass_fence(&mut self, slot: u64) {
+        self.term = self.term.max(Term(slot + 1));
+    }
+
     /// Whether the next slot counts; a void one was written by a leader that a fence below it had deposed.
     pub fn admits(&mut self, next: &SlotHead) -> bool {
         let admitted = next.term >= self.term;
@@ -129,14 +165,53 @@ pub(crate) fn admit(rule: &mut VoidRule, slot: Slot, visit: &mut dyn FnMut(LogRe
 /// Names the slot and what is wrong with it.
 pub fn read_slot(store: &dyn Store, log: LogId, slot: u64) -> Result<Option<Slot>, LogError> {
     let key = slot_key(log.shard, slot);
+    match find_slot(store, log, slot)? {
+        Found::Whole(slot) => Ok(Some(slot)),
+        Found::Missing => Ok(None),
+        Found::Damaged { source, .. } => Err(LogError::Damaged { key, source }),
+    }
+}
+
+/// What lies in a slot.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// What was written.
+    Whole(Slot),
+    /// Nothing.
+    Missing,
+    /// Something else.
+    Damaged {
+        /// What is wrong with it.
+        source: SlotError,
+        /// How many records it should hold, if its head can be read.
+        records: Option<u32>,
+    },
+}
+
+/// Looks at one slot.
+pub(crate) fn find_slot(store: &dyn Store, log: LogId, slot: u64) -> Result<Found, LogError> {
+    let key = slot_key(log.shard, slot);
     match store.get(&key) {
-        Ok(Some(object)) => match slot::decode(object.into(), log, slot) {
-            Ok(slot) => Ok(Some(slot)),
-            Err(source) => Err(LogError::Damaged { key, source }),
-        },
-        Ok(None) => Ok(None),
+        Ok(Some(object)) => Ok(found(object.into(), log, slot)),
+        Ok(None) => Ok(Found::Missing),
         Err(source) => Err(LogError::Store { key, source }),
     }
+}
+
+/// Looks at a slot's object.
+pub(crate) fn found(object: Bytes, log: LogId, slot: u64) -> Found {
+    match slot::decode(object.clone(), log, slot) {
+        Ok(slot) => Found::Whole(slot),
+        Err(source) => Found::Damaged {
+            source,
+            records: slot::records_claimed(&object),
+        },
+    }
+}
+
+fn listed(damage: &[Damage]) -> String {
+    let lines = damage.iter().map(|damage| format!("; {damage}"));
+    lines.collect()
 }
 
 /// Reads one record again, from where it was said to lie, and checks it.

@@ -1,8 +1,8 @@
 //! Drives an [`Appender`] on threads of its own, so that whoever appends never waits for the storage.
 //!
 //! As many threads as the pipeline is deep perform the creates. Each reports the outcome to the appender under one lock
-//! and hands out the events that follow, in order. Only outcomes make events, so a caller of [`JournalWriter::append`]
-//! never runs the event callback.
+//! and hands out the events that follow, in order. A thread that has nothing to do lets the appender know how time passes.
+//! A caller of [`JournalWriter::append`] never runs the event callback.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -14,8 +14,10 @@ use phalanx_protocol::Term;
 
 use super::PIPELINE_DEPTH;
 use super::acquire::Leadership;
-use super::appender::{AppendError, Appender, Op, Outcome};
-use super::replay::{LogError, read_slot};
+use super::appender::{AppendError, Appender, Expiry, Op, Outcome};
+use super::replay::{Found, LogError, find_slot};
+use crate::clock::Moment;
+use crate::marker::{chunk_of, is_marked, marker_key};
 use crate::slot::{LogId, Place, slot_key};
 use crate::store::{Put, Store};
 
@@ -23,6 +25,9 @@ use crate::store::{Put, Store};
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
 /// The longest pause between repeats.
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// The longest wait of a thread whose lead is over.
+const IDLE_MAX: Duration = Duration::from_secs(3600);
 
 /// What the journal has to tell.
 #[derive(Debug)]
@@ -45,6 +50,12 @@ pub enum JournalEvent {
     Deposed {
         /// The term found in the way.
         term: Term,
+    },
+    /// This scheduler does not lead any more, and does not know whether another one does: it must acquire the lead anew.
+    /// Nothing more will be durable; this is the last event.
+    Expired {
+        /// Why.
+        expiry: Expiry,
     },
 }
 
@@ -70,8 +81,14 @@ struct State {
     creates: VecDeque<Create>,
     events: VecDeque<JournalEvent>,
     slots_failing: BTreeSet<u64>,
-    deposed: bool,
+    ended: bool,
     stopping: bool,
+}
+
+enum Work {
+    Create(Create),
+    /// There are events to deliver.
+    Deliver,
 }
 
 struct Create {
@@ -107,7 +124,7 @@ impl JournalWriter {
                 creates: VecDeque::new(),
                 events: VecDeque::new(),
                 slots_failing: BTreeSet::new(),
-                deposed: false,
+                ended: false,
                 stopping: false,
             }),
             work: Condvar::new(),
@@ -144,7 +161,7 @@ impl JournalWriter {
         let mut records = records.into_iter();
         let taken = records.try_for_each(|(sequence, record)| state.appender.push(sequence, record));
         let mut ops = Vec::new();
-        state.appender.dispatch(&mut ops);
+        state.appender.dispatch(Moment::now(), &mut ops);
         self.shared.perform(&mut state, ops);
         taken
     }
@@ -173,15 +190,17 @@ impl Shared {
 
     /// One creator thread.
     fn run(&self) {
-        while let Some(create) = self.next_create() {
-            let outcome = self.create(&create);
-            self.report(create.slot, outcome);
+        while let Some(work) = self.next_work() {
+            if let Work::Create(create) = work {
+                let outcome = self.create(&create);
+                self.report(create.slot, outcome);
+            }
             self.deliver();
         }
     }
 
-    /// Waits for a create, and through its pause if it is a repeat; `None` when the writer stops.
-    fn next_create(&self) -> Option<Create> {
+    /// Waits for something to do, and through its pause if it is a repeat; `None` when the writer stops.
+    fn next_work(&self) -> Option<Work> {
         let mut state = self.lock();
         let create = loop {
             if state.stopping {
@@ -190,7 +209,20 @@ impl Shared {
             if let Some(create) = state.creates.pop_front() {
                 break create;
             }
-            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            let (now, mut ops) = (Moment::now(), Vec::new());
+            state.appender.tick(now, &mut ops);
+            self.perform(&mut state, ops);
+            if !state.events.is_empty() {
+                return Some(Work::Deliver);
+            }
+            if state.creates.is_empty() {
+                let pause = if state.ended {
+                    IDLE_MAX
+                } else {
+                    state.appender.pause(now)
+                };
+                state = self.wait(state, pause);
+            }
         };
         let until = Instant::now() + backoff(create.attempt);
         loop {
@@ -199,35 +231,47 @@ impl Shared {
                 return None;
             }
             if pause.is_zero() {
-                return Some(create);
+                return Some(Work::Create(create));
             }
-            state = self
-                .work
-                .wait_timeout(state, pause)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.wait(state, pause);
         }
     }
 
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, pause: Duration) -> MutexGuard<'a, State> {
+        let waited = self.work.wait_timeout(state, pause);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
     fn create(&self, create: &Create) -> Result<Outcome, LogError> {
-        let key = slot_key(self.log.shard, create.slot);
-        match self.store.put_if_absent(&key, &create.object) {
-            Ok(Put::Created) => Ok(Outcome::Created),
-            Ok(Put::Exists) => match read_slot(&*self.store, self.log, create.slot)? {
-                Some(there) => Ok(Outcome::Taken {
+        let (shard, slot) = (self.log.shard, create.slot);
+        let key = slot_key(shard, slot);
+        let outcome = match self.store.put_if_absent(&key, &create.object) {
+            Ok(Put::Created) => Outcome::Created,
+            Ok(Put::Exists) => match find_slot(&*self.store, self.log, slot)? {
+                Found::Whole(there) => Outcome::Taken {
                     term: there.head.term,
                     nonce: there.head.nonce,
-                }),
+                },
                 // a store may say so of a create that conflicted with one that then failed
-                None => Err(LogError::Vanished { key }),
+                Found::Missing => return Err(LogError::Vanished { key }),
+                Found::Damaged { source, .. } => return Err(LogError::Damaged { key, source }),
             },
-            Err(source) => Err(LogError::Store { key, source }),
+            Err(source) => return Err(LogError::Store { key, source }),
+        };
+        // rule R7: only now, when the slot is there, does the absence of a marker say something
+        match is_marked(&*self.store, shard, slot) {
+            Ok(true) => Ok(Outcome::Collected),
+            Ok(false) => Ok(outcome),
+            Err(source) => Err(LogError::Store {
+                key: marker_key(shard, chunk_of(slot)),
+                source,
+            }),
         }
     }
 
     fn report(&self, slot: u64, outcome: Result<Outcome, LogError>) {
         let mut state = self.lock();
-        if state.deposed {
+        if state.ended {
             return;
         }
         let outcome = match outcome {
@@ -246,7 +290,7 @@ impl Shared {
             }
         };
         let mut ops = Vec::new();
-        state.appender.settle(slot, outcome, &mut ops);
+        state.appender.settle(slot, outcome, Moment::now(), &mut ops);
         self.perform(&mut state, ops);
     }
 
@@ -276,9 +320,16 @@ impl Shared {
                     });
                 }
                 Op::StandDown { term } => {
-                    state.deposed = true;
+                    state.ended = true;
                     state.creates.clear();
                     state.events.push_back(JournalEvent::Deposed { term });
+                }
+                Op::Expire(expiry) => {
+                    state.ended = true;
+                    state.creates.clear();
+                    state.events.push_back(JournalEvent::Expired { expiry });
+                    // an append may have found out; a creator tells
+                    self.work.notify_all();
                 }
             }
         }

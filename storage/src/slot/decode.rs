@@ -165,6 +165,12 @@ pub fn decode(object: Bytes, log: LogId, slot: u64) -> Result<Slot, SlotError> {
     })
 }
 
+/// How many records a damaged object says that it holds; `None` where its head does not look like one.
+pub(crate) fn records_claimed(object: &[u8]) -> Option<u32> {
+    let head = object.get(..HEAD_BYTES)?;
+    (head[..8] == MAGIC).then(|| u32::from_le_bytes(field(head, 64)))
+}
+
 fn records(object: &Bytes, slot: u64, count: u32) -> Result<Vec<(Place, Bytes)>, SlotError> {
     let mut records = Vec::new();
     let mut at = HEAD_BYTES;

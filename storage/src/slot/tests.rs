@@ -103,8 +103,8 @@ fn what_is_wrong_is_named() {
         Err(SlotError::Version { found: 2 })
     );
     assert_eq!(
-        decode(forged(|object| object[10] = 4), LOG, 42),
-        Err(SlotError::Kind { found: 4 })
+        decode(forged(|object| object[10] = 5), LOG, 42),
+        Err(SlotError::Kind { found: 5 })
     );
     assert_eq!(
         decode(forged(|object| object[64] = 1), LOG, 42),

@@ -10,8 +10,9 @@ const TERM: u64 = 17;
 const FREE: u64 = TERM + PIPELINE_DEPTH_MAX - 1;
 
 /// Performs nothing and writes everything down: `+s` a create, `+s*n` its n-th repeat, `=q` an acknowledgement, `!t` a
-/// stand-down.
+/// stand-down, `!silent` and `!collected s` the two ways to expire.
 struct Transcript {
+    now: Moment,
     appender: Appender,
     ops: Vec<Op>,
     creates: Vec<(u64, Bytes)>,
@@ -23,9 +24,14 @@ fn begin(next_slot: u64) -> Transcript {
         term: Term(TERM),
         next_slot,
         nonces: Nonces::new(5),
+        resumed: false,
+        snapshot: None,
         records: Vec::new(),
+        damage: Vec::new(),
+        sure_since: Moment::default(),
     };
     Transcript {
+        now: Moment::default(),
         appender: Appender::new(&leadership, 2),
         ops: Vec::new(),
         creates: Vec::new(),
@@ -39,12 +45,19 @@ impl Transcript {
 
     fn append_bytes(&mut self, sequence: u64, record: Vec<u8>) -> String {
         self.appender.push(sequence, record.into()).unwrap();
-        self.appender.dispatch(&mut self.ops);
+        self.appender.dispatch(self.now, &mut self.ops);
         self.told()
     }
 
     fn settle(&mut self, slot: u64, outcome: Outcome) -> String {
-        self.appender.settle(slot, outcome, &mut self.ops);
+        self.appender.settle(slot, outcome, self.now, &mut self.ops);
+        self.told()
+    }
+
+    /// Lets that many seconds pass.
+    fn pass(&mut self, seconds: u64) -> String {
+        self.now = self.now.after(Duration::from_secs(seconds));
+        self.appender.tick(self.now, &mut self.ops);
         self.told()
     }
 
@@ -86,6 +99,8 @@ impl Transcript {
                     format!("={upto_sequence}")
                 }
                 Op::StandDown { term } => format!("!{term}"),
+                Op::Expire(Expiry::Silent) => "!silent".to_owned(),
+                Op::Expire(Expiry::Collected { slot }) => format!("!collected {slot}"),
             });
         }
         told.join(" ")
@@ -284,7 +299,7 @@ fn limits_are_answers() {
             bytes_waiting: WAITING_BYTES_MAX
         }
     );
-    t.appender.dispatch(&mut t.ops);
+    t.appender.dispatch(t.now, &mut t.ops);
     assert_eq!(
         t.appender.push(7, Bytes::new()),
         Err(AppendError::Sequence { sequence: 7, last: 7 })
@@ -304,4 +319,115 @@ fn the_same_inputs_give_the_same_bytes() {
         t.creates
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn an_idle_leader_says_every_ten_seconds_that_it_is_there() {
+    let mut t = begin(FREE);
+    assert_eq!(t.pass(9), "");
+    assert_eq!(t.appender.pause(t.now), Duration::from_millis(1001));
+    assert_eq!(t.pass(1), "+24");
+    assert_eq!(t.pass(10), "");
+    assert_eq!(t.holds(24), [0_u64; 0]);
+    let object = t.creates[0].1.clone();
+    let slot = crate::slot::decode(object, LOG, 24).unwrap();
+    assert_eq!(slot.head.kind, SlotKind::NoOp);
+    assert_eq!(t.created(24), "");
+    // ten seconds since the last create began are over already
+    assert_eq!(t.pass(0), "+25");
+    assert_eq!(t.created(25), "");
+    assert_eq!(t.append(1), "+26");
+    assert_eq!(t.created(26), "=1");
+    assert_eq!(t.pass(9), "");
+}
+
+#[test]
+fn a_leader_that_slept_acknowledges_nothing_more() {
+    let mut t = begin(FREE);
+    t.append(1);
+    t.now = t.now.after(Duration::from_secs(31));
+    // the create says that all is well, but a name may be free a second time
+    assert_eq!(t.created(24), "!silent");
+    assert_eq!(t.created(24), "");
+    assert_eq!(
+        t.appender.push(2, Bytes::new()),
+        Err(AppendError::Expired(Expiry::Silent))
+    );
+}
+
+#[test]
+fn time_in_suspension_counts() {
+    let mut t = begin(FREE);
+    t.append(1);
+    t.now.boot += Duration::from_secs(31);
+    assert_eq!(t.created(24), "!silent");
+}
+
+#[test]
+fn a_leader_that_waits_for_its_storage_too_long_expires_without_an_outcome() {
+    let mut t = begin(FREE);
+    t.append(1);
+    assert_eq!(t.settle(24, Outcome::Unknown), "+24*1");
+    assert_eq!(t.pass(30), "");
+    assert_eq!(t.pass(1), "!silent");
+}
+
+#[test]
+fn a_slot_settled_out_of_order_makes_nobody_surer() {
+    let mut t = begin(FREE);
+    t.append(1);
+    t.pass(20);
+    t.append(2);
+    assert_eq!(t.created(25), "");
+    t.now = t.now.after(Duration::from_secs(11));
+    assert_eq!(t.created(24), "!silent");
+}
+
+#[test]
+fn a_void_slot_makes_nobody_surer() {
+    let mut t = begin(TERM);
+    t.append(1);
+    t.pass(20);
+    assert_eq!(t.taken(17, 5), "+18");
+    t.now = t.now.after(Duration::from_secs(11));
+    assert_eq!(t.created(18), "!silent");
+}
+
+#[test]
+fn a_leader_is_sure_as_of_the_start_of_its_create_not_of_its_end() {
+    let mut t = begin(FREE);
+    t.append(1);
+    t.pass(29);
+    assert_eq!(t.created(24), "=1");
+    // sure as of 0, when the create began
+    assert_eq!(t.pass(2), "!silent");
+}
+
+#[test]
+fn the_attempt_that_made_the_slot_counts_and_the_first_where_that_is_not_known() {
+    let made_by = |outcome: fn(u128) -> Outcome| {
+        let mut t = begin(FREE);
+        t.append(1);
+        t.pass(20);
+        t.settle(24, Outcome::Unknown);
+        let outcome = outcome(Nonces::new(5).draw());
+        assert_eq!(t.settle(24, outcome), "=1");
+        t.pass(11)
+    };
+    // 20 s old, so it is merely time for an empty slot
+    assert_eq!(made_by(|_| Outcome::Created), "+25");
+    let own = |nonce| Outcome::Taken {
+        term: Term(TERM),
+        nonce,
+    };
+    assert_eq!(made_by(own), "!silent");
+}
+
+#[test]
+fn a_marked_chunk_ends_the_lead() {
+    let mut t = begin(FREE);
+    t.append(1);
+    t.append(2);
+    assert_eq!(t.settle(25, Outcome::Collected), "!collected 25");
+    assert_eq!(t.created(24), "");
 }

@@ -14,7 +14,7 @@ const LOG: LogId = LogId {
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn lead(store: &dyn Store, nonce_seed: u128) -> Leadership {
-    acquire(store, Candidate { log: LOG, nonce_seed }).unwrap()
+    acquire(store, Candidate::new(LOG, nonce_seed)).unwrap()
 }
 
 fn start(store: &Arc<MemoryStore>, nonce_seed: u128) -> (JournalWriter, Receiver<JournalEvent>) {
@@ -45,7 +45,8 @@ fn wait_durable(events: &Receiver<JournalEvent>, upto: u64) -> Vec<(u64, Place)>
             }
             other @ (JournalEvent::Failing { .. }
             | JournalEvent::Recovered
-            | JournalEvent::Deposed { .. }) => {
+            | JournalEvent::Deposed { .. }
+            | JournalEvent::Expired { .. }) => {
                 panic!("{other:?}")
             }
         }
@@ -213,4 +214,51 @@ fn dropping_a_writer_whose_storage_fails_does_not_wait_for_it() {
     assert!(matches!(next(&events), JournalEvent::Failing { .. }));
     drop(writer);
     assert!(events.recv_timeout(DEADLINE).is_err());
+}
+
+#[test]
+fn a_leader_whose_chunk_is_marked_acknowledges_nothing_more() {
+    let store = Arc::new(MemoryStore::default());
+    let (writer, events) = start(&store, 1);
+    writer.append(1, Bytes::from_static(b"a")).unwrap();
+    wait_durable(&events, 1);
+    crate::marker::put_marker(&*store, LOG, 0).unwrap();
+    writer.append(2, Bytes::from_static(b"b")).unwrap();
+    let event = next(&events);
+    assert!(
+        matches!(
+            event,
+            JournalEvent::Expired {
+                expiry: Expiry::Collected { slot: 18 }
+            }
+        ),
+        "{event:?}"
+    );
+    assert!(matches!(
+        writer.append(3, Bytes::new()),
+        Err(AppendError::Expired(_))
+    ));
+}
+
+#[test]
+fn a_leader_that_was_not_sure_of_itself_for_too_long_says_so_unasked() {
+    let store = Arc::new(MemoryStore::default());
+    let mut leadership = lead(&*store, 1);
+    // as if it had slept since
+    leadership.sure_since = Moment::default();
+    let (sender, events) = mpsc::channel();
+    let writer = JournalWriter::start(Arc::clone(&store) as Arc<dyn Store>, leadership, move |event| {
+        sender.send(event).unwrap()
+    });
+    let _writer = writer.unwrap();
+    let event = next(&events);
+    assert!(
+        matches!(
+            event,
+            JournalEvent::Expired {
+                expiry: Expiry::Silent
+            }
+        ),
+        "{event:?}"
+    );
 }
