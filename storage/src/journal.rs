@@ -10,7 +10,7 @@
 //!   with the same bytes while the outcome is unknown, and acknowledged in order.
 //! - **R6 self-expiry** ([`appender`]): a leader that was not sure of itself for [`EXPIRY`] does not lead any more; an idle one
 //!   appends an empty slot every [`NO_OP_INTERVAL`].
-//! - **R7 markers** ([`crate::marker`]): a chunk of the log is marked an hour before it is deleted, and a
+//! - **R7 markers** ([`crate::marker`], [`crate::collect`]): a chunk of the log is marked an hour before it is deleted, and a
 //!   leader looks for its chunk's marker after each create, before it acknowledges. R6 and R7 guard a slot's name from being
 //!   free a second time: R6 on storage that shows markers late, R7 on machines whose clocks stop. Either alone is enough.
 //! - **R11 snapshot** ([`crate::snapshot`]): counts when it was read back; the two newest are kept.
@@ -22,7 +22,8 @@
 //! [`acquire::acquire`] with that position; if [`acquire::Leadership::resumed`], the leadership's records come on top of what
 //! it has, else it begins anew from the leadership's snapshot. It tells of the leadership's damage, starts the
 //! [`writer::JournalWriter`] at once (which keeps the lead alive while the records are replayed), and appends. On
-//! [`writer::JournalEvent::Expired`] it stops leading and acquires anew.
+//! [`writer::JournalEvent::Expired`] it stops leading and acquires anew. Now and then it writes a snapshot
+//! ([`crate::snapshot::write_snapshot`]) and lets a [`crate::collect::Collector`] pass.
 //!
 //! Why it holds: a slot has one content for ever, so replay is a function of the log. When a leader acknowledges slot
 //! *m*, all slots up to *m* are of its term or lower ones, so *m* counts. A later leader has read or filled every slot

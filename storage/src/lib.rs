@@ -5,14 +5,16 @@
 //! no network protocol, and no knowledge of what the journal's records mean.
 //!
 //! Reading order: [`store`] (the primitive), [`directory`] (it on a file system), [`slot`] (one object of the log),
-//! [`journal`] (the rules R1-R7, R11 and R12), [`snapshot`] and [`marker`] (what lets old log go), then the smaller things on the same storage: [`cluster`] (which cluster this
-//! is), [`members`] (who seems alive), [`blobs`] (programs and inputs), [`results`] (large results), [`checkpoints`] (state of tasks to resume from), [`mod@probe`] (is this
-//! storage fit for all that).
+//! [`journal`] (the rules R1-R7, R11 and R12), [`snapshot`], [`marker`] and [`collect`] (how old log goes), then the smaller
+//! things on the same storage: [`cluster`] (which cluster this is), [`members`] (who seems alive), [`blobs`] (programs and
+//! inputs), [`results`] (large results), [`checkpoints`] (state of tasks to resume from), [`mod@probe`] (is this storage fit for all that), [`damage`] (what to say of
+//! objects that are not what was written).
 
 pub mod blobs;
 pub mod checkpoints;
 pub mod clock;
 pub mod cluster;
+pub mod collect;
 pub mod damage;
 pub mod directory;
 pub mod journal;
@@ -27,8 +29,10 @@ pub mod snapshot;
 pub mod store;
 
 pub use blobs::{BlobError, BlobWriter, Blobs};
+pub use clock::Moment;
 pub use checkpoints::{Checkpoint, CheckpointError, Checkpoints};
 pub use cluster::{ClusterError, ClusterFile, ClusterId};
+pub use collect::{Collected, Collector, Needed};
 pub use damage::{Damage, Effect, Fault};
 pub use directory::Directory;
 pub use journal::acquire::{AcquireError, Candidate, Leadership, acquire};

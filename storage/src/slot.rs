@@ -149,7 +149,12 @@ impl Nonces {
 
 /// The key of a slot.
 pub fn slot_key(shard: u32, slot: u64) -> String {
-    format!("shards/{shard}/log/{:016}/{slot:020}", slot / CHUNK_SLOTS)
+    format!("{}{slot:020}", chunk_prefix(shard, slot / CHUNK_SLOTS))
+}
+
+/// The prefix of every slot's key in a chunk: its folder.
+pub fn chunk_prefix(shard: u32, chunk: u64) -> String {
+    format!("{}{chunk:016}/", log_prefix(shard))
 }
 
 /// The prefix of every slot's key in a shard.
