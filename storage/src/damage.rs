@@ -4,7 +4,8 @@
 
 use std::fmt;
 
-use crate::blobs::BlobError;
+use phalanx_protocol::BlobId;
+
 use crate::cluster::ClusterError;
 use crate::marker::MarkerError;
 use crate::slot::SlotError;
@@ -37,18 +38,18 @@ pub enum Fault {
     /// `cluster.json`.
     #[error(transparent)]
     Cluster(ClusterError),
-    /// A program or an input.
-    #[error(transparent)]
-    Blob(BlobError),
+    /// A program or an input that is not what its name says.
+    #[error("its content has the hash {found}")]
+    Blob {
+        /// That hash.
+        found: BlobId,
+    },
     /// It was there once: what was written after it proves that.
     #[error("it is gone, and what was written after it is there")]
     Missing,
     /// The system does not give its bytes.
     #[error("it cannot be read")]
     Unreadable(#[source] StoreError),
-    /// Nothing that Phalanx writes there.
-    #[error("nothing of that name belongs there")]
-    Foreign,
 }
 
 /// What a damaged object costs.
@@ -72,6 +73,8 @@ pub enum Effect {
     },
     /// Jobs that need this program or input cannot run.
     BlobLost,
+    /// The results of some tasks, or a state to resume from, cannot be read.
+    FileLost,
     /// The guard against late writers is there all the same.
     None,
     /// No scheduler starts on this storage.
@@ -94,6 +97,7 @@ impl Effect {
                 "bring a snapshot back from a copy of the storage, or start with loss accepted"
             }
             Self::BlobLost => "remove this object and submit such jobs again",
+            Self::FileLost => "bring this object back from a copy of the storage, or run these tasks again",
             Self::None => "nothing needs to be done",
             Self::ClusterLost => "bring this object back from a copy of the storage",
         }
@@ -132,6 +136,7 @@ impl fmt::Display for Effect {
                 write!(f, "all that was recorded before slot {first_slot} is lost")
             }
             Self::BlobLost => f.write_str("jobs that need this program or input cannot run"),
+            Self::FileLost => f.write_str("these tasks' results or checkpoint cannot be read"),
             Self::None => f.write_str("nothing is lost"),
             Self::ClusterLost => f.write_str("no scheduler starts on this storage"),
         }

@@ -46,17 +46,25 @@ impl Directory {
         builder
             .create(&root)
             .map_err(|source| StoreError::new("create", &root, source))?;
+        let directory = Self::look_at(&root)?;
+        directory.sweep(&directory.root);
+        Ok(directory)
+    }
+
+    /// Opens the storage at `root` as it is, for reading: creates and removes nothing.
+    ///
+    /// # Errors
+    /// Says why the directory cannot be read, for instance that there is none.
+    pub fn look_at(root: &Path) -> Result<Self, StoreError> {
         let root = root
             .canonicalize()
-            .map_err(|source| StoreError::new("open", &root, source))?;
-        let directory = Self {
+            .map_err(|source| StoreError::new("open", root, source))?;
+        Ok(Self {
             root,
             folders: Mutex::default(),
             nameless_works: AtomicBool::new(true),
             staging_count: AtomicU64::new(0),
-        };
-        directory.sweep(&directory.root);
-        Ok(directory)
+        })
     }
 
     /// The directory itself.
@@ -159,6 +167,27 @@ impl Directory {
                 }
             }
         }
+    }
+
+    /// What writers have staged and not named, finished or not: paths and bytes. What cannot be looked at is left out.
+    pub fn staged(&self) -> Vec<(PathBuf, u64)> {
+        let mut staged = Vec::new();
+        let mut folders = vec![self.root.clone()];
+        while let Some(folder) = folders.pop() {
+            let Ok(entries) = fs::read_dir(folder) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                let Ok(data) = entry.metadata() else { continue };
+                if data.is_dir() {
+                    folders.push(entry.path());
+                } else if entry.file_name().as_encoded_bytes().starts_with(b".staging-") {
+                    staged.push((entry.path(), data.len()));
+                }
+            }
+        }
+        staged.sort_unstable();
+        staged
     }
 
     fn open_file(&self, key: &str) -> Result<Option<(File, PathBuf)>, StoreError> {

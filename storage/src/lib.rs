@@ -8,9 +8,10 @@
 //! [`journal`] (the rules R1-R7, R11 and R12), [`snapshot`], [`marker`] and [`collect`] (how old log goes), then the smaller
 //! things on the same storage: [`cluster`] (which cluster this is), [`members`] (who seems alive), [`blobs`] (programs and
 //! inputs), [`results`] (large results), [`checkpoints`] (state of tasks to resume from), [`mod@probe`] (is this storage fit for all that), [`damage`] (what to say of
-//! objects that are not what was written).
+//! objects that are not what was written), [`mod@check`] (are there any).
 
 pub mod blobs;
+pub mod check;
 pub mod checkpoints;
 pub mod clock;
 pub mod cluster;
@@ -29,6 +30,7 @@ pub mod snapshot;
 pub mod store;
 
 pub use blobs::{BlobError, BlobWriter, Blobs};
+pub use check::{CheckError, CheckReport, check};
 pub use clock::Moment;
 pub use checkpoints::{Checkpoint, CheckpointError, Checkpoints};
 pub use cluster::{ClusterError, ClusterFile, ClusterId};

@@ -1,0 +1,86 @@
+//! A storage written by the first released format reads back, now and ever after.
+//!
+//! `golden/v1` was written by a scheduler of that format that ran three small jobs on a worker. Its files never change; a new
+//! format gets a folder of its own beside it.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail a test")]
+
+use std::fs;
+use std::path::Path;
+
+use phalanx_protocol::record::Record;
+use phalanx_protocol::{Term, codec};
+use phalanx_storage::{Candidate, Directory, LogId, LogRecord, acquire, cluster, read_record, replay};
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1");
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+/// A record in few words.
+fn told(record: &Record) -> String {
+    match record {
+        Record::JobSubmitted { job, spec, .. } => format!("{job} submitted: {} tasks", spec.tasks),
+        Record::TasksEnded {
+            job, done, failed, ..
+        } => {
+            let done: Vec<String> = done.iter().map(ToString::to_string).collect();
+            let failed: Vec<String> = failed.iter().map(|failure| failure.message.clone()).collect();
+            format!("{job} done [{}] failed [{}]", done.join(","), failed.join(","))
+        }
+        Record::JobFinished { job, outcome, .. } => format!("{job} finished: {outcome:?}"),
+        Record::JobStarted { .. } | Record::JobReopened { .. } => panic!("format 1 has no {record:?}"),
+    }
+}
+
+#[test]
+fn a_storage_of_format_1_reads_back_and_can_be_led() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(Path::new(GOLDEN), folder.path());
+    let store = Directory::open(folder.path()).unwrap();
+    let file = cluster::read(&store).unwrap().unwrap();
+    assert_eq!(file.shard_count, 1);
+    let log = LogId {
+        cluster: file.cluster,
+        shard: 0,
+    };
+    let mut records: Vec<(LogRecord, Record)> = Vec::new();
+    let end = replay(&store, log, &mut |record| {
+        let decoded = codec::decode(&record.bytes).unwrap();
+        records.push((record, decoded));
+    })
+    .unwrap();
+    assert_eq!((end.next_slot, end.term), (26, Term(17)));
+    let lines: Vec<String> = records.iter().map(|(_, record)| told(record)).collect();
+    let expected = [
+        "1 submitted: 3 tasks",
+        "1 done [0] failed [1 is odd]",
+        "1 done [2] failed []",
+        "1 finished: Failed",
+        "2 submitted: 100 tasks",
+        "2 done [0-1] failed []",
+        "2 done [2-99] failed []",
+        "2 finished: Succeeded",
+        "3 submitted: 2 tasks",
+        "3 done [1] failed []",
+        "3 done [0] failed []",
+        "3 finished: Succeeded",
+    ];
+    assert_eq!(lines, expected);
+    for (record, _) in &records {
+        assert_eq!(read_record(&store, 0, record.place).unwrap(), record.bytes);
+        assert_eq!(record.term, Term(17));
+    }
+    let leadership = acquire(&store, Candidate::new(log, 1)).unwrap();
+    assert_eq!(leadership.records.len(), records.len());
+    assert!(leadership.damage.is_empty());
+    assert_eq!(leadership.next_slot, 26 + 16 + 1);
+}
