@@ -1,10 +1,11 @@
 //! The command line, as clap reads it: what can be asked for, in the order in which a newcomer needs it.
 //!
 //! Only declarations here; the commands themselves are in `commands`. [`job`] holds what `submit` and `run` share,
-//! [`daemon`] what the long-running roles take, [`values`] the small languages of sizes, ranges and resources.
+//! [`daemon`] what the long-running roles take, [`storage`] what is asked of the storage, [`values`] the small languages of sizes, ranges and resources.
 
 pub(crate) mod daemon;
 pub(crate) mod job;
+pub(crate) mod storage;
 pub(crate) mod values;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use phalanx_protocol::JobId;
 
 use daemon::{ChaosArguments, InitArguments, SchedulerArguments, UpArguments, WorkerArguments};
 use job::SubmitArguments;
+use storage::StorageArguments;
 
 const AFTER_LONG_HELP: &str = "\
 Exit codes:
@@ -186,6 +188,12 @@ pub(crate) enum Command {
     /// undisturbed one and every acknowledged job looked for. Exits with 0 if nothing was lost, doubled or wrong.
     /// Example: phalanx chaos --seconds 60
     Chaos(ChaosArguments),
+
+    /// Look at what lies on the shared storage
+    ///
+    /// Reads only, beside running schedulers or without any.
+    /// Example: phalanx storage check
+    Storage(StorageArguments),
 }
 
 #[derive(Debug, clap::Args)]

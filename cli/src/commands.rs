@@ -10,6 +10,7 @@ mod kernels;
 mod results;
 mod run;
 mod scheduler;
+mod storage;
 mod submit;
 mod up;
 mod wait;
@@ -37,6 +38,7 @@ pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
         Command::Scheduler(arguments) => scheduler::run(&global, arguments, ui),
         Command::Worker(arguments) => worker::run(&global, arguments, ui),
         Command::Chaos(arguments) => chaos::run(&arguments, ui),
+        Command::Storage(arguments) => storage::run(&global, arguments, ui),
         Command::Kernels(arguments) => kernels::run(&arguments, ui),
         Command::Submit(arguments) => {
             let draft = submit::Draft::prepare(arguments)?;

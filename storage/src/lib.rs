@@ -7,8 +7,8 @@
 //! Reading order: [`store`] (the primitive), [`directory`] (it on a file system), [`slot`] (one object of the log),
 //! [`journal`] (the rules R1-R7, R11 and R12), [`snapshot`], [`marker`] and [`collect`] (how old log goes), then the smaller
 //! things on the same storage: [`cluster`] (which cluster this is), [`members`] (who seems alive), [`blobs`] (programs and
-//! inputs), [`results`] (large results), [`checkpoints`] (state of tasks to resume from), [`mod@probe`] (is this storage fit for all that), [`damage`] (what to say of
-//! objects that are not what was written), [`mod@check`] (are there any).
+//! inputs), [`results`] (large results), [`checkpoints`] (state of tasks to resume from), [`mod@probe`] (is this storage fit
+//! for all that), [`damage`] (what to say of objects that are not what was written), [`mod@check`] (are there any).
 
 pub mod blobs;
 pub mod check;

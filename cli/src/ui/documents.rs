@@ -1,6 +1,8 @@
 //! What programs read: JSON with a version. These shapes are a promise, apart from the types that travel between our
 //! own processes; a change that breaks a reader raises [`VERSION`].
 
+pub(crate) mod storage;
+
 use std::collections::BTreeMap;
 
 use phalanx_protocol::record::{FailureCause, Outcome, TaskFailure};
@@ -52,6 +54,7 @@ pub(crate) enum Content<'a> {
     Workers(Vec<WorkerShape<'a>>),
     Explanation(ExplanationShape<'a>),
     Kernels(Vec<KernelShape<'a>>),
+    Storage(storage::CheckShape<'a>),
     Cluster {
         directory: String,
         id: &'a str,

@@ -19,6 +19,21 @@ pub(crate) fn counted(number: u64, noun: &str) -> String {
     format!("{} {noun}{plural}", count(number))
 }
 
+/// A size: `80 B`, `1.5 KiB`, `64 MiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = bytes as f64;
+    let mut unit = 0;
+    while value >= 1023.5 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{bytes} B"),
+        _ => format!("{} {}", three_digits(value), UNITS[unit]),
+    }
+}
+
 /// A rate: `1.2 M/s`, `950 /s`, `0.25 /s`.
 pub(crate) fn rate(per_second: f64) -> String {
     const UNITS: [&str; 5] = ["", "k", "M", "G", "T"];
@@ -91,6 +106,15 @@ mod tests {
             (counted(1, "task"), counted(2, "task")),
             ("1 task".into(), "2 tasks".into())
         );
+    }
+
+    #[test]
+    fn sizes_are_told_in_the_unit_that_fits() {
+        let texts = [0, 80, 1023, 1024, 1536, 1_048_000, 64 << 20, 5 << 50].map(size);
+        let expected = [
+            "0 B", "80 B", "1023 B", "1 KiB", "1.5 KiB", "1023 KiB", "64 MiB", "5120 TiB",
+        ];
+        assert_eq!(texts, expected);
     }
 
     #[test]

@@ -16,4 +16,5 @@ mod failures;
 mod inspection;
 mod jobs;
 mod mistakes;
+mod storage;
 mod up;
