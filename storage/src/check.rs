@@ -7,6 +7,7 @@ use std::sync::Arc;
 use phalanx_protocol::{BlobId, Term};
 
 use crate::blobs::{BlobError, Blobs};
+use crate::checkpoints;
 use crate::cluster::{self, ClusterError, ClusterFile};
 use crate::damage::{Damage, Effect, Fault};
 use crate::directory::Directory;
@@ -76,7 +77,7 @@ pub struct CheckReport {
     pub shards: Vec<ShardReport>,
     /// Programs and inputs.
     pub blobs: Tally,
-    /// Result files, checkpoints and the like. Only that they can be read is checked.
+    /// Checkpoints, and result files, of which only that they can be read is checked.
     pub job_files: u64,
     /// What writers have staged and not named.
     pub staged: Tally,
@@ -97,8 +98,8 @@ pub enum CheckError {
     Store(#[from] StoreError),
 }
 
-/// Checks a storage: every length and checksum of the log, of snapshots and of markers, the content of every blob, that every
-/// other file can be read.
+/// Checks a storage: every length and checksum of the log, of snapshots, markers and checkpoints, the content of every blob,
+/// that every other file can be read.
 ///
 /// # Errors
 /// If it is no storage, or cannot be listed. What cannot be read is damage.
@@ -321,9 +322,7 @@ impl CheckReport {
             match key.split('/').next() {
                 Some("jobs") => {
                     self.job_files += 1;
-                    if let Err(source) = store.get_range(&key, 0, 1) {
-                        self.tell(key, Fault::Unreadable(source), Effect::FileLost);
-                    }
+                    self.check_job_file(store, key);
                 }
                 Some("cluster.json" | "members" | "probe" | "blobs") => {}
                 Some("shards") if self.belongs_to_shard(&key) => {}
@@ -333,6 +332,17 @@ impl CheckReport {
         self.strays.sort_unstable();
         self.strays.dedup();
         Ok(())
+    }
+
+    fn check_job_file(&mut self, store: &dyn Store, key: String) {
+        if key.split('/').nth(2) == Some("checkpoints") {
+            let object = self.read(store, &key, Effect::CheckpointPassedOver);
+            if object.is_some_and(|object| checkpoints::decode(object).is_none()) {
+                self.tell(key, Fault::Checkpoint, Effect::CheckpointPassedOver);
+            }
+        } else if let Err(source) = store.get_range(&key, 0, 1) {
+            self.tell(key, Fault::Unreadable(source), Effect::FileLost);
+        }
     }
 
     fn belongs_to_shard(&self, key: &str) -> bool {

@@ -212,7 +212,7 @@ fn encode(payload: &[u8]) -> Vec<u8> {
 }
 
 /// The payload of an object that is whole.
-fn decode(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+pub(crate) fn decode(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
     let (head, payload) = bytes.split_at_checked(HEAD_BYTES)?;
     let (described, crc) = head[MAGIC.len()..].split_at(4 + 8);
     let (version, length) = described.split_at(4);

@@ -35,6 +35,9 @@ pub enum Fault {
     /// A marker that does not read as one.
     #[error(transparent)]
     Marker(#[from] MarkerError),
+    /// A task's checkpoint.
+    #[error("its length or its checksum is not the one written in it")]
+    Checkpoint,
     /// `cluster.json`.
     #[error(transparent)]
     Cluster(ClusterError),
@@ -73,8 +76,10 @@ pub enum Effect {
     },
     /// Jobs that need this program or input cannot run.
     BlobLost,
-    /// The results of some tasks, or a state to resume from, cannot be read.
+    /// The results of some tasks cannot be read.
     FileLost,
+    /// The task resumes from the checkpoint before, or begins anew.
+    CheckpointPassedOver,
     /// The guard against late writers is there all the same.
     None,
     /// No scheduler starts on this storage.
@@ -98,7 +103,7 @@ impl Effect {
             }
             Self::BlobLost => "remove this object and submit such jobs again",
             Self::FileLost => "bring this object back from a copy of the storage, or run these tasks again",
-            Self::None => "nothing needs to be done",
+            Self::CheckpointPassedOver | Self::None => "nothing needs to be done",
             Self::ClusterLost => "bring this object back from a copy of the storage",
         }
     }
@@ -136,7 +141,10 @@ impl fmt::Display for Effect {
                 write!(f, "all that was recorded before slot {first_slot} is lost")
             }
             Self::BlobLost => f.write_str("jobs that need this program or input cannot run"),
-            Self::FileLost => f.write_str("these tasks' results or checkpoint cannot be read"),
+            Self::FileLost => f.write_str("these tasks' results cannot be read"),
+            Self::CheckpointPassedOver => {
+                f.write_str("the task resumes from the checkpoint before this one, or begins anew")
+            }
             Self::None => f.write_str("nothing is lost"),
             Self::ClusterLost => f.write_str("no scheduler starts on this storage"),
         }

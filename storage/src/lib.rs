@@ -31,8 +31,8 @@ pub mod store;
 
 pub use blobs::{BlobError, BlobWriter, Blobs};
 pub use check::{CheckError, CheckReport, check};
-pub use clock::Moment;
 pub use checkpoints::{Checkpoint, CheckpointError, Checkpoints};
+pub use clock::Moment;
 pub use cluster::{ClusterError, ClusterFile, ClusterId};
 pub use collect::{Collected, Collector, Needed};
 pub use damage::{Damage, Effect, Fault};

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use phalanx_protocol::{GrantId, JobId, TaskId};
 
 use super::*;
 use crate::cluster::{ClusterId, create_or_check};
@@ -95,6 +96,19 @@ fn each_damaged_object_is_named_with_what_it_costs_and_what_to_do() {
     }
     let blob = BlobId(*blake3::hash(b"program").as_bytes());
     std::fs::write(Blobs::new(Arc::clone(&store)).path(blob), b"pr0gram").unwrap();
+    let checkpoints = crate::Checkpoints::new(Arc::clone(&store) as Arc<dyn Store>);
+    let task = TaskId {
+        job: JobId(1),
+        index: 7,
+    };
+    let attempt = GrantId {
+        term: Term(0),
+        number: 1,
+    };
+    checkpoints.save(task, attempt, 0, b"state").unwrap();
+    checkpoints.save(task, attempt, 1, b"state").unwrap();
+    let saved = store.list("jobs/1/checkpoints/", None).unwrap();
+    change_last_byte(&store, &saved[0]);
     let lines = told(&store);
     let expected = [
         (snapshot_key(0, 20), "older objects say the same"),
@@ -105,6 +119,10 @@ fn each_damaged_object_is_named_with_what_it_costs_and_what_to_do() {
             "2 records are lost, 38 before them and all after them are kept",
         ),
         (blob.to_string(), "remove this object and submit such jobs again"),
+        (
+            saved[0].clone(),
+            "the task resumes from the checkpoint before this one",
+        ),
     ];
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     for (line, (key, part)) in lines.iter().zip(expected) {

@@ -1,7 +1,7 @@
 //! Rules R2 and R3: how a scheduler becomes the leader of a shard.
 //!
 //! It reads the log from the newest whole snapshot (or on from where it stood by) before it does anything, so that little is
-//! left between the fence and the first service. The rest, from the end that it saw to the fence, is [`super::settle`]'s.
+//! left between the fence and the first service. The rest, from the end that it saw to the fence, is `settle`'s.
 
 use phalanx_protocol::Term;
 
