@@ -133,7 +133,11 @@ fn retries_and_limits_of_a_job_are_read() {
     let least = submitted("run prog -k text -i in.jsonl").limits;
     assert_eq!(least.retries(), Retries::default());
     assert_eq!(
-        (least.task_time_limit_millis(), least.time_limit_millis(), least.idempotent),
+        (
+            least.task_time_limit_millis(),
+            least.time_limit_millis(),
+            least.idempotent
+        ),
         (None, None, false)
     );
     let line = "run prog -k text -i in.jsonl --retries 2 --crash-limit 1 --lost-limit 5 --timeout-retries 4 \
@@ -148,7 +152,11 @@ fn retries_and_limits_of_a_job_are_read() {
     };
     assert_eq!(all.retries(), retries);
     assert_eq!(
-        (all.task_time_limit_millis(), all.time_limit_millis(), all.idempotent),
+        (
+            all.task_time_limit_millis(),
+            all.time_limit_millis(),
+            all.idempotent
+        ),
         (Some(600_000), Some(86_400_000), true)
     );
     assert_eq!(
@@ -170,7 +178,9 @@ fn a_worker_is_started_or_drained() {
     let started = worker("worker --cpus 2 --grace 1.5s");
     assert!(started.action.is_none() && started.grace.as_millis() == 1500);
     let drained = worker("--output json worker drain w3");
-    assert!(matches!(drained.action, Some(daemon::WorkerAction::Drain(arguments)) if arguments.worker.0 == 3));
+    assert!(
+        matches!(drained.action, Some(daemon::WorkerAction::Drain(arguments)) if arguments.worker.0 == 3)
+    );
     assert_eq!(
         refused("worker drain 3x"),
         "error: invalid value '3x' for '<ID>': `3x` is not a worker id (such as w3)"

@@ -128,7 +128,9 @@ fn clock_seconds(text: &str) -> Option<f64> {
     let mut parts = clock.split(':').map(whole);
     let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
     let fits = parts.next().is_none() && minutes < 60 && seconds < 60;
-    fits.then(|| ((f64::from(days) * 24.0 + f64::from(hours)) * 60.0 + f64::from(minutes)) * 60.0 + f64::from(seconds))
+    fits.then(|| {
+        ((f64::from(days) * 24.0 + f64::from(hours)) * 60.0 + f64::from(minutes)) * 60.0 + f64::from(seconds)
+    })
 }
 
 /// A number without a sign, which `parse` would take.
@@ -240,7 +242,10 @@ mod tests {
         ] {
             assert_eq!(seconds(text), Ok(expected), "{text}");
         }
-        for text in ["", "s", "-5", "10x", "1h30m", "5:00", "1:60:00", "1:00:60", "1-2", "+1:00:00", "-1:00:00", "1:2:3:4"] {
+        for text in [
+            "", "s", "-5", "10x", "1h30m", "5:00", "1:60:00", "1:00:60", "1-2", "+1:00:00", "-1:00:00",
+            "1:2:3:4",
+        ] {
             assert_eq!(seconds(text), Err(ValueError::Time), "{text}");
         }
         assert_eq!(seconds("40000d"), Err(ValueError::TimeTooLong));

@@ -11,8 +11,7 @@ use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::job::{InputChunk, InputTable};
 use phalanx_protocol::limits::PARAMETERS_INLINE_BYTES_MAX;
 use phalanx_protocol::{
-    Encoding, Feeding, IndexRange, Inputs, JobId, JobSpec, KernelWork, Payload, SubmissionId, Work,
-    codec,
+    Encoding, Feeding, IndexRange, Inputs, JobId, JobSpec, KernelWork, Payload, SubmissionId, Work, codec,
 };
 use serde::de::IgnoredAny;
 

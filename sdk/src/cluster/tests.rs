@@ -81,7 +81,11 @@ fn a_map_submits_what_was_wished_for() {
     };
     assert_eq!(spec.retries, retries);
     assert_eq!(
-        (spec.task_time_limit_millis, spec.time_limit_millis, spec.idempotent),
+        (
+            spec.task_time_limit_millis,
+            spec.time_limit_millis,
+            spec.idempotent
+        ),
         (Some(1500), Some(60_000), true)
     );
     let work = spec.kernel();

@@ -19,9 +19,7 @@ pub(in crate::commands) async fn run(
     ui: Ui,
 ) -> Result<ExitCode, CliError> {
     cluster.client.drain(worker).await?;
-    ui.note(&format!(
-        "worker {worker} drains; Ctrl-C leaves it at that"
-    ));
+    ui.note(&format!("worker {worker} drains; Ctrl-C leaves it at that"));
     let mut looks = tokio::time::interval(LOOK_INTERVAL);
     loop {
         looks.tick().await;
