@@ -1,7 +1,8 @@
 //! The command line, as clap reads it: what can be asked for, in the order in which a newcomer needs it.
 //!
 //! Only declarations here; the commands themselves are in `commands`. [`job`] holds what `submit` and `run` share,
-//! [`daemon`] what the long-running roles take, [`storage`] what is asked of the storage, [`values`] the small languages of sizes, ranges and resources.
+//! [`daemon`] what the long-running roles take, [`storage`] what is asked of the storage, [`values`] the small languages of
+//! sizes, times, ranges and resources.
 
 pub(crate) mod daemon;
 pub(crate) mod job;
@@ -142,6 +143,13 @@ pub(crate) enum Command {
     /// Example: phalanx cancel 42 43
     Cancel(JobsToCancel),
 
+    /// Run the failed tasks of a job again
+    ///
+    /// And those that were not run because the job was stopped. Results that are there stay. A job that was cancelled, or
+    /// could not run at all, stays as it is.
+    /// Example: phalanx retry 42
+    Retry(JobArguments),
+
     /// Say why a job is where it is
     ///
     /// One sentence with the reason, then what each worker offers.
@@ -177,7 +185,8 @@ pub(crate) enum Command {
     /// Run a worker in the foreground
     ///
     /// Offers this machine's cpus and memory. Logs to stderr; PHALANX_LOG says how much (default: info). SIGTERM or
-    /// Ctrl-C stop it; its unfinished tasks run elsewhere.
+    /// Ctrl-C stop it: it takes nothing more on and leaves once what runs has ended, at the latest after --grace; what is
+    /// unfinished then runs elsewhere. A second one does not wait. `phalanx worker drain` does so without a limit of time.
     /// Example: phalanx worker --cpus 8 --resource gpu=1
     Worker(WorkerArguments),
 

@@ -8,6 +8,7 @@ mod job;
 mod jobs;
 mod kernels;
 mod results;
+mod retry;
 mod run;
 mod scheduler;
 mod storage;
@@ -21,6 +22,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use phalanx_protocol::exit::ExitCode;
 
+use crate::args::daemon::{WorkerAction, WorkerArguments};
 use crate::args::{Arguments, Command, GlobalArguments};
 use crate::cluster::{Connected, Site};
 use crate::process::{runtime, start_log};
@@ -30,12 +32,21 @@ use crate::ui::error::CliError;
 /// Carries a command out.
 pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
     let Arguments { global, command } = arguments;
-    let is_role = matches!(command, Command::Scheduler(_) | Command::Worker(_));
+    let is_role = matches!(
+        command,
+        Command::Scheduler(_) | Command::Worker(WorkerArguments { action: None, .. })
+    );
     start_log(if is_role { "info" } else { "warn" })?;
     match command {
         Command::Up(arguments) => up::run(&global, &arguments, ui),
         Command::Init(arguments) => init::run(&global, arguments, ui),
         Command::Scheduler(arguments) => scheduler::run(&global, arguments, ui),
+        Command::Worker(WorkerArguments {
+            action: Some(WorkerAction::Drain(arguments)),
+            ..
+        }) => with_cluster(&global, async |cluster| {
+            worker::drain::run(cluster, arguments.worker, ui).await
+        }),
         Command::Worker(arguments) => worker::run(&global, arguments, ui),
         Command::Chaos(arguments) => chaos::run(&arguments, ui),
         Command::Storage(arguments) => storage::run(&global, arguments, ui),
@@ -62,6 +73,9 @@ pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
         }),
         Command::Cancel(arguments) => with_cluster(&global, async |cluster| {
             cancel::run(cluster, &arguments.jobs, ui).await
+        }),
+        Command::Retry(arguments) => with_cluster(&global, async |cluster| {
+            retry::run(cluster, arguments.job, ui).await
         }),
         Command::Explain(arguments) => with_cluster(&global, async |cluster| {
             explain::run(cluster, arguments.job, ui).await

@@ -113,11 +113,11 @@ pub(crate) async fn wait_for_end(signals: &mut StopSignals, is_over: impl Fn() -
     }
 }
 
-/// Sees to it that stopping ends: if it takes longer than [`STOP_MAX`], the process ends anyhow.
-pub(crate) fn limit_stopping() {
-    let limit = || {
-        std::thread::sleep(STOP_MAX);
-        tracing::error!("stopping took longer than {} s", STOP_MAX.as_secs());
+/// Sees to it that stopping ends: if it takes longer than [`STOP_MAX`] after `grace`, the process ends anyhow.
+pub(crate) fn limit_stopping(grace: Duration) {
+    let limit = move || {
+        std::thread::sleep(STOP_MAX + grace);
+        tracing::error!("stopping took longer than {} s", (STOP_MAX + grace).as_secs());
         std::process::exit(ExitCode::Internal as i32);
     };
     if let Err(error) = std::thread::Builder::new()

@@ -355,8 +355,10 @@ pub mod host {
     /// The environment variable that makes a kernel program a host: the number of its socket's file descriptor.
     pub const HOST_FD_VARIABLE: &str = "PHALANX_HOST_FD";
     /// The environment variable that names the host's running board: a file in which each slot keeps, as a `u64` in the
-    /// machine's byte order at 8 times its number, the index that it runs, or [`BOARD_IDLE`].
+    /// machine's byte order at [`BOARD_LINE_BYTES`] times its number, the index that it runs, or [`BOARD_IDLE`].
     pub const HOST_BOARD_VARIABLE: &str = "PHALANX_HOST_BOARD";
+    /// Bytes between two slots' words on a running board: each has a cache line of its own, since all are written often.
+    pub const BOARD_LINE_BYTES: usize = 64;
     /// What a slot that runs nothing has on the running board.
     pub const BOARD_IDLE: u64 = u64::MAX;
     /// Slots of one host, at the most.

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use phalanx_protocol::message::client::{Reply, Request};
 use phalanx_protocol::view::{Explanation, JobView, WorkerView};
-use phalanx_protocol::{JobId, JobSpec};
+use phalanx_protocol::{JobId, JobSpec, WorkerId};
 use phalanx_transport::{CloseReason, Credential, Dialer, Reconnect};
 use tokio::time::Instant;
 
@@ -129,6 +129,32 @@ impl Client {
     pub async fn cancel(&self, job: JobId) -> Result<(), ClientError> {
         let answer = |reply: Reply| (reply == Reply::Done).then_some(());
         self.ask(Request::Cancel(job), answer).await
+    }
+
+    /// Runs the failed tasks of a job again, and those that were not run because it was stopped; returns how many, once
+    /// that is durable.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if there is nothing to run again, no such job or it is somebody else's, or another
+    /// [`ClientError`].
+    pub async fn retry(&self, job: JobId) -> Result<u64, ClientError> {
+        let answer = |reply: Reply| {
+            if let Reply::Reopened { tasks } = reply {
+                Some(tasks)
+            } else {
+                None
+            }
+        };
+        self.ask(Request::Retry(job), answer).await
+    }
+
+    /// Gives a worker nothing more: it finishes what runs, gives back what has not started, and leaves. Returns at once.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if there is no such worker, or another [`ClientError`].
+    pub async fn drain(&self, worker: WorkerId) -> Result<(), ClientError> {
+        let answer = |reply: Reply| (reply == Reply::Done).then_some(());
+        self.ask(Request::Drain(worker), answer).await
     }
 
     /// All jobs that the scheduler remembers, newest last.

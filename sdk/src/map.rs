@@ -5,6 +5,7 @@ mod items;
 use std::borrow::Borrow;
 use std::marker::PhantomData;
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 use phalanx_protocol::limits::{PARAMETERS_INLINE_BYTES_MAX, VALUE_BYTES_MAX};
@@ -65,6 +66,10 @@ struct Wishes {
     priority: i32,
     feeding: Feeding,
     failures_max: Option<u64>,
+    retries: Retries,
+    task_time_limit: Option<Duration>,
+    time_limit: Option<Duration>,
+    idempotent: bool,
 }
 
 impl<K> std::fmt::Debug for Map<K> {
@@ -86,6 +91,10 @@ impl<K: Kernel> Map<K> {
                 priority: 0,
                 feeding: Feeding::default(),
                 failures_max: None,
+                retries: Retries::default(),
+                task_time_limit: None,
+                time_limit: None,
+                idempotent: false,
             },
             tasks,
             first,
@@ -136,7 +145,8 @@ impl<K: Kernel> Map<K> {
         self
     }
 
-    /// Reserves this many bytes of memory for each task; none in particular unless called.
+    /// Reserves this many bytes of memory for each task, and ends the process of tasks that use more; unless called,
+    /// a task may use what there is.
     pub fn memory_bytes(mut self, bytes: u64) -> Self {
         self.wishes.request.memory_bytes = bytes;
         self
@@ -157,6 +167,56 @@ impl<K: Kernel> Map<K> {
     /// Stops the job once more than this many tasks have failed; unless called, it goes on to the end.
     pub fn failures_max(mut self, failures: u64) -> Self {
         self.wishes.failures_max = Some(failures);
+        self
+    }
+
+    /// Says how often a task is run again, by what went wrong, and how long it rests before; [`Retries::default`] unless
+    /// called: a task that crashes its process is failed after the third time, one that fails by itself at once.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use phalanx::{Cluster, Retries};
+    /// # #[phalanx::kernel]
+    /// # fn fetch(page: u64) -> Result<u64, String> { Ok(page) }
+    /// # fn example(cluster: Cluster) -> Result<(), Box<dyn std::error::Error>> {
+    /// let retries = Retries {
+    ///     errors: 5,
+    ///     timeouts: 2,
+    ///     ..Retries::default()
+    /// };
+    /// let minute = Duration::from_secs(60);
+    /// let pages = cluster.map::<fetch>(0..100).retries(retries).task_time_limit(minute).collect()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn retries(mut self, retries: Retries) -> Self {
+        self.wishes.retries = retries;
+        self
+    }
+
+    /// Runs a task up to this many times again after an `Err` or a panic; not once unless called.
+    pub fn retry_errors(mut self, retries: u32) -> Self {
+        self.wishes.retries.errors = retries;
+        self
+    }
+
+    /// Ends a task that runs longer than this, with the process that it runs in; rounded down to milliseconds. Shortly
+    /// before, [`crate::TaskContext::checkpoint_due`] becomes true. Unless called, a task may run for ever.
+    pub fn task_time_limit(mut self, limit: Duration) -> Self {
+        self.wishes.task_time_limit = Some(limit);
+        self
+    }
+
+    /// Ends the job when it has taken longer than this from its first slot on; rounded down to milliseconds. Unless
+    /// called, it may take for ever.
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.wishes.time_limit = Some(limit);
+        self
+    }
+
+    /// Says that a task may run twice at the same time without harm, so that the last stragglers are run elsewhere too.
+    pub fn idempotent(mut self) -> Self {
+        self.wishes.idempotent = true;
         self
     }
 
@@ -298,12 +358,16 @@ impl Wishes {
             priority: self.priority,
             feeding: self.feeding,
             failures_max: self.failures_max,
-            retries: Retries::default(),
-            task_time_limit_millis: None,
-            time_limit_millis: None,
-            idempotent: false,
+            retries: self.retries,
+            task_time_limit_millis: self.task_time_limit.map(millis),
+            time_limit_millis: self.time_limit.map(millis),
+            idempotent: self.idempotent,
         }
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Parameters as they travel: few with the job, many as a blob.

@@ -35,6 +35,7 @@ const FINISH_WAIT: Duration = Duration::from_secs(1);
 
 /// What a session tells the agent.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few of them at a time")]
 pub(crate) enum SessionEvent {
     /// A connection stands; `say` and `reports` lead to the scheduler.
     Connected {

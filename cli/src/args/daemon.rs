@@ -2,8 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::values::{NamedResource, parse_scheduler_name, parse_size};
+use phalanx_protocol::WorkerId;
+
+use super::values::{NamedResource, parse_scheduler_name, parse_size, parse_time};
 
 /// The port of a scheduler, unless told otherwise.
 const LISTEN_DEFAULT: &str = "0.0.0.0:7878";
@@ -54,8 +57,32 @@ pub(crate) struct SchedulerArguments {
     pub(crate) parent: ParentArguments,
 }
 
+/// What there is to do with workers besides being one.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum WorkerAction {
+    /// Let a worker finish what runs, then leave
+    ///
+    /// It takes nothing more on, what it has not started runs elsewhere, and its tasks are told to save their state. Waits
+    /// until it is gone, however long its tasks take.
+    /// Example: phalanx worker drain w3
+    Drain(DrainArguments),
+}
+
 #[derive(Debug, clap::Args)]
+pub(crate) struct DrainArguments {
+    /// The worker's id
+    ///
+    /// `phalanx workers` lists them. Example: w3
+    #[arg(value_name = "ID")]
+    pub(crate) worker: WorkerId,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct WorkerArguments {
+    #[command(subcommand)]
+    pub(crate) action: Option<WorkerAction>,
+
     /// Cpus to offer
     ///
     /// Unit: cpus. Default: those that this process may use. Example: --cpus 8
@@ -86,6 +113,12 @@ pub(crate) struct WorkerArguments {
     /// Default: ~/.cache/phalanx/<cluster>/<name>. Example: --cache /local/phalanx
     #[arg(long, value_name = "DIR")]
     pub(crate) cache: Option<PathBuf>,
+
+    /// How long what runs may take to end when it is stopped
+    ///
+    /// Unit: seconds, or with ms, s, m, h. After that its tasks are killed and run elsewhere. Example: --grace 30s
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
+    pub(crate) grace: Duration,
 
     #[command(flatten)]
     pub(crate) parent: ParentArguments,

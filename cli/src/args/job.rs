@@ -1,11 +1,12 @@
 //! What a job is made from on the command line: shared by `submit` and `run`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ArgGroup;
-use phalanx_protocol::{IndexRange, Request};
+use phalanx_protocol::{IndexRange, Request, Retries};
 
-use super::values::{NamedResource, parse_range, parse_size};
+use super::values::{NamedResource, parse_range, parse_size, parse_time};
 
 /// A job.
 #[derive(Debug, Clone, clap::Args)]
@@ -52,7 +53,8 @@ pub(crate) struct SubmitArguments {
 
     /// Memory that each task needs
     ///
-    /// Unit: bytes, or with K, M, G, T (1024s). Default: none in particular. Example: --memory 2G
+    /// Unit: bytes, or with K, M, G, T (1024s). Tasks that use more are killed with their process.
+    /// Default: none in particular, and no limit. Example: --memory 2G
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
 
@@ -80,6 +82,9 @@ pub(crate) struct SubmitArguments {
     #[arg(long, value_name = "N")]
     pub(crate) failures_max: Option<u64>,
 
+    #[command(flatten)]
+    pub(crate) limits: LimitArguments,
+
     /// Merge results on the workers: one value per range
     ///
     /// For kernels with #[phalanx::kernel(reduce = ..)]. The values of neighbouring tasks are merged where they were
@@ -88,6 +93,89 @@ pub(crate) struct SubmitArguments {
     /// Example: phalanx run target/release/ep --kernel gaussians --range 0..256 --reduce
     #[arg(long)]
     pub(crate) reduce: bool,
+}
+
+/// How often tasks are run again, and how long they may take.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct LimitArguments {
+    /// Run a task again after an error or a panic, so many times
+    ///
+    /// Example: --retries 3
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) retries: u32,
+
+    /// Fail a task that has crashed its process so many times
+    ///
+    /// A task that may have been the cause of a crash runs alone the next time, the others just run again.
+    /// Example: --crash-limit 1
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) crash_limit: u32,
+
+    /// Fail a task whose worker was lost so many times
+    ///
+    /// Default: it runs again however often its worker is lost. Example: --lost-limit 5
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) lost_limit: Option<u32>,
+
+    /// Run a task again after it took too long, so many times
+    ///
+    /// See --task-time-limit. Example: --timeout-retries 1
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) timeout_retries: u32,
+
+    /// Rest before a task runs again after an error or a timeout
+    ///
+    /// Unit: seconds, or with ms, s, m, h. It doubles with each retry, up to a minute. Example: --backoff 100ms
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = parse_time)]
+    pub(crate) backoff: Duration,
+
+    /// Longest time that one run of a task may take
+    ///
+    /// Unit: seconds, or with ms, s, m, h, d, or [DAYS-]HH:MM:SS. A task over it is killed with its process.
+    /// Default: for ever. Example: --task-time-limit 10m
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) task_time_limit: Option<Duration>,
+
+    /// Longest time that the job may take
+    ///
+    /// From its first slot on; its tasks are told to save their state, then ended. Unit: as --task-time-limit.
+    /// Default: for ever. Example: --time-limit 2-00:00:00
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) time_limit: Option<Duration>,
+
+    /// Tasks may run twice at the same time without harm
+    ///
+    /// The last stragglers are then run elsewhere too, and the first result counts.
+    /// Example: phalanx run target/release/ep --kernel gaussians --range 0..256 --idempotent
+    #[arg(long)]
+    pub(crate) idempotent: bool,
+}
+
+impl LimitArguments {
+    /// How often tasks are run again.
+    pub(crate) fn retries(&self) -> Retries {
+        Retries {
+            errors: self.retries,
+            crash_limit: self.crash_limit,
+            lost_limit: self.lost_limit,
+            timeouts: self.timeout_retries,
+            backoff_millis: millis(self.backoff),
+        }
+    }
+
+    /// How long one run of a task may take, in milliseconds.
+    pub(crate) fn task_time_limit_millis(&self) -> Option<u64> {
+        self.task_time_limit.map(millis)
+    }
+
+    /// How long the job may take, in milliseconds.
+    pub(crate) fn time_limit_millis(&self) -> Option<u64> {
+        self.time_limit.map(millis)
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl SubmitArguments {

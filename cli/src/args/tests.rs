@@ -128,6 +128,66 @@ fn a_job_is_read_whole() {
 }
 
 #[test]
+fn retries_and_limits_of_a_job_are_read() {
+    use phalanx_protocol::Retries;
+    let least = submitted("run prog -k text -i in.jsonl").limits;
+    assert_eq!(least.retries(), Retries::default());
+    assert_eq!(
+        (
+            least.task_time_limit_millis(),
+            least.time_limit_millis(),
+            least.idempotent
+        ),
+        (None, None, false)
+    );
+    let line = "run prog -k text -i in.jsonl --retries 2 --crash-limit 1 --lost-limit 5 --timeout-retries 4 \
+                --backoff 100ms --task-time-limit 10m --time-limit 1-00:00:00 --idempotent";
+    let all = submitted(line).limits;
+    let retries = Retries {
+        errors: 2,
+        crash_limit: 1,
+        lost_limit: Some(5),
+        timeouts: 4,
+        backoff_millis: 100,
+    };
+    assert_eq!(all.retries(), retries);
+    assert_eq!(
+        (
+            all.task_time_limit_millis(),
+            all.time_limit_millis(),
+            all.idempotent
+        ),
+        (Some(600_000), Some(86_400_000), true)
+    );
+    assert_eq!(
+        refused("submit prog -k square -r 0..3 --time-limit soon"),
+        "error: invalid value 'soon' for '--time-limit <TIME>': a time is a number with an optional unit, as in 90s, \
+         10m, 1.5h or 500ms, or [DAYS-]HH:MM:SS"
+    );
+}
+
+#[test]
+fn a_worker_is_started_or_drained() {
+    let worker = |line: &str| {
+        let command = parse(line).unwrap().command;
+        let Command::Worker(arguments) = command else {
+            panic!("{command:?}");
+        };
+        arguments
+    };
+    let started = worker("worker --cpus 2 --grace 1.5s");
+    assert!(started.action.is_none() && started.grace.as_millis() == 1500);
+    let drained = worker("--output json worker drain w3");
+    assert!(
+        matches!(drained.action, Some(daemon::WorkerAction::Drain(arguments)) if arguments.worker.0 == 3)
+    );
+    assert_eq!(
+        refused("worker drain 3x"),
+        "error: invalid value '3x' for '<ID>': `3x` is not a worker id (such as w3)"
+    );
+}
+
+#[test]
 fn a_job_needs_its_tasks_once() {
     let kind = |line: &str| parse(line).unwrap_err().kind();
     assert_eq!(kind("run prog -k square"), ErrorKind::MissingRequiredArgument);

@@ -1,8 +1,12 @@
-//! Values that people write on the command line: sizes, ranges, resources. Each error says what would be right.
+//! Values that people write on the command line: sizes, times, ranges, resources. Each error says what would be right.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use phalanx_protocol::IndexRange;
+
+/// 100 years, in seconds.
+const YEARS_100_SECONDS: f64 = 100.0 * 365.25 * 86_400.0;
 
 /// Why a text is no value of the kind that was asked for; clap puts the text and the option before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +19,10 @@ pub(crate) enum ValueError {
     Range,
     #[error("the range ends before it begins")]
     RangeBackwards,
+    #[error("a time is a number with an optional unit, as in 90s, 10m, 1.5h or 500ms, or [DAYS-]HH:MM:SS")]
+    Time,
+    #[error("a time has at most 100 years")]
+    TimeTooLong,
     #[error("a resource is written name=count, as in gpu=2")]
     Resource,
     #[error("a scheduler's name has letters, digits, - and _ only")]
@@ -79,6 +87,56 @@ pub(crate) fn parse_range(text: &str) -> Result<IndexRange, ValueError> {
         true => Ok(IndexRange::new(start, end)),
         false => Err(ValueError::RangeBackwards),
     }
+}
+
+/// Reads a time: `90s`, `10m`, `1.5h`, `2d`, `500ms`; a plain number is seconds; as batch systems write it, `1:30:00` and
+/// `2-12:00:00`.
+pub(crate) fn parse_time(text: &str) -> Result<Duration, ValueError> {
+    let text = text.trim();
+    let seconds = match text.contains(':') {
+        true => clock_seconds(text).ok_or(ValueError::Time)?,
+        false => {
+            let digits = text
+                .find(|letter: char| !letter.is_ascii_digit() && letter != '.' && letter != '_')
+                .unwrap_or(text.len());
+            let (number, unit) = text.split_at(digits);
+            let unit_seconds = match unit.trim() {
+                "ms" => 0.001,
+                "" | "s" => 1.0,
+                "m" | "min" => 60.0,
+                "h" => 3600.0,
+                "d" => 86_400.0,
+                _ => return Err(ValueError::Time),
+            };
+            let number: f64 = number.replace('_', "").parse().map_err(|_| ValueError::Time)?;
+            number * unit_seconds
+        }
+    };
+    match seconds <= YEARS_100_SECONDS {
+        // what people write has no more than three decimals of a second
+        true => Ok(Duration::from_millis((seconds * 1000.0).round() as u64)),
+        false => Err(ValueError::TimeTooLong),
+    }
+}
+
+/// Seconds of `[DAYS-]HH:MM:SS`.
+fn clock_seconds(text: &str) -> Option<f64> {
+    let (days, clock) = match text.split_once('-') {
+        Some((days, clock)) => (whole(days)?, clock),
+        None => (0, text),
+    };
+    let mut parts = clock.split(':').map(whole);
+    let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
+    let fits = parts.next().is_none() && minutes < 60 && seconds < 60;
+    fits.then(|| {
+        ((f64::from(days) * 24.0 + f64::from(hours)) * 60.0 + f64::from(minutes)) * 60.0 + f64::from(seconds)
+    })
+}
+
+/// A number without a sign, which `parse` would take.
+fn whole(text: &str) -> Option<u32> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_plain)
 }
 
 /// Reads the name of a scheduler, which is also part of file names.
@@ -163,6 +221,34 @@ mod tests {
         ] {
             assert_eq!(parse_range(text), Err(ValueError::Range), "{text}");
         }
+    }
+
+    #[test]
+    fn times_are_written_with_a_unit_or_as_a_clock_shows_them() {
+        let seconds = |text| parse_time(text).map(|time| time.as_secs_f64());
+        for (text, expected) in [
+            ("90", 90.0),
+            ("90s", 90.0),
+            ("0.25", 0.25),
+            ("500ms", 0.5),
+            ("10m", 600.0),
+            ("10 min", 600.0),
+            ("1.5h", 5400.0),
+            ("2d", 172_800.0),
+            ("00:00:05", 5.0),
+            ("1:30:00", 5400.0),
+            ("100:00:00", 360_000.0),
+            ("2-12:00:01", 216_001.0),
+        ] {
+            assert_eq!(seconds(text), Ok(expected), "{text}");
+        }
+        for text in [
+            "", "s", "-5", "10x", "1h30m", "5:00", "1:60:00", "1:00:60", "1-2", "+1:00:00", "-1:00:00",
+            "1:2:3:4",
+        ] {
+            assert_eq!(seconds(text), Err(ValueError::Time), "{text}");
+        }
+        assert_eq!(seconds("40000d"), Err(ValueError::TimeTooLong));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `phalanx scheduler`: the scheduler's role, in the foreground.
 
+use std::time::Duration;
+
 use phalanx_protocol::exit::ExitCode;
 use phalanx_scheduler::{Scheduler, SchedulerConfig, StartError};
 use phalanx_transport::Role;
@@ -48,7 +50,7 @@ pub(super) fn run(
     match runtime.block_on(wait_for_end(&mut signals, || scheduler.is_over())) {
         Woken::Signal => {
             tracing::info!("stopping");
-            limit_stopping();
+            limit_stopping(Duration::ZERO);
             scheduler.stop();
             Ok(ExitCode::Success)
         }

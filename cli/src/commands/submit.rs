@@ -11,8 +11,7 @@ use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::job::{InputChunk, InputTable};
 use phalanx_protocol::limits::PARAMETERS_INLINE_BYTES_MAX;
 use phalanx_protocol::{
-    Encoding, Feeding, IndexRange, Inputs, JobId, JobSpec, KernelWork, Payload, Retries, SubmissionId, Work,
-    codec,
+    Encoding, Feeding, IndexRange, Inputs, JobId, JobSpec, KernelWork, Payload, SubmissionId, Work, codec,
 };
 use serde::de::IgnoredAny;
 
@@ -153,10 +152,10 @@ impl Draft {
             priority: arguments.priority,
             feeding: Feeding::default(),
             failures_max: arguments.failures_max,
-            retries: Retries::default(),
-            task_time_limit_millis: None,
-            time_limit_millis: None,
-            idempotent: false,
+            retries: arguments.limits.retries(),
+            task_time_limit_millis: arguments.limits.task_time_limit_millis(),
+            time_limit_millis: arguments.limits.time_limit_millis(),
+            idempotent: arguments.limits.idempotent,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! `phalanx worker`: the worker's role, in the foreground.
 
+pub(super) mod drain;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -42,7 +44,7 @@ pub(super) fn run(
         name: name.clone(),
         capacity: capacity.clone(),
         rejoin_for: WorkerConfig::REJOIN_FOR,
-        grace: WorkerConfig::GRACE,
+        grace: arguments.grace,
     };
     let runtime = runtime()?;
     let _context = runtime.enter();
@@ -65,9 +67,14 @@ pub(super) fn run(
         woken = runtime.block_on(wait_for_end(&mut signals, is_over));
     }
     if woken == Woken::Signal {
-        tracing::info!("stopping");
-        limit_stopping();
+        tracing::info!(grace_seconds = arguments.grace.as_secs_f64(), "stopping");
+        limit_stopping(arguments.grace);
         worker.stop();
+        let is_over = || worker.ready(Duration::ZERO) == Err(NotReady::Ended);
+        if runtime.block_on(wait_for_end(&mut signals, is_over)) == Woken::Signal {
+            tracing::info!("stopping at once");
+            worker.stop_now();
+        }
     }
     match worker.join() {
         Ok(()) => Ok(ExitCode::Success),

@@ -72,6 +72,13 @@ pub(crate) enum Content<'a> {
         capacity: ResourcesShape<'a>,
         pid: u32,
     },
+    Drained {
+        worker: String,
+    },
+    Reopened {
+        job: JobId,
+        tasks: u64,
+    },
     Chaos {
         seed: u64,
         seconds: f64,

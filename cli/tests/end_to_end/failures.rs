@@ -135,6 +135,25 @@ fn a_killed_worker_costs_no_result_and_comes_back() {
 }
 
 #[test]
+fn a_worker_that_is_told_to_stop_leaves_in_order_and_is_not_started_again() {
+    let up = Up::start();
+    let child = up
+        .command("run PROGRAM --kernel slow --range 0..200 --parameters 20")
+        .spawn()
+        .unwrap();
+    eventually("results come in", || {
+        up.job_is_there("1") && up.job("1")["done"].as_u64() > Some(5)
+    });
+    send(up.worker_pids()[0], Signal::TERM);
+    up.hears("-1 has left");
+    let done = finish(child);
+    let expected: Vec<String> = (0..200).map(|number| number.to_string()).collect();
+    assert_eq!(done.lines(), expected);
+    let workers = up.run("--output json workers").json();
+    assert_eq!(workers["workers"].as_array().unwrap().len(), 1, "{workers}");
+}
+
+#[test]
 fn nothing_outlives_a_cluster_that_is_killed() {
     let mut up = Up::start();
     let members: Vec<u32> = up.worker_pids().into_iter().chain([up.scheduler_pid()]).collect();

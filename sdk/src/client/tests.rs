@@ -69,6 +69,19 @@ fn a_submission_is_repeated_over_a_lost_connection_under_its_own_name() {
 }
 
 #[test]
+fn a_retry_tells_how_many_tasks_run_again_and_a_drain_that_it_has_begun() {
+    let scheduler = FakeScheduler::start(|_, request| match request {
+        Request::Retry(JobId(7)) => vec![Act::Say(Reply::Reopened { tasks: 3 })],
+        Request::Drain(WorkerId(2)) => vec![Act::Say(Reply::Done)],
+        other => panic!("{other:?}"),
+    });
+    with_client(&scheduler, async |client| {
+        assert_eq!(client.retry(JobId(7)).await.unwrap(), 3);
+        client.drain(WorkerId(2)).await.unwrap();
+    });
+}
+
+#[test]
 fn a_refusal_is_told_in_the_schedulers_words_and_not_repeated() {
     let scheduler = FakeScheduler::start(|_, _| vec![Act::Say(Reply::Refused(Refusal::NoSuchJob(JOB)))]);
     let error = with_client(&scheduler, async |client| client.job(JOB).await.unwrap_err());

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use phalanx_protocol::job::InputTable;
 use phalanx_protocol::message::client::{Refusal, Reply, Request};
-use phalanx_protocol::{Feeding, Inputs, Payload, codec};
+use phalanx_protocol::{Feeding, Inputs, Payload, Retries, codec};
 use phalanx_transport::CloseReason;
 
 use super::*;
@@ -53,6 +53,14 @@ fn a_map_submits_what_was_wished_for() {
             .priority(-3)
             .feeding(Feeding::Guided)
             .failures_max(5)
+            .retries(Retries {
+                crash_limit: 2,
+                ..Retries::default()
+            })
+            .retry_errors(4)
+            .task_time_limit(Duration::from_millis(1500))
+            .time_limit(Duration::from_secs(60))
+            .idempotent()
     };
     assert_eq!(wish().submit().unwrap().id(), JobId(7));
     wish().submit().unwrap();
@@ -66,6 +74,20 @@ fn a_map_submits_what_was_wished_for() {
     assert_eq!((spec.request.cpus, spec.request.memory_bytes), (2, 64));
     assert_eq!(spec.request.named["gpu"], 1);
     assert_eq!((spec.feeding, spec.failures_max), (Feeding::Guided, Some(5)));
+    let retries = Retries {
+        errors: 4,
+        crash_limit: 2,
+        ..Retries::default()
+    };
+    assert_eq!(spec.retries, retries);
+    assert_eq!(
+        (
+            spec.task_time_limit_millis,
+            spec.time_limit_millis,
+            spec.idempotent
+        ),
+        (Some(1500), Some(60_000), true)
+    );
     let work = spec.kernel();
     assert_eq!((work.kernel.as_str(), work.reduce), ("letter", false));
     assert_eq!(work.inputs, Inputs::Index { first: 3 });

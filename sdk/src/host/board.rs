@@ -11,24 +11,34 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use phalanx_protocol::message::host::{BOARD_IDLE, HOST_SLOTS_MAX};
+use phalanx_protocol::message::host::{BOARD_IDLE, BOARD_LINE_BYTES, HOST_SLOTS_MAX};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// Bytes of a board that a worker made.
-const BOARD_BYTES: usize = HOST_SLOTS_MAX * size_of::<AtomicU64>();
+const BOARD_BYTES: usize = HOST_SLOTS_MAX * BOARD_LINE_BYTES;
+
+/// A slot's word, with a cache line of its own: neighbours write theirs every few nanoseconds.
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct Word(AtomicU64);
+
+const _: () = assert!(
+    size_of::<Word>() == BOARD_LINE_BYTES,
+    "words lie where the worker looks for them"
+);
 
 /// A board with a line for each slot.
 #[derive(Debug)]
 enum Board {
     Shared(Mapping),
-    Private(Box<[AtomicU64]>),
+    Private(Box<[Word]>),
 }
 
 impl Board {
     fn line(&self, slot: usize) -> &AtomicU64 {
         match self {
-            Self::Shared(mapping) => &mapping.lines()[slot],
-            Self::Private(lines) => &lines[slot],
+            Self::Shared(mapping) => &mapping.words()[slot].0,
+            Self::Private(words) => &words[slot].0,
         }
     }
 }
@@ -48,8 +58,8 @@ impl Lines {
 
     /// A board of `slots` lines that nobody else sees.
     pub(crate) fn private(slots: usize) -> Self {
-        let lines = (0..slots).map(|_| AtomicU64::new(BOARD_IDLE)).collect();
-        Self(Arc::new(Board::Private(lines)))
+        let words = (0..slots).map(|_| Word(AtomicU64::new(BOARD_IDLE))).collect();
+        Self(Arc::new(Board::Private(words)))
     }
 
     /// The line of one slot.
@@ -88,7 +98,7 @@ impl Line {
 
 /// A mapped file of [`HOST_SLOTS_MAX`] words.
 #[derive(Debug)]
-struct Mapping(NonNull<AtomicU64>);
+struct Mapping(NonNull<Word>);
 
 #[expect(
     unsafe_code,
@@ -118,7 +128,7 @@ mod mapping {
             Ok(Self(start.ok_or_else(|| io::Error::other("mapped at 0"))?))
         }
 
-        pub(super) fn lines(&self) -> &[AtomicU64] {
+        pub(super) fn words(&self) -> &[Word] {
             // SAFETY: the mapping is as long, page-aligned, lives as long as `self`, and every bit pattern is a word. The
             // worker never shortens the file, and others only read it.
             unsafe { std::slice::from_raw_parts(self.0.as_ptr(), HOST_SLOTS_MAX) }
@@ -148,7 +158,7 @@ mod tests {
         last.word().store(9, Ordering::Relaxed);
         let bytes = std::fs::read(file.path()).unwrap();
         assert_eq!(bytes[..8], 7_u64.to_ne_bytes());
-        assert_eq!(bytes[BOARD_BYTES - 8..], 9_u64.to_ne_bytes());
+        assert_eq!(bytes[BOARD_BYTES - BOARD_LINE_BYTES..][..8], 9_u64.to_ne_bytes());
         first.clear();
         let bytes = std::fs::read(file.path()).unwrap();
         assert_eq!(bytes[..8], BOARD_IDLE.to_ne_bytes());

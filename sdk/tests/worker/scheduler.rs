@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phalanx_protocol::limits::{CONTROL_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
+use phalanx_protocol::message::host::BOARD_LINE_BYTES;
 use phalanx_protocol::message::worker::{FromWorker, Report, ToWorker};
 use phalanx_protocol::{
     BlobId, Encoding, GrantId, IndexRange, Inputs, JobId, KernelWork, Payload, Request, Resources, Term,
@@ -169,7 +170,8 @@ impl Scheduler {
         let boards = self.folder.path().join("cache/boards");
         let shows = |path: PathBuf| {
             let bytes = std::fs::read(path).unwrap_or_default();
-            bytes.as_chunks().0.contains(&index.to_ne_bytes())
+            let (lines, _) = bytes.as_chunks::<BOARD_LINE_BYTES>();
+            lines.iter().any(|line| line.starts_with(&index.to_ne_bytes()))
         };
         let runs = async {
             while !std::fs::read_dir(&boards)

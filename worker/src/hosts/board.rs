@@ -5,11 +5,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use phalanx_protocol::message::host::{BOARD_IDLE, HOST_SLOTS_MAX};
+use phalanx_protocol::message::host::{BOARD_IDLE, BOARD_LINE_BYTES, HOST_SLOTS_MAX};
 
 use crate::agent::HostId;
-
-const WORD_BYTES: usize = size_of::<u64>();
 
 /// A board, as the worker has it; dropping it removes the file.
 #[derive(Debug)]
@@ -36,13 +34,13 @@ pub(crate) fn sweep(folder: &Path) -> io::Result<()> {
 }
 
 impl Board {
-    /// A board on which no slot runs anything.
+    /// A board on which no slot runs anything: all bits of [`BOARD_IDLE`] are set.
     ///
     /// # Errors
     /// Says why the file cannot be made.
     pub(crate) fn create(folder: &Path, host: HostId) -> io::Result<Self> {
         let path = folder.join(host.to_string());
-        fs::write(&path, [BOARD_IDLE.to_ne_bytes(); HOST_SLOTS_MAX].as_flattened())?;
+        fs::write(&path, vec![0xff; HOST_SLOTS_MAX * BOARD_LINE_BYTES])?;
         let file = File::open(&path)?;
         Ok(Self { path, file })
     }
@@ -54,14 +52,15 @@ impl Board {
 
     /// What the first `slots` slots run, by slot; [`BOARD_IDLE`] for none.
     pub(crate) fn lines(&self, slots: usize) -> Vec<u64> {
-        let mut bytes = vec![0xff; slots.min(HOST_SLOTS_MAX) * WORD_BYTES];
+        let mut bytes = vec![0xff; slots.min(HOST_SLOTS_MAX) * BOARD_LINE_BYTES];
         let read = self.file.read_exact_at(&mut bytes, 0);
         if let Err(error) = read {
             tracing::warn!(%error, board = %self.path.display(), "a running board cannot be read: nobody is blamed");
             return Vec::new();
         }
-        let (words, _) = bytes.as_chunks::<WORD_BYTES>();
-        words.iter().map(|&word| u64::from_ne_bytes(word)).collect()
+        let (lines, _) = bytes.as_chunks::<BOARD_LINE_BYTES>();
+        let words = lines.iter().filter_map(|line| line.first_chunk());
+        words.map(|&word| u64::from_ne_bytes(word)).collect()
     }
 
     /// The tasks that run, in order.
@@ -99,7 +98,8 @@ mod tests {
         assert!(board.running().is_empty());
         let mut host = File::options().write(true).open(board.path()).unwrap();
         for (slot, index) in [(0_u64, 9_u64), (4095, 7), (2, 7)] {
-            host.seek(SeekFrom::Start(8 * slot)).unwrap();
+            host.seek(SeekFrom::Start(BOARD_LINE_BYTES as u64 * slot))
+                .unwrap();
             host.write_all(&index.to_ne_bytes()).unwrap();
         }
         assert_eq!(board.running(), [7, 9]);

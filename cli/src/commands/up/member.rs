@@ -42,7 +42,7 @@ pub(super) struct Member {
 pub(super) enum Persistence {
     /// Nothing.
     Once,
-    /// It is started again.
+    /// It is started again, unless it ended in order.
     Restarted,
 }
 
@@ -57,6 +57,8 @@ pub(super) enum Event {
         how: String,
         restart_in: Option<Duration>,
     },
+    /// It ended in order without being asked to by us: it was drained, or told to stop.
+    Left { name: String },
     /// The system did not start it.
     NotStarted { name: String, error: io::Error },
 }
@@ -76,6 +78,11 @@ pub(super) async fn mind(member: Member, mut stop: watch::Receiver<bool>, events
         let started = Instant::now();
         let ended = match member.start() {
             Ok(child) => match live(&member, child, &mut stop, &events).await {
+                Some(Ok(status)) if status.success() && member.persistence == Persistence::Restarted => {
+                    let name = member.name.clone();
+                    let _ = events.send(Event::Left { name }).await;
+                    return;
+                }
                 Some(status) => Ok(how(status)),
                 None => return,
             },
@@ -263,6 +270,15 @@ mod tests {
             !PathBuf::from(format!("/proc/{pid}")).exists(),
             "process {pid} is left"
         );
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_left_in_order_is_not_started_again() {
+        let (sender, mut events) = mpsc::channel(8);
+        let (_keep, stop) = watch::channel(false);
+        mind(shell("exit 0", Persistence::Restarted), stop, sender).await;
+        assert!(matches!(events.recv().await, Some(Event::Left { name }) if name == "m"));
+        assert!(events.recv().await.is_none());
     }
 
     #[tokio::test]

@@ -10,6 +10,9 @@ use super::member::{Member, Persistence};
 use crate::args::daemon::UpArguments;
 use crate::process::machine_name;
 
+/// How long a worker's tasks have to end when the cluster stops: Ctrl-C should not take long.
+const WORKER_GRACE: &str = "1s";
+
 /// What each worker gets: this machine's cpus and memory split evenly, the first ones getting what remains.
 pub(super) fn share(machine: &Resources, arguments: &UpArguments) -> Vec<Resources> {
     let workers = arguments.workers.max(1);
@@ -74,6 +77,8 @@ impl Plan<'_> {
                 &cpus,
                 "--memory",
                 &memory,
+                "--grace",
+                WORKER_GRACE,
             ]
             .map(OsString::from)
             .to_vec();

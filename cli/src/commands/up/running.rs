@@ -97,6 +97,10 @@ impl Up {
                 }
                 Some(event) = self.events.recv() => match event {
                     Event::Ready { name, pid, address } => ready.push((Ready { name, pid }, address)),
+                    Event::Left { name } => {
+                        let what = format!("{name} left before the cluster was ready");
+                        return Err(CliError::new(ExitCode::Internal, what));
+                    }
                     // why was told by itself, on the same stderr
                     Event::Ended { name, how, .. } => {
                         let what = format!("{name} ended before it was ready ({how})");
@@ -159,6 +163,7 @@ impl Up {
                         return Err(CliError::new(ExitCode::Internal, what)
                             .hint("`phalanx up` starts it again; what was acknowledged is on storage"));
                     }
+                    Event::Left { name } => self.ui.note(&format!("worker {name} has left")),
                     Event::NotStarted { name, error } => {
                         self.ui.note(&format!("worker {name} cannot be started again yet: {error}"));
                     }
