@@ -542,11 +542,6 @@ fn holds(guard: Guard, start: Start) {
         start,
     };
     let checker = journal.checker().threads(2).spawn_bfs().join();
-    println!(
-        "{} states, depth {}",
-        checker.unique_state_count(),
-        checker.max_depth()
-    );
     assert!(checker.is_done());
     // this holds the reachability of interesting states as well, so the model can't pass by doing nothing
     checker.assert_properties();
