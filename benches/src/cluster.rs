@@ -42,6 +42,7 @@ impl ProcessCluster {
             name: "bench".into(),
             cluster: directory.config.cluster.clone(),
             keys: None,
+            takeover_after: SchedulerConfig::TAKEOVER_AFTER,
         })?;
         let address = scheduler.address();
         let mut children = Vec::new();

@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use phalanx_protocol::Term;
 use phalanx_storage::cluster::ParseClusterIdError;
 use phalanx_storage::journal::acquire::AcquireError;
-use phalanx_storage::{AppendError, ClusterError, ProbeError, QuietError, StoreError};
+use phalanx_storage::{AppendError, ClusterError, NameError, ProbeError, StoreError};
 use phalanx_transport::{BindError, Credential, IdentityError};
 
 /// What a scheduler is started with.
@@ -24,6 +24,14 @@ pub struct SchedulerConfig {
     pub cluster: String,
     /// A private file for keys by which peers learn at once that a scheduler was restarted; made if absent.
     pub keys: Option<PathBuf>,
+    /// How long the leader's card must stand still before this scheduler takes the lead;
+    /// [`SchedulerConfig::TAKEOVER_AFTER`] is usual. Too short a time costs needless takeovers, never a result.
+    pub takeover_after: Duration,
+}
+
+impl SchedulerConfig {
+    /// How long a leader may be silent unless told otherwise: 2 s.
+    pub const TAKEOVER_AFTER: Duration = Duration::from_secs(2);
 }
 
 /// Why a scheduler does not start. Nothing was changed then, except that a fresh storage may have been marked.
@@ -59,9 +67,9 @@ pub enum StartError {
         #[source]
         source: ProbeError,
     },
-    /// Another one works there.
+    /// Another one works there under the same name.
     #[error(transparent)]
-    NotAlone(QuietError),
+    Name(NameError),
     /// The lead could not be taken.
     #[error("cannot take the lead of shared storage `{}`", path.display())]
     Acquire {
@@ -95,10 +103,10 @@ impl StartError {
     /// The next step for whoever reads the error.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NotAlone(QuietError::AnotherScheduler { .. }) => {
-                Some("stop it first; one scheduler at a time leads a storage")
+            Self::Name(NameError::Taken { .. }) => {
+                Some("give this one another --name; any number of schedulers may work on one storage")
             }
-            Self::Storage { .. } | Self::NotAlone(QuietError::Store(_)) => Some(
+            Self::Storage { .. } | Self::Name(NameError::Store(_)) => Some(
                 "free space or mend the permissions, then start again; nothing that was acknowledged is lost",
             ),
             Self::Cluster { .. } => Some("point `storage` in cluster.toml to this cluster's own directory"),
@@ -116,12 +124,6 @@ impl StartError {
 /// Why a scheduler that ran has ended by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum EndError {
-    /// Another scheduler took the lead.
-    #[error("another scheduler leads with term {term}; this one has stepped down")]
-    Deposed {
-        /// Its term.
-        term: Term,
-    },
     /// The journal did not take a record.
     #[error("the journal did not take a record")]
     Journal(#[source] AppendError),

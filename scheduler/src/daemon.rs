@@ -1,7 +1,7 @@
-//! How a scheduler starts, leads and stops.
+//! How a scheduler starts and stops.
 //!
-//! Start: open and probe the storage, make sure to be alone, listen, take the lead (which replays the journal), serve.
-//! All of that on the scheduler's own thread; the caller waits for the first connection to be possible.
+//! Start: open and probe the storage, make sure that its name is its own, listen, then lead or stand by ([`crate::role`]). All
+//! of that on the scheduler's own thread; the caller waits until it is known which of the two it is.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -9,24 +9,21 @@ use std::sync::mpsc as std_mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use phalanx_protocol::codec;
-use phalanx_protocol::record::Record;
-use phalanx_scheduler_core::Core;
+use phalanx_protocol::Term;
 use phalanx_storage::{
-    Candidate, Card, ClusterError, ClusterId, Directory, JournalEvent, JournalWriter, LogId, Members,
-    ProbeError, ProcessMark, Store, acquire, cluster, probe, wait_for_quiet,
+    Card, ClusterError, ClusterId, Directory, LogId, Members, ProbeError, ProcessMark, Store, cluster, probe,
+    wait_for_name,
 };
 use phalanx_transport::{EndpointKeys, EndpointOptions, Listener};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use crate::config::{EndError, SchedulerConfig, StartError};
-use crate::driver::Driver;
-use crate::event::EVENT_QUEUE_MAX;
-use crate::feed::{Feeds, SHARD};
-use crate::session::{Context, serve};
+use crate::feed::SHARD;
+use crate::lead::{Ground, random};
+use crate::role::{Roles, Standing, Starter};
+use crate::roster::Watcher;
+use crate::session::{Desk, Role, serve};
 
-/// How often the member card is rewritten.
-const BEAT_INTERVAL: Duration = Duration::from_millis(300);
 /// Rounds of the storage probe at start: some 30 ms on a local disk.
 const PROBE_ROUNDS: usize = 3;
 
@@ -34,40 +31,40 @@ const PROBE_ROUNDS: usize = 3;
 #[derive(Debug)]
 pub struct Scheduler;
 
-/// A scheduler that leads, on a thread of this process.
+/// A scheduler on a thread of this process.
 #[derive(Debug)]
 pub struct RunningScheduler {
     address: SocketAddr,
+    standing: Arc<Standing>,
     stop: watch::Sender<bool>,
     thread: Option<JoinHandle<Result<(), EndError>>>,
 }
 
 impl Scheduler {
-    /// Starts a scheduler and returns once it leads and listens.
+    /// Starts a scheduler and returns once it leads, or stands by for another one that seems to lead.
     ///
     /// # Errors
-    /// [`StartError`].
+    /// [`StartError`]; also if nobody leads and this one cannot take the lead. Later on it goes on trying.
     pub fn start(config: SchedulerConfig) -> Result<RunningScheduler, StartError> {
         let (stop, stopped) = watch::channel(false);
-        let (ready, started) = std_mpsc::channel();
+        let (starter, started) = std_mpsc::channel();
+        let standing = Arc::new(Standing::default());
+        let told = Arc::clone(&standing);
         let thread = thread::Builder::new()
             .name("scheduler".to_owned())
             .spawn(move || {
                 let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
                     Ok(runtime) => runtime,
                     Err(error) => {
-                        let _ = ready.send(Err(error.into()));
+                        let _ = starter.send(Err(error.into()));
                         return Ok(());
                     }
                 };
                 runtime.block_on(async {
-                    match lead(&config) {
-                        Ok(lead) => {
-                            let _ = ready.send(Ok(lead.address));
-                            run(lead, stopped).await
-                        }
+                    match Parts::open(&config) {
+                        Ok(parts) => parts.run(told, starter, stopped).await,
                         Err(error) => {
-                            let _ = ready.send(Err(error));
+                            let _ = starter.send(Err(error));
                             Ok(())
                         }
                     }
@@ -76,6 +73,7 @@ impl Scheduler {
         match started.recv() {
             Ok(Ok(address)) => Ok(RunningScheduler {
                 address,
+                standing,
                 stop,
                 thread: Some(thread),
             }),
@@ -91,6 +89,21 @@ impl RunningScheduler {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Whether it leads now, as far as it knows.
+    pub fn is_leader(&self) -> bool {
+        self.term().is_some()
+    }
+
+    /// The term with which it leads.
+    pub fn term(&self) -> Option<Term> {
+        self.standing.term()
+    }
+
+    /// Waits until it leads; `None` if it does not within that time. Blocks.
+    pub fn wait_for_lead(&self, patience: Duration) -> Option<Term> {
+        self.standing.wait(patience)
     }
 
     /// Stops it: connections are closed, the journal keeps what was acknowledged.
@@ -131,17 +144,13 @@ impl Drop for RunningScheduler {
     }
 }
 
-/// What a leader has.
-struct Lead {
-    address: SocketAddr,
+/// A scheduler that has all it needs and does nothing yet.
+struct Parts {
+    ground: Ground,
     listener: Listener,
-    directory: Arc<Directory>,
-    members: Members,
-    card: Card,
-    core: Core,
-    feeds: Feeds,
-    journal: JournalWriter,
-    journaled: mpsc::UnboundedReceiver<JournalEvent>,
+    address: SocketAddr,
+    advertised: Vec<String>,
+    watcher: Watcher,
 }
 
 /// Opens the shared storage, marks it as this cluster's or checks that it is, and tries it out.
@@ -170,143 +179,77 @@ fn open_storage(config: &SchedulerConfig, cluster: ClusterId) -> Result<Arc<Dire
     Ok(directory)
 }
 
-/// Takes the lead. Blocks.
-fn lead(config: &SchedulerConfig) -> Result<Lead, StartError> {
-    let id = config.cluster.parse().map_err(StartError::ClusterId)?;
-    let directory = open_storage(config, id)?;
-    let members = Members::new(Arc::clone(&directory) as Arc<dyn Store>);
-    let process = ProcessMark::of_this_process();
-    wait_for_quiet(&members, &process, &mut thread::sleep).map_err(StartError::NotAlone)?;
-    let keys = config
-        .keys
-        .as_deref()
-        .map(EndpointKeys::load_or_create)
-        .transpose()?;
-    let options = EndpointOptions::default();
-    let listener = Listener::bind_with(config.listen, &config.credential, &options, keys.as_ref())?;
-    let address = listener.local_address()?;
-    let log = LogId {
-        cluster: id,
-        shard: SHARD,
-    };
-    let candidate = Candidate::new(log, random()?);
-    let mut leadership = acquire(&*directory, candidate).map_err(|source| StartError::Acquire {
-        path: config.storage.clone(),
-        source,
-    })?;
-    for damage in &leadership.damage {
-        tracing::error!("{damage}");
-    }
-    let mut core = Core::new(leadership.term);
-    let mut feeds = Feeds::default();
-    for record in std::mem::take(&mut leadership.records) {
-        let (place, term) = (record.place, record.term);
-        let record: Record = codec::decode(&record.bytes).map_err(|source| StartError::Record {
-            place: place.to_string(),
-            source,
-        })?;
-        core.replay(term, &record);
-        feeds.add(record, place, false);
-    }
-    tracing::info!(term = %leadership.term, %address, jobs = core.jobs().len(), "leading");
-    let (sender, journaled) = mpsc::unbounded_channel();
-    let journal = JournalWriter::start(
-        Arc::clone(&directory) as Arc<dyn Store>,
-        leadership,
-        move |event| {
-            // fails only once the driver is gone, and then nobody needs to know
-            let _ = sender.send(event);
-        },
-    )?;
-    let card = Card {
-        name: config.name.clone(),
-        addresses: advertised(address),
-        counter: 0,
-        process,
-    };
-    Ok(Lead {
-        address,
-        listener,
-        directory,
-        members,
-        card,
-        core,
-        feeds,
-        journal,
-        journaled,
-    })
-}
-
-/// Leads until told to stop or deposed.
-async fn run(lead: Lead, mut stopped: watch::Receiver<bool>) -> Result<(), EndError> {
-    let heart = Heart::start(lead.members, lead.card);
-    let (events_sender, events) = mpsc::channel(EVENT_QUEUE_MAX);
-    let context = Context::new(events_sender, lead.directory);
-    let (close, closing) = watch::channel(false);
-    let mut sessions = tokio::task::JoinSet::new();
-    sessions.spawn(serve(lead.listener, context, closing));
-    let driver = Driver::new(lead.core, lead.feeds, lead.journal);
-    let ended = tokio::select! {
-        ended = driver.run(events, lead.journaled) => ended,
-        _ = stopped.wait_for(|&stop| stop) => Ok(()),
-    };
-    let _ = close.send(true);
-    while sessions.join_next().await.is_some() {}
-    drop(heart);
-    ended
-}
-
-/// Rewrites the member card, so that others see that we are alive. Liveness only: safety never rests on it.
-struct Heart {
-    members: Members,
-    name: String,
-    stop: Option<std_mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Heart {
-    fn start(members: Members, mut card: Card) -> Self {
-        let (stop, stopped) = std_mpsc::channel::<()>();
-        let (own, name) = (members.clone(), card.name.clone());
-        let mut failing = false;
-        // written once before the caller goes on, so that the card is there when the scheduler is
-        let mut beat = move || match (members.beat(&mut card), failing) {
-            (Ok(()), _) => failing = false,
-            (Err(_), true) => {}
-            (Err(error), false) => {
-                failing = true;
-                tracing::warn!(%error, "cannot rewrite the member card");
-            }
+impl Parts {
+    /// Opens everything. Blocks.
+    fn open(config: &SchedulerConfig) -> Result<Self, StartError> {
+        let id = config.cluster.parse().map_err(StartError::ClusterId)?;
+        let directory = open_storage(config, id)?;
+        let members = Members::new(Arc::clone(&directory) as Arc<dyn Store>);
+        let process = ProcessMark::of_this_process();
+        wait_for_name(&members, &config.name, &process, &mut thread::sleep).map_err(StartError::Name)?;
+        let keys = config
+            .keys
+            .as_deref()
+            .map(EndpointKeys::load_or_create)
+            .transpose()?;
+        let options = EndpointOptions::default();
+        let listener = Listener::bind_with(config.listen, &config.credential, &options, keys.as_ref())?;
+        let address = listener.local_address()?;
+        let advertised = advertised(address);
+        let card = Card {
+            name: config.name.clone(),
+            addresses: advertised.clone(),
+            counter: 0,
+            process,
+            term: None,
+            is_candidate: false,
         };
-        beat();
-        let run = move || {
-            while stopped.recv_timeout(BEAT_INTERVAL) == Err(std_mpsc::RecvTimeoutError::Timeout) {
-                beat();
-            }
-        };
-        let thread = thread::Builder::new().name("heartbeat".to_owned()).spawn(run);
-        if let Err(error) = &thread {
-            tracing::warn!(%error, "no thread for the heartbeat; others may think this scheduler dead");
-        }
-        Self {
-            members: own,
-            name,
-            stop: Some(stop),
-            thread: thread.ok(),
-        }
+        Ok(Self {
+            ground: Ground {
+                directory,
+                log: LogId {
+                    cluster: id,
+                    shard: SHARD,
+                },
+                path: config.storage.clone(),
+            },
+            listener,
+            address,
+            advertised,
+            watcher: Watcher::start(members, card, config.takeover_after)?,
+        })
     }
-}
 
-impl Drop for Heart {
-    fn drop(&mut self) {
-        self.stop.take();
-        if let Some(thread) = self.thread.take() {
-            // it holds nothing that a panic could harm
-            let _ = thread.join();
-        }
-        if let Err(error) = self.members.remove(&self.name) {
-            tracing::warn!(%error, "cannot remove the member card; the next start will watch it for a second");
-        }
+    /// Serves until told to stop.
+    async fn run(
+        self,
+        standing: Arc<Standing>,
+        starter: Starter,
+        stopped: watch::Receiver<bool>,
+    ) -> Result<(), EndError> {
+        let (role, known) = watch::channel(Role::Standby);
+        let desk = Desk {
+            role: known,
+            roster: self.watcher.roster(),
+            addresses: self.advertised.clone(),
+        };
+        let (close, closing) = watch::channel(false);
+        let mut sessions = tokio::task::JoinSet::new();
+        sessions.spawn(serve(self.listener, desk, closing));
+        let roles = Roles {
+            ground: self.ground,
+            watcher: self.watcher,
+            address: self.address,
+            advertised: self.advertised,
+            role,
+            standing,
+            starter: Some(starter),
+        };
+        // with it goes the card, so that others need not wait
+        let ended = roles.run(stopped).await;
+        let _ = close.send(true);
+        while sessions.join_next().await.is_some() {}
+        ended
     }
 }
 
@@ -330,10 +273,4 @@ fn advertised(listening: SocketAddr) -> Vec<String> {
         .chain([loopback])
         .map(|address| address.to_string())
         .collect()
-}
-
-fn random() -> Result<u128, StartError> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| StartError::System(error.into()))?;
-    Ok(u128::from_le_bytes(bytes))
 }

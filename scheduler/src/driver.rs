@@ -4,17 +4,21 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use phalanx_protocol::limits::SCHEDULER_ADDRESSES_MAX;
 use phalanx_protocol::message::client::{Refusal, Reply};
 use phalanx_protocol::message::worker::{FromWorker, Join, ToWorker};
 use phalanx_protocol::record::Record;
-use phalanx_protocol::{JobId, WorkerId, codec};
+use phalanx_protocol::{JobId, Term, WorkerId, codec};
 use phalanx_scheduler_core::{Core, Effect, Input, Now, RequestId, SessionId};
-use phalanx_storage::{AppendError, JournalEvent, JournalWriter, Place};
-use tokio::sync::{mpsc, oneshot};
+use phalanx_storage::journal::appender::Expiry;
+use phalanx_storage::{AppendError, JournalEvent, Place};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::config::EndError;
 use crate::event::{Admitted, Command, Event, Query, WorkerLink};
 use crate::feed::Feeds;
+use crate::lead::Journal;
+use crate::roster::Roster;
 
 /// Events handled before their records are appended together.
 const BATCH_MAX: usize = 256;
@@ -23,11 +27,31 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Bytes that may wait for the storage before events have to wait too: a quarter of what the journal can hold back.
 const LAG_BYTES_MAX: usize = 64 << 20;
 
+/// Why a lead has ended.
+#[derive(Debug)]
+pub(crate) enum LeadEnd {
+    /// Another scheduler leads.
+    Deposed {
+        /// Its term.
+        term: Term,
+    },
+    /// The lead is to be taken anew; perhaps another one has it.
+    Expired(Expiry),
+    /// This scheduler cannot go on.
+    Failed(EndError),
+}
+
 pub(crate) struct Driver {
-    pub(crate) core: Core,
-    pub(crate) feeds: Feeds,
-    pub(crate) journal: JournalWriter,
-    pub(crate) started: Instant,
+    core: Core,
+    feeds: Feeds,
+    journal: Journal,
+    started: Instant,
+    /// Where this scheduler can be reached.
+    addresses: Vec<String>,
+    /// Where the others are, of whom workers are to know.
+    roster: watch::Receiver<Roster>,
+    /// What all workers were told last.
+    addresses_told: Vec<String>,
     effects: Vec<Effect>,
     /// Records of the batch of events at hand.
     unappended: Vec<(u64, Bytes)>,
@@ -45,12 +69,19 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    pub(crate) fn new(core: Core, feeds: Feeds, journal: JournalWriter) -> Self {
+    pub(crate) fn new(
+        (core, feeds, journal): (Core, Feeds, Journal),
+        addresses: Vec<String>,
+        roster: watch::Receiver<Roster>,
+    ) -> Self {
         Self {
             core,
             feeds,
             journal,
             started: Instant::now(),
+            addresses_told: Vec::new(),
+            addresses,
+            roster,
             effects: Vec::new(),
             unappended: Vec::new(),
             unappended_bytes: 0,
@@ -70,7 +101,7 @@ impl Driver {
         mut self,
         mut events: mpsc::Receiver<Event>,
         mut journaled: mpsc::UnboundedReceiver<JournalEvent>,
-    ) -> Result<(), EndError> {
+    ) -> Result<(), LeadEnd> {
         let now = self.now();
         let mut effects = Vec::new();
         self.core.start(now, &mut effects);
@@ -99,13 +130,14 @@ impl Driver {
                     }
                 }
                 () = alarm, if deadline.is_some() => self.tell(Input::Ticked),
+                Ok(()) = self.roster.changed() => self.tell_addresses_to_all(),
             }
             self.carry_out();
             self.append()?;
         }
     }
 
-    fn on_journal(&mut self, event: JournalEvent) -> Result<(), EndError> {
+    fn on_journal(&mut self, event: JournalEvent) -> Result<(), LeadEnd> {
         match event {
             JournalEvent::Durable {
                 upto_sequence,
@@ -128,8 +160,8 @@ impl Driver {
                 self.storage_error = None;
                 self.tell(Input::StorageChanged { error: None });
             }
-            JournalEvent::Deposed { term } => return Err(EndError::Deposed { term }),
-            JournalEvent::Expired { expiry } => return Err(EndError::Journal(AppendError::Expired(expiry))),
+            JournalEvent::Deposed { term } => return Err(LeadEnd::Deposed { term }),
+            JournalEvent::Expired { expiry } => return Err(LeadEnd::Expired(expiry)),
         }
         Ok(())
     }
@@ -304,13 +336,13 @@ impl Driver {
     }
 
     /// Appends what was gathered, as one group.
-    fn append(&mut self) -> Result<(), EndError> {
+    fn append(&mut self) -> Result<(), LeadEnd> {
         self.unappended_bytes = 0;
         match self.journal.append_all(self.unappended.drain(..)) {
             // the journal says so itself, and where the other one is
             Ok(()) | Err(AppendError::Deposed { .. } | AppendError::Expired(_)) => Ok(()),
             // to go on without the record would lose what follows from it; a new start knows what is durable
-            Err(error) => Err(EndError::Journal(error)),
+            Err(error) => Err(LeadEnd::Failed(EndError::Journal(error))),
         }
     }
 
@@ -328,7 +360,13 @@ impl Driver {
                     let _ = link.refused.send(refusal);
                 }
             }
-            Effect::Send { worker, message } => self.send(worker, message),
+            Effect::Send { worker, message } => {
+                let is_welcome = matches!(message, ToWorker::Welcome { .. });
+                self.send(worker, message);
+                if is_welcome {
+                    self.send(worker, ToWorker::Schedulers(self.all_addresses()));
+                }
+            }
             Effect::Answer { request, reply } => {
                 if let Some(client) = self.requests.remove(&request) {
                     // a client that is gone needs no answer
@@ -367,6 +405,24 @@ impl Driver {
                 messages: link.messages,
             },
         );
+    }
+
+    /// Where the cluster's schedulers are, this one first.
+    fn all_addresses(&self) -> Vec<String> {
+        let roster = self.roster.borrow();
+        let all = self.addresses.iter().chain(&roster.living);
+        all.take(SCHEDULER_ADDRESSES_MAX).cloned().collect()
+    }
+
+    fn tell_addresses_to_all(&mut self) {
+        let addresses = self.all_addresses();
+        if self.addresses_told == addresses {
+            return;
+        }
+        for worker in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.send(worker, ToWorker::Schedulers(addresses.clone()));
+        }
+        self.addresses_told = addresses;
     }
 
     fn send(&mut self, worker: WorkerId, message: ToWorker) {

@@ -3,15 +3,18 @@
 //! One thread with a tokio runtime serves all connections and the core; the journal writes on threads of its own. The
 //! core decides everything (`phalanx-scheduler-core`); here is only carried out what it says.
 //!
-//! Reading order: `daemon` (how a scheduler starts, leads and stops), `driver` (the one task that owns the core),
-//! `session` (a task per connection: `session/client`, `session/worker`), `feed` (what became durable, for those who
-//! wait for it).
+//! Reading order: `daemon` (how a scheduler starts and stops), `role` (when it leads and when it stands by), `roster` (who else
+//! there is), `lead` (what a leader begins with), `driver` (the one task that owns the core), `session` (a task per
+//! connection: `session/client`, `session/worker`), `feed` (what became durable, for those who wait for it).
 
 mod config;
 mod daemon;
 mod driver;
 mod event;
 mod feed;
+mod lead;
+mod role;
+mod roster;
 mod session;
 
 pub use config::{EndError, SchedulerConfig, StartError};

@@ -1,7 +1,11 @@
-//! One task per connection: checks the role, then speaks to a worker or serves a client's streams.
+//! One task per connection: checks the peer's role, then speaks to a worker or serves a client's streams.
+//!
+//! Connections outlive leaderships, what is said on them does not: a request is carried out under one leadership or told to
+//! go elsewhere ([`standby`]), and a worker's session ends with the leadership that let it in.
 
 mod client;
 mod follow;
+mod standby;
 mod upload;
 mod worker;
 
@@ -9,21 +13,41 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use phalanx_protocol::BlobId;
+use phalanx_protocol::{BlobId, Term};
 use phalanx_storage::{Blobs, Directory};
-use phalanx_transport::{Accepted, CloseReason, Connection, Listener, Role};
+use phalanx_transport::{Accepted, CloseReason, Connection, Listener, Role as PeerRole};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::driver::error_text;
 use crate::event::Event;
+pub(crate) use standby::Desk;
 
 /// Blobs that a scheduler remembers to have seen on the storage.
 const BLOBS_SEEN_MAX: usize = 65_536;
 
-/// What every session needs.
+/// What this scheduler is now.
+#[derive(Debug, Clone)]
+pub(crate) enum Role {
+    /// Another one leads, or none.
+    Standby,
+    /// This one leads.
+    Leader(Context),
+}
+
+impl Role {
+    fn term(&self) -> Option<Term> {
+        match self {
+            Self::Standby => None,
+            Self::Leader(context) => Some(context.term),
+        }
+    }
+}
+
+/// What sessions need under one leadership.
 #[derive(Debug, Clone)]
 pub(crate) struct Context {
+    pub(crate) term: Term,
     pub(crate) events: mpsc::Sender<Event>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) blobs: Blobs,
@@ -33,9 +57,10 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    pub(crate) fn new(events: mpsc::Sender<Event>, directory: Arc<Directory>) -> Self {
+    pub(crate) fn new(term: Term, events: mpsc::Sender<Event>, directory: Arc<Directory>) -> Self {
         let blobs = Blobs::new(Arc::clone(&directory));
         Self {
+            term,
             events,
             directory,
             blobs,
@@ -72,7 +97,7 @@ impl Context {
 }
 
 /// Accepts connections until `stop` changes, then closes them all.
-pub(crate) async fn serve(mut listener: Listener, context: Context, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(mut listener: Listener, desk: Desk, mut stop: watch::Receiver<bool>) {
     let mut sessions = JoinSet::new();
     loop {
         tokio::select! {
@@ -80,7 +105,7 @@ pub(crate) async fn serve(mut listener: Listener, context: Context, mut stop: wa
             accepted = listener.accept() => match accepted {
                 None => break,
                 Some(Accepted::Connection(connection)) => {
-                    sessions.spawn(session(connection, context.clone()));
+                    sessions.spawn(session(connection, desk.clone()));
                 }
                 Some(Accepted::Failed { remote, failure }) => {
                     tracing::warn!(%remote, reason = error_text(&failure), "a caller was not let in");
@@ -93,13 +118,11 @@ pub(crate) async fn serve(mut listener: Listener, context: Context, mut stop: wa
     sessions.shutdown().await;
 }
 
-async fn session(connection: Connection, context: Context) {
+async fn session(connection: Connection, desk: Desk) {
     match connection.peer().role {
-        Role::Worker => worker::session(connection, context).await,
-        Role::User | Role::Admin => client::session(connection, context).await,
-        Role::Scheduler => {
-            let text = "a scheduler credential is for listening; connect with a user's or a worker's";
-            connection.close(CloseReason::Refused, text);
-        }
+        PeerRole::Worker => worker::session(connection, desk).await,
+        PeerRole::User | PeerRole::Admin => client::session(connection, desk).await,
+        // a standby that wants to know whether this process lives; it says nothing, and hears nothing
+        PeerRole::Scheduler => drop(connection.closed().await),
     }
 }

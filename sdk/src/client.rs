@@ -18,13 +18,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use phalanx_protocol::limits::CONTROL_FRAME_BYTES_MAX;
 use phalanx_protocol::message::client::{Reply, Request};
 use phalanx_protocol::view::{Explanation, JobView, WorkerView};
 use phalanx_protocol::{JobId, JobSpec, WorkerId};
 use phalanx_transport::{CloseReason, Credential, Dialer, Reconnect};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
-use crate::error::{ClientError, ProtocolError};
+use crate::error::{ClientError, Interruption, ProtocolError};
 use exchange::{Cut, Retry};
 use link::{Link, Links};
 
@@ -76,6 +78,8 @@ struct Shared {
     dialer: Dialer,
     links: Links,
     patience: Duration,
+    /// Where the connection lives.
+    runtime: Handle,
 }
 
 impl Client {
@@ -95,14 +99,17 @@ impl Client {
         let reconnect = Reconnect::new(dialer.clone(), addresses.to_vec(), u64::from_le_bytes(seed));
         let links = Links::new(reconnect);
         let deadline = Instant::now() + options.connect_patience;
-        links.get(deadline).await.map_err(ClientError::Connect)?;
-        Ok(Self {
+        let (link, _) = links.get(deadline).await.map_err(ClientError::Connect)?;
+        let client = Self {
             shared: Arc::new(Shared {
                 dialer,
                 links,
                 patience: options.patience,
+                runtime: Handle::current(),
             }),
-        })
+        };
+        client.ask_for_schedulers(link);
+        Ok(client)
     }
 
     /// Hands in a job and returns its id once the scheduler has it on durable storage. Handing in the same spec twice
@@ -259,14 +266,45 @@ impl Client {
 
     /// The connection that stands, or a new one.
     async fn link(&self, retry: &mut Retry) -> Result<Link, ClientError> {
-        let connected = self.shared.links.get(retry.deadline()).await;
-        connected.map_err(|error| retry.lost(crate::error::Interruption::Connect(error)))
+        let (link, is_new) = self
+            .shared
+            .links
+            .get(retry.deadline())
+            .await
+            .map_err(|error| retry.lost(Interruption::Connect(error)))?;
+        if is_new {
+            self.ask_for_schedulers(link.clone());
+        }
+        Ok(link)
+    }
+
+    /// Asks in the background where the other schedulers are, so that one of them is found when this one is gone.
+    fn ask_for_schedulers(&self, link: Link) {
+        let shared = Arc::downgrade(&self.shared);
+        let asking = async move {
+            let mut reader = exchange::open(&link, &Request::Schedulers, CONTROL_FRAME_BYTES_MAX)
+                .await
+                .ok()?;
+            // whoever does not answer is found out by the next request
+            let Reply::Schedulers { all, .. } = reader.recv().await.ok()?? else {
+                return None;
+            };
+            shared.upgrade()?.links.learn_others(&all);
+            Some(())
+        };
+        drop(self.shared.runtime.spawn(asking));
     }
 
     /// Gives the connection up after an interruption, or says why there is no point in another attempt.
     fn survive(&self, link: &Link, cut: Cut, retry: &mut Retry) -> Result<(), ClientError> {
         match cut {
             Cut::Final(error) => Err(error),
+            Cut::SentOn(leader) => {
+                tracing::debug!(?leader, "sent on");
+                self.shared.links.learn_leader(&leader);
+                self.shared.links.forget(link);
+                retry.again(Interruption::NoLeader)
+            }
             Cut::Retry(cause) => {
                 tracing::debug!(error = &cause as &dyn std::error::Error, "asking again");
                 self.shared.links.forget(link);

@@ -164,6 +164,7 @@ fn start_scheduler(directory: &ClusterDirectory) -> Result<RunningScheduler, Emb
         cluster: directory.config.cluster.clone(),
         // it is never restarted, so nobody has to recognise it
         keys: None,
+        takeover_after: SchedulerConfig::TAKEOVER_AFTER,
     })?)
 }
 

@@ -42,7 +42,7 @@ pub use journal::appender::{AppendError, Appender, Expiry};
 pub use journal::follow::{OnDamage, Position, follow};
 pub use journal::replay::{LogEnd, LogError, LogRecord, read_record, replay};
 pub use journal::writer::{JournalEvent, JournalWriter};
-pub use members::{Card, Members, ProcessMark, QuietError, wait_for_quiet};
+pub use members::{Card, Members, NameError, ProcessMark, wait_for_name};
 pub use probe::{ProbeError, ProbeReport, probe};
 pub use results::{ResultError, ResultFile, Results};
 pub use slot::{LogId, Nonces, Place, SlotError};

@@ -1,14 +1,15 @@
 //! Member cards: which schedulers seem to be alive, and where.
 //!
-//! A card is rewritten by its owner every [`BEAT_INTERVAL`] with a higher counter; an orderly stop removes it. Cards are for
-//! people and for good manners: they keep an operator from starting a second scheduler by mistake. Safety never rests on
-//! them; two schedulers that both believe in themselves are told apart by the journal.
+//! A card is rewritten by its owner every [`BEAT_INTERVAL`] with a higher counter; an orderly stop removes it. Cards tell
+//! clients, workers and standbys where schedulers are and which of them leads. Safety never rests on them; two schedulers
+//! that both believe in themselves are told apart by the journal.
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use phalanx_protocol::Term;
 use serde::{Deserialize, Serialize};
 
 use crate::store::{Store, StoreError};
@@ -32,6 +33,12 @@ pub struct Card {
     pub counter: u64,
     /// The process behind it.
     pub process: ProcessMark,
+    /// The term with which it leads; a standby has none.
+    #[serde(default)]
+    pub term: Option<Term>,
+    /// It is about to take the lead.
+    #[serde(default)]
+    pub is_candidate: bool,
 }
 
 /// Tells one process from every other one, also across reboots and reused process ids.
@@ -65,7 +72,7 @@ impl ProcessMark {
     }
 
     /// Whether the process is certainly gone: it belonged to this boot and namespace, where it would be seen.
-    fn is_gone(&self, here: &Self) -> bool {
+    pub fn is_gone(&self, here: &Self) -> bool {
         let visible = !self.boot_id.is_empty()
             && !self.namespace.is_empty()
             && self.started != 0
@@ -148,30 +155,33 @@ impl Members {
     }
 }
 
-/// Where the schedulers say to be whose cards lie on the storage at `root`. Creates nothing there, and a storage that is not
-/// there or cannot be read says nothing: whoever looks for a scheduler can only try.
+/// Where the schedulers say to be whose cards lie on the storage at `root`, the one that led last before others. Creates
+/// nothing there, and a storage that is not there or cannot be read says nothing: whoever looks for a scheduler can only try.
 pub fn addresses_at(root: &Path) -> Vec<String> {
     let Ok(folder) = fs::read_dir(root.join(PREFIX)) else {
         return Vec::new();
     };
     let bytes = folder.flatten().filter_map(|entry| fs::read(entry.path()).ok());
-    let cards = bytes.filter_map(|bytes| serde_json::from_slice::<Card>(&bytes).ok());
-    cards.flat_map(|card| card.addresses).collect()
+    let mut cards: Vec<Card> = bytes
+        .filter_map(|bytes| serde_json::from_slice(&bytes).ok())
+        .collect();
+    cards.sort_by(|one, other| (other.term, &one.name).cmp(&(one.term, &other.name)));
+    cards.into_iter().flat_map(|card| card.addresses).collect()
 }
 
 fn key(name: &str) -> String {
     format!("{PREFIX}{name}")
 }
 
-/// Why a scheduler should not start.
+/// Why a scheduler should not start under its name.
 #[derive(Debug, thiserror::Error)]
-pub enum QuietError {
-    /// One is alive.
-    #[error("another scheduler, `{name}`, works on this storage at {}", addresses.join(", "))]
-    AnotherScheduler {
-        /// Its name.
+pub enum NameError {
+    /// Another one has it and is alive.
+    #[error("another scheduler of the name `{name}` works on this storage at {}", addresses.join(", "))]
+    Taken {
+        /// The name.
         name: String,
-        /// Where it can be reached.
+        /// Where the other one can be reached.
         addresses: Vec<String>,
         /// Its machine.
         host: String,
@@ -181,34 +191,33 @@ pub enum QuietError {
     Store(#[from] StoreError),
 }
 
-/// Makes sure that no other scheduler on this storage is alive: one whose process is gone from this machine is dead at
-/// once, any other is watched for [`QUIET_MIN`]. `pause` sleeps. Blocks for that long at the most.
+/// Makes sure that no other living scheduler has this name, since two that write one card would hide each other: one whose
+/// process is gone from this machine is dead at once, any other is watched for [`QUIET_MIN`]. `pause` sleeps. Blocks for that
+/// long at the most.
 ///
 /// # Errors
-/// [`QuietError::AnotherScheduler`] as soon as a card moves.
-pub fn wait_for_quiet(
+/// [`NameError::Taken`] as soon as the card moves.
+pub fn wait_for_name(
     members: &Members,
+    name: &str,
     own: &ProcessMark,
     pause: &mut dyn FnMut(Duration),
-) -> Result<(), QuietError> {
-    let in_doubt = |card: &Card| card.process != *own && !card.process.is_gone(own);
-    let before: Vec<Card> = members.list()?.into_iter().filter(in_doubt).collect();
-    if before.is_empty() {
+) -> Result<(), NameError> {
+    let in_doubt = |card: &Card| card.name == name && card.process != *own && !card.process.is_gone(own);
+    let find = || Ok::<_, StoreError>(members.list()?.into_iter().find(in_doubt));
+    let Some(before) = find()? else {
         return Ok(());
-    }
+    };
     let mut watched = Duration::ZERO;
     while watched < QUIET_MIN {
         pause(LOOK_INTERVAL);
         watched += LOOK_INTERVAL;
-        for card in members.list()?.into_iter().filter(in_doubt) {
-            // one that was not there before has come alive meanwhile
-            if !before.contains(&card) {
-                return Err(QuietError::AnotherScheduler {
-                    name: card.name,
-                    addresses: card.addresses,
-                    host: card.process.host,
-                });
-            }
+        if let Some(card) = find()?.filter(|card| *card != before) {
+            return Err(NameError::Taken {
+                name: card.name,
+                addresses: card.addresses,
+                host: card.process.host,
+            });
         }
     }
     Ok(())

@@ -3,20 +3,22 @@
 //! What is said is the agent's business: this task tells it when a connection stands and when it is gone. Everything on
 //! the two streams passes through bounded channels, so a slow scheduler fills those and not memory.
 
-use std::net::SocketAddr;
+mod route;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use phalanx_protocol::limits::{CONTROL_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
 use phalanx_protocol::message::worker::{FromWorker, Report, ToWorker};
 use phalanx_transport::{
-    CloseReason, ConnectError, Connection, ConnectionLost, Dialer, FrameError, Patience, Reconnect,
-    StreamReader, StreamWriter,
+    CloseReason, ConnectError, Connection, ConnectionLost, Dialer, FrameError, Patience, StreamReader,
+    StreamWriter,
 };
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::worker::{AddressSource, WorkerError};
+use route::Route;
 
 /// Control messages that wait for the session's writer; with more, the session is given up.
 pub(crate) const CONTROL_MESSAGES_MAX: usize = 16_384;
@@ -74,6 +76,8 @@ enum End {
     Finished,
     /// The scheduler does not want this worker.
     Refused(WorkerError),
+    /// It does not lead, and said where the leader is, if it knew.
+    SentOn(String),
 }
 
 struct Streams {
@@ -96,17 +100,16 @@ impl Sessions {
     }
 
     async fn run_all(&self) -> Result<(), WorkerError> {
-        let mut addresses = self.addresses.ask();
-        let mut reconnect = Reconnect::new(self.dialer.clone(), addresses.clone(), self.seed);
+        let mut route = Route::new(&self.addresses, self.dialer.clone(), self.seed);
         let mut deadline = Instant::now() + self.rejoin_for;
         let mut has_joined = false;
         loop {
             let round = Patience::Until(deadline.min(Instant::now() + ROUND));
-            let connection = match reconnect.connect(round).await {
+            let connection = match route.reconnect.connect(round).await {
                 Ok(connection) => connection,
                 Err(error) => {
                     // what was right once may become right again: an upgrade, a restored certificate
-                    let is_hopeless = error.is_permanent() && !has_joined && !addresses.is_empty();
+                    let is_hopeless = error.is_permanent() && !has_joined && !route.is_empty();
                     if is_hopeless || Instant::now() >= deadline {
                         return Err(WorkerError::Unreachable {
                             tried_for: self.rejoin_for,
@@ -116,34 +119,32 @@ impl Sessions {
                     if matches!(error, ConnectError::NoAddress) {
                         sleep(ROUND.min(deadline - Instant::now())).await;
                     }
-                    self.ask_again(&mut addresses, &mut reconnect);
+                    route.ask_again();
                     continue;
                 }
             };
             let mut joined = false;
-            let end = self.serve(connection, &mut joined).await;
+            let end = self.serve(connection, &mut route, &mut joined).await;
             if joined {
-                reconnect.settled();
+                route.reconnect.settled();
                 (deadline, has_joined) = (Instant::now() + self.rejoin_for, true);
             }
             match end {
                 End::Finished => return Ok(()),
                 End::Refused(error) => return Err(error),
-                End::Lost if Instant::now() >= deadline => return Err(WorkerError::NotTaken),
-                End::Lost => self.ask_again(&mut addresses, &mut reconnect),
+                End::Lost | End::SentOn(_) if Instant::now() >= deadline => {
+                    return Err(WorkerError::NotTaken);
+                }
+                End::Lost => route.ask_again(),
+                End::SentOn(leader) => {
+                    route.ask_again();
+                    route.send_on(&leader);
+                }
             }
         }
     }
 
-    fn ask_again(&self, addresses: &mut Vec<SocketAddr>, reconnect: &mut Reconnect) {
-        let now = self.addresses.ask();
-        if now != *addresses {
-            reconnect.set_addresses(now.clone());
-            *addresses = now;
-        }
-    }
-
-    async fn serve(&self, connection: Connection, joined: &mut bool) -> End {
+    async fn serve(&self, connection: Connection, route: &mut Route<'_>, joined: &mut bool) -> End {
         let scheduler = connection.remote_address();
         let (say_sender, say) = mpsc::channel(CONTROL_MESSAGES_MAX);
         let (report_sender, reports) = mpsc::channel(REPORTS_MAX);
@@ -151,7 +152,18 @@ impl Sessions {
             Ok(streams) => streams,
             Err(error) => {
                 tracing::debug!(%scheduler, error = &error as &dyn std::error::Error, "no streams");
-                return End::Lost;
+                return match error {
+                    ConnectionLost::Closed {
+                        reason: CloseReason::NotLeader,
+                        text,
+                    } => End::SentOn(text),
+                    ConnectionLost::Closed { .. }
+                    | ConnectionLost::ClosedHere
+                    | ConnectionLost::TimedOut
+                    | ConnectionLost::PortClosed
+                    | ConnectionLost::Restarted
+                    | ConnectionLost::Failed(_) => End::Lost,
+                };
             }
         };
         let connected = SessionEvent::Connected {
@@ -161,7 +173,7 @@ impl Sessions {
         if self.events.send(connected).await.is_err() {
             return End::Finished;
         }
-        match self.carry(&mut streams, joined).await {
+        match self.carry(&mut streams, route, joined).await {
             Ok(()) => {
                 streams.finish().await;
                 End::Finished
@@ -177,7 +189,12 @@ impl Sessions {
     }
 
     /// Carries frames until the agent has nothing more to say.
-    async fn carry(&self, streams: &mut Streams, joined: &mut bool) -> Result<(), FrameError> {
+    async fn carry(
+        &self,
+        streams: &mut Streams,
+        route: &mut Route<'_>,
+        joined: &mut bool,
+    ) -> Result<(), FrameError> {
         let welcome_deadline = Instant::now() + WELCOME_WAIT;
         loop {
             let control_queued = streams.control_writer.queued_bytes();
@@ -185,7 +202,17 @@ impl Sessions {
             tokio::select! {
                 said = streams.control_reader.recv::<ToWorker>() => {
                     let Some(message) = said? else { return Err(ended()) };
-                    *joined |= matches!(message, ToWorker::Welcome { .. });
+                    if let ToWorker::Schedulers(addresses) = &message {
+                        route.tell(addresses);
+                        continue;
+                    }
+                    if let ToWorker::Welcome { term, .. } = &message {
+                        if !route.admits(*term) {
+                            tracing::warn!(%term, "a deposed scheduler welcomes this worker; looking for the leader");
+                            return Err(ended());
+                        }
+                        *joined = true;
+                    }
                     if self.events.send(SessionEvent::Said(message)).await.is_err() {
                         return Ok(());
                     }
@@ -271,6 +298,10 @@ impl Streams {
                 reason: CloseReason::Refused,
                 text,
             }) if !joined => End::Refused(WorkerError::Refused { text }),
+            Some(ConnectionLost::Closed {
+                reason: CloseReason::NotLeader,
+                text,
+            }) => End::SentOn(text),
             Some(_) | None => End::Lost,
         }
     }

@@ -53,6 +53,12 @@ pub(crate) struct SchedulerArguments {
     #[arg(long, value_name = "NAME", value_parser = parse_scheduler_name)]
     pub(crate) name: Option<String>,
 
+    /// How long the leader may be silent before this one takes over
+    ///
+    /// Unit: ms, s, m or h. Too short a time costs needless takeovers, never a result. Example: --takeover-after 5s
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_time)]
+    pub(crate) takeover_after: Duration,
+
     #[command(flatten)]
     pub(crate) parent: ParentArguments,
 }
@@ -150,9 +156,16 @@ pub(crate) struct UpArguments {
     #[arg(long = "resource", value_name = "NAME=N")]
     pub(crate) resources: Vec<NamedResource>,
 
+    /// How many schedulers; one leads, the others stand by
+    ///
+    /// Unit: processes. Example: --schedulers 2
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub(crate) schedulers: u32,
+
     /// Where the scheduler listens
     ///
-    /// Port 0 takes any free one; programs find it through the storage. Example: --listen 0.0.0.0:7878
+    /// Port 0 takes any free one; programs find it through the storage. With several schedulers, the port is that of the
+    /// first and the others take the ports behind it. Example: --listen 0.0.0.0:7878
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
 }
@@ -199,11 +212,11 @@ pub(crate) struct ChaosArguments {
 
 impl ChaosArguments {
     /// How long to disturb.
-    pub(crate) fn duration(&self) -> std::time::Duration {
+    pub(crate) fn duration(&self) -> Duration {
         let seconds = self
             .minutes
             .map_or(self.seconds, |minutes| minutes.saturating_mul(60));
-        std::time::Duration::from_secs(seconds)
+        Duration::from_secs(seconds)
     }
 }
 

@@ -35,18 +35,26 @@ pub(super) fn run(
                 .root
                 .join(format!("credentials/scheduler-{name}.keys")),
         ),
+        takeover_after: arguments.takeover_after,
     };
     let runtime = runtime()?;
     let _context = runtime.enter();
     let mut signals = StopSignals::listen()?;
     let scheduler = Scheduler::start(config).map_err(|error| of_start(&error))?;
     let address = scheduler.address().to_string();
+    let (role, does) = match scheduler.is_leader() {
+        true => ("leader", "leads"),
+        false => ("standby", "stands by"),
+    };
     let document = Document::new(Content::Scheduler {
         name: &name,
         address: address.clone(),
         pid: std::process::id(),
+        role,
     });
-    ui.data(&document, |_| format!("scheduler {name} listens on {address}"))?;
+    ui.data(&document, |_| {
+        format!("scheduler {name} listens on {address} and {does}")
+    })?;
     match runtime.block_on(wait_for_end(&mut signals, || scheduler.is_over())) {
         Woken::Signal => {
             tracing::info!("stopping");
@@ -68,7 +76,7 @@ fn of_start(error: &StartError) -> CliError {
         | StartError::Storage { .. }
         | StartError::Cluster { .. }
         | StartError::Probe { .. }
-        | StartError::NotAlone(_)
+        | StartError::Name(_)
         | StartError::Acquire { .. }
         | StartError::Record { .. }
         | StartError::Keys(_)

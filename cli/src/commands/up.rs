@@ -1,8 +1,8 @@
 //! `phalanx up`: a whole cluster on this machine, as processes of this same binary, in the foreground.
 //!
-//! The story: make the directory if there is none, [`plan`] the processes, start the scheduler, then the workers, say
-//! where it is, and wait ([`running`]). The scheduler's end ends everything; a worker's end is told and the worker started
-//! again. [`member`] minds one process. Nothing outlives this process: members are tied to it by the system, also if it
+//! The story: make the directory if there is none, [`plan`] the processes, start the schedulers, then the workers, say
+//! where it is, and wait ([`running`]). A process that ends is told of and started again; a scheduler comes back at the
+//! same address. [`member`] minds one process. Nothing outlives this process: members are tied to it by the system, also if it
 //! is killed.
 
 mod member;

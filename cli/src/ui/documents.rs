@@ -65,6 +65,7 @@ pub(crate) enum Content<'a> {
         name: &'a str,
         address: String,
         pid: u32,
+        role: &'static str,
     },
     Worker {
         id: String,
@@ -92,6 +93,7 @@ pub(crate) enum Content<'a> {
         directory: String,
         address: String,
         scheduler: UpMemberShape,
+        schedulers: Vec<UpMemberShape>,
         workers: Vec<UpMemberShape>,
     },
 }

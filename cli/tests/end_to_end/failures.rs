@@ -164,14 +164,3 @@ fn nothing_outlives_a_cluster_that_is_killed() {
         eventually("members end with the one that started them", || !is_alive(pid));
     }
 }
-
-#[test]
-fn the_schedulers_end_ends_the_cluster() {
-    let mut up = Up::start();
-    send(up.scheduler_pid(), Signal::KILL);
-    assert_eq!(up.end(), Some(70));
-    up.hears("error: the scheduler ended (signal: 9 (SIGKILL)), and the cluster with it");
-    for pid in up.worker_pids() {
-        eventually("workers end too", || !is_alive(pid));
-    }
-}

@@ -17,4 +17,5 @@ mod inspection;
 mod jobs;
 mod mistakes;
 mod storage;
+mod takeover;
 mod up;

@@ -28,9 +28,19 @@ impl Up {
 
     /// The same in a folder that may hold a cluster already.
     pub(crate) fn start_in(folder: TempDir) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// With two schedulers.
+    pub(crate) fn start_with_standby() -> Self {
+        Self::start_with(tempfile::tempdir().unwrap(), &["--schedulers", "2"])
+    }
+
+    fn start_with(folder: TempDir, arguments: &[&str]) -> Self {
         let mut command = phalanx();
         command
             .args(["--output", "json", "up", "--workers", "2", "--cpus", "1"])
+            .args(arguments)
             .env("PHALANX_CLUSTER", folder.path().join("lab"))
             .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -122,9 +132,27 @@ impl Up {
         workers.iter().map(|worker| pid(&worker["pid"])).collect()
     }
 
-    /// The process of the scheduler.
+    /// The process of the scheduler that led when the cluster came up.
     pub(crate) fn scheduler_pid(&self) -> u32 {
         pid(&self.document["scheduler"]["pid"])
+    }
+
+    /// The processes of all schedulers.
+    pub(crate) fn scheduler_pids(&self) -> Vec<u32> {
+        let schedulers = self.document["schedulers"].as_array().unwrap();
+        schedulers.iter().map(|one| pid(&one["pid"])).collect()
+    }
+
+    /// The processes whose cards say that they lead, with their terms; the highest term last.
+    pub(crate) fn leaders(&self) -> Vec<(u64, u32)> {
+        let cards = std::fs::read_dir(self.directory().join("storage/members")).unwrap();
+        let texts = cards.filter_map(|card| std::fs::read_to_string(card.unwrap().path()).ok());
+        let cards = texts.filter_map(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+        let mut leaders: Vec<(u64, u32)> = cards
+            .filter_map(|card| Some((card["term"].as_u64()?, pid(&card["process"]["pid"]))))
+            .collect();
+        leaders.sort_unstable();
+        leaders
     }
 
     /// Waits until `phalanx up` says something with these words in it.
@@ -157,7 +185,7 @@ impl Up {
             return;
         }
         let mark = format!("--with-parent\0{}\0", self.child.id());
-        for pid in self.worker_pids().into_iter().chain([self.scheduler_pid()]) {
+        for pid in self.worker_pids().into_iter().chain(self.scheduler_pids()) {
             let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             if arguments.contains(&mark)
                 && let Some(pid) = Pid::from_raw(i32::try_from(pid).unwrap_or(0))
@@ -199,7 +227,7 @@ impl Drop for Up {
             eprintln!("`phalanx up` said: {left:#?}");
             self.kill_members();
         } else if self.document.is_object() {
-            for pid in self.worker_pids().into_iter().chain([self.scheduler_pid()]) {
+            for pid in self.worker_pids().into_iter().chain(self.scheduler_pids()) {
                 crate::command::eventually("nothing is left running", || !is_alive(pid));
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use phalanx_protocol::Resources;
-use phalanx_storage::{Candidate, ClusterId, Directory, LogId, Store, acquire};
+use phalanx_storage::{Candidate, ClusterId, Directory, JournalWriter, LogId, Store, acquire};
 
 use super::*;
 
@@ -63,7 +63,8 @@ async fn a_worker_that_joins_and_goes_in_one_batch_is_forgotten() {
         .unwrap();
     drop(events);
 
-    Driver::new(core, Feeds::default(), journal)
+    let (_cards, roster) = watch::channel(Roster::default());
+    Driver::new((core, Feeds::default(), journal.into()), Vec::new(), roster)
         .run(queue, journaled)
         .await
         .unwrap();

@@ -7,7 +7,7 @@ use phalanx_transport::{CloseReason, Connection, FrameError, Role, StreamReader,
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::{Context, follow, upload};
+use super::{Context, Desk, follow, upload};
 use crate::driver::error_text;
 use crate::event::{Command, Event, Query};
 
@@ -18,7 +18,7 @@ struct Caller {
     admin: bool,
 }
 
-pub(super) async fn session(connection: Connection, context: Context) {
+pub(super) async fn session(connection: Connection, desk: Desk) {
     let peer = connection.peer();
     let caller = Caller {
         user: peer.name.clone(),
@@ -29,7 +29,7 @@ pub(super) async fn session(connection: Connection, context: Context) {
         tokio::select! {
             stream = connection.accept_bi(DATA_FRAME_BYTES_MAX) => match stream {
                 Ok((writer, reader)) => {
-                    requests.spawn(request(connection.clone(), context.clone(), caller.clone(), writer, reader));
+                    requests.spawn(request(connection.clone(), desk.clone(), caller.clone(), writer, reader));
                 }
                 Err(lost) => {
                     tracing::debug!(user = caller.user, reason = %lost, "a client's connection has ended");
@@ -43,12 +43,12 @@ pub(super) async fn session(connection: Connection, context: Context) {
 
 async fn request(
     connection: Connection,
-    context: Context,
+    mut desk: Desk,
     caller: Caller,
     mut writer: StreamWriter,
     mut reader: StreamReader,
 ) {
-    let served = serve(&context, caller, &mut writer, &mut reader).await;
+    let served = answer(&mut desk, caller, &mut writer, &mut reader).await;
     let ended = match served {
         Ok(()) => writer.finish().await,
         Err(error) => Err(error),
@@ -63,8 +63,9 @@ async fn request(
     }
 }
 
-async fn serve(
-    context: &Context,
+/// Answers a request under the leadership that there is, and sends the client on when there is none or it ends.
+async fn answer(
+    desk: &mut Desk,
     caller: Caller,
     writer: &mut StreamWriter,
     reader: &mut StreamReader,
@@ -72,6 +73,26 @@ async fn serve(
     let Some(request) = reader.recv::<Request>().await? else {
         return Ok(());
     };
+    if request == Request::Schedulers {
+        return writer.send(&desk.schedulers()).await;
+    }
+    if let Ok(context) = desk.leadership().await {
+        // whole frames are queued, so what is cut off here can be followed by another one
+        tokio::select! {
+            served = serve(&context, request, caller, writer, reader) => return served,
+            () = desk.over(context.term) => {}
+        }
+    }
+    writer.send(&desk.refusal()).await
+}
+
+async fn serve(
+    context: &Context,
+    request: Request,
+    caller: Caller,
+    writer: &mut StreamWriter,
+    reader: &mut StreamReader,
+) -> Result<(), FrameError> {
     let reply = match request {
         Request::FindMissing(blobs) => Reply::Missing(context.missing(blobs).await),
         Request::PutBlob { blob, bytes } => upload::receive(context, blob, bytes, reader).await?,

@@ -1,18 +1,36 @@
 //! A worker's connection: its control stream both ways and its report stream, between the wire and the driver.
 
+use std::time::Duration;
+
 use phalanx_protocol::limits::{CONTROL_FRAME_BYTES_MAX, DATA_FRAME_BYTES_MAX};
 use phalanx_protocol::message::worker::{FromWorker, Report, ToWorker};
 use phalanx_scheduler_core::SessionId;
 use phalanx_transport::{CloseReason, Connection, ConnectionLost, FrameError, StreamReader, StreamWriter};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
-use super::Context;
+use super::{Context, Desk};
 use crate::driver::error_text;
 use crate::event::{Event, WORKER_QUEUE_MAX, WorkerLink};
 
-pub(super) async fn session(connection: Connection, context: Context) {
+/// How long a worker may take to say something before it is sent elsewhere nevertheless.
+const FIRST_WORDS_WAIT: Duration = Duration::from_secs(2);
+
+pub(super) async fn session(connection: Connection, mut desk: Desk) {
+    let context = tokio::select! {
+        leadership = desk.leadership() => match leadership {
+            Ok(context) => context,
+            Err(_) => return send_on(&connection, &desk).await,
+        },
+        _ = connection.closed() => return,
+    };
     let session = context.next_session();
-    let outcome = converse(&connection, &context, session).await;
+    let outcome = tokio::select! {
+        outcome = converse(&connection, &context, session) => outcome,
+        () = desk.over(context.term) => {
+            return connection.close(CloseReason::NotLeader, &desk.leader_text());
+        }
+    };
     let orderly = match &outcome {
         Ok(()) => true,
         Err(FrameError::Lost(ConnectionLost::Closed { reason, .. })) => {
@@ -21,7 +39,14 @@ pub(super) async fn session(connection: Connection, context: Context) {
         Err(_) => false,
     };
     // fails only if the driver is gone, and with it everything that needs to know
-    let _ = context.events.send(Event::Gone { session, orderly }).await;
+    if context
+        .events
+        .send(Event::Gone { session, orderly })
+        .await
+        .is_err()
+    {
+        return connection.close(CloseReason::NotLeader, &desk.leader_text());
+    }
     match outcome {
         Ok(()) => connection.close(CloseReason::Done, "the session is over"),
         Err(FrameError::Lost(lost)) => tracing::debug!(reason = %lost, "a worker's connection is lost"),
@@ -30,6 +55,13 @@ pub(super) async fn session(connection: Connection, context: Context) {
             connection.close(CloseReason::ProtocolViolation, &error.to_string());
         }
     }
+}
+
+/// Ends the session of a worker that has to go elsewhere. It can read where to only once it has seen its handshake end, which
+/// its first words show.
+async fn send_on(connection: &Connection, desk: &Desk) {
+    let _said = timeout(FIRST_WORDS_WAIT, connection.accept_bi(CONTROL_FRAME_BYTES_MAX)).await;
+    connection.close(CloseReason::NotLeader, &desk.leader_text());
 }
 
 async fn converse(connection: &Connection, context: &Context, session: SessionId) -> Result<(), FrameError> {

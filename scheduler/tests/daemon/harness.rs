@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use phalanx_protocol::{
     Retries, SubmissionId, Work,
 };
 use phalanx_scheduler::{RunningScheduler, Scheduler, SchedulerConfig, StartError};
+use phalanx_storage::{Directory, LogId};
 use phalanx_transport::{
     Authority, CloseReason, Connection, ConnectionLost, Dialer, Role, StreamReader, StreamWriter,
 };
@@ -85,18 +87,49 @@ impl Cluster {
     }
 
     fn config(&self) -> SchedulerConfig {
+        self.config_of("s1")
+    }
+
+    fn config_of(&self, name: &str) -> SchedulerConfig {
         SchedulerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            credential: self.authority.issue(Role::Scheduler, "s1").unwrap(),
+            credential: self.authority.issue(Role::Scheduler, name).unwrap(),
             storage: self.storage.clone(),
-            name: "s1".into(),
+            name: name.into(),
             cluster: CLUSTER_ID.into(),
             keys: None,
+            takeover_after: SchedulerConfig::TAKEOVER_AFTER,
+        }
+    }
+
+    /// Starts another scheduler on the same storage.
+    pub(crate) fn beside(&self, name: &str) -> RunningScheduler {
+        Scheduler::start(self.config_of(name)).unwrap()
+    }
+
+    pub(crate) fn scheduler(&self) -> &RunningScheduler {
+        self.scheduler.as_ref().unwrap()
+    }
+
+    /// Takes the first scheduler out, to stop it.
+    pub(crate) fn take(&mut self) -> RunningScheduler {
+        self.scheduler.take().unwrap()
+    }
+
+    /// The storage, as another process would open it.
+    pub(crate) fn directory(&self) -> Arc<Directory> {
+        Arc::new(Directory::open(&self.storage).unwrap())
+    }
+
+    pub(crate) fn log(&self) -> LogId {
+        LogId {
+            cluster: CLUSTER_ID.parse().unwrap(),
+            shard: 0,
         }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
-        self.scheduler.as_ref().unwrap().address()
+        self.scheduler().address()
     }
 
     /// Writes a file that takes all the space there is.
@@ -116,9 +149,9 @@ impl Cluster {
         path
     }
 
-    async fn connect(&self, role: Role, name: &str) -> (Dialer, Connection) {
+    pub(crate) async fn connect(&self, role: Role, name: &str, address: SocketAddr) -> (Dialer, Connection) {
         let dialer = Dialer::new(&self.authority.issue(role, name).unwrap()).unwrap();
-        let connection = dialer.dial(self.address()).await.unwrap();
+        let connection = dialer.dial(address).await.unwrap();
         (dialer, connection)
     }
 
@@ -127,7 +160,11 @@ impl Cluster {
     }
 
     pub(crate) async fn client_with(&self, role: Role, name: &str) -> Client {
-        let (dialer, connection) = self.connect(role, name).await;
+        self.client_at(role, name, self.address()).await
+    }
+
+    pub(crate) async fn client_at(&self, role: Role, name: &str, address: SocketAddr) -> Client {
+        let (dialer, connection) = self.connect(role, name, address).await;
         Client {
             _dialer: dialer,
             connection,
@@ -135,13 +172,17 @@ impl Cluster {
     }
 
     pub(crate) async fn worker(&self, cpus: u32) -> Worker {
-        let (dialer, connection) = self.connect(Role::Worker, "node").await;
+        self.worker_at(cpus, self.address()).await
+    }
+
+    pub(crate) async fn worker_at(&self, cpus: u32, address: SocketAddr) -> Worker {
+        let (dialer, connection) = self.connect(Role::Worker, "node", address).await;
         let (mut control, messages) = connection.open_bi(CONTROL_FRAME_BYTES_MAX).await.unwrap();
         let reports = connection.open_uni(DATA_FRAME_BYTES_MAX).await.unwrap();
         control.send(&FromWorker::Join(introduction(cpus))).await.unwrap();
         let mut worker = Worker {
             _dialer: dialer,
-            _connection: connection,
+            connection,
             _control: control,
             messages,
             reports,
@@ -165,7 +206,7 @@ impl Drop for Cluster {
 
 pub(crate) struct Worker {
     _dialer: Dialer,
-    _connection: Connection,
+    pub(crate) connection: Connection,
     _control: StreamWriter,
     messages: StreamReader,
     reports: StreamWriter,

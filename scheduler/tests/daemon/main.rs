@@ -8,6 +8,7 @@
 )]
 
 mod harness;
+mod roles;
 
 use std::time::Duration;
 

@@ -15,6 +15,8 @@ use crate::error::{ClientError, Interruption, ProtocolError};
 pub(super) enum Cut {
     /// Another attempt may succeed.
     Retry(Interruption),
+    /// Whoever was asked does not lead; another attempt may succeed where it says that the leader is.
+    SentOn(Vec<String>),
     /// None will.
     Final(ClientError),
 }
@@ -76,7 +78,7 @@ pub(super) async fn open(
 pub(super) async fn receive(link: &Link, reader: &mut StreamReader) -> Result<Reply, Cut> {
     match reader.recv().await? {
         None => Err(Cut::Retry(Interruption::NoAnswer)),
-        Some(Reply::Refused(Refusal::NotLeader { .. })) => Err(Cut::Retry(Interruption::NoLeader)),
+        Some(Reply::Refused(Refusal::NotLeader { leader })) => Err(Cut::SentOn(leader)),
         Some(Reply::Refused(refusal)) => {
             link.mark_useful();
             Err(Cut::Final(ClientError::Refused(refusal)))

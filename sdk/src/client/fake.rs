@@ -14,12 +14,12 @@ use phalanx_protocol::limits::DATA_FRAME_BYTES_MAX;
 use phalanx_protocol::message::client::{Refusal, Reply, Request};
 use phalanx_protocol::record::Outcome;
 use phalanx_protocol::view::JobView;
-use phalanx_protocol::{BlobId, IndexRange, JobId, JobSpec, codec};
+use phalanx_protocol::{BlobId, IndexRange, JobId, JobSpec, Term, codec};
 use phalanx_transport::{
     Accepted, Authority, CloseReason, Connection, Credential, Listener, Role, StreamReader, StreamWriter,
 };
 use serde::Serialize;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 
 use super::ClientOptions;
@@ -62,6 +62,8 @@ pub(crate) struct FakeScheduler {
     pub(crate) address: SocketAddr,
     authority: Authority,
     seen: Arc<Mutex<Seen>>,
+    others: Arc<Mutex<Vec<String>>>,
+    told: Arc<Notify>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -69,10 +71,28 @@ pub(crate) struct FakeScheduler {
 impl FakeScheduler {
     /// Starts one; the script gets the number of the stream among those that asked it, from 0.
     pub(crate) fn start(script: impl Fn(usize, &Request) -> Vec<Act> + Send + Sync + 'static) -> Self {
-        let authority = Authority::create("fake").unwrap();
+        Self::of(Authority::create("fake").unwrap(), script)
+    }
+
+    /// Starts another one of the same cluster.
+    pub(crate) fn beside(
+        &self,
+        script: impl Fn(usize, &Request) -> Vec<Act> + Send + Sync + 'static,
+    ) -> Self {
+        Self::of(Authority::from_pem(&self.authority.to_pem()).unwrap(), script)
+    }
+
+    fn of(
+        authority: Authority,
+        script: impl Fn(usize, &Request) -> Vec<Act> + Send + Sync + 'static,
+    ) -> Self {
         let credential = authority.issue(Role::Scheduler, "fake").unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let stage = Stage {
+        let (others, told_of) = (Arc::default(), Arc::new(Notify::new()));
+        let mut stage = Stage {
+            others: Arc::clone(&others),
+            told: Arc::clone(&told_of),
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             script: Arc::new(script),
             seen: Arc::clone(&seen),
             asked: Arc::default(),
@@ -85,9 +105,9 @@ impl FakeScheduler {
                 .build()
                 .unwrap();
             runtime.block_on(async move {
-                let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-                let mut listener = Listener::bind(address, &credential).unwrap();
-                tell.send(listener.local_address().unwrap()).unwrap();
+                let mut listener = Listener::bind(stage.address, &credential).unwrap();
+                stage.address = listener.local_address().unwrap();
+                tell.send(stage.address).unwrap();
                 tokio::select! {
                     () = stage.serve(&mut listener) => {}
                     _ = stopped => {}
@@ -99,6 +119,8 @@ impl FakeScheduler {
             address: told.recv().unwrap(),
             authority,
             seen,
+            others,
+            told: told_of,
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -111,6 +133,16 @@ impl FakeScheduler {
     /// A cluster of this scheduler alone, with little patience.
     pub(crate) fn cluster(&self) -> Cluster {
         Cluster::connect_to(&[self.address], &self.credential(), impatient()).unwrap()
+    }
+
+    /// Has it name another scheduler to whoever asks.
+    pub(crate) fn names_also(&self, address: &str) {
+        self.others.lock().unwrap().push(address.to_owned());
+    }
+
+    /// Waits until a client was told where schedulers are.
+    pub(crate) async fn told(&self) {
+        self.told.notified().await;
     }
 
     pub(crate) fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
@@ -141,6 +173,9 @@ pub(crate) fn impatient() -> ClientOptions {
 
 #[derive(Clone)]
 struct Stage {
+    address: SocketAddr,
+    others: Arc<Mutex<Vec<String>>>,
+    told: Arc<Notify>,
     script: Arc<Script>,
     seen: Arc<Mutex<Seen>>,
     asked: Arc<Mutex<usize>>,
@@ -167,6 +202,17 @@ impl Stage {
         let Ok(Some(request)) = reader.recv::<Request>().await else {
             return;
         };
+        // clients ask that in the background, whenever they like
+        if request == Request::Schedulers {
+            let leader = vec![self.address.to_string()];
+            let also = self.others.lock().unwrap().clone();
+            let all = leader.iter().cloned().chain(also).collect();
+            let term = Term(1);
+            let _ = writer.send(&Reply::Schedulers { leader, all, term }).await;
+            let _ = writer.delivered().await;
+            self.told.notify_one();
+            return;
+        }
         self.seen.lock().unwrap().requests.push(request.clone());
         for act in self.acts(&request, &mut reader).await {
             let done = match act {

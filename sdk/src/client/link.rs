@@ -1,8 +1,10 @@
 //! The one connection that a client's requests share, and the way back to one when it is lost.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use phalanx_protocol::limits::SCHEDULER_ADDRESSES_MAX;
 use phalanx_transport::{ConnectError, Connection, Patience, Reconnect};
 use tokio::time::Instant;
 
@@ -34,6 +36,15 @@ pub(super) struct Links {
     current: Mutex<Option<Link>>,
     /// Held while connecting: one request does it, the others wait for its connection instead of making their own.
     connecting: tokio::sync::Mutex<Connecting>,
+    /// What schedulers said since the last attempt to connect.
+    told: Mutex<Told>,
+}
+
+/// Where schedulers are, as one of them says.
+#[derive(Debug, Default)]
+struct Told {
+    leader: Vec<SocketAddr>,
+    others: Vec<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -50,21 +61,34 @@ impl Links {
                 reconnect,
                 last: None,
             }),
+            told: Mutex::default(),
         }
     }
 
-    /// The current link, or a new one. Cancel safe.
-    pub(super) async fn get(&self, deadline: Instant) -> Result<Link, ConnectError> {
+    /// Takes note of where the leader is, for the next attempt to connect; texts that are no address are passed over.
+    pub(super) fn learn_leader(&self, addresses: &[String]) {
+        self.told().leader = parsed(addresses);
+    }
+
+    /// Takes note of where other schedulers are.
+    pub(super) fn learn_others(&self, addresses: &[String]) {
+        self.told().others = parsed(addresses);
+    }
+
+    /// The current link, or a new one, and whether it is new. Cancel safe.
+    pub(super) async fn get(&self, deadline: Instant) -> Result<(Link, bool), ConnectError> {
         if let Some(link) = self.current() {
-            return Ok(link);
+            return Ok((link, false));
         }
         let mut connecting = self.connecting.lock().await;
         if let Some(link) = self.current() {
-            return Ok(link);
+            return Ok((link, false));
         }
         if connecting.last.take().is_some_and(|last| last.is_useful()) {
             connecting.reconnect.settled();
         }
+        let Told { leader, others } = std::mem::take(&mut *self.told());
+        connecting.reconnect.learn(&leader, &others);
         let connection = connecting.reconnect.connect(Patience::Until(deadline)).await?;
         tracing::debug!(?connection, "connected");
         let link = Link {
@@ -73,7 +97,7 @@ impl Links {
         };
         connecting.last = Some(link.clone());
         *self.lock() = Some(link.clone());
-        Ok(link)
+        Ok((link, true))
     }
 
     /// Makes the next request look for another connection. Streams that run on this one may finish.
@@ -90,7 +114,16 @@ impl Links {
         current.as_ref().filter(stands).cloned()
     }
 
+    fn told(&self) -> std::sync::MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Link>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn parsed(addresses: &[String]) -> Vec<SocketAddr> {
+    let bounded = addresses.iter().take(SCHEDULER_ADDRESSES_MAX);
+    bounded.filter_map(|text| text.parse().ok()).collect()
 }

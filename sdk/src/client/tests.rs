@@ -271,3 +271,46 @@ fn results_resume_with_what_is_there_and_repeat_nothing() {
     let have = RangeSet::from_iter([IndexRange::new(0, 2), IndexRange::new(4, 5)]);
     assert_eq!(asked, [RangeSet::new(), have.clone(), have]);
 }
+
+#[test]
+fn a_standby_sends_its_client_on_to_the_leader_at_once() {
+    let leader = FakeScheduler::start(|_, _| vec![Act::Say(Reply::Jobs(vec![view(7, 1)]))]);
+    let address = leader.address.to_string();
+    let standby = leader.beside(move |_, _| {
+        vec![Act::Say(Reply::Refused(Refusal::NotLeader {
+            leader: vec![address.clone()],
+        }))]
+    });
+    let started = std::time::Instant::now();
+    let jobs = with_client(&standby, async |client| client.jobs().await.unwrap());
+    assert_eq!(jobs[0].job, JobId(7));
+    assert_eq!(leader.seen().requests, [Request::Jobs]);
+    assert_eq!(
+        standby.seen().requests,
+        [Request::Jobs],
+        "asked once, then left alone"
+    );
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn another_scheduler_that_was_told_of_is_found_when_the_first_is_gone() {
+    let survivor = FakeScheduler::start(|_, _| vec![Act::Say(Reply::Jobs(vec![view(7, 1)]))]);
+    let asked = survivor.address.to_string();
+    let first = survivor.beside(move |number, _| match number {
+        0 => vec![Act::Say(Reply::Jobs(Vec::new()))],
+        // whom it was told of while the first one lived
+        _ => vec![Act::Close(CloseReason::Shutdown)],
+    });
+    first.names_also(&asked);
+    let jobs = with_client(&first, async |client| {
+        client.jobs().await.unwrap();
+        first.told().await;
+        client.jobs().await.unwrap()
+    });
+    assert_eq!(jobs[0].job, JobId(7));
+}

@@ -140,6 +140,8 @@ mod tests {
             addresses: vec!["127.0.0.1:4".to_owned()],
             counter: 0,
             process: ProcessMark::of_this_process(),
+            term: None,
+            is_candidate: false,
         };
         members.beat(&mut card).unwrap();
         assert_eq!(

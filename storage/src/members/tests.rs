@@ -9,6 +9,8 @@ fn card(name: &str, process: ProcessMark) -> Card {
         addresses: vec!["10.0.0.1:7700".to_owned()],
         counter: 0,
         process,
+        term: None,
+        is_candidate: false,
     }
 }
 
@@ -26,10 +28,11 @@ fn members() -> Members {
 }
 
 /// Counts pauses instead of sleeping.
-fn count_pauses(members: &Members) -> (Result<(), QuietError>, u32) {
+fn count_pauses(members: &Members, name: &str) -> (Result<(), NameError>, u32) {
     let mut pauses = 0;
-    let quiet = wait_for_quiet(members, &ProcessMark::of_this_process(), &mut |_| pauses += 1);
-    (quiet, pauses)
+    let own = ProcessMark::of_this_process();
+    let free = wait_for_name(members, name, &own, &mut |_| pauses += 1);
+    (free, pauses)
 }
 
 #[test]
@@ -46,13 +49,14 @@ fn cards_are_listed_until_they_are_removed() {
 }
 
 #[test]
-fn an_empty_storage_is_quiet_at_once() {
+fn a_name_that_nobody_else_has_is_free_at_once() {
     let members = members();
-    assert!(matches!(count_pauses(&members), (Ok(()), 0)));
+    assert!(matches!(count_pauses(&members, "own"), (Ok(()), 0)));
     members
         .beat(&mut card("own", ProcessMark::of_this_process()))
         .unwrap();
-    assert!(matches!(count_pauses(&members), (Ok(()), 0)));
+    members.beat(&mut card("other", elsewhere())).unwrap();
+    assert!(matches!(count_pauses(&members, "own"), (Ok(()), 0)));
 }
 
 #[test]
@@ -60,16 +64,12 @@ fn a_process_gone_from_this_machine_is_dead_at_once() {
     let members = members();
     let own = ProcessMark::of_this_process();
     // the same process id, started at another time
-    members
-        .beat(&mut card(
-            "old",
-            ProcessMark {
-                started: own.started + 1,
-                ..own
-            },
-        ))
-        .unwrap();
-    assert!(matches!(count_pauses(&members), (Ok(()), 0)));
+    let old = ProcessMark {
+        started: own.started + 1,
+        ..own
+    };
+    members.beat(&mut card("s1", old)).unwrap();
+    assert!(matches!(count_pauses(&members, "s1"), (Ok(()), 0)));
 }
 
 #[test]
@@ -82,12 +82,12 @@ fn a_running_process_on_this_machine_is_watched() {
         started,
         ..ProcessMark::of_this_process()
     };
-    members.beat(&mut card("other", process)).unwrap();
-    let watched = count_pauses(&members);
+    members.beat(&mut card("s1", process)).unwrap();
+    let watched = count_pauses(&members, "s1");
     other.kill().unwrap();
     // not even collected by its parent yet, it counts as gone
     let killed = Instant::now();
-    while count_pauses(&members).1 > 0 {
+    while count_pauses(&members, "s1").1 > 0 {
         assert!(
             killed.elapsed() < Duration::from_secs(20),
             "a dead process still counts as alive"
@@ -98,30 +98,30 @@ fn a_running_process_on_this_machine_is_watched() {
 }
 
 #[test]
-fn a_card_that_stands_still_is_given_up_after_a_while() {
+fn a_card_that_stands_still_gives_its_name_up_after_a_while() {
     let members = members();
-    members.beat(&mut card("n2", elsewhere())).unwrap();
-    let (quiet, pauses) = count_pauses(&members);
-    quiet.unwrap();
+    members.beat(&mut card("s1", elsewhere())).unwrap();
+    let (free, pauses) = count_pauses(&members, "s1");
+    free.unwrap();
     assert_eq!(LOOK_INTERVAL * pauses, QUIET_MIN);
 }
 
 #[test]
-fn a_card_that_moves_is_another_scheduler() {
+fn a_card_that_moves_holds_its_name() {
     let members = members();
-    let mut other = card("n2", elsewhere());
+    let mut other = card("s1", elsewhere());
     members.beat(&mut other).unwrap();
     let mut pauses = 0;
-    let busy = wait_for_quiet(&members, &ProcessMark::of_this_process(), &mut |_| {
+    let taken = wait_for_name(&members, "s1", &ProcessMark::of_this_process(), &mut |_| {
         pauses += 1;
         if pauses == 3 {
             members.beat(&mut other).unwrap();
         }
     });
-    let error = busy.unwrap_err().to_string();
+    let error = taken.unwrap_err().to_string();
     assert_eq!(
         error,
-        "another scheduler, `n2`, works on this storage at 10.0.0.1:7700"
+        "another scheduler of the name `s1` works on this storage at 10.0.0.1:7700"
     );
     assert_eq!(pauses, 3);
 }
@@ -130,5 +130,33 @@ fn a_card_that_moves_is_another_scheduler() {
 fn a_card_that_does_not_read_as_one_is_passed_over() {
     let store = Arc::new(MemoryStore::default());
     store.replace("members/odd", b"{").unwrap();
-    assert!(matches!(count_pauses(&Members::new(store)), (Ok(()), 0)));
+    assert!(matches!(count_pauses(&Members::new(store), "odd"), (Ok(()), 0)));
+}
+
+#[test]
+fn cards_of_the_first_release_read_as_those_of_standbys() {
+    let process = r#"{"host":"h","boot_id":"b","namespace":"n","pid":5,"started":6}"#;
+    let text = format!(r#"{{"name":"s1","addresses":["h:1"],"counter":9,"process":{process}}}"#);
+    let store = Arc::new(MemoryStore::default());
+    store.replace("members/s1", text.as_bytes()).unwrap();
+    let cards = Members::new(store).list().unwrap();
+    assert_eq!(
+        (cards[0].term, cards[0].is_candidate, cards[0].counter),
+        (None, false, 9)
+    );
+}
+
+#[test]
+fn who_led_last_is_named_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let members = Members::new(Arc::new(crate::Directory::open(folder.path()).unwrap()));
+    for (name, term) in [("a", None), ("b", Some(Term(5))), ("c", Some(Term(9)))] {
+        let mut card = Card {
+            term,
+            addresses: vec![name.to_owned()],
+            ..card(name, elsewhere())
+        };
+        members.beat(&mut card).unwrap();
+    }
+    assert_eq!(addresses_at(folder.path()), ["c", "b", "a"]);
 }

@@ -1,10 +1,11 @@
-//! One process of the cluster: started, waited for, started again if it is to be, and stopped.
+//! One process of the cluster: started, waited for, started again if it dies, and stopped.
 //!
 //! A member says on stdout that it is ready, with the document that its command prints; its log goes to our stderr. It
 //! has a process group of its own, so that a Ctrl-C in the terminal reaches `phalanx up` alone, which then stops its
 //! members in order. A process is signalled only while it is ours to wait for, so its id cannot be another's by then.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -28,39 +29,55 @@ const LIFE_OF_A_HEALTHY_MEMBER: Duration = Duration::from_secs(20);
 /// How long a member may take to stop before it is killed; it limits itself to less.
 const KILL_AFTER: Duration = STOP_MAX.saturating_add(Duration::from_secs(2));
 
+/// What a member is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Scheduler,
+    Worker,
+}
+
+/// Which member something is about, for people: `worker node-1`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Label {
+    pub(super) kind: Kind,
+    pub(super) name: String,
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            Kind::Scheduler => "scheduler",
+            Kind::Worker => "worker",
+        };
+        write!(f, "{kind} {}", self.name)
+    }
+}
+
 /// A process that is to run.
 #[derive(Debug, Clone)]
 pub(super) struct Member {
-    pub(super) name: String,
+    pub(super) label: Label,
     pub(super) program: PathBuf,
     pub(super) arguments: Vec<OsString>,
-    pub(super) persistence: Persistence,
-}
-
-/// What follows when a member ends by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Persistence {
-    /// Nothing.
-    Once,
-    /// It is started again, unless it ended in order.
-    Restarted,
+    /// Where it listens, if it does: once it has said where that is, it comes back at the same place.
+    pub(super) listen: Option<String>,
 }
 
 /// What became of a member.
 #[derive(Debug)]
 pub(super) enum Event {
     /// It does its work. `address` is empty but for a scheduler.
-    Ready { name: String, pid: u32, address: String },
-    /// It ended without being asked to.
+    Ready { label: Label, pid: u32, address: String },
+    /// It ended without being asked to, and is started again after a pause.
     Ended {
-        name: String,
+        label: Label,
         how: String,
-        restart_in: Option<Duration>,
+        restart_in: Duration,
     },
     /// It ended in order without being asked to by us: it was drained, or told to stop.
-    Left { name: String },
+    Left { label: Label },
     /// The system did not start it.
-    NotStarted { name: String, error: io::Error },
+    NotStarted { label: Label, error: io::Error },
 }
 
 /// What a member prints when it is ready, as far as it matters here.
@@ -72,15 +89,15 @@ enum Told {
 }
 
 /// Minds a member until `stop` is true; returns once its process is gone.
-pub(super) async fn mind(member: Member, mut stop: watch::Receiver<bool>, events: mpsc::Sender<Event>) {
+pub(super) async fn mind(mut member: Member, mut stop: watch::Receiver<bool>, events: mpsc::Sender<Event>) {
     let mut pause = PAUSE_MIN;
     while !*stop.borrow() {
         let started = Instant::now();
         let ended = match member.start() {
-            Ok(child) => match live(&member, child, &mut stop, &events).await {
-                Some(Ok(status)) if status.success() && member.persistence == Persistence::Restarted => {
-                    let name = member.name.clone();
-                    let _ = events.send(Event::Left { name }).await;
+            Ok(child) => match live(&mut member, child, &mut stop, &events).await {
+                Some(Ok(status)) if status.success() && member.label.kind == Kind::Worker => {
+                    let label = member.label.clone();
+                    let _ = events.send(Event::Left { label }).await;
                     return;
                 }
                 Some(status) => Ok(how(status)),
@@ -91,23 +108,19 @@ pub(super) async fn mind(member: Member, mut stop: watch::Receiver<bool>, events
         if started.elapsed() > LIFE_OF_A_HEALTHY_MEMBER {
             pause = PAUSE_MIN;
         }
-        let restart_in = (member.persistence == Persistence::Restarted).then_some(pause);
-        let name = member.name.clone();
+        let label = member.label.clone();
         let event = match ended {
             Ok(how) => Event::Ended {
-                name,
+                label,
                 how,
-                restart_in,
+                restart_in: pause,
             },
-            Err(error) => Event::NotStarted { name, error },
+            Err(error) => Event::NotStarted { label, error },
         };
         // nobody listens any more when everything is being stopped
         let _ = events.send(event).await;
-        let Some(restart_in) = restart_in else {
-            return;
-        };
         tokio::select! {
-            () = sleep(restart_in) => {}
+            () = sleep(pause) => {}
             () = stopped(&mut stop) => return,
         }
         pause = (pause * 2).min(PAUSE_MAX);
@@ -119,6 +132,7 @@ impl Member {
         let mut command = Command::new(&self.program);
         command
             .args(&self.arguments)
+            .args(self.listen.iter().flat_map(|listen| ["--listen", listen]))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -133,7 +147,7 @@ impl Member {
 
 /// Waits for a process: how it ended by itself, or `None` after it was stopped.
 async fn live(
-    member: &Member,
+    member: &mut Member,
     mut child: Child,
     stop: &mut watch::Receiver<bool>,
     events: &mpsc::Sender<Event>,
@@ -149,6 +163,9 @@ async fn live(
             }
             line = next_line(&mut stdout) => {
                 if let Some(event) = line.and_then(|line| ready(member, &child, &line)) {
+                    if let (Event::Ready { address, .. }, Some(listen)) = (&event, &mut member.listen) {
+                        listen.clone_from(address);
+                    }
                     let _ = events.send(event).await;
                 }
             }
@@ -180,7 +197,7 @@ async fn next_line(stdout: &mut Option<tokio::io::Lines<BufReader<ChildStdout>>>
 fn ready(member: &Member, child: &Child, line: &str) -> Option<Event> {
     let document: serde_json::Value = serde_json::from_str(line).ok()?;
     Some(Event::Ready {
-        name: member.name.clone(),
+        label: member.label.clone(),
         pid: child.id()?,
         address: match told_of(document)? {
             Told::Scheduler { address } => address,
@@ -218,29 +235,60 @@ fn how(status: io::Result<ExitStatus>) -> String {
 mod tests {
     use super::*;
 
-    fn shell(script: &str, persistence: Persistence) -> Member {
+    fn shell(script: &str) -> Member {
         Member {
-            name: "m".to_owned(),
+            label: Label {
+                kind: Kind::Worker,
+                name: "m".to_owned(),
+            },
             program: "/bin/sh".into(),
             arguments: vec!["-c".into(), script.into()],
-            persistence,
+            listen: None,
         }
     }
 
     #[tokio::test]
     async fn a_member_is_ready_when_it_says_so_and_its_end_is_told() {
         let (sender, mut events) = mpsc::channel(8);
-        let (_keep, stop) = watch::channel(false);
+        let (stopper, stop) = watch::channel(false);
         let script = r#"echo noise; echo '{"version":1,"scheduler":{"name":"s","address":"1.2.3.4:5","pid":6}}'; exit 3"#;
-        mind(shell(script, Persistence::Once), stop, sender).await;
-        let Some(Event::Ready { name, address, .. }) = events.recv().await else {
+        let minding = tokio::spawn(mind(shell(script), stop, sender));
+        let Some(Event::Ready { label, address, .. }) = events.recv().await else {
             panic!("it was not ready");
         };
-        assert_eq!((name.as_str(), address.as_str()), ("m", "1.2.3.4:5"));
+        assert_eq!(
+            (label.to_string().as_str(), address.as_str()),
+            ("worker m", "1.2.3.4:5")
+        );
         let Some(Event::Ended { how, restart_in, .. }) = events.recv().await else {
             panic!("it did not end");
         };
-        assert_eq!((how.as_str(), restart_in), ("exit status: 3", None));
+        assert_eq!((how.as_str(), restart_in), ("exit status: 3", PAUSE_MIN));
+        stopper.send(true).unwrap();
+        minding.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_scheduler_that_died_comes_back_where_it_was() {
+        let (sender, mut events) = mpsc::channel(8);
+        let (stopper, stop) = watch::channel(false);
+        // says where it was told to listen, unless the system chooses: then it is port 5
+        let script = r#"port=${2#*:}; [ $port = 0 ] && port=5
+            echo "{\"version\":1,\"scheduler\":{\"name\":\"s\",\"address\":\"h:$port\",\"pid\":6}}""#;
+        let mut member = shell(script);
+        member.arguments.push("name".into());
+        member.label.kind = Kind::Scheduler;
+        member.listen = Some("h:0".to_owned());
+        let minding = tokio::spawn(mind(member, stop, sender));
+        for _ in 0..2 {
+            let Some(Event::Ready { address, .. }) = events.recv().await else {
+                panic!("it was not ready");
+            };
+            assert_eq!(address, "h:5");
+            assert!(matches!(events.recv().await, Some(Event::Ended { .. })));
+        }
+        stopper.send(true).unwrap();
+        minding.await.unwrap();
     }
 
     #[tokio::test]
@@ -255,12 +303,11 @@ mod tests {
              touch {0}; kill -9 $$",
             mark.display()
         );
-        let minding = tokio::spawn(mind(shell(&script, Persistence::Restarted), stop, sender));
+        let minding = tokio::spawn(mind(shell(&script), stop, sender));
         let Some(Event::Ended { how, restart_in, .. }) = events.recv().await else {
             panic!("it did not end");
         };
-        assert_eq!(how, "signal: 9 (SIGKILL)");
-        assert_eq!(restart_in, Some(PAUSE_MIN));
+        assert_eq!((how.as_str(), restart_in), ("signal: 9 (SIGKILL)", PAUSE_MIN));
         let Some(Event::Ready { pid, .. }) = events.recv().await else {
             panic!("it was not started again");
         };
@@ -276,7 +323,7 @@ mod tests {
     async fn a_worker_that_left_in_order_is_not_started_again() {
         let (sender, mut events) = mpsc::channel(8);
         let (_keep, stop) = watch::channel(false);
-        mind(shell("exit 0", Persistence::Restarted), stop, sender).await;
+        mind(shell("exit 0"), stop, sender).await;
         assert!(matches!(events.recv().await, Some(Event::Left { name }) if name == "m"));
         assert!(events.recv().await.is_none());
     }
@@ -284,12 +331,14 @@ mod tests {
     #[tokio::test]
     async fn a_program_that_is_not_there_is_told() {
         let (sender, mut events) = mpsc::channel(8);
-        let (_keep, stop) = watch::channel(false);
+        let (stopper, stop) = watch::channel(false);
         let member = Member {
             program: "/does/not/exist".into(),
-            ..shell("", Persistence::Once)
+            ..shell("")
         };
-        mind(member, stop, sender).await;
+        let minding = tokio::spawn(mind(member, stop, sender));
         assert!(matches!(events.recv().await, Some(Event::NotStarted { .. })));
+        stopper.send(true).unwrap();
+        minding.await.unwrap();
     }
 }

@@ -1,12 +1,13 @@
 //! Which processes there are to be, and what each gets of this machine.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use phalanx_protocol::Resources;
 use phalanx_transport::ClusterDirectory;
 
-use super::member::{Member, Persistence};
+use super::member::{Kind, Label, Member};
 use crate::args::daemon::UpArguments;
 use crate::process::machine_name;
 
@@ -43,26 +44,38 @@ pub(super) struct Plan<'a> {
 }
 
 impl Plan<'_> {
-    fn member(&self, name: String, persistence: Persistence, arguments: Vec<OsString>) -> Member {
+    fn member(&self, kind: Kind, name: String, arguments: Vec<OsString>) -> Member {
         let mut all: Vec<OsString> = ["--output", "json", "--cluster"].map(OsString::from).to_vec();
         all.push(self.directory.root.clone().into());
         all.extend(arguments);
         all.extend(["--with-parent".into(), std::process::id().to_string().into()]);
         Member {
-            name,
+            label: Label { kind, name },
             program: self.program.clone(),
             arguments: all,
-            persistence,
+            listen: None,
         }
     }
 
-    pub(super) fn scheduler(&self) -> Member {
-        let listen = self.arguments.listen.to_string();
-        let arguments = ["scheduler", "--name", &machine_name(), "--listen", &listen].map(OsString::from);
-        self.member("scheduler".to_owned(), Persistence::Once, arguments.to_vec())
+    /// The first has the machine's name, as the only one of a machine has it.
+    pub(super) fn schedulers(&self) -> Vec<Member> {
+        let machine = machine_name();
+        let scheduler = |index: u32| {
+            let name = match index {
+                0 => machine.clone(),
+                _ => format!("{machine}-{}", index + 1),
+            };
+            let arguments = ["scheduler", "--name", &name].map(OsString::from).to_vec();
+            Member {
+                listen: Some(listen_of(self.arguments.listen, index)),
+                ..self.member(Kind::Scheduler, name, arguments)
+            }
+        };
+        (0..self.arguments.schedulers.max(1)).map(scheduler).collect()
     }
 
-    pub(super) fn workers(&self, scheduler: &str) -> Vec<Member> {
+    /// The workers, who begin with these schedulers: addresses separated by commas.
+    pub(super) fn workers(&self, schedulers: &str) -> Vec<Member> {
         let machine = machine_name();
         let worker = |(index, share): (usize, &Resources)| {
             let name = format!("{machine}-{}", index + 1);
@@ -70,7 +83,7 @@ impl Plan<'_> {
             let mut arguments: Vec<OsString> = [
                 "worker",
                 "--scheduler",
-                scheduler,
+                schedulers,
                 "--name",
                 &name,
                 "--cpus",
@@ -89,10 +102,19 @@ impl Plan<'_> {
             for (resource, count) in &share.named {
                 arguments.extend(["--resource".into(), format!("{resource}={count}").into()]);
             }
-            self.member(name, Persistence::Restarted, arguments)
+            self.member(Kind::Worker, name, arguments)
         };
         self.share.iter().enumerate().map(worker).collect()
     }
+}
+
+/// Where one of several schedulers listens: at any port if it may be any, else each at the next one.
+fn listen_of(mut first: SocketAddr, index: u32) -> String {
+    let port = u32::from(first.port());
+    if port > 0 {
+        first.set_port(u16::try_from(port + index).unwrap_or_default());
+    }
+    first.to_string()
 }
 
 #[cfg(test)]
@@ -106,6 +128,7 @@ mod tests {
             cpus: None,
             memory: None,
             resources: vec![],
+            schedulers: 1,
             listen: "127.0.0.1:0".parse().unwrap(),
         }
     }
@@ -128,6 +151,14 @@ mod tests {
         assert_eq!(cpus(&arguments(3)), [3, 3, 2]);
         assert_eq!(cpus(&arguments(9)), [1; 9]);
         assert_eq!(share(&machine(), &arguments(4))[3].memory_bytes, 4 << 30);
+    }
+
+    #[test]
+    fn schedulers_listen_at_ports_in_a_row() {
+        let at = |address: &str, index| listen_of(address.parse().unwrap(), index);
+        assert_eq!(at("0.0.0.0:7878", 2), "0.0.0.0:7880");
+        assert_eq!(at("127.0.0.1:0", 2), "127.0.0.1:0");
+        assert_eq!(at("127.0.0.1:65535", 1), "127.0.0.1:0");
     }
 
     #[test]

@@ -5,10 +5,11 @@ use std::time::Duration;
 use phalanx_protocol::Resources;
 use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::resources::format_bytes;
+use phalanx_storage::members::addresses_at;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::member::{Event, mind};
+use super::member::{Event, Label, mind};
 use super::plan::Plan;
 use crate::process::StopSignals;
 use crate::ui::Ui;
@@ -23,11 +24,13 @@ const EVENT_QUEUE_MAX: usize = 64;
 /// A process that is ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Ready {
-    name: String,
+    label: Label,
     pid: u32,
+    /// Where it listens; empty but for a scheduler.
+    address: String,
 }
 
-/// The cluster while it is up. Workers and scheduler have a signal to stop each, so that workers stop first.
+/// The cluster while it is up. Workers and schedulers have a signal to stop each, so that workers stop first.
 pub(super) struct Up {
     ui: Ui,
     signals: StopSignals,
@@ -35,8 +38,8 @@ pub(super) struct Up {
     sender: mpsc::Sender<Event>,
     workers: JoinSet<()>,
     stop_workers: watch::Sender<bool>,
-    scheduler: JoinSet<()>,
-    stop_scheduler: watch::Sender<bool>,
+    schedulers: JoinSet<()>,
+    stop_schedulers: watch::Sender<bool>,
 }
 
 impl Up {
@@ -49,42 +52,40 @@ impl Up {
             sender,
             workers: JoinSet::new(),
             stop_workers: watch::channel(false).0,
-            scheduler: JoinSet::new(),
-            stop_scheduler: watch::channel(false).0,
+            schedulers: JoinSet::new(),
+            stop_schedulers: watch::channel(false).0,
         })
     }
 
     /// Starts everything and waits for a reason to stop.
     pub(super) async fn go(&mut self, plan: &Plan<'_>) -> Result<ExitCode, CliError> {
-        let stop = self.stop_scheduler.subscribe();
-        self.scheduler
-            .spawn(mind(plan.scheduler(), stop, self.sender.clone()));
-        let Some(scheduler) = self.ready(1).await?.pop() else {
+        let members = plan.schedulers();
+        let count = members.len();
+        for member in members {
+            let stop = self.stop_schedulers.subscribe();
+            self.schedulers.spawn(mind(member, stop, self.sender.clone()));
+        }
+        let schedulers = self.ready(count).await?;
+        if schedulers.len() < count {
             return Ok(ExitCode::Success);
-        };
-        let (scheduler, address) = scheduler;
-        let members = plan.workers(&address);
+        }
+        let addresses: Vec<&str> = schedulers.iter().map(|one| one.address.as_str()).collect();
+        let members = plan.workers(&addresses.join(","));
         let count = members.len();
         for member in members {
             let stop = self.stop_workers.subscribe();
             self.workers.spawn(mind(member, stop, self.sender.clone()));
         }
-        let mut workers: Vec<Ready> = self
-            .ready(count)
-            .await?
-            .into_iter()
-            .map(|(ready, _)| ready)
-            .collect();
+        let workers = self.ready(count).await?;
         if workers.len() < count {
             return Ok(ExitCode::Success);
         }
-        workers.sort_by_key(|worker| worker.pid);
-        self.tell(plan, &scheduler, &address, &workers)?;
+        self.tell(plan, &schedulers, &workers)?;
         self.wait().await
     }
 
-    /// Waits until `count` members are ready, with the addresses they tell; fewer if a signal asks to stop.
-    async fn ready(&mut self, count: usize) -> Result<Vec<(Ready, String)>, CliError> {
+    /// Waits until `count` members are ready, and returns them in the order of their processes; none if a signal asks to stop.
+    async fn ready(&mut self, count: usize) -> Result<Vec<Ready>, CliError> {
         let deadline = tokio::time::Instant::now() + READY_MAX;
         let mut ready = Vec::new();
         while ready.len() < count {
@@ -96,50 +97,52 @@ impl Up {
                         .hint("PHALANX_LOG=info shows what its processes do"));
                 }
                 Some(event) = self.events.recv() => match event {
-                    Event::Ready { name, pid, address } => ready.push((Ready { name, pid }, address)),
-                    Event::Left { name } => {
-                        let what = format!("{name} left before the cluster was ready");
+                    Event::Ready { label, pid, address } => ready.push(Ready { label, pid, address }),
+                    Event::Left { label } => {
+                        let what = format!("{label} left before the cluster was ready");
                         return Err(CliError::new(ExitCode::Internal, what));
                     }
                     // why was told by itself, on the same stderr
-                    Event::Ended { name, how, .. } => {
-                        let what = format!("{name} ended before it was ready ({how})");
+                    Event::Ended { label, how, .. } => {
+                        let what = format!("{label} ended before it was ready ({how})");
                         return Err(CliError::new(ExitCode::Internal, what));
                     }
-                    Event::NotStarted { name, error } => {
-                        let what = format!("{name} cannot be started: {error}");
+                    Event::NotStarted { label, error } => {
+                        let what = format!("{label} cannot be started: {error}");
                         return Err(CliError::new(ExitCode::Internal, what));
                     }
                 },
             }
         }
+        ready.sort_by_key(|one| one.pid);
         Ok(ready)
     }
 
-    fn tell(
-        &self,
-        plan: &Plan<'_>,
-        scheduler: &Ready,
-        address: &str,
-        workers: &[Ready],
-    ) -> Result<(), CliError> {
+    fn tell(&self, plan: &Plan<'_>, schedulers: &[Ready], workers: &[Ready]) -> Result<(), CliError> {
+        // workers have joined by now, so one of them leads, and its card says so
+        let cards = addresses_at(&plan.directory.storage_path());
+        let Some(leader) = leader_of(schedulers, &cards) else {
+            return Ok(());
+        };
         let root = plan.directory.root.display().to_string();
         let shape = |ready: &Ready| UpMemberShape {
-            name: ready.name.clone(),
+            name: ready.label.name.clone(),
             pid: ready.pid,
         };
         let document = Document::new(Content::Up {
             directory: root.clone(),
-            address: address.to_owned(),
-            scheduler: shape(scheduler),
+            address: leader.address.clone(),
+            scheduler: shape(leader),
+            schedulers: schedulers.iter().map(shape).collect(),
             workers: workers.iter().map(shape).collect(),
         });
         // another terminal may not have this one's environment
         let is_default =
             std::env::home_dir().is_some_and(|home| home.join(".phalanx") == plan.directory.root);
         let export = (!is_default).then_some(root.as_str());
-        self.ui
-            .data(&document, |_| up_text(&root, export, address, &plan.share))
+        self.ui.data(&document, |_| {
+            up_text(&root, export, &leader.address, schedulers.len(), &plan.share)
+        })
     }
 
     /// Waits for a reason to stop, and tells what happens meanwhile.
@@ -147,42 +150,54 @@ impl Up {
         loop {
             tokio::select! {
                 () = self.signals.next() => {
-                    self.ui.note("stopping the workers, then the scheduler");
+                    self.ui.note("stopping the workers, then the schedulers");
                     return Ok(ExitCode::Success);
                 }
                 Some(event) = self.events.recv() => match event {
-                    Event::Ready { name, pid, .. } => {
-                        self.ui.note(&format!("worker {name} is back (process {pid})"));
+                    Event::Ready { label, pid, .. } => {
+                        self.ui.note(&format!("{label} is back (process {pid})"));
                     }
-                    Event::Ended { name, how, restart_in: Some(pause) } => {
-                        let pause = pause.as_secs_f64();
-                        self.ui.note(&format!("worker {name} ended ({how}); it is started again in {pause} s"));
+                    Event::Ended { label, how, restart_in } => {
+                        let pause = restart_in.as_secs_f64();
+                        self.ui.note(&format!("{label} ended ({how}); it is started again in {pause} s"));
                     }
-                    Event::Ended { name, how, restart_in: None } => {
-                        let what = format!("the {name} ended ({how}), and the cluster with it");
-                        return Err(CliError::new(ExitCode::Internal, what)
-                            .hint("`phalanx up` starts it again; what was acknowledged is on storage"));
-                    }
-                    Event::Left { name } => self.ui.note(&format!("worker {name} has left")),
-                    Event::NotStarted { name, error } => {
-                        self.ui.note(&format!("worker {name} cannot be started again yet: {error}"));
+                    Event::Left { label } => self.ui.note(&format!("{label} has left")),
+                    Event::NotStarted { label, error } => {
+                        self.ui.note(&format!("{label} cannot be started again yet: {error}"));
                     }
                 },
             }
         }
     }
 
-    /// Stops the workers, then the scheduler. Events are dropped: their ends are wanted now.
+    /// Stops the workers, then the schedulers. Events are dropped: their ends are wanted now.
     pub(super) async fn stop(mut self) {
         self.events.close();
         let _ = self.stop_workers.send(true);
         while self.workers.join_next().await.is_some() {}
-        let _ = self.stop_scheduler.send(true);
-        while self.scheduler.join_next().await.is_some() {}
+        let _ = self.stop_schedulers.send(true);
+        while self.schedulers.join_next().await.is_some() {}
     }
 }
 
-fn up_text(root: &str, export: Option<&str>, address: &str, share: &[Resources]) -> String {
+/// The scheduler that is named first by the cards; by its port, since a card names no unspecified address.
+fn leader_of<'a>(schedulers: &'a [Ready], cards: &[String]) -> Option<&'a Ready> {
+    let port = |address: &str| address.rsplit(':').next().map(str::to_owned);
+    let leads = |one: &&Ready| {
+        cards
+            .first()
+            .is_some_and(|first| port(first) == port(&one.address))
+    };
+    schedulers.iter().find(leads).or(schedulers.first())
+}
+
+fn up_text(
+    root: &str,
+    export: Option<&str>,
+    address: &str,
+    schedulers: usize,
+    share: &[Resources],
+) -> String {
     let (cpus, memory): (Vec<String>, u64) = (
         share.iter().map(|one| one.cpus.to_string()).collect(),
         share.first().map_or(0, |one| one.memory_bytes),
@@ -191,8 +206,13 @@ fn up_text(root: &str, export: Option<&str>, address: &str, share: &[Resources])
         1 => "1 worker".to_owned(),
         count => format!("{count} workers"),
     };
+    let standbys = match schedulers {
+        0 | 1 => String::new(),
+        2 => ", 1 standby".to_owned(),
+        count => format!(", {} standbys", count - 1),
+    };
     let mut text = format!(
-        "cluster {root} is up: scheduler at {address}, {workers} ({} cpus, {} each)\n\nin another terminal:\n",
+        "cluster {root} is up: scheduler at {address}{standbys}, {workers} ({} cpus, {} each)\n\nin another terminal:\n",
         cpus.join(" + "),
         format_bytes(memory),
     );
@@ -226,9 +246,14 @@ in another terminal:
 Ctrl-C stops it.
 ";
         assert_eq!(
-            up_text("/srv/lab", Some("/srv/lab"), "127.0.0.1:7878", &share),
+            up_text("/srv/lab", Some("/srv/lab"), "127.0.0.1:7878", 1, &share),
             expected
         );
-        assert!(!up_text("/srv/lab", None, "127.0.0.1:7878", &share).contains("export"));
+        let text = up_text("/srv/lab", None, "127.0.0.1:7878", 3, &share);
+        assert!(!text.contains("export"));
+        assert!(
+            text.contains("scheduler at 127.0.0.1:7878, 2 standbys, 2 workers"),
+            "{text}"
+        );
     }
 }

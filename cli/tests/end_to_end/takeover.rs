@@ -1,0 +1,89 @@
+//! Schedulers that die or sleep while a job runs: nobody loses anything, and the job ends as if nothing had been.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::command::{eventually, finish, send};
+use crate::up::Up;
+
+const JOB: &str = "run PROGRAM --kernel slow --range 0..300 --parameters 20";
+
+fn expected() -> Vec<String> {
+    (0..300).map(|number| number.to_string()).collect()
+}
+
+fn is_half_way(up: &Up, id: &str) -> bool {
+    up.job_is_there(id) && up.job(id)["done"].as_u64().unwrap() > 20
+}
+
+/// Waits until another process than this one says that it leads.
+fn another_leads(up: &Up, old: u32) -> u32 {
+    let leader = || up.leaders().last().map(|&(_, pid)| pid).filter(|&pid| pid != old);
+    eventually("another scheduler leads", || leader().is_some());
+    leader().unwrap()
+}
+
+#[test]
+fn a_killed_scheduler_is_started_again_and_the_job_goes_on() {
+    let up = Up::start();
+    let child = up.command(JOB).spawn().unwrap();
+    eventually("the job is half way", || is_half_way(&up, "1"));
+    send(up.scheduler_pid(), Signal::KILL);
+    let done = finish(child);
+    assert_eq!(done.lines(), expected());
+    up.hears(" ended (signal: 9 (SIGKILL)); it is started again");
+    up.hears(" is back (process ");
+}
+
+#[test]
+fn a_standby_leads_within_three_seconds_of_the_leaders_death() {
+    let up = Up::start_with_standby();
+    let child = up.command(JOB).spawn().unwrap();
+    eventually("the job is half way", || is_half_way(&up, "1"));
+    let old = up.scheduler_pid();
+    let killed = Instant::now();
+    send(old, Signal::KILL);
+    let new = another_leads(&up, old);
+    let took = killed.elapsed();
+    assert!(
+        up.scheduler_pids().contains(&new),
+        "the standby, not the one started again"
+    );
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    let done = finish(child);
+    assert_eq!(done.lines(), expected());
+}
+
+#[test]
+fn a_leader_that_slept_through_its_deposition_changes_nothing() {
+    let up = Up::start_with_standby();
+    let child = up.command(JOB).spawn().unwrap();
+    eventually("the job is half way", || is_half_way(&up, "1"));
+    let old = up.scheduler_pid();
+    let stopped = Instant::now();
+    send(old, Signal::STOP);
+    let new = another_leads(&up, old);
+    assert!(
+        stopped.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        stopped.elapsed()
+    );
+    // what the new one accepts and finishes, the old one knows nothing of
+    let done = up.run("run PROGRAM --kernel square --range 0..5");
+    assert_eq!(done.lines(), ["0", "1", "4", "9", "16"]);
+    send(old, Signal::CONT);
+    let woken = Instant::now();
+    eventually("the old one stands by", || up.leaders().len() == 1);
+    assert!(woken.elapsed() < Duration::from_secs(2), "{:?}", woken.elapsed());
+    assert_eq!(up.leaders()[0].1, new);
+    let done = finish(child);
+    assert_eq!(done.lines(), expected());
+    let jobs = up.run("--output json jobs --all").json();
+    assert_eq!(jobs["jobs"].as_array().unwrap().len(), 2, "{jobs}");
+    // and it can lead again
+    send(new, Signal::KILL);
+    assert_eq!(another_leads(&up, new), old);
+    let done = up.run("results 1");
+    assert_eq!(done.lines(), expected());
+}

@@ -1,0 +1,120 @@
+//! What a leader begins with: the lead itself, and the state that the journal gives back.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use phalanx_protocol::record::Record;
+use phalanx_protocol::{Term, codec};
+use phalanx_scheduler_core::Core;
+use phalanx_storage::{
+    AppendError, Candidate, Directory, JournalEvent, JournalWriter, LogId, Store, acquire,
+};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::config::StartError;
+use crate::feed::Feeds;
+
+/// A log that can be led.
+#[derive(Debug, Clone)]
+pub(crate) struct Ground {
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) log: LogId,
+    /// The storage's root, for people.
+    pub(crate) path: PathBuf,
+}
+
+/// What a leader has.
+pub(crate) struct Lead {
+    pub(crate) term: Term,
+    pub(crate) core: Core,
+    pub(crate) feeds: Feeds,
+    pub(crate) journal: Journal,
+    pub(crate) journaled: mpsc::UnboundedReceiver<JournalEvent>,
+}
+
+impl Ground {
+    /// Takes the lead and replays the journal. Blocks.
+    ///
+    /// # Errors
+    /// [`StartError::Acquire`] if another one leads or the storage fails, or what else is in the way.
+    pub(crate) fn take(&self) -> Result<Lead, StartError> {
+        let candidate = Candidate::new(self.log, random()?);
+        let mut leadership = acquire(&*self.directory, candidate).map_err(|source| StartError::Acquire {
+            path: self.path.clone(),
+            source,
+        })?;
+        for damage in &leadership.damage {
+            tracing::error!("{damage}");
+        }
+        let term = leadership.term;
+        let mut core = Core::new(term);
+        let mut feeds = Feeds::default();
+        for record in std::mem::take(&mut leadership.records) {
+            let (place, term) = (record.place, record.term);
+            let record: Record = codec::decode(&record.bytes).map_err(|source| StartError::Record {
+                place: place.to_string(),
+                source,
+            })?;
+            core.replay(term, &record);
+            feeds.add(record, place, false);
+        }
+        let (sender, journaled) = mpsc::unbounded_channel();
+        let store = Arc::clone(&self.directory) as Arc<dyn Store>;
+        let journal = JournalWriter::start(store, leadership, move |event| {
+            // fails only once the driver is gone, and then nobody needs to know
+            let _ = sender.send(event);
+        })?;
+        Ok(Lead {
+            term,
+            core,
+            feeds,
+            journal: journal.into(),
+            journaled,
+        })
+    }
+}
+
+/// The journal of a leader. Its threads may hang in the storage, so they are joined on a thread that may wait for them.
+#[derive(Debug)]
+pub(crate) struct Journal(Option<JournalWriter>);
+
+impl From<JournalWriter> for Journal {
+    fn from(writer: JournalWriter) -> Self {
+        Self(Some(writer))
+    }
+}
+
+impl Journal {
+    pub(crate) fn append_all(
+        &self,
+        records: impl IntoIterator<Item = (u64, Bytes)>,
+    ) -> Result<(), AppendError> {
+        self.0
+            .as_ref()
+            .map_or(Ok(()), |writer| writer.append_all(records))
+    }
+
+    /// Bytes of records that wait for the storage.
+    pub(crate) fn bytes_waiting(&self) -> usize {
+        self.0.as_ref().map_or(0, JournalWriter::bytes_waiting)
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        let writer = self.0.take();
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(writer))),
+            Err(_) => drop(writer),
+        }
+    }
+}
+
+/// 128 bits that nobody else has.
+pub(crate) fn random() -> Result<u128, StartError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| StartError::System(error.into()))?;
+    Ok(u128::from_le_bytes(bytes))
+}
