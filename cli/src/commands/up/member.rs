@@ -324,7 +324,7 @@ mod tests {
         let (sender, mut events) = mpsc::channel(8);
         let (_keep, stop) = watch::channel(false);
         mind(shell("exit 0"), stop, sender).await;
-        assert!(matches!(events.recv().await, Some(Event::Left { name }) if name == "m"));
+        assert!(matches!(events.recv().await, Some(Event::Left { label }) if label.name == "m"));
         assert!(events.recv().await.is_none());
     }
 
