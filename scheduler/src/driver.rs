@@ -259,9 +259,20 @@ impl Driver {
                     fatal,
                 });
             }
-            FromWorker::HostLost { job, how, .. } => {
-                tracing::warn!(%worker, %job, how, "kernel host died");
-                self.tell(Input::HostLost { worker, job, how });
+            FromWorker::HostLost {
+                job,
+                blamed,
+                cause,
+                how,
+            } => {
+                tracing::warn!(%worker, %job, ?blamed, %cause, how, "kernel host died");
+                self.tell(Input::HostLost {
+                    worker,
+                    job,
+                    blamed,
+                    cause,
+                    how,
+                });
             }
             FromWorker::Leaving => {
                 tracing::info!(%worker, "worker leaves");

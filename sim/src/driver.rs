@@ -137,9 +137,20 @@ impl Cluster {
                     fatal,
                 });
             }
-            FromWorker::HostLost { job, how, .. } => {
+            FromWorker::HostLost {
+                job,
+                blamed,
+                cause,
+                how,
+            } => {
                 self.invariants.slot.ended(Some(worker), job);
-                self.tell(Input::HostLost { worker, job, how });
+                self.tell(Input::HostLost {
+                    worker,
+                    job,
+                    blamed,
+                    cause,
+                    how,
+                });
             }
             FromWorker::Leaving => self.scheduler_notices(session),
             FromWorker::Draining => {}

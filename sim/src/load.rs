@@ -81,7 +81,11 @@ impl Plan {
                 Feeding::Static,
             ]),
             failures_max: (fail_one_in > 0 && dice.one_in(2)).then(|| dice.within(0..20)),
-            retries: Retries::default(),
+            retries: Retries {
+                errors: if fail_one_in > 0 { dice.pick(&[0, 0, 2]) } else { 0 },
+                backoff_millis: 50,
+                ..Retries::default()
+            },
             task_time_limit_millis: None,
             time_limit_millis: None,
             idempotent: false,
@@ -128,6 +132,11 @@ impl Plan {
 
     pub(crate) fn fails(&self, index: u64) -> bool {
         self.fail_one_in > 0 && mix(index ^ 0xbad).is_multiple_of(self.fail_one_in)
+    }
+
+    /// Whether tasks that fail are run again.
+    pub(crate) fn runs_again(&self) -> bool {
+        self.can_fail() && self.spec.retries.errors > 0
     }
 
     pub(crate) fn can_fail(&self) -> bool {

@@ -57,6 +57,7 @@ pub(crate) struct Worker {
 #[derive(Debug)]
 pub(crate) struct Chunk {
     pub(crate) job: JobId,
+    pub(crate) plan: usize,
     pub(crate) range: IndexRange,
     pub(crate) request: Request,
     pub(crate) grant: GrantId,
@@ -199,13 +200,15 @@ impl Worker {
 
     /// The job's kernel host dies, and with it all that is not reported.
     pub(crate) fn host_dies(&mut self, job: JobId, acts: &mut Vec<Act>) {
+        let of_job = self.running.values().filter(|chunk| chunk.job == job);
+        let blamed = of_job.map(|chunk| chunk.range.start).collect();
         self.close(job);
         // also before the welcome: what is said after the join is heard after it
         if self.session.is_some() {
             let how = "signal 11 (SIGSEGV)".to_owned();
             acts.push(Act::Say(FromWorker::HostLost {
                 job,
-                blamed: Vec::new(),
+                blamed,
                 cause: FailureCause::Crash,
                 how,
             }));
@@ -238,6 +241,7 @@ impl Worker {
                     self.chunks_started,
                     Chunk {
                         job,
+                        plan: seat.plan,
                         range,
                         request,
                         grant,

@@ -12,9 +12,11 @@ use crate::core::Core;
 use crate::input::{Effect, Now, SessionId};
 use crate::job::{Job, Phase};
 use crate::planted::PlantedBug;
+use crate::trouble::HostDeath;
 use crate::worker::Worker;
 
-/// Kernel hosts of one job that may die in a row, without one task ending in between, before the job is given up.
+/// Kernel hosts of one job that may die in a row with no task to blame, and without one ending in between, before the job
+/// is given up.
 const HOSTS_LOST_MAX: u32 = 3;
 /// Highest id that a worker may claim to have had, so that there is always a next one.
 const WORKER_ID_CLAIMED_MAX: u64 = 1 << 53;
@@ -137,9 +139,11 @@ impl Core {
         }
     }
 
-    pub(crate) fn worker_lost(&mut self, worker: WorkerId, effects: &mut Vec<Effect>) {
+    pub(crate) fn worker_lost(&mut self, now: Now, worker: WorkerId, effects: &mut Vec<Effect>) {
+        let ran = self.may_run(worker);
         let concerned = self.forget(worker);
         self.plan_due = true;
+        self.count_lost(now, ran, effects);
         concerned
             .into_iter()
             .for_each(|job| self.feed_hungry(job, effects));
@@ -196,18 +200,21 @@ impl Core {
         now: Now,
         worker: WorkerId,
         id: JobId,
-        how: String,
+        death: &HostDeath,
         effects: &mut Vec<Effect>,
     ) {
+        let held = self.jobs.get(&id).map(|job| job.held_by(worker));
         if !self.closed_there(worker, id) {
             return;
         }
+        let blamed = self.blame(now, id, &held.unwrap_or_default(), death, effects);
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
             return;
         };
-        job.hosts_lost += 1;
+        job.hosts_lost += u32::from(!blamed);
         if job.hosts_lost > HOSTS_LOST_MAX {
             let deaths = HOSTS_LOST_MAX + 1;
+            let how = &death.how;
             let reason = format!("its kernel host died {deaths} times in a row: {how}");
             return self.end_job(now, id, Outcome::Broken { reason }, effects);
         }

@@ -9,6 +9,7 @@ use crate::durability::Durability;
 use crate::input::{Effect, Input, Now};
 use crate::job::{Job, Phase};
 use crate::planted::Planted;
+use crate::trouble::HostDeath;
 use crate::worker::Worker;
 
 /// The scheduler's mind. See the crate's documentation for its contract.
@@ -30,6 +31,8 @@ pub struct Core {
     /// The plan is out of date.
     pub(crate) plan_due: bool,
     pub(crate) planned_at: Duration,
+    /// When to look after which job.
+    pub(crate) alarms: BTreeSet<(Duration, JobId)>,
     /// Some job wants more slots than the plan gave it.
     pub(crate) unmet: bool,
     /// Until then, what earlier leaders granted is not granted again: workers come back and say what they still run.
@@ -54,6 +57,7 @@ impl Core {
             storage_error: None,
             plan_due: false,
             planned_at: Duration::ZERO,
+            alarms: BTreeSet::new(),
             unmet: false,
             reattach_until: None,
             planted: Planted::default(),
@@ -83,7 +87,7 @@ impl Core {
                 address,
                 join,
             } => self.joined(session, address, *join, effects),
-            Input::WorkerLost(worker) => self.worker_lost(worker, effects),
+            Input::WorkerLost(worker) => self.worker_lost(now, worker, effects),
             Input::Reported { worker, report } => self.reported(now, worker, *report, effects),
             Input::Returned {
                 worker,
@@ -99,19 +103,30 @@ impl Core {
             } => {
                 self.cannot_run(now, worker, job, reason, fatal, effects);
             }
-            Input::HostLost { worker, job, how } => self.host_lost(now, worker, job, how, effects),
+            Input::HostLost {
+                worker,
+                job,
+                blamed,
+                cause,
+                how,
+            } => {
+                let death = HostDeath { blamed, cause, how };
+                self.host_lost(now, worker, job, &death, effects);
+            }
             Input::Appended { sequence } => self.appended(sequence, effects),
             Input::StorageChanged { error } => self.storage_error = error,
             Input::Ticked => {}
         }
         self.end_reattaching_if_due(now, effects);
+        self.wake(now, effects);
         self.plan_if_due(now, effects);
     }
 
     /// When [`Input::Ticked`] is wanted next, on the clock of [`Now::elapsed`].
     pub fn next_deadline(&self) -> Option<Duration> {
         let plan = self.plan_due.then(|| self.planned_at + self.plan_interval());
-        plan.into_iter().chain(self.reattach_until).min()
+        let alarm = self.alarms.first().map(|&(due, _)| due);
+        plan.into_iter().chain(self.reattach_until).chain(alarm).min()
     }
 
     /// Asserts the crate's invariants. Costs time in proportion to everything it knows.

@@ -66,9 +66,13 @@ impl Core {
 
     /// Forgets finished jobs beyond what is remembered.
     pub(crate) fn forget_oldest(&mut self, effects: &mut Vec<Effect>) {
-        while self.finished.len() > FINISHED_JOBS_MAX
-            && let Some(id) = self.finished.pop_front()
-        {
+        while self.finished.len() > FINISHED_JOBS_MAX {
+            // one may be about to go on
+            let over = |id: &JobId| self.jobs.get(id).is_some_and(|job| job.phase == Phase::Finished);
+            let oldest = self.finished.iter().position(over);
+            let Some(id) = oldest.and_then(|oldest| self.finished.remove(oldest)) else {
+                return;
+            };
             if let Some(job) = self.jobs.remove(&id) {
                 self.submissions.remove(&job.spec.submission);
             }

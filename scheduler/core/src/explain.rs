@@ -75,6 +75,9 @@ impl Core {
         if self.is_reattaching(job) {
             return Verdict::Reattaching;
         }
+        if job.trouble.resting() > 0 && job.grants.is_empty() && !job.has_waiting() {
+            return Verdict::Resting;
+        }
         if job.slots > 0 {
             return Verdict::Running;
         }

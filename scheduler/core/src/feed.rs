@@ -39,6 +39,9 @@ impl Core {
         let Some(holding) = job.holdings.get(&worker).filter(|holding| holding.slots > 0) else {
             return;
         };
+        if holding.alone {
+            return;
+        }
         let target = target(job, holding);
         let refill_below = u64::from(holding.slots).max(target / 2);
         if holding.open < refill_below {
@@ -54,16 +57,18 @@ impl Core {
                     term: self.term,
                     number: self.grants_made,
                 };
-                job.open_grant(grant, worker, RangeSet::from(range), range.end);
-                effects.push(Effect::Send {
-                    worker,
-                    message: ToWorker::Grant {
-                        job: id,
-                        grant,
-                        range,
-                    },
-                });
+                job.grant(id, worker, grant, range, effects);
             }
+        }
+        let idle = job.waiting.is_empty() && job.holdings[&worker].open == 0;
+        if idle && let Some(range) = job.trouble.suspects.take_first(1) {
+            self.grants_made += 1;
+            let grant = GrantId {
+                term: self.term,
+                number: self.grants_made,
+            };
+            job.grant(id, worker, grant, range, effects);
+            job.leave_alone(worker);
         }
         if job.hungry.contains(&worker) {
             self.steal(id, effects);
@@ -76,7 +81,7 @@ impl Core {
         while let Some(job) = self
             .jobs
             .get(&id)
-            .filter(|job| !job.waiting.is_empty() && !self.is_reattaching(job))
+            .filter(|job| job.has_waiting() && !self.is_reattaching(job))
             && let Some(&worker) = job.hungry.range(from..).next()
         {
             from = WorkerId(worker.0 + 1);
@@ -110,7 +115,7 @@ impl Core {
             if !self.planted.is(PlantedBug::KeepsReturnedRange) {
                 job.take_from_grant(grant, piece);
             }
-            job.waiting.insert(piece);
+            job.wait_again(piece);
         }
         self.feed_hungry(id, effects);
     }
@@ -139,6 +144,38 @@ impl Core {
 }
 
 impl Job {
+    /// Whether any task waits, apart or not.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty() || !self.trouble.suspects.is_empty()
+    }
+
+    fn grant(
+        &mut self,
+        id: JobId,
+        worker: WorkerId,
+        grant: GrantId,
+        range: IndexRange,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.open_grant(grant, worker, RangeSet::from(range), range.end);
+        effects.push(Effect::Send {
+            worker,
+            message: ToWorker::Grant {
+                job: id,
+                grant,
+                range,
+            },
+        });
+    }
+
+    /// Grants a worker nothing more until what it has open has ended.
+    fn leave_alone(&mut self, worker: WorkerId) {
+        if let Some(holding) = self.holdings.get_mut(&worker) {
+            holding.alone = true;
+        }
+        self.touch(worker);
+    }
+
     /// Asks a worker for up to `count` unstarted tasks, its latest grants first.
     pub(crate) fn revoke(&mut self, id: JobId, worker: WorkerId, mut count: u64, effects: &mut Vec<Effect>) {
         let Some(holding) = self.holdings.get(&worker) else {

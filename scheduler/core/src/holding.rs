@@ -44,6 +44,8 @@ pub(crate) struct Holding {
     pub(crate) revoking: usize,
     /// A revoke came back empty since the last report: everything there has started.
     pub(crate) all_started: bool,
+    /// What it has open is a suspect, which runs alone.
+    pub(crate) alone: bool,
     /// Its key in `Job::backlogs`.
     pub(crate) backlog_key: u64,
     /// Its part of `Job::rate`.
@@ -83,6 +85,11 @@ impl Pace {
 }
 
 impl Holding {
+    /// Whether it has fewer tasks than slots, and may have more.
+    pub(crate) fn is_hungry(&self) -> bool {
+        self.open < u64::from(self.slots) && !self.alone
+    }
+
     /// Measured tasks per second of all its slots.
     pub(crate) fn rate(&self) -> u64 {
         self.pace.task_picos().map_or(0, |picos| {

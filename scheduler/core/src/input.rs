@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use phalanx_protocol::message::client::{Refusal, Reply};
 use phalanx_protocol::message::worker::{Join, Report, ToWorker};
-use phalanx_protocol::record::Record;
+use phalanx_protocol::record::{FailureCause, Record};
 use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, WorkerId};
 
 /// The time of an input.
@@ -104,6 +104,10 @@ pub enum Input {
         worker: WorkerId,
         /// Which job.
         job: JobId,
+        /// Tasks that are to blame.
+        blamed: Vec<u64>,
+        /// What for.
+        cause: FailureCause,
         /// How.
         how: String,
     },

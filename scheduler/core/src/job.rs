@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use phalanx_protocol::limits::FAILURES_KEPT_MAX;
+use phalanx_protocol::message::host::HOST_SLOTS_MAX;
 use phalanx_protocol::record::{Outcome, Record, TaskFailure};
 use phalanx_protocol::view::JobView;
 use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, RangeSet, Term, WorkerId};
 
 use crate::holding::{Grant, Holding};
+use crate::trouble::Trouble;
 
 /// Failures that a view lists.
 const FAILURES_SHOWN_MAX: usize = 10;
@@ -38,6 +40,10 @@ pub(crate) struct Job {
     pub(crate) ended: RangeSet,
     /// Of those, the ones that failed.
     pub(crate) failed: RangeSet,
+    /// Tasks that were run in vain; some of them rest or wait apart.
+    pub(crate) trouble: Trouble,
+    /// Some of its tasks were given another chance.
+    pub(crate) reopened: bool,
     pub(crate) grants: BTreeMap<GrantId, Grant>,
     pub(crate) holdings: BTreeMap<WorkerId, Holding>,
     /// Workers that hold fewer tasks than slots.
@@ -85,6 +91,8 @@ impl Job {
             spec,
             ended: RangeSet::new(),
             failed: RangeSet::new(),
+            trouble: Trouble::default(),
+            reopened: false,
             grants: BTreeMap::new(),
             holdings: BTreeMap::new(),
             hungry: BTreeSet::new(),
@@ -121,6 +129,7 @@ impl Job {
         self.waiting = RangeSet::new();
         self.ended = RangeSet::new();
         self.failed = RangeSet::new();
+        self.trouble = Trouble::default();
         self.grants.clear();
         self.holdings.clear();
         self.hungry.clear();
@@ -130,6 +139,39 @@ impl Job {
         (self.rate, self.slots, self.slots_unmeasured) = (0, 0, 0);
     }
 
+    /// Lets tasks wait that are in no other place; suspects wait apart.
+    pub(crate) fn wait_again(&mut self, range: IndexRange) {
+        self.waiting.insert(range);
+        self.trouble.set_apart(&mut self.waiting, range);
+    }
+
+    /// Notes that tasks have ended, which are in no other place.
+    pub(crate) fn note_ended(&mut self, range: IndexRange) {
+        self.ended.insert(range);
+        self.trouble.forget(range);
+    }
+
+    /// All that a worker holds.
+    pub(crate) fn held_by(&self, worker: WorkerId) -> RangeSet {
+        let grants = self
+            .holdings
+            .get(&worker)
+            .into_iter()
+            .flat_map(|holding| &holding.grants);
+        let grants = grants.filter_map(|grant| self.grants.get(grant));
+        grants.flat_map(|grant| grant.rest.iter()).collect()
+    }
+
+    /// The first tasks of what a worker holds, one for each slot.
+    pub(crate) fn front(&self, worker: WorkerId) -> Vec<u64> {
+        let Some(holding) = self.holdings.get(&worker) else {
+            return Vec::new();
+        };
+        let grants = holding.grants.iter().filter_map(|grant| self.grants.get(grant));
+        let indices = grants.flat_map(|grant| grant.rest.iter().flat_map(|range| range.start..range.end));
+        indices.take(HOST_SLOTS_MAX.min(holding.slots as usize)).collect()
+    }
+
     /// Gives a grant's rest back to `waiting`.
     pub(crate) fn drop_grant(&mut self, id: GrantId) {
         if let Some(grant) = self.grants.remove(&id) {
@@ -137,7 +179,7 @@ impl Job {
                 holding.grants.remove(&id);
                 holding.open -= grant.rest.len();
             }
-            self.waiting.extend(grant.rest.iter());
+            grant.rest.iter().for_each(|range| self.wait_again(range));
             self.touch(grant.worker);
         }
     }
@@ -242,10 +284,11 @@ impl Job {
         let Some(holding) = self.holdings.get_mut(&worker) else {
             return;
         };
+        holding.alone &= holding.open > 0;
         let rate = holding.rate();
         self.rate = self.rate - holding.rate_counted + rate;
         holding.rate_counted = rate;
-        if holding.open < u64::from(holding.slots) {
+        if holding.is_hungry() {
             self.hungry.insert(worker);
         } else {
             self.hungry.remove(&worker);
@@ -305,7 +348,8 @@ impl Job {
         let mut seen = self.ended.clone();
         let mut count = seen.len();
         let open = self.grants.values().flat_map(|grant| grant.rest.iter());
-        for range in self.waiting.iter().chain(open) {
+        let troubled = self.trouble.check();
+        for range in self.waiting.iter().chain(open).chain(troubled) {
             assert!(seen.pieces(range).is_empty(), "ONCE: job {id} has {range} twice");
             seen.insert(range);
             count += range.len();
@@ -318,6 +362,15 @@ impl Job {
                 .map(|grant| self.grants[grant].rest.len())
                 .sum();
             assert_eq!(open, holding.open, "job {id} miscounts what {worker} holds");
+            let suspected = |grant: &GrantId| {
+                let first = self.grants[grant].rest.first();
+                first.is_some_and(|index| self.trouble.is_suspected(index))
+            };
+            let alone = open == 1 && holding.grants.iter().all(suspected);
+            assert!(
+                !holding.alone || alone,
+                "job {id} does not leave a suspect alone on {worker}"
+            );
         }
         for (worker, holding) in &self.holdings {
             assert!(
@@ -330,7 +383,7 @@ impl Job {
                 "job {id} misplaces a backlog"
             );
         }
-        let hungry = |(_, holding): &(&WorkerId, &Holding)| holding.open < u64::from(holding.slots);
+        let hungry = |(_, holding): &(&WorkerId, &Holding)| holding.is_hungry();
         let hungry = self.holdings.iter().filter(hungry).map(|(&worker, _)| worker);
         let same = self.hungry.iter().copied().eq(hungry);
         assert!(same, "job {id} forgets who is hungry");
@@ -361,7 +414,7 @@ impl Job {
             tasks: self.spec.tasks,
             done: self.seen.done.len(),
             failed: self.seen.failed.len(),
-            resting: 0,
+            resting: self.trouble.resting(),
             slots: self.slots,
             workers: self.holdings.values().filter(|holding| holding.slots > 0).count() as u64,
             tasks_per_second: self.rate as f64,

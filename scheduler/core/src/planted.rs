@@ -16,6 +16,14 @@ pub enum PlantedBug {
     ForgetsLostTasks,
     /// A report that comes twice is counted twice.
     CountsRepetitions,
+    /// A snapshot lacks its first job.
+    SnapshotLosesJob,
+    /// A job is reopened without the last range of its tasks.
+    ReopenForgetsTask,
+    /// Nobody is blamed for the death of a kernel host.
+    BlamesNobody,
+    /// Tasks that fail are run again without end.
+    RetriesForever,
 }
 
 /// The bug that a core has, if any.

@@ -3,7 +3,7 @@
 
 use phalanx_protocol::limits::MESSAGE_BYTES_MAX;
 use phalanx_protocol::message::worker::{Report, ToWorker};
-use phalanx_protocol::record::{Record, ResultBlock};
+use phalanx_protocol::record::{Record, ResultBlock, TaskFailure};
 use phalanx_protocol::{GrantId, IndexRange, RangeSet, WorkerId};
 
 use crate::core::Core;
@@ -11,6 +11,7 @@ use crate::durability::Held;
 use crate::input::{Effect, Now};
 use crate::job::Job;
 use crate::planted::PlantedBug;
+use crate::trouble::{Fate, one};
 
 impl Core {
     pub(crate) fn reported(&mut self, now: Now, worker: WorkerId, report: Report, effects: &mut Vec<Effect>) {
@@ -22,13 +23,13 @@ impl Core {
             report.failed.retain(|(grant, _)| grant.term >= job.term);
         }
         if self.jobs.get(&id).is_some_and(Job::is_active) {
-            self.take_in(worker, report, effects);
+            self.take_in(now, worker, report, effects);
             self.finish_if_over(now, id, effects);
             self.feed(id, worker, effects);
             self.feed_hungry(id, effects);
             let job = &self.jobs[&id];
             // slots that its last tasks leave empty are of use to somebody else
-            self.plan_due |= self.unmet && job.waiting.is_empty();
+            self.plan_due |= self.unmet && !job.has_waiting();
         }
         if self.planted.is(PlantedBug::AcknowledgesAtOnce) {
             let message = ToWorker::Acknowledge { number };
@@ -45,7 +46,7 @@ impl Core {
         }
     }
 
-    fn take_in(&mut self, worker: WorkerId, report: Report, effects: &mut Vec<Effect>) {
+    fn take_in(&mut self, now: Now, worker: WorkerId, report: Report, effects: &mut Vec<Effect>) {
         let Some(job) = self.jobs.get_mut(&report.job) else {
             return;
         };
@@ -68,13 +69,19 @@ impl Core {
                 }
             }
         }
+        let forever = self.planted.is(PlantedBug::RetriesForever);
+        let mut rested = 0;
         for (grant, failures) in report.failed {
             for mut failure in failures {
                 let end = failure.message.floor_char_boundary(MESSAGE_BYTES_MAX);
                 failure.message.truncate(end);
-                if failure.index < job.spec.tasks && !job.ended.contains(failure.index) {
-                    job.end_in_grant(grant, failure.range(), &mut astray);
-                    failed.push(failure);
+                match job.fail(grant, failure, now, forever, &mut astray) {
+                    Some(Fate::Fail(failure)) => failed.push(failure),
+                    Some(Fate::Rest(until)) => {
+                        rested += 1;
+                        self.alarms.insert((until, report.job));
+                    }
+                    Some(Fate::Wait) | None => {}
                 }
             }
         }
@@ -84,16 +91,15 @@ impl Core {
                 job.run_again(grant, piece);
             }
         }
-        failed
-            .iter()
-            .for_each(|failure| job.failed.insert(failure.range()));
         let ended = job.ended.len() - ended_before;
-        job.measure(worker, report.busy_nanos, ended);
+        job.measure(worker, report.busy_nanos, ended + rested);
         if let Some(model) = self.workers.get_mut(&worker) {
             model.tasks_ended += ended;
         }
-        if ended > 0 {
+        if ended + rested > 0 {
             job.hosts_lost = 0;
+        }
+        if ended > 0 {
             let record = Record::TasksEnded {
                 job: report.job,
                 results: decide(blocks, done.clone()),
@@ -167,14 +173,55 @@ impl Job {
             None => astray.insert(range),
         }
         self.take_from_grant(grant, range);
-        self.ended.insert(range);
+        self.note_ended(range);
+    }
+
+    /// Takes a task that failed out of its grant, and says what is to become of it; `None` if the failure is of no
+    /// interest any more.
+    fn fail(
+        &mut self,
+        grant: GrantId,
+        failure: TaskFailure,
+        now: Now,
+        forever: bool,
+        astray: &mut RangeSet,
+    ) -> Option<Fate> {
+        let index = failure.index;
+        if index >= self.spec.tasks || self.ended.contains(index) {
+            return None;
+        }
+        let held = self
+            .grants
+            .get(&grant)
+            .is_some_and(|open| open.rest.contains(index));
+        let mut retries = self.spec.retries;
+        if !held && (self.reopened || retries.errors > 0) {
+            // perhaps an old report that comes again, of a run that was counted: the task waits or runs elsewhere
+            return None;
+        }
+        if forever {
+            retries.errors = u32::MAX;
+        }
+        let fate = self.trouble.failed(&retries, failure, now.elapsed);
+        match &fate {
+            Fate::Fail(_) | Fate::Wait => {
+                self.end_in_grant(grant, one(index), astray);
+                self.failed.insert(one(index));
+            }
+            Fate::Rest(until) => {
+                self.take_from_grant(grant, one(index));
+                self.trouble.rest(index, *until);
+            }
+        }
+        Some(fate)
     }
 
     /// Takes what ended out of wherever it is: a worker that was given up reported after all.
     fn end_elsewhere(&mut self, astray: &RangeSet) {
         let waited = self.waiting.len();
         astray.iter().for_each(|range| self.waiting.remove(range));
-        if waited - self.waiting.len() == astray.len() {
+        let troubled: u64 = astray.iter().map(|range| self.trouble.take(range)).sum();
+        if waited - self.waiting.len() + troubled == astray.len() {
             return;
         }
         let grants: Vec<GrantId> = self.grants.keys().copied().collect();
@@ -196,7 +243,7 @@ impl Job {
         let pieces = open.map(|open| open.rest.pieces(range)).unwrap_or_default();
         for piece in pieces {
             self.take_from_grant(grant, piece);
-            self.waiting.insert(piece);
+            self.wait_again(piece);
         }
     }
 }

@@ -113,7 +113,7 @@ impl Core {
     }
 }
 
-fn refuse(request: RequestId, refusal: Refusal, effects: &mut Vec<Effect>) {
+pub(crate) fn refuse(request: RequestId, refusal: Refusal, effects: &mut Vec<Effect>) {
     let reply = Reply::Refused(refusal);
     effects.push(Effect::Answer { request, reply });
 }

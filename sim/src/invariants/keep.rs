@@ -66,6 +66,8 @@ impl Keep {
         let failed = report.failed.iter().filter(|(grant, _)| grant.term >= entry.term);
         let failed = failed.flat_map(|(_, failures)| failures);
         let failed = failed.map(|failure| IndexRange::new(failure.index, failure.index + 1));
+        // tasks that are run again fail without a record
+        let failed = failed.filter(|_| entry.spec.retries.errors == 0);
         // merged values that overlap others are dropped, and their tasks run again
         let done = done.filter(|_| !entry.spec.kernel().reduce);
         for range in done.chain(failed) {

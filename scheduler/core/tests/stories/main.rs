@@ -17,6 +17,7 @@ mod nonsense;
 mod reopening;
 mod replaying;
 mod reports;
+mod retrying;
 mod sharing;
 mod snapshots;
 mod story;

@@ -7,7 +7,8 @@ use phalanx_protocol::limits::TASKS_MAX;
 use phalanx_protocol::message::worker::{HeldGrant, Join, Report};
 use phalanx_protocol::record::{FailureCause, Record, TaskFailure};
 use phalanx_protocol::{
-    Feeding, GrantId, IndexRange, JobId, JobSpec, RangeSet, Request, Resources, SubmissionId, Term, WorkerId,
+    Feeding, GrantId, IndexRange, JobId, JobSpec, RangeSet, Request, Resources, Retries, SubmissionId, Term,
+    WorkerId,
 };
 use phalanx_scheduler_core::{Effect, Input, RequestId, SessionId};
 use proptest::prelude::*;
@@ -41,6 +42,19 @@ impl Dice {
             2 => self.next(),
             _ => self.below(usual),
         }
+    }
+
+    fn cause(&mut self) -> FailureCause {
+        let causes = [
+            FailureCause::Error,
+            FailureCause::Error,
+            FailureCause::Panic,
+            FailureCause::Input,
+            FailureCause::Crash,
+            FailureCause::TimeLimit,
+            FailureCause::Memory,
+        ];
+        causes[self.below(causes.len() as u64) as usize]
     }
 
     fn range(&mut self) -> IndexRange {
@@ -98,6 +112,13 @@ fn spec(dice: &mut Dice, user_count: u64) -> (String, JobSpec) {
         priority: dice.below(3) as i32,
         feeding: [Feeding::Factoring, Feeding::Guided, Feeding::Static][dice.below(3) as usize],
         failures_max: dice.one_in(3).then(|| dice.number(20)),
+        retries: Retries {
+            errors: dice.below(3) as u32,
+            crash_limit: dice.below(4) as u32 + 1,
+            lost_limit: dice.one_in(3).then_some(2),
+            timeouts: dice.below(2) as u32,
+            backoff_millis: dice.number(30),
+        },
         ..spec
     };
     (format!("user{}", dice.below(user_count)), spec)
@@ -160,7 +181,7 @@ fn report(dice: &mut Dice, story: &Story, worker: WorkerId) -> Input {
     }
     let failed = (0..dice.below(3)).map(|_| TaskFailure {
         index: dice.number(150),
-        cause: FailureCause::Error,
+        cause: dice.cause(),
         message: "no".into(),
     });
     let failed = vec![(granted.grant, failed.collect())];
@@ -212,6 +233,12 @@ fn step(dice: &mut Dice, story: &Story) -> Input {
             admin: dice.one_in(5),
             job: JobId(dice.number(8)),
         },
+        13 if dice.one_in(2) => Input::RetryRequested {
+            request,
+            user: format!("user{}", dice.below(3)),
+            admin: dice.one_in(2),
+            job: JobId(dice.number(8)),
+        },
         13 => Input::WorkerLost(worker),
         14..17 => {
             let granted = dice.grant(story, worker);
@@ -243,6 +270,8 @@ fn step(dice: &mut Dice, story: &Story) -> Input {
         18 => Input::HostLost {
             worker,
             job: JobId(dice.number(8)),
+            blamed: (0..dice.below(4)).map(|_| dice.number(150)).collect(),
+            cause: dice.cause(),
             how: "signal 11".into(),
         },
         _ if dice.one_in(2) => Input::StorageChanged {
@@ -279,6 +308,10 @@ fn judge(story: &Story) {
             Effect::Append { sequence, record } => {
                 appended += 1;
                 assert_eq!(*sequence, appended, "records are counted without gaps");
+                if let Record::JobReopened { job, tasks } = record {
+                    let set = ended.entry(*job).or_default();
+                    tasks.iter().for_each(|&range| set.remove(range));
+                }
                 if let Record::TasksEnded {
                     job,
                     done,

@@ -103,3 +103,18 @@ fn a_reopening_is_written_down_and_answered_once_it_is_durable() {
     story.storage_catches_up();
     assert_eq!(story.answer(asked), Some(Reply::Reopened { tasks: 2 }));
 }
+
+#[test]
+fn an_old_failure_of_a_reopened_task_does_not_count_when_its_report_comes_again() {
+    let mut story = Story::new();
+    let w1 = story.worker(1);
+    let job = story.submit(JobSpec {
+        feeding: phalanx_protocol::Feeding::Static,
+        ..kernel_job(10)
+    });
+    let grant = story.grant(w1, job).grant;
+    story.fail(w1, job, grant, &[0, 1]);
+    story.retry_as("ada", false, job);
+    story.fail(w1, job, grant, &[0, 1]);
+    assert_eq!(story.view(job).failed, 0);
+}

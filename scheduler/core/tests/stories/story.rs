@@ -495,9 +495,20 @@ impl Story {
 
     /// Reports tasks as failed.
     pub(crate) fn fail(&mut self, worker: WorkerId, job: JobId, grant: GrantId, indices: &[u64]) {
+        self.fail_for(FailureCause::Panic, worker, job, grant, indices);
+    }
+
+    pub(crate) fn fail_for(
+        &mut self,
+        cause: FailureCause,
+        worker: WorkerId,
+        job: JobId,
+        grant: GrantId,
+        indices: &[u64],
+    ) {
         let failed = indices.iter().map(|&index| TaskFailure {
             index,
-            cause: FailureCause::Panic,
+            cause,
             message: format!("index {index} is not to my liking"),
         });
         let report = Report {
@@ -513,6 +524,44 @@ impl Story {
             worker,
             report: Box::new(report),
         });
+    }
+
+    /// The first task that a worker was granted fails, and the worker has nothing more of that grant.
+    pub(crate) fn fail_first(&mut self, worker: WorkerId, job: JobId) -> u64 {
+        let grants = &mut self.mail(worker).grants;
+        let place = grants.iter().position(|granted| granted.job == job);
+        let granted = &mut grants[place.expect("the worker has tasks of the job")];
+        let (grant, index) = (granted.grant, granted.range.start);
+        granted.range.start += 1;
+        grants.retain(|granted| !granted.range.is_empty());
+        self.fail(worker, job, grant, &[index]);
+        index
+    }
+
+    /// A kernel host dies, and with it all that its worker had of the job.
+    pub(crate) fn host_dies(&mut self, worker: WorkerId, job: JobId, blamed: &[u64], cause: FailureCause) {
+        let how = match cause {
+            FailureCause::Memory => "used 9.1 GiB of 8 GiB",
+            FailureCause::TimeLimit => "ran longer than 5 s",
+            _ => "signal 11 (SIGSEGV)",
+        };
+        let mail = self.mail(worker);
+        mail.grants.retain(|granted| granted.job != job);
+        mail.open.remove(&job);
+        mail.slots.remove(&job);
+        self.tell(Input::HostLost {
+            worker,
+            job,
+            blamed: blamed.to_vec(),
+            cause,
+            how: how.into(),
+        });
+    }
+
+    /// Time passes.
+    pub(crate) fn wait(&mut self, millis: u64) {
+        self.micros += millis * 1000;
+        self.tell(Input::Ticked);
     }
 
     fn next_report(&mut self, worker: WorkerId) -> u64 {

@@ -1,7 +1,7 @@
 //! Workers: they join, get lost, come back, and say what they cannot do.
 
 use phalanx_protocol::message::worker::ToWorker;
-use phalanx_protocol::record::Outcome;
+use phalanx_protocol::record::{FailureCause, Outcome};
 use phalanx_protocol::{Feeding, GrantId, IndexRange, JobId, JobSpec, SubmissionId, Term, WorkerId};
 use phalanx_scheduler_core::{Effect, Input};
 
@@ -353,6 +353,8 @@ fn a_lost_host_is_replaced_and_its_tasks_run_again() {
     story.tell(Input::HostLost {
         worker: w1,
         job,
+        blamed: Vec::new(),
+        cause: FailureCause::Crash,
         how: "signal 11 (SIGSEGV)".into(),
     });
     assert_eq!(story.grants(w1), [0..1]);
@@ -370,6 +372,8 @@ fn a_job_whose_hosts_die_four_times_in_a_row_is_broken() {
         story.tell(Input::HostLost {
             worker: w1,
             job,
+            blamed: Vec::new(),
+            cause: FailureCause::Crash,
             how: "signal 9".into(),
         });
     };

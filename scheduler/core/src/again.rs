@@ -1,0 +1,122 @@
+//! What becomes of tasks that were run in vain: they wait or rest, and are run again, or have failed.
+
+use std::collections::BTreeSet;
+
+use phalanx_protocol::message::host::HOST_SLOTS_MAX;
+use phalanx_protocol::record::{Record, TaskFailure};
+use phalanx_protocol::{JobId, RangeSet, WorkerId};
+
+use crate::core::Core;
+use crate::input::{Effect, Now};
+use crate::planted::PlantedBug;
+use crate::trouble::{Fate, HostDeath, one};
+
+impl Core {
+    /// A job's kernel host died. Tasks are to blame only if they were in `held`, what its worker had of the job and what
+    /// waits again by now; `false` if none is.
+    pub(crate) fn blame(
+        &mut self,
+        now: Now,
+        id: JobId,
+        held: &RangeSet,
+        death: &HostDeath,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return false;
+        };
+        let blamed: BTreeSet<u64> = death
+            .blamed
+            .iter()
+            .take(HOST_SLOTS_MAX)
+            .copied()
+            .filter(|&index| held.contains(index))
+            .collect();
+        if self.planted.is(PlantedBug::BlamesNobody) || blamed.is_empty() {
+            return false;
+        }
+        let mut fates = Vec::new();
+        for index in blamed {
+            let retries = job.spec.retries;
+            fates.push((index, job.trouble.blamed(&retries, index, death, now.elapsed)));
+        }
+        self.meet_fates(now, id, fates, effects);
+        true
+    }
+
+    /// Counts the loss of a worker for the tasks at the front of what it held of each job, which may have been running.
+    pub(crate) fn count_lost(&mut self, now: Now, lost: Vec<(JobId, Vec<u64>)>, effects: &mut Vec<Effect>) {
+        for (id, indices) in lost {
+            let Some(job) = self.jobs.get_mut(&id) else {
+                continue;
+            };
+            let limit = job.spec.retries.lost_limit.unwrap_or(u32::MAX);
+            let fates = indices.into_iter();
+            let fates = fates
+                .map(|index| (index, job.trouble.lost(limit, index)))
+                .collect();
+            self.meet_fates(now, id, fates, effects);
+        }
+    }
+
+    /// The tasks of its jobs that a worker may be running, as far as anybody limits their losses.
+    pub(crate) fn may_run(&self, worker: WorkerId) -> Vec<(JobId, Vec<u64>)> {
+        let opened = self
+            .workers
+            .get(&worker)
+            .into_iter()
+            .flat_map(|model| &model.opened);
+        let jobs = opened.filter_map(|&id| Some((id, self.jobs.get(&id)?)));
+        let limited = jobs.filter(|(_, job)| job.is_active() && job.spec.retries.lost_limit.is_some());
+        limited.map(|(id, job)| (id, job.front(worker))).collect()
+    }
+
+    /// Carries out what was decided about tasks that wait.
+    fn meet_fates(&mut self, now: Now, id: JobId, fates: Vec<(u64, Fate)>, effects: &mut Vec<Effect>) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let mut failed: Vec<TaskFailure> = Vec::new();
+        for (index, fate) in fates {
+            job.waiting.remove(one(index));
+            job.trouble.take(one(index));
+            match fate {
+                Fate::Wait => job.wait_again(one(index)),
+                Fate::Rest(until) => {
+                    job.trouble.rest(index, until);
+                    self.alarms.insert((until, id));
+                }
+                Fate::Fail(failure) => {
+                    job.note_ended(one(index));
+                    job.failed.insert(one(index));
+                    failed.push(failure);
+                }
+            }
+        }
+        if !failed.is_empty() {
+            let record = Record::TasksEnded {
+                job: id,
+                done: Vec::new(),
+                results: Vec::new(),
+                failed,
+            };
+            self.durability.append(record, effects);
+            self.finish_if_over(now, id, effects);
+        }
+    }
+
+    /// Lets those go on whose time has come.
+    pub(crate) fn wake(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        while let Some(&(due, id)) = self.alarms.first()
+            && due <= now.elapsed
+        {
+            self.alarms.pop_first();
+            let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
+                continue;
+            };
+            let rested = job.trouble.rested(now.elapsed);
+            for index in rested {
+                job.wait_again(one(index));
+            }
+            self.feed_hungry(id, effects);
+        }
+    }
+}
