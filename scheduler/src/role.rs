@@ -96,7 +96,7 @@ impl Roles {
                 // whoever started it knows why
                 return Ok(());
             };
-            match self.lead(lead, &mut stopped).await {
+            match self.lead(lead, &stopped).await {
                 Ok(()) => return Ok(()),
                 Err(LeadEnd::Deposed { term }) => {
                     tracing::warn!(%term, "another scheduler leads; standing by");
@@ -170,7 +170,7 @@ impl Roles {
     }
 
     /// Leads until told to stop, or deposed.
-    async fn lead(&mut self, lead: Lead, stopped: &mut watch::Receiver<bool>) -> Result<(), LeadEnd> {
+    async fn lead(&mut self, lead: Lead, stopped: &watch::Receiver<bool>) -> Result<(), LeadEnd> {
         let (address, term, jobs) = (self.address, lead.term, lead.core.jobs().len());
         tracing::info!(%term, %address, jobs, "leading");
         let (events_sender, events) = mpsc::channel(EVENT_QUEUE_MAX);
@@ -181,12 +181,11 @@ impl Roles {
             let _ = starter.send(Ok(address));
         }
         let mut roster = self.watcher.roster();
-        let state = (lead.core, lead.feeds, lead.journal);
+        let state = (lead.core, lead.feeds, lead.journal, lead.snapshots);
         let driver = Driver::new(state, self.advertised.clone(), self.watcher.roster());
         let ended = tokio::select! {
-            ended = driver.run(events, lead.journaled) => ended,
+            ended = driver.run(events, lead.journaled, stopped.clone()) => ended,
             term = superseded(&mut roster, term) => Err(LeadEnd::Deposed { term }),
-            _ = stopped.wait_for(|&stop| stop) => Ok(()),
         };
         self.standing.set(None);
         self.watcher.announce(None, false);

@@ -1,7 +1,7 @@
 //! A scheduler in a temporary directory, and peers that say what a test tells them to.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -114,6 +114,10 @@ impl Cluster {
     /// Takes the first scheduler out, to stop it.
     pub(crate) fn take(&mut self) -> RunningScheduler {
         self.scheduler.take().unwrap()
+    }
+
+    pub(crate) fn storage(&self) -> &Path {
+        &self.storage
     }
 
     /// The storage, as another process would open it.
