@@ -17,7 +17,7 @@ use phalanx_protocol::{
 use phalanx_scheduler::{RunningScheduler, Scheduler, SchedulerConfig, StartError};
 use phalanx_storage::{Directory, LogId};
 use phalanx_transport::{
-    Authority, CloseReason, Connection, ConnectionLost, Dialer, Role, StreamReader, StreamWriter,
+    Authority, CloseReason, Connection, ConnectionLost, Credential, Dialer, Role, StreamReader, StreamWriter,
 };
 use rustix::mount::MountFlags;
 use tokio::time::timeout;
@@ -105,6 +105,17 @@ impl Cluster {
     /// Starts another scheduler on the same storage.
     pub(crate) fn beside(&self, name: &str) -> RunningScheduler {
         Scheduler::start(self.config_of(name)).unwrap()
+    }
+
+    /// Starts one that would wait for a long time before it gives up a leader for its card.
+    pub(crate) fn patient_beside(&self, name: &str) -> RunningScheduler {
+        let mut config = self.config_of(name);
+        config.takeover_after = Duration::from_secs(600);
+        Scheduler::start(config).unwrap()
+    }
+
+    pub(crate) fn credential(&self, role: Role, name: &str) -> Credential {
+        self.authority.issue(role, name).unwrap()
     }
 
     pub(crate) fn scheduler(&self) -> &RunningScheduler {
