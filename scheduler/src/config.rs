@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::state::StateError;
 use phalanx_storage::cluster::ParseClusterIdError;
 use phalanx_storage::journal::acquire::AcquireError;
 use phalanx_storage::{AppendError, ClusterError, NameError, ProbeError, StoreError};
@@ -88,6 +89,15 @@ pub enum StartError {
         #[source]
         source: phalanx_protocol::codec::DecodeError,
     },
+    /// A whole snapshot that this version cannot read.
+    #[error("this version cannot read the snapshot `{key}`")]
+    Snapshot {
+        /// Its key.
+        key: String,
+        /// What is wrong.
+        #[source]
+        source: StateError,
+    },
     /// The address is taken, or not ours.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -115,6 +125,7 @@ impl StartError {
             | Self::Probe { .. }
             | Self::Acquire { .. }
             | Self::Record { .. }
+            | Self::Snapshot { .. }
             | Self::Keys(_)
             | Self::System(_) => None,
         }

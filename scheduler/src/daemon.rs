@@ -14,7 +14,7 @@ use phalanx_storage::{
     Card, ClusterError, ClusterId, Directory, LogId, Members, ProbeError, ProcessMark, Store, cluster, probe,
     wait_for_name,
 };
-use phalanx_transport::{EndpointKeys, EndpointOptions, Listener};
+use phalanx_transport::{Dialer, EndpointKeys, EndpointOptions, Listener};
 use tokio::sync::watch;
 
 use crate::config::{EndError, SchedulerConfig, StartError};
@@ -151,6 +151,8 @@ struct Parts {
     address: SocketAddr,
     advertised: Vec<String>,
     watcher: Watcher,
+    /// Reaches the leader.
+    dialer: Dialer,
 }
 
 /// Opens the shared storage, marks it as this cluster's or checks that it is, and tries it out.
@@ -216,6 +218,7 @@ impl Parts {
             listener,
             address,
             advertised,
+            dialer: Dialer::new(&config.credential)?,
             watcher: Watcher::start(members, card, config.takeover_after)?,
         })
     }
@@ -239,6 +242,7 @@ impl Parts {
         let roles = Roles {
             ground: self.ground,
             watcher: self.watcher,
+            dialer: self.dialer,
             address: self.address,
             advertised: self.advertised,
             role,

@@ -13,12 +13,14 @@ use phalanx_scheduler_core::{Core, Effect, Input, Now, RequestId, SessionId};
 use phalanx_storage::journal::appender::Expiry;
 use phalanx_storage::{AppendError, JournalEvent, Place};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::sleep_until;
 
 use crate::config::EndError;
 use crate::event::{Admitted, Command, Event, Query, WorkerLink};
 use crate::feed::Feeds;
 use crate::lead::Journal;
 use crate::roster::Roster;
+use crate::snapshots::Snapshots;
 
 /// Events handled before their records are appended together.
 const BATCH_MAX: usize = 256;
@@ -45,6 +47,7 @@ pub(crate) struct Driver {
     core: Core,
     feeds: Feeds,
     journal: Journal,
+    snapshots: Snapshots,
     started: Instant,
     /// Where this scheduler can be reached.
     addresses: Vec<String>,
@@ -70,7 +73,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn new(
-        (core, feeds, journal): (Core, Feeds, Journal),
+        (core, feeds, journal, snapshots): (Core, Feeds, Journal, Snapshots),
         addresses: Vec<String>,
         roster: watch::Receiver<Roster>,
     ) -> Self {
@@ -78,6 +81,7 @@ impl Driver {
             core,
             feeds,
             journal,
+            snapshots,
             started: Instant::now(),
             addresses_told: Vec::new(),
             addresses,
@@ -96,11 +100,12 @@ impl Driver {
         }
     }
 
-    /// Runs until the lead is lost or nobody can send events any more.
+    /// Runs until told to stop, the lead is lost, or nobody can send events any more.
     pub(crate) async fn run(
         mut self,
         mut events: mpsc::Receiver<Event>,
         mut journaled: mpsc::UnboundedReceiver<JournalEvent>,
+        mut stopped: watch::Receiver<bool>,
     ) -> Result<(), LeadEnd> {
         let now = self.now();
         let mut effects = Vec::new();
@@ -110,7 +115,8 @@ impl Driver {
         self.append()?;
         loop {
             let deadline = self.core.next_deadline().map(|deadline| self.started + deadline);
-            let alarm = tokio::time::sleep_until(deadline.unwrap_or_else(far_away).into());
+            let snapshot_due = self.snapshots.due();
+            let alarm = sleep_until(deadline.unwrap_or_else(far_away).into());
             tokio::select! {
                 biased;
                 event = journaled.recv() => {
@@ -131,6 +137,14 @@ impl Driver {
                 }
                 () = alarm, if deadline.is_some() => self.tell(Input::Ticked),
                 Ok(()) = self.roster.changed() => self.tell_addresses_to_all(),
+                () = self.snapshots.ended() => {}
+                () = sleep_until(snapshot_due.unwrap_or_else(far_away).into()), if snapshot_due.is_some() => {
+                    self.snapshots.begin(&self.core, &self.feeds);
+                }
+                _ = stopped.wait_for(|&stop| stop) => {
+                    self.snapshots.finish(&self.core, &self.feeds).await;
+                    return Ok(());
+                }
             }
             self.carry_out();
             self.append()?;
@@ -143,10 +157,12 @@ impl Driver {
                 upto_sequence,
                 places,
             } => {
-                self.places.extend(places);
+                self.places.extend(places.iter().copied());
                 self.tell(Input::Appended {
                     sequence: upto_sequence,
                 });
+                // carried out before a snapshot is taken, since that happens between two events
+                self.snapshots.applied(&places);
             }
             JournalEvent::Failing { error } => {
                 let text = error_text(&error);
@@ -198,6 +214,12 @@ impl Driver {
                 self.tell(match command {
                     Command::Submit(spec) => Input::Submitted { request, user, spec },
                     Command::Cancel(job) => Input::CancelRequested {
+                        request,
+                        user,
+                        admin,
+                        job,
+                    },
+                    Command::Retry(job) => Input::RetryRequested {
                         request,
                         user,
                         admin,

@@ -55,6 +55,7 @@ pub(crate) enum Event {
 pub(crate) enum Command {
     Submit(Box<JobSpec>),
     Cancel(JobId),
+    Retry(JobId),
 }
 
 /// Questions.

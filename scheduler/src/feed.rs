@@ -42,7 +42,7 @@ struct Entries {
 }
 
 /// Ends of some tasks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Entry {
     /// With results.
     Results {
@@ -56,8 +56,39 @@ pub(crate) enum Entry {
     Failed { ranges: Vec<IndexRange>, place: Place },
 }
 
+impl Entry {
+    /// Where in the journal something of it lies.
+    pub(crate) fn place(&self) -> Option<Place> {
+        match self {
+            Self::Results {
+                source: Source::Journal { place, .. },
+                ..
+            } => Some(*place),
+            // one whose failures were all taken back says nothing any more
+            Self::Failed { ranges, place } => (!ranges.is_empty()).then_some(*place),
+            Self::Results {
+                source: Source::File { .. },
+                ..
+            }
+            | Self::Done(_) => None,
+        }
+    }
+
+    fn without_bytes(&self) -> Self {
+        let mut entry = self.clone();
+        if let Self::Results {
+            source: Source::Journal { cached, .. },
+            ..
+        } = &mut entry
+        {
+            *cached = None;
+        }
+        entry
+    }
+}
+
 /// Where a block of results can be had.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Source {
     /// In the journal, and perhaps still in memory.
     Journal {
@@ -100,27 +131,62 @@ impl Feed {
 
     /// Adds a durable record. Returns the positions of entries whose bytes it keeps in memory, with their lengths.
     pub(crate) fn add(&self, record: Record, place: Place, keep_in_memory: bool) -> Vec<(usize, usize)> {
-        let over = matches!(record, Record::JobFinished { .. });
+        let mut over = self.version.borrow().over;
         let mut cached = Vec::new();
-        if let Record::TasksEnded {
-            done,
-            results,
-            failed,
-            ..
-        } = record
-        {
-            let mut entries = self.lock();
-            for (block, result) in results.into_iter().enumerate() {
-                let bytes = entries.add_results(result, place, block, keep_in_memory);
-                cached.extend(bytes.map(|bytes| (entries.list.len() - 1, bytes)));
+        match record {
+            Record::TasksEnded {
+                done,
+                results,
+                failed,
+                ..
+            } => {
+                let mut entries = self.lock();
+                for (block, result) in results.into_iter().enumerate() {
+                    let bytes = entries.add_results(result, place, block, keep_in_memory);
+                    cached.extend(bytes.map(|bytes| (entries.list.len() - 1, bytes)));
+                }
+                entries.add_rest(done, &failed, place);
             }
-            entries.add_rest(done, &failed, place);
+            Record::JobFinished { .. } => over = true,
+            Record::JobReopened { tasks, .. } => {
+                self.lock().take_back(&tasks.into());
+                over = false;
+            }
+            Record::JobSubmitted { .. } | Record::JobStarted { .. } => {}
         }
         self.version.send_modify(|version| {
             version.changes += 1;
-            version.over |= over;
+            version.over = over;
         });
         cached
+    }
+
+    /// A feed that has these entries.
+    fn of(entries: Vec<Entry>, over: bool) -> Self {
+        let mut all = Entries::default();
+        for entry in entries {
+            match &entry {
+                Entry::Results { keep: pieces, .. }
+                | Entry::Done(pieces)
+                | Entry::Failed { ranges: pieces, .. } => {
+                    pieces.iter().for_each(|&piece| all.index(piece));
+                }
+            }
+            all.list.push(entry);
+        }
+        let version = Version { changes: 1, over };
+        Self {
+            entries: Mutex::new(all),
+            version: watch::Sender::new(version),
+        }
+    }
+
+    /// Entries by position, without the bytes that are kept in memory.
+    pub(crate) fn part(&self, positions: std::ops::Range<usize>) -> Vec<Entry> {
+        self.lock().list[positions]
+            .iter()
+            .map(Entry::without_bytes)
+            .collect()
     }
 
     /// The entry at a position, in the order of durability.
@@ -206,6 +272,27 @@ impl Entries {
         }
     }
 
+    /// Takes the failures of these tasks back: they run again. Positions stay as they are.
+    fn take_back(&mut self, tasks: &RangeSet) {
+        let Self { list, by_index } = self;
+        for (position, entry) in list.iter_mut().enumerate() {
+            let Entry::Failed { ranges, .. } = entry else {
+                continue;
+            };
+            let left: Vec<IndexRange> = ranges.iter().flat_map(|&range| tasks.gaps(range)).collect();
+            if left == *ranges {
+                continue;
+            }
+            for range in ranges.iter() {
+                by_index.remove(&range.start);
+            }
+            for range in &left {
+                by_index.insert(range.start, (range.end, position));
+            }
+            *ranges = left;
+        }
+    }
+
     fn index(&mut self, piece: IndexRange) {
         self.by_index.insert(piece.start, (piece.end, self.list.len()));
     }
@@ -225,6 +312,15 @@ impl Entries {
         }
         gaps
     }
+}
+
+/// A feed as it is at a moment: entries are only ever added behind these.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    pub(crate) job: JobId,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) entries: usize,
+    pub(crate) is_over: bool,
 }
 
 /// All feeds, and the bound on what they keep in memory.
@@ -257,6 +353,27 @@ impl Feeds {
                 feed.forget_bytes(position);
             }
         }
+    }
+
+    /// All feeds as they are now.
+    pub(crate) fn marks(&self) -> Vec<Mark> {
+        let mark = |(&job, feed): (&JobId, &Arc<Feed>)| Mark {
+            job,
+            feed: Arc::clone(feed),
+            entries: feed.lock().list.len(),
+            is_over: feed.version.borrow().over,
+        };
+        self.by_job.iter().map(mark).collect()
+    }
+
+    /// Adds a job's feed as a snapshot has it.
+    pub(crate) fn restore(&mut self, job: JobId, is_over: bool, entries: Vec<Entry>) {
+        self.by_job.insert(job, Arc::new(Feed::of(entries, is_over)));
+    }
+
+    /// Forgets all jobs but these.
+    pub(crate) fn keep(&mut self, is_known: impl Fn(JobId) -> bool) {
+        self.by_job.retain(|&job, _| is_known(job));
     }
 
     pub(crate) fn forget(&mut self, job: JobId) {

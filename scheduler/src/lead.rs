@@ -7,6 +7,7 @@ use bytes::Bytes;
 use phalanx_protocol::record::Record;
 use phalanx_protocol::{Term, codec};
 use phalanx_scheduler_core::Core;
+use phalanx_storage::snapshot::snapshot_key;
 use phalanx_storage::{
     AppendError, Candidate, Directory, JournalEvent, JournalWriter, LogId, Store, acquire,
 };
@@ -15,6 +16,8 @@ use tokio::sync::mpsc;
 
 use crate::config::StartError;
 use crate::feed::Feeds;
+use crate::snapshots::Snapshots;
+use crate::state;
 
 /// A log that can be led.
 #[derive(Debug, Clone)]
@@ -30,6 +33,7 @@ pub(crate) struct Lead {
     pub(crate) term: Term,
     pub(crate) core: Core,
     pub(crate) feeds: Feeds,
+    pub(crate) snapshots: Snapshots,
     pub(crate) journal: Journal,
     pub(crate) journaled: mpsc::UnboundedReceiver<JournalEvent>,
 }
@@ -49,10 +53,21 @@ impl Ground {
             tracing::error!("{damage}");
         }
         let term = leadership.term;
-        let mut core = Core::new(term);
-        let mut feeds = Feeds::default();
+        let (mut core, mut feeds) = match leadership.snapshot.take() {
+            Some(snapshot) => {
+                let read = state::decode(&snapshot.payload);
+                let (known, feeds) = read.map_err(|source| StartError::Snapshot {
+                    key: snapshot_key(self.log.shard, snapshot.slot),
+                    source,
+                })?;
+                (Core::restore(term, known), feeds)
+            }
+            None => (Core::new(term), Feeds::default()),
+        };
+        let mut journal_bytes = 0;
         for record in std::mem::take(&mut leadership.records) {
             let (place, term) = (record.place, record.term);
+            journal_bytes += u64::from(place.bytes);
             let record: Record = codec::decode(&record.bytes).map_err(|source| StartError::Record {
                 place: place.to_string(),
                 source,
@@ -60,6 +75,14 @@ impl Ground {
             core.replay(term, &record);
             feeds.add(record, place, false);
         }
+        feeds.keep(|job| core.remembers(job));
+        let snapshots = Snapshots::new(
+            Arc::clone(&self.directory),
+            self.log,
+            term,
+            leadership.next_slot - 1,
+            journal_bytes,
+        );
         let (sender, journaled) = mpsc::unbounded_channel();
         let store = Arc::clone(&self.directory) as Arc<dyn Store>;
         let journal = JournalWriter::start(store, leadership, move |event| {
@@ -70,6 +93,7 @@ impl Ground {
             term,
             core,
             feeds,
+            snapshots,
             journal: journal.into(),
             journaled,
         })

@@ -4,10 +4,12 @@
 //! core decides everything (`phalanx-scheduler-core`); here is only carried out what it says.
 //!
 //! Reading order: `daemon` (how a scheduler starts and stops), `role` (when it leads and when it stands by), `roster` (who else
-//! there is), `lead` (what a leader begins with), `driver` (the one task that owns the core), `session` (a task per
-//! connection: `session/client`, `session/worker`), `feed` (what became durable, for those who wait for it).
+//! there is), `contact` (whether the leader answers), `lead` (what a leader begins with), `driver` (the one task that owns the core), `session` (a task per
+//! connection: `session/client`, `session/worker`), `feed` (what became durable, for those who wait for it), `snapshots` and
+//! `state` (so that the journal need not be kept and read for ever).
 
 mod config;
+mod contact;
 mod daemon;
 mod driver;
 mod event;
@@ -16,6 +18,9 @@ mod lead;
 mod role;
 mod roster;
 mod session;
+mod snapshots;
+mod state;
 
 pub use config::{EndError, SchedulerConfig, StartError};
 pub use daemon::{RunningScheduler, Scheduler};
+pub use state::StateError;

@@ -1,6 +1,6 @@
 //! When this scheduler leads and when it stands by: one loop, for as long as the process lives.
 //!
-//! A standby watches the cards ([`crate::roster`]). When nobody seems to lead it tries, on a thread for that, while sessions
+//! A standby watches the cards ([`crate::roster`]) and a connection to the leader ([`crate::contact`]). When nobody seems to lead it tries, on a thread for that, while sessions
 //! go on being answered here. A leader goes back to standing by when its journal says that it is deposed or that its lead has
 //! expired, or when another one's card shows a higher term: one that slept through its deposition and has nothing to append
 //! would not find out otherwise. Whatever it did in between changes nothing, because the journal took none of it.
@@ -12,10 +12,12 @@ use std::time::{Duration, Instant};
 
 use phalanx_protocol::Term;
 use phalanx_storage::AcquireError;
+use phalanx_transport::Dialer;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::config::{EndError, StartError};
+use crate::contact;
 use crate::driver::{Driver, LeadEnd, error_text};
 use crate::event::EVENT_QUEUE_MAX;
 use crate::lead::{Ground, Lead};
@@ -71,6 +73,7 @@ pub(crate) type Starter = std_mpsc::Sender<Result<SocketAddr, StartError>>;
 pub(crate) struct Roles {
     pub(crate) ground: Ground,
     pub(crate) watcher: Watcher,
+    pub(crate) dialer: Dialer,
     pub(crate) address: SocketAddr,
     /// What others can reach it by.
     pub(crate) advertised: Vec<String>,
@@ -96,7 +99,7 @@ impl Roles {
                 // whoever started it knows why
                 return Ok(());
             };
-            match self.lead(lead, &mut stopped).await {
+            match self.lead(lead, &stopped).await {
                 Ok(()) => return Ok(()),
                 Err(LeadEnd::Deposed { term }) => {
                     tracing::warn!(%term, "another scheduler leads; standing by");
@@ -114,12 +117,12 @@ impl Roles {
         let mut roster = self.watcher.roster();
         let mut pause = RETRY_MIN;
         loop {
-            self.wait_for_vacancy(&mut roster).await;
+            let lost = self.wait_for_vacancy(&mut roster).await;
             let rank = roster.borrow().rank;
             sleep((RANK_DELAY * rank).min(RANK_DELAY_MAX)).await;
             // a card that was written meanwhile may not have been seen yet
             self.watcher.look().await;
-            if !is_vacant(&roster.borrow()) {
+            if !is_vacant(&roster.borrow(), lost) {
                 continue;
             }
             match self.attempt().await {
@@ -142,16 +145,32 @@ impl Roles {
         }
     }
 
-    /// Waits until nobody seems to lead or to be about to.
-    async fn wait_for_vacancy(&mut self, roster: &mut watch::Receiver<Roster>) {
-        if !is_vacant(&roster.borrow_and_update())
-            && let Some(starter) = self.starter.take()
-        {
-            tracing::info!(address = %self.address, "standing by");
-            let _ = starter.send(Ok(self.address));
+    /// Waits until nobody seems to lead or to be about to. Returns the term of the leader whose process is gone, if that is
+    /// known although its card looks alive.
+    async fn wait_for_vacancy(&mut self, roster: &mut watch::Receiver<Roster>) -> Option<Term> {
+        loop {
+            let now = roster.borrow_and_update().clone();
+            if is_vacant(&now, None) {
+                return None;
+            }
+            if let Some(starter) = self.starter.take() {
+                tracing::info!(address = %self.address, "standing by");
+                let _ = starter.send(Ok(self.address));
+            }
+            let Some(leader) = &now.leader else {
+                // an error means that the watching thread has panicked: then every moment is as good
+                let _ = roster.changed().await;
+                continue;
+            };
+            let is_other = |roster: &Roster| roster.leader != now.leader || roster.term != now.term;
+            tokio::select! {
+                _ = roster.wait_for(is_other) => {}
+                () = contact::lost(&self.dialer, leader) => {
+                    tracing::info!(term = %now.term, "the leader's process is gone");
+                    return Some(now.term);
+                }
+            }
         }
-        // an error means that the watching thread has panicked: then every moment is as good
-        let _ = roster.wait_for(is_vacant).await;
     }
 
     async fn attempt(&mut self) -> Result<Lead, StartError> {
@@ -170,7 +189,7 @@ impl Roles {
     }
 
     /// Leads until told to stop, or deposed.
-    async fn lead(&mut self, lead: Lead, stopped: &mut watch::Receiver<bool>) -> Result<(), LeadEnd> {
+    async fn lead(&mut self, lead: Lead, stopped: &watch::Receiver<bool>) -> Result<(), LeadEnd> {
         let (address, term, jobs) = (self.address, lead.term, lead.core.jobs().len());
         tracing::info!(%term, %address, jobs, "leading");
         let (events_sender, events) = mpsc::channel(EVENT_QUEUE_MAX);
@@ -181,12 +200,11 @@ impl Roles {
             let _ = starter.send(Ok(address));
         }
         let mut roster = self.watcher.roster();
-        let state = (lead.core, lead.feeds, lead.journal);
+        let state = (lead.core, lead.feeds, lead.journal, lead.snapshots);
         let driver = Driver::new(state, self.advertised.clone(), self.watcher.roster());
         let ended = tokio::select! {
-            ended = driver.run(events, lead.journaled) => ended,
+            ended = driver.run(events, lead.journaled, stopped.clone()) => ended,
             term = superseded(&mut roster, term) => Err(LeadEnd::Deposed { term }),
-            _ = stopped.wait_for(|&stop| stop) => Ok(()),
         };
         self.standing.set(None);
         self.watcher.announce(None, false);
@@ -205,6 +223,7 @@ async fn superseded(roster: &mut watch::Receiver<Roster>, term: Term) -> Term {
     }
 }
 
-fn is_vacant(roster: &Roster) -> bool {
-    roster.leader.is_none() && !roster.has_candidate
+/// Whether nobody leads, the leader of the term `lost` not counted, nor is about to.
+fn is_vacant(roster: &Roster, lost: Option<Term>) -> bool {
+    (roster.leader.is_none() || lost == Some(roster.term)) && !roster.has_candidate
 }

@@ -79,6 +79,7 @@ fn of_start(error: &StartError) -> CliError {
         | StartError::Name(_)
         | StartError::Acquire { .. }
         | StartError::Record { .. }
+        | StartError::Snapshot { .. }
         | StartError::Keys(_)
         | StartError::System(_) => ExitCode::Internal,
     };

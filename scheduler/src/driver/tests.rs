@@ -17,6 +17,8 @@ async fn a_worker_that_joins_and_goes_in_one_batch_is_forgotten() {
     };
     let leadership = acquire(&*directory, Candidate::new(log, 1)).unwrap();
     let core = Core::new(leadership.term);
+    let (term, store) = (leadership.term, Arc::clone(&directory));
+    let snapshots = Snapshots::new(store, log, term, leadership.next_slot - 1, 0);
     let (told, journaled) = mpsc::unbounded_channel();
     let tell = move |event| drop(told.send(event));
     let journal = JournalWriter::start(directory as Arc<dyn Store>, leadership, tell).unwrap();
@@ -64,8 +66,10 @@ async fn a_worker_that_joins_and_goes_in_one_batch_is_forgotten() {
     drop(events);
 
     let (_cards, roster) = watch::channel(Roster::default());
-    Driver::new((core, Feeds::default(), journal.into()), Vec::new(), roster)
-        .run(queue, journaled)
+    let (_stop, stopped) = watch::channel(false);
+    let state = (core, Feeds::default(), journal.into(), snapshots);
+    Driver::new(state, Vec::new(), roster)
+        .run(queue, journaled, stopped)
         .await
         .unwrap();
     assert_eq!(answer.await.unwrap(), Reply::Workers(Vec::new()));

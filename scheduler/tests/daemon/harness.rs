@@ -1,7 +1,7 @@
 //! A scheduler in a temporary directory, and peers that say what a test tells them to.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use phalanx_protocol::{
 use phalanx_scheduler::{RunningScheduler, Scheduler, SchedulerConfig, StartError};
 use phalanx_storage::{Directory, LogId};
 use phalanx_transport::{
-    Authority, CloseReason, Connection, ConnectionLost, Dialer, Role, StreamReader, StreamWriter,
+    Authority, CloseReason, Connection, ConnectionLost, Credential, Dialer, Role, StreamReader, StreamWriter,
 };
 use rustix::mount::MountFlags;
 use tokio::time::timeout;
@@ -107,6 +107,17 @@ impl Cluster {
         Scheduler::start(self.config_of(name)).unwrap()
     }
 
+    /// Starts one that would wait for a long time before it gives up a leader for its card.
+    pub(crate) fn patient_beside(&self, name: &str) -> RunningScheduler {
+        let mut config = self.config_of(name);
+        config.takeover_after = Duration::from_secs(600);
+        Scheduler::start(config).unwrap()
+    }
+
+    pub(crate) fn credential(&self, role: Role, name: &str) -> Credential {
+        self.authority.issue(role, name).unwrap()
+    }
+
     pub(crate) fn scheduler(&self) -> &RunningScheduler {
         self.scheduler.as_ref().unwrap()
     }
@@ -114,6 +125,10 @@ impl Cluster {
     /// Takes the first scheduler out, to stop it.
     pub(crate) fn take(&mut self) -> RunningScheduler {
         self.scheduler.take().unwrap()
+    }
+
+    pub(crate) fn storage(&self) -> &Path {
+        &self.storage
     }
 
     /// The storage, as another process would open it.

@@ -9,6 +9,7 @@
 
 mod harness;
 mod roles;
+mod snapshots;
 
 use std::time::Duration;
 

@@ -9,7 +9,7 @@ use phalanx_protocol::message::client::{Refusal, Reply, Request};
 use phalanx_protocol::message::worker::{FromWorker, ToWorker};
 use phalanx_scheduler::RunningScheduler;
 use phalanx_storage::{Candidate, Card, Members, ProcessMark, acquire};
-use phalanx_transport::{CloseReason, ConnectionLost, Role};
+use phalanx_transport::{CloseReason, ConnectionLost, Listener, Role};
 
 use crate::harness::{Cluster, index_job, reported};
 
@@ -167,4 +167,54 @@ async fn workers_are_told_where_the_schedulers_are_and_when_that_changes() {
     worker
         .until(|message| *message == ToWorker::Schedulers(alone.clone()))
         .await;
+}
+
+#[test]
+fn a_leader_whose_process_dies_elsewhere_is_noticed_by_its_connection() {
+    let mut cluster = Cluster::start();
+    let credential = cluster.credential(Role::Scheduler, "s9");
+    let own = cluster.scheduler().term().unwrap();
+    cluster.take().stop();
+    // one that only accepts; its socket is closed without a word when its runtime ends
+    let (tell, told) = std::sync::mpsc::channel();
+    let (accepted, first) = std::sync::mpsc::channel();
+    let (die, dies) = tokio::sync::oneshot::channel::<()>();
+    let leader = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.spawn(async move {
+            let mut listener = Listener::bind("127.0.0.1:0".parse().unwrap(), &credential).unwrap();
+            tell.send(listener.local_address().unwrap()).unwrap();
+            let mut all = Vec::new();
+            while let Some(caller) = listener.accept().await {
+                all.push(caller);
+                let _ = accepted.send(());
+            }
+        });
+        let _ = runtime.block_on(dies);
+        runtime.shutdown_background();
+    });
+    let address = told.recv_timeout(PATIENCE).unwrap();
+    let mut card = Card {
+        name: "s9".into(),
+        addresses: vec![address.to_string()],
+        counter: 0,
+        process: ProcessMark {
+            boot_id: "another machine".into(),
+            ..ProcessMark::of_this_process()
+        },
+        term: Some(own),
+        is_candidate: false,
+    };
+    Members::new(cluster.directory()).beat(&mut card).unwrap();
+    let standby = cluster.patient_beside("s2");
+    assert!(!standby.is_leader());
+    first.recv_timeout(PATIENCE).unwrap();
+    die.send(()).unwrap();
+    leader.join().unwrap();
+    let died = std::time::Instant::now();
+    assert!(standby.wait_for_lead(PATIENCE) > Some(own));
+    assert!(died.elapsed() < Duration::from_secs(3), "{:?}", died.elapsed());
 }

@@ -1,0 +1,129 @@
+//! Snapshots, as far as a restart shows them; and jobs that are reopened.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use phalanx_protocol::message::client::{Reply, Request};
+use phalanx_protocol::record::{FailureCause, Outcome, TaskFailure};
+use phalanx_protocol::{IndexRange, JobId, RangeSet};
+
+use crate::harness::{Client, Cluster, index_job, reported};
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] })
+        .collect()
+}
+
+async fn results(client: &Client, job: JobId) -> Vec<(Reply, Option<Bytes>)> {
+    let have = RangeSet::new();
+    client
+        .all(Request::Results {
+            job,
+            in_order: true,
+            have,
+        })
+        .await
+}
+
+#[tokio::test]
+async fn a_restart_reads_the_snapshot_and_of_the_log_only_what_holds_results() {
+    let mut cluster = Cluster::start();
+    let mut worker = cluster.worker(1).await;
+    let client = cluster.client("ada").await;
+    let job = client.submit(index_job(&client, 2).await).await;
+    for result in ["zero", "one"] {
+        let (grant, range) = worker.next_grant(job).await;
+        worker
+            .report(reported(job, grant, range, Some(result.into())))
+            .await;
+    }
+    client.all(Request::Watch(job)).await;
+    let running = cluster.take();
+    tokio::task::spawn_blocking(move || running.stop()).await.unwrap();
+
+    let mut damaged = 0;
+    for slot in files(&cluster.storage().join("shards/0/log")) {
+        let bytes = std::fs::read(&slot).unwrap();
+        let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+        if !holds(b"zero") && !holds(b"one") {
+            std::fs::remove_file(&slot).unwrap();
+            std::fs::write(&slot, b"not what was written").unwrap();
+            damaged += 1;
+        }
+    }
+    assert!(damaged > 10, "{damaged}");
+    cluster.restart();
+    let client = cluster.client("ada").await;
+    let replies = results(&client, job).await;
+    let values: Vec<&Bytes> = replies.iter().filter_map(|(_, bytes)| bytes.as_ref()).collect();
+    assert_eq!(values, ["zero", "one"]);
+    let Some((Reply::Job(view), None)) = replies.last() else {
+        panic!("{replies:?}")
+    };
+    assert_eq!((view.done, view.outcome.clone()), (2, Some(Outcome::Succeeded)));
+}
+
+#[tokio::test]
+async fn snapshots_do_not_pile_up_and_nothing_new_makes_none() {
+    let mut cluster = Cluster::start();
+    let snapshots = cluster.storage().join("shards/0/snapshots");
+    cluster.restart();
+    assert!(!snapshots.exists(), "there was nothing to keep");
+    for count in [1, 2, 2] {
+        let client = cluster.client("ada").await;
+        let mut spec = index_job(&client, 1).await;
+        spec.submission.0 += u128::from(cluster.scheduler().term().unwrap().0);
+        client.submit(spec).await;
+        cluster.restart();
+        assert_eq!(files(&snapshots).len(), count);
+        cluster.restart();
+        assert_eq!(files(&snapshots).len(), count);
+    }
+    let client = cluster.client("ada").await;
+    let (Reply::Jobs(jobs), None) = client.one(Request::Jobs).await else {
+        panic!()
+    };
+    assert_eq!(jobs.len(), 3);
+}
+
+#[tokio::test]
+async fn a_failed_task_that_is_retried_has_its_result_also_after_a_restart() {
+    let mut cluster = Cluster::start();
+    let mut worker = cluster.worker(1).await;
+    let client = cluster.client("ada").await;
+    let job = client.submit(index_job(&client, 1).await).await;
+    let (grant, range) = worker.next_grant(job).await;
+    let mut report = reported(job, grant, IndexRange::new(0, 0), None);
+    let failure = TaskFailure {
+        index: 0,
+        cause: FailureCause::Error,
+        message: "not today".into(),
+    };
+    report.failed = vec![(grant, vec![failure.clone()])];
+    worker.report(report).await;
+    assert_eq!(results(&client, job).await[0].0, Reply::Failed(vec![failure]));
+    assert_eq!(
+        client.one(Request::Retry(job)).await.0,
+        Reply::Reopened { tasks: 1 }
+    );
+    let (again, _) = worker.next_grant(job).await;
+    worker
+        .report(reported(job, again, range, Some(Bytes::from_static(b"today"))))
+        .await;
+    for restarted in [false, true] {
+        if restarted {
+            cluster.restart();
+        }
+        let client = cluster.client("ada").await;
+        let replies = results(&client, job).await;
+        let [(Reply::Results { .. }, Some(bytes)), (Reply::Job(view), None)] = &replies[..] else {
+            panic!("{replies:?}")
+        };
+        assert_eq!((&bytes[..], view.done, view.failed), (&b"today"[..], 1, 0));
+        assert_eq!(view.outcome, Some(Outcome::Succeeded));
+    }
+}
