@@ -1,89 +1,172 @@
-//! Clients: they submit, cancel, and ask again until they are answered.
+//! Clients: they submit, cancel, and ask one scheduler after the other until they are answered.
 
 use phalanx_protocol::message::client::{Refusal, Reply};
 use phalanx_scheduler_core::{Input, RequestId};
 
 use crate::cluster::Cluster;
 use crate::event::Event;
+use crate::network::Node;
+use crate::scheduler::Role;
 
 /// How long a client waits for an answer before it asks again, in microseconds.
 const CLIENT_TIMEOUT_MICROS: u64 = 2_000_000;
 
 /// What a client waits for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Asked {
-    Submit(usize),
-    Cancel(usize),
+pub(crate) struct Asked {
+    what: What,
+    plan: usize,
+    /// Of the scheduler that was asked.
+    place: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Submit,
+    Cancel,
 }
 
 impl Cluster {
-    pub(crate) fn ask(&mut self, asked: Asked) -> RequestId {
+    fn ask(&mut self, what: What, plan: usize) {
         self.requests_made += 1;
-        self.requests.insert(RequestId(self.requests_made), asked);
-        RequestId(self.requests_made)
+        let request = RequestId(self.requests_made);
+        // the next one is asked if this one does not answer
+        let place = self.aims[plan];
+        self.aims[plan] = (place + 1) % self.schedulers.len();
+        self.requests.insert(request, Asked { what, plan, place });
+        let (client, scheduler) = (Node::Client(plan), Node::Scheduler(place));
+        if self
+            .network
+            .cut_until(client, scheduler, self.agenda.now)
+            .is_none()
+        {
+            let micros = self.dice.within(self.weather.delay.clone());
+            self.agenda.after(micros, Event::Requested(place, request));
+        }
     }
 
-    pub(crate) fn submit(&mut self, number: usize) {
-        if self.invariants.live.jobs[number].is_some() {
+    pub(crate) fn submit(&mut self, plan: usize) {
+        if self.invariants.live.jobs[plan].is_none() {
+            self.agenda.after(CLIENT_TIMEOUT_MICROS, Event::Submit(plan));
+            self.ask(What::Submit, plan);
+        }
+    }
+
+    pub(crate) fn cancel(&mut self, plan: usize) {
+        let Some(job) = self.invariants.live.jobs[plan] else {
+            return self.agenda.after(500_000, Event::Cancel(plan));
+        };
+        let entry = self.invariants.ledger.jobs.get(&job);
+        if entry.is_none_or(|entry| entry.outcome.is_none()) {
+            self.agenda.after(CLIENT_TIMEOUT_MICROS, Event::Cancel(plan));
+        }
+        self.ask(What::Cancel, plan);
+    }
+
+    /// A request reaches a scheduler.
+    pub(crate) fn requested(&mut self, place: usize, request: RequestId) {
+        let scheduler = &mut self.schedulers[place];
+        if scheduler.paused_until > self.agenda.now && !scheduler.is_down() {
+            return scheduler.held_up.push_back(Event::Requested(place, request));
+        }
+        let Some(&Asked { what, plan, .. }) = self.requests.get(&request) else {
+            return;
+        };
+        match &mut scheduler.role {
+            Role::Down => return,
+            Role::Standby => {
+                let reply = Reply::Refused(Refusal::NotLeader);
+                return self.send_answer(place, request, reply);
+            }
+            Role::Leader(leader) => drop(leader.requests.insert(request, false)),
+        }
+        let user = self.load[plan].user.clone();
+        match what {
+            What::Submit => {
+                let spec = Box::new(self.load[plan].spec.clone());
+                self.tell(place, Input::Submitted { request, user, spec });
+            }
+            What::Cancel => {
+                let job = self.invariants.live.jobs[plan].expect("a job is cancelled after it was accepted");
+                self.tell(
+                    place,
+                    Input::CancelRequested {
+                        request,
+                        user,
+                        admin: false,
+                        job,
+                    },
+                );
+            }
+        }
+        self.refuse_waiting(place);
+    }
+
+    /// While storage fails nobody waits for it. What was asked for may still come to pass.
+    pub(crate) fn refuse_waiting(&mut self, place: usize) {
+        let Some(leader) = self.schedulers[place].leader_mut() else {
+            return;
+        };
+        if !leader.journal.is_failing() {
             return;
         }
-        self.agenda.after(CLIENT_TIMEOUT_MICROS, Event::Submit(number));
-        let request = self.ask(Asked::Submit(number));
-        let plan = &self.load[number];
-        let (user, spec) = (plan.user.clone(), Box::new(plan.spec.clone()));
-        self.tell(Input::Submitted { request, user, spec });
-    }
-
-    pub(crate) fn cancel(&mut self, number: usize) {
-        let Some(job) = self.invariants.live.jobs[number] else {
-            return self.agenda.after(500_000, Event::Cancel(number));
-        };
-        let over = self
-            .invariants
-            .ledger
-            .jobs
-            .get(&job)
-            .is_some_and(|entry| entry.outcome.is_some());
-        if !over {
-            self.agenda.after(CLIENT_TIMEOUT_MICROS, Event::Cancel(number));
-        }
-        let request = self.ask(Asked::Cancel(number));
-        let user = self.load[number].user.clone();
-        self.tell(Input::CancelRequested {
-            request,
-            user,
-            admin: false,
-            job,
+        let waiting = leader.requests.iter_mut().filter(|(_, refused)| !**refused);
+        let waiting = waiting.map(|(&request, refused)| {
+            *refused = true;
+            request
         });
+        let waiting: Vec<RequestId> = waiting.collect();
+        let error = "input/output error".to_owned();
+        for request in waiting {
+            let reply = Reply::Refused(Refusal::Storage { error: error.clone() });
+            self.send_answer(place, request, reply);
+        }
     }
 
-    pub(crate) fn answer(&mut self, request: RequestId, reply: Reply) {
+    /// A leader answers.
+    pub(crate) fn answer(&mut self, place: usize, request: RequestId, reply: Reply) {
+        let leader = self.schedulers[place].leader_mut();
+        let refused = leader.and_then(|leader| leader.requests.remove(&request));
+        let refused =
+            refused.unwrap_or_else(|| panic!("an answer without a request, or the second one: {reply:?}"));
+        let Asked { what, plan, .. } = self.requests[&request];
         let (keep, ledger) = (&self.invariants.keep, &self.invariants.ledger);
-        match self.requests.get(&request) {
-            Some(&Asked::Submit(number)) => keep.submitted(self.load[number].spec.submission, &reply, ledger),
-            Some(&Asked::Cancel(number)) => {
-                let job =
-                    self.invariants.live.jobs[number].expect("a job is cancelled after it was accepted");
+        match what {
+            What::Submit => keep.submitted(self.load[plan].spec.submission, &reply, ledger),
+            What::Cancel => {
+                let job = self.invariants.live.jobs[plan].expect("a job is cancelled after it was accepted");
                 keep.cancelled(job, &reply, ledger);
             }
-            None => panic!("an answer without a request, or the second one: {reply:?}"),
         }
-        let micros = self.dice.within(self.weather.delay.clone());
-        if !self.requests.contains_key(&request) {
-            return;
+        if !refused {
+            self.send_answer(place, request, reply);
         }
-        self.agenda.after(micros, Event::Answered(request, reply));
+    }
+
+    fn send_answer(&mut self, place: usize, request: RequestId, reply: Reply) {
+        let client = Node::Client(self.requests[&request].plan);
+        let scheduler = Node::Scheduler(place);
+        let cut = self.network.cut_until(scheduler, client, self.agenda.now);
+        if cut.is_none() {
+            let micros = self.dice.within(self.weather.delay.clone());
+            self.agenda.after(micros, Event::Answered(request, reply));
+        }
     }
 
     pub(crate) fn answered(&mut self, request: RequestId, reply: &Reply) {
-        let Some(Asked::Submit(number)) = self.requests.remove(&request) else {
+        let Asked { what, plan, place } = self.requests[&request];
+        let refused = matches!(reply, Reply::Refused(Refusal::NotLeader));
+        if !refused {
+            self.aims[plan] = place;
+        }
+        if matches!(what, What::Cancel) {
             return;
-        };
+        }
         if let Reply::Submitted(job) = reply {
-            let before = self.invariants.live.jobs[number].replace(*job);
+            let before = self.invariants.live.jobs[plan].replace(*job);
             assert!(
                 before.is_none_or(|before| before == *job),
-                "ONCE: plan {number} has two jobs"
+                "ONCE: plan {plan} has two jobs"
             );
             self.is_over |= self.invariants.live.all_ended(&self.invariants.ledger);
             return;
@@ -91,9 +174,9 @@ impl Cluster {
         // asked again later; a worker that is large enough may still join
         let passes = matches!(
             reply,
-            Reply::Refused(Refusal::Storage { .. } | Refusal::TooLarge { .. })
+            Reply::Refused(Refusal::Storage { .. } | Refusal::TooLarge { .. } | Refusal::NotLeader)
         );
-        assert!(passes, "plan {number} is answered {reply:?}");
+        assert!(passes, "plan {plan} is answered {reply:?}");
     }
 
     /// Nothing has gone wrong for a long time: everything must have ended, but for what no worker can run.

@@ -1,18 +1,22 @@
-//! Who meets whom: the real core, virtual workers, clients and storage, tied together by events in virtual time.
+//! Who meets whom: schedulers, workers, clients and the storage, tied together by events in virtual time.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use phalanx_protocol::Term;
-use phalanx_scheduler_core::{Core, Input, RequestId};
+use phalanx_scheduler_core::{Core, RequestId};
 
 use crate::clients::Asked;
 use crate::dice::{Dice, mix};
 use crate::event::{Agenda, Event};
 use crate::invariants::Invariants;
+use crate::journal::Planted;
 use crate::load::Plan;
-use crate::network::Network;
-use crate::storage::Storage;
+use crate::network::{Network, Way};
+use crate::objects::Objects;
+use crate::reader::Reader;
+use crate::scheduler::Scheduler;
 use crate::weather::Weather;
 use crate::worker::Worker;
 
@@ -42,7 +46,7 @@ pub struct Summary {
     pub trace: u64,
     /// Jobs that ended.
     pub jobs_ended: usize,
-    /// Times the scheduler was started.
+    /// Leaderships.
     pub terms: u64,
 }
 
@@ -51,15 +55,21 @@ pub(crate) struct Cluster {
     pub(crate) dice: Dice,
     pub(crate) weather: Weather,
     pub(crate) network: Network,
-    pub(crate) storage: Storage,
+    pub(crate) objects: Arc<Objects>,
+    /// All creates fail before this time.
+    pub(crate) storage_fails_until: u64,
+    /// All answers take long before this time.
+    pub(crate) storage_slow_until: u64,
+    /// Asks nobody what the log says.
+    pub(crate) reader: Reader,
+    pub(crate) schedulers: Vec<Scheduler>,
     pub(crate) workers: Vec<Worker>,
-    /// `None` while the scheduler is down.
-    pub(crate) core: Option<Core>,
     pub(crate) invariants: Invariants,
     pub(crate) load: Vec<Plan>,
     pub(crate) make_core: fn(Term) -> Core,
-    pub(crate) term: Term,
-    pub(crate) alarm: Option<u64>,
+    pub(crate) planted: Planted,
+    /// The scheduler that the client of each plan asks next.
+    pub(crate) aims: Vec<usize>,
     pub(crate) requests_made: u64,
     pub(crate) requests: BTreeMap<RequestId, Asked>,
     pub(crate) is_over: bool,
@@ -72,18 +82,22 @@ pub(crate) struct Cluster {
 /// # Panics
 /// If an invariant does not hold, with its name.
 pub fn run(seed: u64, limits: &Limits) -> Summary {
-    run_with(seed, limits, Core::new)
+    run_with(seed, limits, Core::new, Planted::Nothing)
 }
 
-/// Runs a seed with a core that is made differently: with a planted bug.
+/// Runs a seed with a bug on purpose: in a core that is made differently, or around it.
 ///
 /// # Panics
 /// If an invariant does not hold, with its name.
-pub fn run_with(seed: u64, limits: &Limits, make_core: fn(Term) -> Core) -> Summary {
-    let mut cluster = Cluster::new(seed, make_core);
+pub fn run_with(seed: u64, limits: &Limits, make_core: fn(Term) -> Core, planted: Planted) -> Summary {
+    let mut cluster = Cluster::new(seed, make_core, planted);
     while cluster.steps < limits.steps_max && !cluster.is_over {
         cluster.step();
     }
+    cluster
+        .invariants
+        .terms
+        .check_log(&*cluster.objects, &cluster.reader.records);
     let outcomes = cluster
         .invariants
         .ledger
@@ -95,12 +109,12 @@ pub fn run_with(seed: u64, limits: &Limits, make_core: fn(Term) -> Core) -> Summ
         steps: cluster.steps,
         trace: cluster.trace,
         jobs_ended: outcomes.count(),
-        terms: cluster.term.0,
+        terms: cluster.invariants.terms.count(),
     }
 }
 
 impl Cluster {
-    fn new(seed: u64, make_core: fn(Term) -> Core) -> Self {
+    fn new(seed: u64, make_core: fn(Term) -> Core, planted: Planted) -> Self {
         let mut dice = Dice::new(mix(seed));
         let weather = Weather::draw(&mut dice);
         let load = Plan::draw_all(&mut dice, &weather.nodes);
@@ -113,7 +127,7 @@ impl Cluster {
         }
         (0..weather.nodes.len())
             .for_each(|worker| agenda.at(dice.within(0..2_000_000), Event::WorkerStarts(worker)));
-        agenda.at(0, Event::SchedulerStarts);
+        (0..weather.schedulers).for_each(|place| agenda.at(0, Event::SchedulerStarts(place)));
         agenda.at(0, Event::FaultStrikes);
         agenda.at(weather.ends_at + PATIENCE_MICROS, Event::PatienceEnds);
         let worker = |node: &crate::weather::Node| {
@@ -127,15 +141,18 @@ impl Cluster {
             agenda,
             dice,
             network: Network::default(),
-            storage: Storage::new(),
+            objects: Arc::default(),
+            storage_fails_until: 0,
+            storage_slow_until: 0,
+            reader: Reader::default(),
+            schedulers: (0..weather.schedulers).map(|_| Scheduler::default()).collect(),
             workers: weather.nodes.iter().map(worker).collect(),
             weather,
-            core: None,
             invariants,
+            aims: vec![0; load.len()],
             load,
             make_core,
-            term: Term(0),
-            alarm: None,
+            planted,
             requests_made: 0,
             requests: BTreeMap::new(),
             trace: 0,
@@ -154,29 +171,23 @@ impl Cluster {
             self.trace = mix(self.trace ^ number);
         }
         match event {
-            Event::Said(session, message) => self.said(session, message),
-            Event::Reported(session, report) => {
-                if let Some(worker) = self.network.worker(session) {
-                    self.tell(Input::Reported {
-                        worker,
-                        report: Box::new(report),
-                    });
+            Event::Said(session, _) | Event::Reported(session, _) => {
+                if self.network.is_up(session, Way::Up) {
+                    self.at_scheduler(self.network.sessions[&session].stint, event);
                 }
             }
-            Event::SchedulerNotices(session) => self.scheduler_notices(session),
+            Event::SchedulerNotices(session) => {
+                self.at_scheduler(self.network.sessions[&session].stint, event);
+            }
+            Event::CreateEnds(stint, _)
+            | Event::Deadline(stint)
+            | Event::Watches(stint)
+            | Event::Idles(stint) => self.at_scheduler(stint, event),
             Event::SilenceDetected(session) => self.break_session(session),
-            Event::AppendEnded(term) => self.append_ended(term),
-            Event::StorageRecovers => {
-                self.storage.failing = false;
-                self.tell(Input::StorageChanged { error: None });
-            }
-            Event::Deadline(term) => {
-                if term == self.term {
-                    self.alarm = None;
-                    self.tell(Input::Ticked);
-                }
-            }
-            Event::SchedulerStarts => self.scheduler_starts(),
+            Event::CreateLands(create) => self.create_lands(create),
+            Event::SchedulerStarts(place) => self.scheduler_starts(place),
+            Event::SchedulerWakes(place) => self.scheduler_wakes(place),
+            Event::Requested(place, request) => self.requested(place, request),
             Event::Submit(plan) => self.submit(plan),
             Event::Cancel(plan) => self.cancel(plan),
             Event::Answered(request, reply) => self.answered(request, &reply),

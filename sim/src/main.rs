@@ -21,13 +21,14 @@ fn main() -> ExitCode {
             }
         }
     }
-    let (mut elapsed, mut steps) = (Duration::ZERO, 0);
+    let (mut elapsed, mut steps, mut terms) = (Duration::ZERO, 0, 0);
     let mut failed = Vec::new();
     for seed in first..first + seeds {
         match std::panic::catch_unwind(|| run(seed, &limits)) {
             Ok(summary) => {
                 elapsed += summary.elapsed;
                 steps += summary.steps;
+                terms += summary.terms;
             }
             Err(_) => {
                 println!(
@@ -39,7 +40,7 @@ fn main() -> ExitCode {
     }
     let hours = elapsed.as_secs_f64() / 3600.0;
     println!(
-        "{seeds} seeds, {hours:.1} simulated hours, {steps} events, {} failed",
+        "{seeds} seeds, {hours:.1} simulated hours, {steps} events, {terms} leaderships, {} failed",
         failed.len()
     );
     if failed.is_empty() {

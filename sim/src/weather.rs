@@ -1,4 +1,4 @@
-//! What a seed draws for the cluster: its workers, how long messages and appends take, and which faults there are.
+//! What a seed draws for the cluster: its schedulers and workers, how long messages and appends take, and which faults there are.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,23 +13,39 @@ pub(crate) enum Fault {
     SessionLost,
     WorkerCrash,
     WorkerStall,
-    SchedulerCrash,
-    StorageFailure,
     HostDeath,
+    SchedulerCrash,
+    SchedulerPause,
+    StorageFailure,
+    StorageSlowness,
+    LinkCut,
+    Isolation,
+    ClockJump,
+    /// Standbys try to take over from leaders that live.
+    Haste,
 }
 
-const FAULTS: [Fault; 6] = [
+const FAULTS: [Fault; 12] = [
     Fault::SessionLost,
     Fault::WorkerCrash,
     Fault::WorkerStall,
-    Fault::SchedulerCrash,
-    Fault::StorageFailure,
     Fault::HostDeath,
+    Fault::SchedulerCrash,
+    Fault::SchedulerPause,
+    Fault::StorageFailure,
+    Fault::StorageSlowness,
+    Fault::LinkCut,
+    Fault::Isolation,
+    Fault::ClockJump,
+    Fault::Haste,
 ];
 
 #[derive(Debug)]
 pub(crate) struct Weather {
     pub(crate) faults: Vec<Fault>,
+    /// One create in so many ends in an error, landed or not, and one in so many is sent twice; 0 for none.
+    pub(crate) ambiguous_one_in: u64,
+    pub(crate) schedulers: usize,
     /// Mean time between faults, in microseconds.
     pub(crate) fault_every: u64,
     /// When the last fault may happen, in microseconds.
@@ -57,10 +73,13 @@ impl Weather {
             1 => FAULTS.to_vec(),
             _ => FAULTS.into_iter().filter(|_| dice.one_in(3)).collect(),
         };
+        let ambiguous_one_in = if faults.is_empty() { 0 } else { dice.pick(&[0, 0, 5, 30]) };
         let slow_network = dice.one_in(4);
         let slow_storage = dice.one_in(4);
         Self {
             faults,
+            ambiguous_one_in,
+            schedulers: dice.pick(&[1, 2, 2, 3]),
             fault_every: dice.pick(&[300_000, 1_000_000, 3_000_000]),
             ends_at: dice.within(5_000_000..20_000_000),
             delay: if slow_network { 1_000..80_000 } else { 50..500 },
@@ -74,6 +93,10 @@ impl Weather {
     pub(crate) fn cannot_run(&self, place: usize, plan: usize) -> bool {
         let one_in = self.cannot_run_one_in;
         one_in > 0 && mix((place * 100 + plan) as u64).is_multiple_of(one_in)
+    }
+
+    pub(crate) fn has(&self, fault: Fault) -> bool {
+        self.faults.contains(&fault)
     }
 
     /// Whether nothing goes wrong at all.

@@ -1,41 +1,101 @@
 //! Bugs on purpose: a simulator that does not find them would not find others either.
 
+use phalanx_protocol::Term;
 use phalanx_scheduler_core::{Core, PlantedBug};
-use phalanx_sim::{Limits, run_with};
+use phalanx_sim::{Limits, Planted, run_with};
 
-/// Which invariant's name the first violation within a few seeds carries.
-fn found(make_core: fn(phalanx_protocol::Term) -> Core) -> String {
+/// Seeds within which a bug must be found.
+const SEEDS_MAX: u64 = 300;
+
+/// What the first violation says.
+fn first_violation(make_core: fn(Term) -> Core, planted: Planted) -> String {
     std::panic::set_hook(Box::new(|_| {}));
-    for seed in 0..60 {
-        if let Err(panic) = std::panic::catch_unwind(|| run_with(seed, &Limits::default(), make_core)) {
+    for seed in 0..SEEDS_MAX {
+        let run = || run_with(seed, &Limits::default(), make_core, planted);
+        if let Err(panic) = std::panic::catch_unwind(run) {
             let text = panic.downcast_ref::<String>().cloned();
             let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            return text.unwrap_or_default();
+            return format!("{} (seed {seed})", text.unwrap_or_default());
         }
     }
     "nothing".to_owned()
 }
 
+/// The first violation must be of one of the invariants.
+#[track_caller]
+fn check(found: &str, invariants: &[&str]) {
+    let named = invariants.iter().any(|name| found.contains(name));
+    assert!(named, "found {found}");
+}
+
+#[track_caller]
+fn core_with(make_core: fn(Term) -> Core, invariants: &[&str]) {
+    check(&first_violation(make_core, Planted::Nothing), invariants);
+}
+
+#[track_caller]
+fn cluster_with(planted: Planted, invariants: &[&str]) {
+    check(&first_violation(Core::new, planted), invariants);
+}
+
 #[test]
 fn an_acknowledgement_before_durability_is_found() {
-    let found = found(|term| Core::with_bug(term, PlantedBug::AcknowledgesAtOnce));
-    assert!(found.contains("KEEP"), "found {found}");
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::AcknowledgesAtOnce),
+        &["KEEP"],
+    );
 }
 
 #[test]
 fn a_returned_range_that_stays_in_its_grant_is_found() {
-    let found = found(|term| Core::with_bug(term, PlantedBug::KeepsReturnedRange));
-    assert!(found.contains("ONCE"), "found {found}");
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::KeepsReturnedRange),
+        &["ONCE"],
+    );
 }
 
 #[test]
 fn a_lost_worker_whose_tasks_do_not_wait_again_is_found() {
-    let found = found(|term| Core::with_bug(term, PlantedBug::ForgetsLostTasks));
-    assert!(found.contains("ONCE") || found.contains("LIVE"), "found {found}");
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::ForgetsLostTasks),
+        &["ONCE", "LIVE"],
+    );
 }
 
 #[test]
 fn a_repeated_report_that_counts_twice_is_found() {
-    let found = found(|term| Core::with_bug(term, PlantedBug::CountsRepetitions));
-    assert!(found.contains("ONCE"), "found {found}");
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::CountsRepetitions),
+        &["ONCE"],
+    );
+}
+
+#[test]
+fn a_new_leader_that_reads_void_slots_is_found() {
+    cluster_with(Planted::IgnoresVoidRule, &["TERM"]);
+}
+
+#[test]
+fn a_new_leader_that_leaves_gaps_is_found() {
+    cluster_with(Planted::ServesWithHoles, &["TERM"]);
+}
+
+#[test]
+fn a_void_slot_that_is_taken_for_ones_own_is_found() {
+    cluster_with(Planted::CountsVoidSlot, &["TERM"]);
+}
+
+#[test]
+fn acknowledgements_out_of_slot_order_are_found() {
+    cluster_with(Planted::AcknowledgesOutOfOrder, &["TERM"]);
+}
+
+#[test]
+fn a_deposed_leader_that_goes_on_is_found() {
+    cluster_with(Planted::NeverStandsDown, &["TERM"]);
+}
+
+#[test]
+fn workers_that_obey_a_deposed_leader_are_found() {
+    cluster_with(Planted::WorkersIgnoreTerms, &["TERM"]);
 }

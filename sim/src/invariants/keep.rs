@@ -1,4 +1,5 @@
-//! KEEP: what was answered, acknowledged or published is in the durable records, and a restarted scheduler knows it.
+//! KEEP: what was answered, acknowledged or published is in the records that an independent reader finds, and every
+//! later leader knows it.
 
 use phalanx_protocol::message::client::Reply;
 use phalanx_protocol::message::worker::Report;
@@ -7,31 +8,23 @@ use phalanx_protocol::{IndexRange, JobId, SubmissionId};
 use phalanx_scheduler_core::Core;
 
 use crate::invariants::Ledger;
+use crate::scheduler::Leader;
 
 #[derive(Debug, Default)]
-pub(crate) struct Keep {
-    /// The last record of this term that is durable.
-    durable: u64,
-    /// The last record of this term that was published.
-    published: u64,
-}
+pub(crate) struct Keep;
 
 impl Keep {
-    pub(crate) fn durable_up_to(&mut self, sequence: u64) {
-        self.durable = sequence;
-    }
-
-    /// The scheduler says that a record is durable.
-    pub(crate) fn published(&mut self, sequence: u64) {
+    /// A leader says that a record is durable.
+    pub(crate) fn published(&self, leader: &mut Leader, sequence: u64) {
         assert!(
-            sequence <= self.durable,
+            sequence <= leader.durable,
             "KEEP: record {sequence} is published before it is durable"
         );
         assert!(
-            sequence > self.published,
+            sequence > leader.published,
             "KEEP: record {sequence} is published twice"
         );
-        self.published = sequence;
+        leader.published = sequence;
     }
 
     /// The scheduler answers a submission.
@@ -80,8 +73,7 @@ impl Keep {
     }
 
     /// A scheduler has read the records of those before it.
-    pub(crate) fn restarted(&mut self, core: &Core, ledger: &Ledger) {
-        (self.durable, self.published) = (0, 0);
+    pub(crate) fn restarted(&self, core: &Core, ledger: &Ledger) {
         for (&id, entry) in &ledger.jobs {
             let view = core
                 .job(id)
