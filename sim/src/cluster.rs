@@ -183,6 +183,7 @@ impl Cluster {
             | Event::Deadline(stint)
             | Event::Watches(stint)
             | Event::Idles(stint) => self.at_scheduler(stint, event),
+            Event::Hastens => self.hastens(),
             Event::SilenceDetected(session) => self.break_session(session),
             Event::CreateLands(create) => self.create_lands(create),
             Event::SchedulerStarts(place) => self.scheduler_starts(place),

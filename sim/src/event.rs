@@ -54,6 +54,8 @@ pub(crate) enum Event {
     Deadline(Stint),
     /// A standby looks after the leader.
     Watches(Stint),
+    /// A standby tries to take over too early.
+    Hastens,
     /// A leader has perhaps had nothing to write for a while.
     Idles(Stint),
     /// A scheduler starts again.
@@ -104,6 +106,7 @@ impl Event {
             Self::Watches((place, stint)) => [22, *place as u64, *stint],
             Self::Idles((place, stint)) => [23, *place as u64, *stint],
             Self::SchedulerWakes(place) => [24, *place as u64, 0],
+            Self::Hastens => [26, 0, 0],
             Self::Requested(place, request) => [25, *place as u64, request.0],
         }
     }

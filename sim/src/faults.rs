@@ -26,11 +26,7 @@ impl Cluster {
         let scheduler = self.dice.within(0..self.schedulers.len() as u64) as usize;
         let now = self.agenda.now;
         match self.dice.pick(&self.weather.faults) {
-            Fault::SessionLost => {
-                if let Some(session) = self.workers[place].session {
-                    self.break_session(session);
-                }
-            }
+            Fault::SessionLost => self.sessions_are_lost(place),
             Fault::WorkerCrash => self.worker_crashes(place),
             Fault::WorkerStall => self.worker_stalls(place),
             Fault::HostDeath => self.host_dies(place),
@@ -70,6 +66,21 @@ impl Cluster {
         );
         self.agenda.after(at_worker, Event::WorkerNotices(id));
         self.agenda.after(at_scheduler, Event::SchedulerNotices(id));
+    }
+
+    /// A worker's session breaks, or everybody's at once.
+    fn sessions_are_lost(&mut self, place: usize) {
+        let everybody = self.dice.one_in(3);
+        let hit = if everybody {
+            0..self.workers.len()
+        } else {
+            place..place + 1
+        };
+        for place in hit {
+            if let Some(session) = self.workers[place].session {
+                self.break_session(session);
+            }
+        }
     }
 
     fn worker_crashes(&mut self, place: usize) {
@@ -167,7 +178,9 @@ impl Cluster {
     }
 
     fn cut_micros(&mut self) -> u64 {
-        let longest = self.dice.pick(&[SILENCE_MICROS, 2 * SILENCE_MICROS, 10 * SILENCE_MICROS]);
+        let longest = self
+            .dice
+            .pick(&[SILENCE_MICROS, 2 * SILENCE_MICROS, 10 * SILENCE_MICROS]);
         self.dice.within(50_000..longest)
     }
 

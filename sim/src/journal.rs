@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use phalanx_protocol::record::Record;
 use phalanx_protocol::codec;
+use phalanx_protocol::record::Record;
 use phalanx_scheduler_core::Input;
 use phalanx_storage::journal::PIPELINE_DEPTH;
 use phalanx_storage::journal::appender::{Op, Outcome};
@@ -15,6 +15,7 @@ use phalanx_storage::{Appender, ClusterId, Leadership, Put};
 use crate::cluster::Cluster;
 use crate::event::{Attempt, Event, Stint};
 use crate::network::Node;
+use crate::weather::Fault;
 
 /// The log of every run.
 pub(crate) const LOG: LogId = LogId {
@@ -25,6 +26,8 @@ pub(crate) const LOG: LogId = LogId {
 const BACKOFF_MICROS: (u64, u64) = (50_000, 1_000_000);
 /// After how long a create is given up that nobody answers, in microseconds.
 const TIMEOUT_MICROS: u64 = 1_000_000;
+/// At one in so many creates that fill the pipeline a hasty standby tries to take over.
+const HASTE_ONE_IN: u64 = 20;
 /// How long after it was given up a create may land, in microseconds.
 const LATE_MICROS: u64 = 5_000_000;
 
@@ -154,21 +157,37 @@ impl Cluster {
             }
         } else {
             failed = false;
-            let answer = if now < self.storage_slow_until { TIMEOUT_MICROS } else { 200 };
+            let answer = if now < self.storage_slow_until {
+                TIMEOUT_MICROS
+            } else {
+                200
+            };
             ends += self.dice.within(0..answer);
         }
         let key = slot_key(LOG.shard, slot);
         let create = self.objects.send(stint, key.clone(), object.clone());
-        if let Some(lands) = lands {
-            self.agenda.at(lands, Event::CreateLands(create));
+        match lands {
+            Some(lands) => self.agenda.at(lands, Event::CreateLands(create)),
+            None => self.objects.lose(create),
         }
         if one_in > 0 && self.dice.one_in(one_in) {
             let twin = self.objects.send(stint, key, object);
             let lands = quick + self.dice.within(0..LATE_MICROS);
             self.agenda.at(lands, Event::CreateLands(twin));
         }
+        self.hasten_perhaps(stint.0);
         let attempt = Attempt { slot, create, failed };
         self.agenda.at(ends, Event::CreateEnds(stint, attempt));
+    }
+
+    /// The worst moment for another to take over is while the pipeline is full.
+    fn hasten_perhaps(&mut self, place: usize) {
+        let leader = self.schedulers[place].leader();
+        let is_full = leader.is_some_and(|leader| leader.journal.open.len() as u64 == PIPELINE_DEPTH);
+        let hasty = is_full && self.weather.has(Fault::Haste) && self.storm_lasts();
+        if hasty && self.dice.one_in(HASTE_ONE_IN) {
+            self.agenda.after(0, Event::Hastens);
+        }
     }
 
     /// Something has landed on the storage: whoever reads it sees more from now on.

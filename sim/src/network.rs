@@ -115,10 +115,7 @@ impl Network {
 
     /// Until when nothing gets from one to the other, if so.
     pub(crate) fn cut_until(&self, from: Node, to: Node, now: u64) -> Option<u64> {
-        self.cuts
-            .get(&(from, to))
-            .copied()
-            .filter(|&until| until > now)
+        self.cuts.get(&(from, to)).copied().filter(|&until| until > now)
     }
 
     /// Whether two can talk with each other.
@@ -127,15 +124,12 @@ impl Network {
     }
 
     /// When a message that is sent now arrives, if it does.
-    pub(crate) fn arrival(
-        &mut self,
-        id: SessionId,
-        stream: Stream,
-        earliest: u64,
-        now: u64,
-    ) -> Option<u64> {
+    pub(crate) fn arrival(&mut self, id: SessionId, stream: Stream, earliest: u64, now: u64) -> Option<u64> {
         let way = stream.way();
-        let session = self.sessions.get(&id).filter(|session| !session.lost[way as usize])?;
+        let session = self
+            .sessions
+            .get(&id)
+            .filter(|session| !session.lost[way as usize])?;
         let (from, to) = session.ends(way);
         let held = self.cut_until(from, to, now).unwrap_or(0);
         let session = self.sessions.get_mut(&id)?;

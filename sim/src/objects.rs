@@ -75,6 +75,15 @@ impl Objects {
         his.map(|(&number, _)| number).collect()
     }
 
+    /// The first missing object that a create is on its way to.
+    pub(crate) fn first_under_way(&self) -> Option<String> {
+        let state = self.lock();
+        let keys = state.under_way.values().map(|create| &create.key);
+        keys.filter(|key| !state.objects.contains_key(*key))
+            .min()
+            .cloned()
+    }
+
     /// A create never lands.
     pub(crate) fn lose(&self, number: u64) {
         self.lock().under_way.remove(&number);

@@ -16,8 +16,8 @@ use crate::objects::Objects;
 
 /// Keys that a stale listing lacks at the most.
 const STALE_KEYS_MAX: u64 = 40;
-/// Keys that a listing must lack for a fence to be put right where a living leader writes.
-const STALE_KEYS_WORST: std::ops::Range<u64> = 15..20;
+/// How far ahead of what a listing shows the first fence is put.
+const FENCE_JUMP: u64 = 16;
 
 /// What goes wrong on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub(crate) enum Mishap {
     Nothing,
     /// The listing lacks what came last.
     StaleListing,
+    /// The listing lacks just so much that the fence is put where a living leader writes.
+    FenceInTheWay,
     /// No call arrives.
     Unreachable,
     /// No answer comes back.
@@ -83,7 +85,7 @@ impl Passage {
 
     fn fails(&self, dice: &mut Dice) -> bool {
         match self.mishap {
-            Mishap::Nothing | Mishap::StaleListing => false,
+            Mishap::Nothing | Mishap::StaleListing | Mishap::FenceInTheWay => false,
             Mishap::Unreachable | Mishap::Unanswered => true,
             Mishap::OneIn(calls) => dice.one_in(calls),
         }
@@ -106,7 +108,9 @@ impl Store for Passage {
         let fate = match self.mishap {
             Mishap::Unreachable => 0,
             Mishap::Unanswered => 1,
-            Mishap::Nothing | Mishap::StaleListing | Mishap::OneIn(_) => dice.within(0..4),
+            Mishap::Nothing | Mishap::StaleListing | Mishap::FenceInTheWay | Mishap::OneIn(_) => {
+                dice.within(0..4)
+            }
         };
         match fate {
             // lost on the way there
@@ -142,13 +146,17 @@ impl Store for Passage {
             return Err(timed_out("list", prefix));
         }
         let mut keys = self.objects.list(prefix, after)?;
-        if self.mishap != Mishap::Nothing {
-            let hidden = match dice.within(0..2) {
-                0 => dice.within(0..STALE_KEYS_MAX),
-                _ => dice.within(STALE_KEYS_WORST),
-            };
-            let hidden = usize::try_from(hidden).unwrap_or(usize::MAX);
-            keys.truncate(keys.len().saturating_sub(hidden));
+        match self.mishap {
+            Mishap::FenceInTheWay => {
+                if let Some(next) = self.objects.first_under_way() {
+                    keys.retain(|key| slot_of(key) + FENCE_JUMP < slot_of(&next));
+                }
+            }
+            Mishap::StaleListing | Mishap::OneIn(_) => {
+                let hidden = dice.within(0..STALE_KEYS_MAX) as usize;
+                keys.truncate(keys.len().saturating_sub(hidden));
+            }
+            Mishap::Nothing | Mishap::Unreachable | Mishap::Unanswered => {}
         }
         Ok(keys)
     }
@@ -162,10 +170,13 @@ impl Store for Passage {
     }
 }
 
+fn slot_of(key: &str) -> u64 {
+    slot_of_key(LOG.shard, key).unwrap_or(0)
+}
+
 fn is_fill(key: &str, bytes: &[u8]) -> bool {
-    let slot = slot_of_key(LOG.shard, key);
-    let slot = slot.and_then(|slot| decode(Bytes::copy_from_slice(bytes), LOG, slot).ok());
-    slot.is_some_and(|slot| slot.head.kind == SlotKind::Fill)
+    let slot = decode(Bytes::copy_from_slice(bytes), LOG, slot_of(key));
+    slot.is_ok_and(|slot| slot.head.kind == SlotKind::Fill)
 }
 
 fn timed_out(action: &'static str, key: &str) -> StoreError {

@@ -116,7 +116,8 @@ impl Cluster {
         }
         worker.aim = (place + 1) % self.schedulers.len();
         let wait = if answers { 200_000 } else { SILENCE_MICROS };
-        self.agenda.after(self.dice.within(50_000..wait), Event::Connect(life));
+        self.agenda
+            .after(self.dice.within(50_000..wait), Event::Connect(life));
     }
 
     pub(crate) fn act(&mut self, life: Life, acts: Vec<Act>) {

@@ -24,7 +24,8 @@ impl Reader {
     /// Reads on to the first missing slot; returns how many records were known before.
     pub(crate) fn advance(&mut self, store: &dyn Store) -> usize {
         let known = self.records.len();
-        while let Some(slot) = read_slot(store, LOG, self.next_slot).expect("the reader's way has no faults") {
+        while let Some(slot) = read_slot(store, LOG, self.next_slot).expect("the reader's way has no faults")
+        {
             self.next_slot += 1;
             if self.rule.admits(&slot.head) {
                 let term = slot.head.term;

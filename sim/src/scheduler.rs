@@ -15,7 +15,6 @@ use crate::faults::SILENCE_MICROS;
 use crate::journal::{Journal, LOG, Planted};
 use crate::network::Node;
 use crate::passage::{Mishap, Passage};
-use crate::weather::Fault;
 
 /// How often a standby looks after the leader, in microseconds.
 const WATCH_MICROS: u64 = 300_000;
@@ -143,6 +142,10 @@ impl Cluster {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "only a scheduler's events are held up"
+    )]
     /// A process that stood still goes on as if nothing had been, with what was held up, in order.
     pub(crate) fn scheduler_wakes(&mut self, place: usize) {
         let scheduler = &mut self.schedulers[place];
@@ -176,7 +179,7 @@ impl Cluster {
         self.agenda.after(0, Event::Watches(stint));
     }
 
-    /// A standby looks after the leader, and tries to take over if it hears of none; or too early.
+    /// A standby looks after the leader, and tries to take over if it hears of none.
     fn watches(&mut self, place: usize) {
         let stint = (place, self.schedulers[place].stint);
         self.agenda.after(WATCH_MICROS, Event::Watches(stint));
@@ -186,9 +189,20 @@ impl Cluster {
         let patience = TAKEOVER_MICROS + RANK_MICROS * place as u64;
         let heard_at = self.schedulers[place].heard_at;
         let silent = heard_at.is_none_or(|heard_at| self.agenda.now > heard_at + patience);
-        let hasty = self.weather.has(Fault::Haste) && self.storm_lasts() && self.dice.one_in(8);
-        if silent || hasty {
-            self.tries_to_lead(place);
+        if silent {
+            self.tries_to_lead(place, Mishap::Nothing);
+        }
+    }
+
+    /// While a leader writes, some standby believes that it is gone.
+    pub(crate) fn hastens(&mut self) {
+        let standby = |scheduler: &Scheduler| matches!(scheduler.role, Role::Standby);
+        let here = |(_, scheduler): &(usize, &Scheduler)| {
+            standby(scheduler) && scheduler.paused_until <= self.agenda.now
+        };
+        let hasty = self.schedulers.iter().enumerate().find(here);
+        if let Some(place) = hasty.map(|(place, _)| place) {
+            self.tries_to_lead(place, Mishap::FenceInTheWay);
         }
     }
 
@@ -204,7 +218,7 @@ impl Cluster {
         })
     }
 
-    fn tries_to_lead(&mut self, place: usize) {
+    fn tries_to_lead(&mut self, place: usize, usual: Mishap) {
         let (now, scheduler) = (self.agenda.now, Node::Scheduler(place));
         let fails = now < self.storage_fails_until;
         let mishap = if self.network.cut_until(scheduler, Node::Store, now).is_some() {
@@ -213,10 +227,10 @@ impl Cluster {
             Mishap::Unanswered
         } else if fails || (self.weather.ambiguous_one_in > 0 && self.dice.one_in(3)) {
             Mishap::OneIn(self.dice.pick(&[3, 10, 40]))
-        } else if !self.weather.faults.is_empty() && self.dice.one_in(2) {
+        } else if !self.weather.faults.is_empty() && self.dice.one_in(4) {
             Mishap::StaleListing
         } else {
-            Mishap::Nothing
+            usual
         };
         let (seed, nonce_seed) = (self.dice.next(), self.dice.next());
         let candidate = Candidate {
@@ -252,7 +266,9 @@ impl Cluster {
             leader.note(&record);
         }
         leader.core.check();
-        self.invariants.keep.restarted(&leader.core, &self.invariants.ledger);
+        self.invariants
+            .keep
+            .restarted(&leader.core, &self.invariants.ledger);
         let mut effects = Vec::new();
         leader.core.start(self.now(place), &mut effects);
         self.schedulers[place].become_one(Role::Leader(Box::new(leader)));

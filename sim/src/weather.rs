@@ -73,14 +73,18 @@ impl Weather {
             1 => FAULTS.to_vec(),
             _ => FAULTS.into_iter().filter(|_| dice.one_in(3)).collect(),
         };
-        let ambiguous_one_in = if faults.is_empty() { 0 } else { dice.pick(&[0, 0, 5, 30]) };
+        let ambiguous_one_in = if faults.is_empty() {
+            0
+        } else {
+            dice.pick(&[0, 0, 5, 30])
+        };
         let slow_network = dice.one_in(4);
         let slow_storage = dice.one_in(4);
         Self {
             faults,
             ambiguous_one_in,
-            schedulers: dice.pick(&[1, 2, 2, 3]),
-            fault_every: dice.pick(&[300_000, 1_000_000, 3_000_000]),
+            schedulers: dice.pick(&[1, 2, 3, 3]),
+            fault_every: dice.pick(&[150_000, 500_000, 2_000_000]),
             ends_at: dice.within(5_000_000..20_000_000),
             delay: if slow_network { 1_000..80_000 } else { 50..500 },
             append: if slow_storage { 5_000..400_000 } else { 200..2_000 },

@@ -29,7 +29,11 @@ impl Terms {
     pub(crate) fn leads(&mut self, term: Term, records: &[LogRecord], read: &[LogRecord]) {
         let other = self.leaders.insert(term, Led::default());
         assert!(other.is_none(), "TERM: there are two leaders of {term}");
-        let same = records.iter().zip(read).take_while(|(one, other)| one == other).count();
+        let same = records
+            .iter()
+            .zip(read)
+            .take_while(|(one, other)| one == other)
+            .count();
         let (count, counting) = (records.len(), read.len());
         assert!(
             same == count && same == counting,
