@@ -75,7 +75,7 @@ impl Cluster {
         match &mut scheduler.role {
             Role::Down => return,
             Role::Standby => {
-                let reply = Reply::Refused(Refusal::NotLeader);
+                let reply = Reply::Refused(Refusal::NotLeader { leader: Vec::new() });
                 return self.send_answer(place, request, reply);
             }
             Role::Leader(leader) => drop(leader.requests.insert(request, false)),
@@ -155,7 +155,7 @@ impl Cluster {
 
     pub(crate) fn answered(&mut self, request: RequestId, reply: &Reply) {
         let Asked { what, plan, place } = self.requests[&request];
-        let refused = matches!(reply, Reply::Refused(Refusal::NotLeader));
+        let refused = matches!(reply, Reply::Refused(Refusal::NotLeader { .. }));
         if !refused {
             self.aims[plan] = place;
         }
@@ -174,7 +174,7 @@ impl Cluster {
         // asked again later; a worker that is large enough may still join
         let passes = matches!(
             reply,
-            Reply::Refused(Refusal::Storage { .. } | Refusal::TooLarge { .. } | Refusal::NotLeader)
+            Reply::Refused(Refusal::Storage { .. } | Refusal::TooLarge { .. } | Refusal::NotLeader { .. })
         );
         assert!(passes, "plan {plan} is answered {reply:?}");
     }
