@@ -161,15 +161,18 @@ impl Cluster {
         }
     }
 
-    /// A scheduler reaches nobody, or nobody but the storage.
+    /// A scheduler reaches nobody; or nobody but the storage; or neither its like nor the storage.
     fn scheduler_is_isolated(&mut self, place: usize) {
         let micros = self.cut_micros();
-        let workers = (0..self.workers.len()).map(Node::Worker);
-        let clients = (0..self.load.len()).map(Node::Client);
+        let kind = self.dice.within(0..3);
         let schedulers = (0..self.schedulers.len()).map(Node::Scheduler);
-        let mut others: Vec<Node> = workers.chain(clients).chain(schedulers).collect();
-        if self.dice.one_in(2) {
+        let mut others: Vec<Node> = schedulers.collect();
+        if kind != 1 {
             others.push(Node::Store);
+        }
+        if kind != 2 {
+            others.extend((0..self.workers.len()).map(Node::Worker));
+            others.extend((0..self.load.len()).map(Node::Client));
         }
         for other in others {
             self.cut(other, Node::Scheduler(place), micros);
