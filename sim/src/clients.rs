@@ -74,7 +74,7 @@ impl Cluster {
         };
         match &mut scheduler.role {
             Role::Down => return,
-            Role::Standby => {
+            Role::Standby(_) => {
                 let reply = Reply::Refused(Refusal::NotLeader { leader: Vec::new() });
                 return self.send_answer(place, request, reply);
             }
@@ -168,7 +168,6 @@ impl Cluster {
                 before.is_none_or(|before| before == *job),
                 "ONCE: plan {plan} has two jobs"
             );
-            self.is_over |= self.invariants.live.all_ended(&self.invariants.ledger);
             return;
         }
         // asked again later; a worker that is large enough may still join
@@ -190,6 +189,6 @@ impl Cluster {
         self.invariants
             .live
             .patience_ended(&self.invariants.ledger, refused_everywhere);
-        self.is_over = true;
+        self.gave_up = true;
     }
 }

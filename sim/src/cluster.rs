@@ -15,13 +15,14 @@ use crate::journal::Planted;
 use crate::load::Plan;
 use crate::network::{Network, Way};
 use crate::objects::Objects;
+use crate::past;
 use crate::reader::Reader;
 use crate::scheduler::Scheduler;
 use crate::weather::Weather;
 use crate::worker::Worker;
 
 /// How long a job may take once faults have stopped, in microseconds.
-const PATIENCE_MICROS: u64 = 2_000_000_000;
+const PATIENCE_MICROS: u64 = 20_000_000_000;
 /// How far a run goes.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -72,7 +73,8 @@ pub(crate) struct Cluster {
     pub(crate) aims: Vec<usize>,
     pub(crate) requests_made: u64,
     pub(crate) requests: BTreeMap<RequestId, Asked>,
-    pub(crate) is_over: bool,
+    /// Nothing more is waited for.
+    pub(crate) gave_up: bool,
     trace: u64,
     steps: u64,
 }
@@ -91,7 +93,7 @@ pub fn run(seed: u64, limits: &Limits) -> Summary {
 /// If an invariant does not hold, with its name.
 pub fn run_with(seed: u64, limits: &Limits, make_core: fn(Term) -> Core, planted: Planted) -> Summary {
     let mut cluster = Cluster::new(seed, make_core, planted);
-    while cluster.steps < limits.steps_max && !cluster.is_over {
+    while cluster.steps < limits.steps_max && !cluster.is_over() {
         cluster.step();
     }
     cluster
@@ -135,16 +137,21 @@ impl Cluster {
             worker.alive = false;
             worker
         };
+        let objects = Arc::new(Objects::default());
+        let aged = weather
+            .slots_left
+            .map(|slots_left| past::age(&objects, slots_left));
+        let reader = Reader::new(aged.as_ref());
         let mut invariants = Invariants::default();
         invariants.live.jobs = vec![None; load.len()];
         Self {
             agenda,
             dice,
             network: Network::default(),
-            objects: Arc::default(),
+            objects,
             storage_fails_until: 0,
             storage_slow_until: 0,
-            reader: Reader::default(),
+            reader,
             schedulers: (0..weather.schedulers).map(|_| Scheduler::default()).collect(),
             workers: weather.nodes.iter().map(worker).collect(),
             weather,
@@ -157,8 +164,15 @@ impl Cluster {
             requests: BTreeMap::new(),
             trace: 0,
             steps: 0,
-            is_over: false,
+            gave_up: false,
         }
+    }
+
+    /// Whether all that was wanted has come to pass, and nobody still sleeps.
+    fn is_over(&self) -> bool {
+        let awake = |scheduler: &Scheduler| scheduler.paused_until <= self.agenda.now;
+        self.gave_up
+            || (self.invariants.live.all_ended(&self.invariants.ledger) && self.schedulers.iter().all(awake))
     }
 
     fn step(&mut self) {
@@ -182,7 +196,8 @@ impl Cluster {
             Event::CreateEnds(stint, _)
             | Event::Deadline(stint)
             | Event::Watches(stint)
-            | Event::Idles(stint) => self.at_scheduler(stint, event),
+            | Event::Ticks(stint)
+            | Event::Snapshots(stint) => self.at_scheduler(stint, event),
             Event::Hastens => self.hastens(),
             Event::SilenceDetected(session) => self.break_session(session),
             Event::CreateLands(create) => self.create_lands(create),

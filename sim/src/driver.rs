@@ -8,13 +8,16 @@ use phalanx_scheduler_core::{Effect, Input, Now, SessionId};
 
 use crate::cluster::Cluster;
 use crate::event::Event;
+use crate::scheduler::note;
 
 impl Cluster {
     pub(crate) fn now(&self, place: usize) -> Now {
-        let unix_millis = 1_700_000_000_000 + self.agenda.now / 1000;
+        let scheduler = &self.schedulers[place];
+        let micros = self.agenda.now.saturating_sub(scheduler.frozen_micros);
+        let unix_millis = 1_700_000_000_000 + micros / 1000;
         Now {
-            elapsed: Duration::from_micros(self.agenda.now),
-            unix_millis: unix_millis.saturating_add_signed(self.schedulers[place].wall_offset_millis),
+            elapsed: Duration::from_micros(micros),
+            unix_millis: unix_millis.saturating_add_signed(scheduler.wall_offset_millis),
         }
     }
 
@@ -40,7 +43,7 @@ impl Cluster {
             let term = leader.term;
             match effect {
                 Effect::Append { sequence, record } => {
-                    leader.note(&record);
+                    note(&mut leader.needs, &record);
                     if let Record::JobFinished { job, .. } = &record {
                         self.invariants.slot.ended(term, None, *job);
                     }
@@ -85,11 +88,12 @@ impl Cluster {
 
     fn set_alarm(&mut self, place: usize) {
         let stint = (place, self.schedulers[place].stint);
+        let frozen = self.schedulers[place].frozen_micros;
         let Some(leader) = self.schedulers[place].leader_mut() else {
             return;
         };
         let deadline = leader.core.next_deadline();
-        let Some(deadline) = deadline.map(|deadline| deadline.as_micros() as u64 + 1) else {
+        let Some(deadline) = deadline.map(|deadline| deadline.as_micros() as u64 + 1 + frozen) else {
             return;
         };
         if leader.alarm.is_none_or(|alarm| alarm > deadline) {

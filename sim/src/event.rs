@@ -56,8 +56,10 @@ pub(crate) enum Event {
     Watches(Stint),
     /// A standby tries to take over too early.
     Hastens,
-    /// A leader has perhaps had nothing to write for a while.
-    Idles(Stint),
+    /// Time passes for a leader's journal.
+    Ticks(Stint),
+    /// A leader writes a snapshot.
+    Snapshots(Stint),
     /// A scheduler starts again.
     SchedulerStarts(usize),
     /// A scheduler that stood still goes on.
@@ -104,7 +106,8 @@ impl Event {
             Self::PatienceEnds => [20, 0, 0],
             Self::Wakes((worker, _)) => [21, *worker as u64, 0],
             Self::Watches((place, stint)) => [22, *place as u64, *stint],
-            Self::Idles((place, stint)) => [23, *place as u64, *stint],
+            Self::Ticks((place, stint)) => [23, *place as u64, *stint],
+            Self::Snapshots((place, stint)) => [27, *place as u64, *stint],
             Self::SchedulerWakes(place) => [24, *place as u64, 0],
             Self::Hastens => [26, 0, 0],
             Self::Requested(place, request) => [25, *place as u64, request.0],

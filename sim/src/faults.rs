@@ -9,8 +9,10 @@ use crate::weather::Fault;
 
 /// How long silence is borne before a session is given up, in microseconds.
 pub(crate) const SILENCE_MICROS: u64 = 3_000_000;
-/// How long a process may stand still that is stopped for longer than anything waits, in microseconds.
+/// How long a process may stand still that is stopped, in microseconds: longer than it may lead unheard.
 const STOPPED_MICROS: u64 = 120_000_000;
+/// The same for one that is stopped for longer than anything waits: three hours.
+const STOPPED_LONG_MICROS: u64 = 10_800_000_000;
 /// How far a clock jumps, either way, in milliseconds: a day.
 const CLOCK_JUMP_MILLIS: u64 = 86_400_000;
 
@@ -111,13 +113,23 @@ impl Cluster {
 
     /// A scheduler is stopped, perhaps for longer than anybody waits for it, and then goes on as if nothing had been.
     fn scheduler_pauses(&mut self, place: usize) {
-        let longest = self.dice.pick(&[2 * SILENCE_MICROS, STOPPED_MICROS]);
+        let longest = match self.weather.slots_left {
+            Some(_) => self
+                .dice
+                .pick(&[2 * SILENCE_MICROS, STOPPED_MICROS, STOPPED_LONG_MICROS]),
+            None => self.dice.pick(&[2 * SILENCE_MICROS, STOPPED_MICROS]),
+        };
         let pause = self.dice.within(10_000..longest);
+        // the machine with it, so that its clocks do not tell
+        let frozen = self.dice.one_in(2);
         let scheduler = &mut self.schedulers[place];
-        if scheduler.is_down() {
+        if scheduler.is_down() || scheduler.paused_until > self.agenda.now {
             return;
         }
-        scheduler.paused_until = scheduler.paused_until.max(self.agenda.now + pause);
+        if frozen {
+            scheduler.frozen_micros += pause;
+        }
+        scheduler.paused_until = self.agenda.now + pause;
         let stint = (place, scheduler.stint);
         let until = scheduler.paused_until;
         self.agenda.at(until, Event::SchedulerWakes(place));

@@ -1,16 +1,17 @@
 //! A leader's journal: drives the real appender over the virtual storage, as the product's writer does on threads.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
-use phalanx_protocol::codec;
 use phalanx_protocol::record::Record;
+use phalanx_protocol::{Term, codec};
 use phalanx_scheduler_core::Input;
 use phalanx_storage::journal::PIPELINE_DEPTH;
 use phalanx_storage::journal::appender::{Op, Outcome};
 use phalanx_storage::journal::replay::read_slot;
-use phalanx_storage::slot::{LogId, slot_key};
-use phalanx_storage::{Appender, ClusterId, Leadership, Put};
+use phalanx_storage::marker::is_marked;
+use phalanx_storage::slot::{LogId, Slot, slot_key};
+use phalanx_storage::{Appender, ClusterId, Leadership, LogRecord, Moment, Place, Put, Store};
 
 use crate::cluster::Cluster;
 use crate::event::{Attempt, Event, Stint};
@@ -47,6 +48,12 @@ pub enum Planted {
     AcknowledgesOutOfOrder,
     /// A leader who finds a newer leader's slot goes on.
     NeverStandsDown,
+    /// R6 and R7: a leader that slept trusts neither clock nor marker.
+    SleepsUnguarded,
+    /// R11: a snapshot does not say which term was in force.
+    SnapshotsForgetTerm,
+    /// R11: a snapshot lacks a job.
+    SnapshotsForgetJob,
     /// Workers listen to any leader, also to one of an older term than they have heard of.
     WorkersIgnoreTerms,
 }
@@ -58,14 +65,23 @@ pub(crate) struct Journal {
     /// Created and not settled.
     open: BTreeSet<u64>,
     failing: BTreeSet<u64>,
+    /// Appended and not durable.
+    unsettled: VecDeque<(u64, Bytes)>,
+    /// Everything that counts, as far as this leader knows.
+    pub(crate) history: Vec<LogRecord>,
+    /// The slot up to which that is so.
+    pub(crate) through: u64,
 }
 
 impl Journal {
-    pub(crate) fn new(leadership: &Leadership) -> Self {
+    pub(crate) fn new(leadership: &Leadership, history: Vec<LogRecord>) -> Self {
         Self {
             appender: Appender::new(leadership, PIPELINE_DEPTH),
             open: BTreeSet::new(),
             failing: BTreeSet::new(),
+            unsettled: VecDeque::new(),
+            history,
+            through: leadership.next_slot - 1,
         }
     }
 
@@ -73,27 +89,39 @@ impl Journal {
         !self.failing.is_empty()
     }
 
-    pub(crate) fn is_idle(&self) -> bool {
-        self.open.is_empty()
+    /// Takes in where records lie that are durable.
+    fn keep(&mut self, term: Term, places: Vec<(u64, Place)>) {
+        for (sequence, place) in places {
+            let (appended, bytes) = self.unsettled.pop_front().expect("what is durable was appended");
+            assert_eq!(sequence, appended, "KEEP: records become durable in order");
+            self.through = place.slot;
+            self.history.push(LogRecord { place, term, bytes });
+        }
     }
+}
+
+/// A slot of the log, if it is there and whole.
+pub(crate) fn whole_slot(store: &dyn Store, slot: u64) -> Option<Slot> {
+    read_slot(store, LOG, slot).ok().flatten()
 }
 
 impl Cluster {
     /// Appends what the core wants written, as one group.
     pub(crate) fn append(&mut self, place: usize, records: Vec<(u64, Record)>) {
+        let now = self.moment(place);
         let Some(leader) = self.schedulers[place].leader_mut() else {
             return;
         };
-        let (term, appender) = (leader.term, &mut leader.journal.appender);
+        let (term, journal) = (leader.term, &mut leader.journal);
         let mut ops = Vec::new();
         for (sequence, record) in records {
             let bytes = Bytes::from(codec::encode(&record));
             self.invariants.terms.appended(term, sequence, bytes.clone());
-            appender
-                .push(sequence, bytes)
-                .expect("a leader's records are taken");
+            journal.unsettled.push_back((sequence, bytes.clone()));
+            // one whose lead has expired hears of that below
+            let _ = journal.appender.push(sequence, bytes);
         }
-        appender.dispatch(&mut ops);
+        journal.appender.dispatch(now, &mut ops);
         self.perform(place, ops);
     }
 
@@ -111,8 +139,12 @@ impl Cluster {
                     }
                     self.send_create(stint, slot, object, attempt);
                 }
-                Op::Acknowledge { upto_sequence, .. } => {
+                Op::Acknowledge {
+                    upto_sequence,
+                    places,
+                } => {
                     if let Some(leader) = self.schedulers[place].leader_mut() {
+                        leader.journal.keep(leader.term, places);
                         self.invariants.terms.acknowledged(leader.term, upto_sequence);
                         leader.durable = upto_sequence;
                         let sequence = upto_sequence;
@@ -124,6 +156,7 @@ impl Cluster {
                         self.stands_down(place);
                     }
                 }
+                Op::Expire(_) => self.stands_down(place),
             }
         }
     }
@@ -203,22 +236,15 @@ impl Cluster {
             let decoded: Record = codec::decode(&record.bytes).expect("records are whole");
             self.invariants.ledger.enter(record.term, &decoded);
         }
-        self.is_over |= self.invariants.live.all_ended(&self.invariants.ledger);
     }
 
     /// A leader hears, or gives up hearing, what became of a create.
     pub(crate) fn create_ends(&mut self, place: usize, attempt: &Attempt) {
         let slot = attempt.slot;
-        let outcome = match self.objects.outcome(attempt.create) {
-            _ if attempt.failed => Outcome::Unknown,
-            Some(Put::Created) => Outcome::Created,
-            Some(Put::Exists) | None => match read_slot(&*self.objects, LOG, slot) {
-                Ok(Some(there)) => Outcome::Taken {
-                    term: there.head.term,
-                    nonce: there.head.nonce,
-                },
-                Ok(None) | Err(_) => Outcome::Unknown,
-            },
+        let outcome = if attempt.failed {
+            Outcome::Unknown
+        } else {
+            self.look(attempt)
         };
         let Some(leader) = self.schedulers[place].leader_mut() else {
             return;
@@ -240,7 +266,49 @@ impl Cluster {
         self.settle(place, slot, outcome);
     }
 
+    /// What lies in the slot of a create that somebody answered.
+    fn look(&self, attempt: &Attempt) -> Outcome {
+        let (store, slot) = (&*self.objects, attempt.slot);
+        // R7: only now, when the slot is there, does the absence of a marker say something
+        let guarded = self.planted != Planted::SleepsUnguarded;
+        if guarded && is_marked(store, LOG.shard, slot).unwrap_or(true) {
+            return Outcome::Collected;
+        }
+        match self.objects.outcome(attempt.create) {
+            Some(Put::Created) => Outcome::Created,
+            Some(Put::Exists) | None => match whole_slot(store, slot) {
+                Some(there) => Outcome::Taken {
+                    term: there.head.term,
+                    nonce: there.head.nonce,
+                },
+                None => Outcome::Unknown,
+            },
+        }
+    }
+
+    /// Lets time pass for a leader's journal.
+    pub(crate) fn ticks(&mut self, place: usize) {
+        let (now, stint) = (self.moment(place), (place, self.schedulers[place].stint));
+        let Some(leader) = self.schedulers[place].leader_mut() else {
+            return;
+        };
+        let mut ops = Vec::new();
+        leader.journal.appender.tick(now, &mut ops);
+        let pause = leader.journal.appender.pause(now);
+        self.agenda.after(pause.as_micros() as u64, Event::Ticks(stint));
+        self.perform(place, ops);
+    }
+
+    /// What a scheduler's clocks say.
+    pub(crate) fn moment(&self, place: usize) -> Moment {
+        if self.planted == Planted::SleepsUnguarded {
+            return Moment::default();
+        }
+        Moment::default().after(self.now(place).elapsed)
+    }
+
     fn settle(&mut self, place: usize, slot: u64, outcome: Outcome) {
+        let now = self.moment(place);
         let Some(leader) = self.schedulers[place].leader_mut() else {
             return;
         };
@@ -256,13 +324,13 @@ impl Cluster {
             Outcome::Created if self.planted == Planted::AcknowledgesOutOfOrder => {
                 let earlier: Vec<u64> = journal.open.range(..slot).copied().collect();
                 for slot in earlier {
-                    journal.appender.settle(slot, Outcome::Created, &mut ops);
+                    journal.appender.settle(slot, Outcome::Created, now, &mut ops);
                 }
                 Outcome::Created
             }
-            Outcome::Created | Outcome::Taken { .. } | Outcome::Unknown => outcome,
+            Outcome::Created | Outcome::Taken { .. } | Outcome::Unknown | Outcome::Collected => outcome,
         };
-        journal.appender.settle(slot, outcome, &mut ops);
+        journal.appender.settle(slot, outcome, now, &mut ops);
         self.perform(place, ops);
     }
 }

@@ -7,7 +7,7 @@
 //! drowned by frequent faults.
 //!
 //! Reading order: `weather` and `load` (what a seed draws), `event` (time), `cluster` (a run), `scheduler`, `driver` and
-//! `journal` (a leader), `objects` and `passage` (the storage), `clients` and `places` (who meets whom), `worker`,
+//! `journal` (a leader), `objects`, `passage` and `past` (the storage), `clients` and `places` (who meets whom), `worker`,
 //! `network`, `faults`, `reader`, and `invariants`, one file for each.
 
 mod clients;
@@ -22,6 +22,7 @@ mod load;
 mod network;
 mod objects;
 mod passage;
+mod past;
 mod places;
 mod reader;
 mod scheduler;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use phalanx_storage::slot::{SlotKind, decode, slot_of_key};
+use phalanx_storage::slot::{SlotKind, decode, log_prefix, slot_of_key};
 use phalanx_storage::{Put, Store, StoreError};
 
 use crate::dice::{Dice, mix};
@@ -146,14 +146,16 @@ impl Store for Passage {
             return Err(timed_out("list", prefix));
         }
         let mut keys = self.objects.list(prefix, after)?;
+        let is_log = prefix == log_prefix(LOG.shard);
         match self.mishap {
+            Mishap::FenceInTheWay if !is_log => {}
             Mishap::FenceInTheWay => {
                 if let Some(next) = self.objects.first_under_way() {
                     keys.retain(|key| slot_of(key) + FENCE_JUMP < slot_of(&next));
                 }
             }
             Mishap::StaleListing | Mishap::OneIn(_) => {
-                let hidden = dice.within(0..STALE_KEYS_MAX) as usize;
+                let hidden = dice.within(0..if is_log { STALE_KEYS_MAX } else { 2 }) as usize;
                 keys.truncate(keys.len().saturating_sub(hidden));
             }
             Mishap::Nothing | Mishap::Unreachable | Mishap::Unanswered => {}

@@ -1,39 +1,32 @@
 //! An independent reader of the log: follows it slot by slot with the journal's own code, and asks nobody else.
 
-use phalanx_protocol::Term;
-use phalanx_storage::journal::replay::{VoidRule, read_slot};
-use phalanx_storage::{LogRecord, Store};
+use phalanx_storage::{LogRecord, OnDamage, Position, Snapshot, Store, follow};
 
 use crate::journal::LOG;
 
 /// How far the log says something, and what it says.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Reader {
-    next_slot: u64,
-    rule: VoidRule,
+    position: Position,
     /// Every record that counts, in order.
     pub(crate) records: Vec<LogRecord>,
 }
 
 impl Reader {
-    /// The highest term seen.
-    pub(crate) fn term(&self) -> Term {
-        self.rule.term()
+    /// Begins behind a snapshot that says nothing, or with the log.
+    pub(crate) fn new(behind: Option<&Snapshot>) -> Self {
+        Self {
+            position: behind.map_or_else(Position::start, Position::behind),
+            records: Vec::new(),
+        }
     }
 
     /// Reads on to the first missing slot; returns how many records were known before.
     pub(crate) fn advance(&mut self, store: &dyn Store) -> usize {
         let known = self.records.len();
-        while let Some(slot) = read_slot(store, LOG, self.next_slot).expect("the reader's way has no faults")
-        {
-            self.next_slot += 1;
-            if self.rule.admits(&slot.head) {
-                let term = slot.head.term;
-                let records = slot.records.into_iter();
-                self.records
-                    .extend(records.map(|(place, bytes)| LogRecord { place, term, bytes }));
-            }
-        }
+        let mut keep = |record| self.records.push(record);
+        follow(store, LOG, &mut self.position, OnDamage::Refuse, &mut keep)
+            .expect("the reader's way has no faults");
         known
     }
 }

@@ -7,23 +7,22 @@ use std::sync::Arc;
 use phalanx_protocol::record::Record;
 use phalanx_protocol::{JobId, Request, Term, WorkerId, codec};
 use phalanx_scheduler_core::{Core, RequestId, SessionId};
-use phalanx_storage::{Candidate, Leadership, LogRecord, Store, acquire};
+use phalanx_storage::{Candidate, Collector, Leadership, LogRecord, Needed, Store, acquire, write_snapshot};
 
 use crate::cluster::Cluster;
 use crate::event::{Event, Stint};
 use crate::faults::SILENCE_MICROS;
-use crate::journal::{Journal, LOG, Planted};
+use crate::journal::{Journal, LOG, Planted, whole_slot};
 use crate::network::Node;
 use crate::passage::{Mishap, Passage};
+use crate::past::{self, Past};
 
 /// How often a standby looks after the leader, in microseconds.
-const WATCH_MICROS: u64 = 300_000;
+const WATCH_MICROS: u64 = 500_000;
 /// How long a leader may be silent before a standby tries to take over, in microseconds.
 const TAKEOVER_MICROS: u64 = 2_000_000;
 /// How much longer each further standby waits, in microseconds.
 const RANK_MICROS: u64 = 150_000;
-/// After how long a leader with nothing to write looks whether it still leads, in microseconds.
-const IDLE_MICROS: u64 = 10_000_000;
 
 /// A process, or the place for one.
 #[derive(Debug, Default)]
@@ -39,13 +38,15 @@ pub(crate) struct Scheduler {
     heard_at: Option<u64>,
     /// How wrong its clock is.
     pub(crate) wall_offset_millis: i64,
+    /// How long its machine stood still, clocks and all, in microseconds.
+    pub(crate) frozen_micros: u64,
 }
 
 #[derive(Debug, Default)]
 pub(crate) enum Role {
     #[default]
     Down,
-    Standby,
+    Standby(Option<Past>),
     Leader(Box<Leader>),
 }
 
@@ -55,6 +56,7 @@ pub(crate) struct Leader {
     pub(crate) term: Term,
     pub(crate) core: Core,
     pub(crate) journal: Journal,
+    collector: Collector,
     /// The last record of this term that is durable.
     pub(crate) durable: u64,
     /// The last one that was published.
@@ -72,14 +74,14 @@ impl Scheduler {
     pub(crate) fn leader(&self) -> Option<&Leader> {
         match &self.role {
             Role::Leader(leader) => Some(leader),
-            Role::Down | Role::Standby => None,
+            Role::Down | Role::Standby(_) => None,
         }
     }
 
     pub(crate) fn leader_mut(&mut self) -> Option<&mut Leader> {
         match &mut self.role {
             Role::Leader(leader) => Some(leader),
-            Role::Down | Role::Standby => None,
+            Role::Down | Role::Standby(_) => None,
         }
     }
 
@@ -95,11 +97,12 @@ impl Scheduler {
 }
 
 impl Leader {
-    fn new(term: Term, core: Core, leadership: &Leadership) -> Self {
+    fn new(term: Term, core: Core, journal: Journal, collector: Collector) -> Self {
         Self {
             term,
             core,
-            journal: Journal::new(leadership),
+            journal,
+            collector,
             durable: 0,
             published: 0,
             alarm: None,
@@ -137,7 +140,8 @@ impl Cluster {
             Event::CreateEnds(_, attempt) => self.create_ends(place, &attempt),
             Event::Deadline(_) => self.deadline(place),
             Event::Watches(_) => self.watches(place),
-            Event::Idles(_) => self.idles(place),
+            Event::Ticks(_) => self.ticks(place),
+            Event::Snapshots(_) => self.snapshots(place),
             _ => unreachable!("only a scheduler's events come here"),
         }
     }
@@ -158,7 +162,8 @@ impl Cluster {
                 Event::CreateEnds(stint, _)
                 | Event::Deadline(stint)
                 | Event::Watches(stint)
-                | Event::Idles(stint) => self.at_scheduler(stint, event),
+                | Event::Ticks(stint)
+                | Event::Snapshots(stint) => self.at_scheduler(stint, event),
                 Event::Said(session, _) | Event::Reported(session, _) | Event::SchedulerNotices(session) => {
                     let stint = self.network.sessions[&session].stint;
                     self.at_scheduler(stint, event);
@@ -173,7 +178,7 @@ impl Cluster {
         if !scheduler.is_down() {
             return;
         }
-        scheduler.become_one(Role::Standby);
+        scheduler.become_one(Role::Standby(None));
         scheduler.heard_at = None;
         let stint = (place, scheduler.stint);
         self.agenda.after(0, Event::Watches(stint));
@@ -186,6 +191,7 @@ impl Cluster {
         if self.hears_a_leader(place) {
             self.schedulers[place].heard_at = Some(self.agenda.now);
         }
+        self.reads_on(place);
         let patience = TAKEOVER_MICROS + RANK_MICROS * place as u64;
         let heard_at = self.schedulers[place].heard_at;
         let silent = heard_at.is_none_or(|heard_at| self.agenda.now > heard_at + patience);
@@ -196,7 +202,7 @@ impl Cluster {
 
     /// While a leader writes, some standby believes that it is gone.
     pub(crate) fn hastens(&mut self) {
-        let standby = |scheduler: &Scheduler| matches!(scheduler.role, Role::Standby);
+        let standby = |scheduler: &Scheduler| matches!(scheduler.role, Role::Standby(_));
         let here = |(_, scheduler): &(usize, &Scheduler)| {
             standby(scheduler) && scheduler.paused_until <= self.agenda.now
         };
@@ -218,76 +224,148 @@ impl Cluster {
         })
     }
 
-    fn tries_to_lead(&mut self, place: usize, usual: Mishap) {
+    /// A standby follows the log, so that there is little left to read when it takes over.
+    fn reads_on(&mut self, place: usize) {
+        let reaches = self
+            .network
+            .connects(Node::Scheduler(place), Node::Store, self.agenda.now);
+        if !reaches || self.dice.one_in(4) {
+            return;
+        }
+        let passage = self.passage(Mishap::Nothing);
+        if let Role::Standby(past) = &mut self.schedulers[place].role {
+            if past.is_none() {
+                *past = Past::begin(&passage).ok();
+            }
+            if let Some(past) = past {
+                past.follow(&passage);
+            }
+        }
+    }
+
+    /// A way to the storage on which no more goes wrong than usual.
+    fn passage(&mut self, mishap: Mishap) -> Passage {
+        let seed = self.dice.next();
+        Passage::new(Arc::clone(&self.objects), seed, mishap, self.planted)
+    }
+
+    /// What goes wrong now between a scheduler and the storage.
+    fn mishap(&mut self, place: usize, usual: Mishap) -> Mishap {
         let (now, scheduler) = (self.agenda.now, Node::Scheduler(place));
         let fails = now < self.storage_fails_until;
-        let mishap = if self.network.cut_until(scheduler, Node::Store, now).is_some() {
+        if self.network.cut_until(scheduler, Node::Store, now).is_some() {
             Mishap::Unreachable
         } else if self.network.cut_until(Node::Store, scheduler, now).is_some() {
             Mishap::Unanswered
-        } else if fails || (self.weather.ambiguous_one_in > 0 && self.dice.one_in(3)) {
+        } else if fails || (self.weather.ambiguous_one_in > 0 && self.storm_lasts() && self.dice.one_in(3)) {
             Mishap::OneIn(self.dice.pick(&[3, 10, 40]))
         } else if !self.weather.faults.is_empty() && self.dice.one_in(4) {
             Mishap::StaleListing
         } else {
             usual
+        }
+    }
+
+    fn tries_to_lead(&mut self, place: usize, usual: Mishap) {
+        let mishap = self.mishap(place, usual);
+        let passage = self.passage(mishap);
+        let nonce_seed = u128::from(self.dice.next()) << 64;
+        let scheduler = &mut self.schedulers[place];
+        let past = match &mut scheduler.role {
+            Role::Standby(past) => past.take(),
+            Role::Down | Role::Leader(_) => return,
         };
-        let (seed, nonce_seed) = (self.dice.next(), self.dice.next());
         let candidate = Candidate {
-            log: LOG,
-            nonce_seed: u128::from(nonce_seed) << 64,
+            from: past.as_ref().map(|past| past.position),
+            ..Candidate::new(LOG, nonce_seed)
         };
-        let passage = Passage::new(Arc::clone(&self.objects), seed, mishap, self.planted);
         let acquired = acquire(&passage, candidate);
-        let stint = (place, self.schedulers[place].stint);
+        let stint = (place, scheduler.stint);
         for (key, object) in passage.take_late() {
             let create = self.objects.send(stint, key, object);
             let micros = self.dice.within(0..SILENCE_MICROS);
             self.agenda.after(micros, Event::CreateLands(create));
         }
         self.read_on();
-        if let Ok(mut leadership) = acquired {
-            if self.planted == Planted::IgnoresVoidRule {
-                leadership.records = every_record(&*self.objects);
-            }
-            self.leads(place, &leadership);
+        if let Ok(leadership) = acquired {
+            self.leads(place, past, leadership);
         }
     }
 
-    fn leads(&mut self, place: usize, leadership: &Leadership) {
+    fn leads(&mut self, place: usize, past: Option<Past>, mut leadership: Leadership) {
         let term = leadership.term;
-        self.invariants
-            .terms
-            .leads(term, &leadership.records, &self.reader.records);
-        let mut leader = Leader::new(term, (self.make_core)(term), leadership);
-        for LogRecord { term, bytes, .. } in &leadership.records {
-            let record: Record = codec::decode(bytes).expect("records are whole");
-            leader.core.replay(*term, &record);
-            leader.note(&record);
+        let mut history = match (leadership.resumed, past, &leadership.snapshot) {
+            (true, Some(past), _) => past.records,
+            (_, _, Some(snapshot)) => past::records(snapshot),
+            (_, _, None) => Vec::new(),
+        };
+        history.append(&mut leadership.records);
+        if self.planted == Planted::IgnoresVoidRule {
+            history = every_record(&*self.objects);
         }
-        leader.core.check();
-        self.invariants
-            .keep
-            .restarted(&leader.core, &self.invariants.ledger);
+        self.invariants.terms.leads(term, &history, &self.reader.records);
+        leadership.sure_since = self.moment(place);
+        let mut core = (self.make_core)(term);
+        let mut needs = BTreeMap::new();
+        for LogRecord { term, bytes, .. } in &history {
+            let record: Record = codec::decode(bytes).expect("records are whole");
+            core.replay(*term, &record);
+            note(&mut needs, &record);
+        }
+        core.check();
+        self.invariants.keep.restarted(&core, &self.invariants.ledger);
         let mut effects = Vec::new();
-        leader.core.start(self.now(place), &mut effects);
+        core.start(self.now(place), &mut effects);
+        let journal = Journal::new(&leadership, history);
+        let collector = Collector::new(Arc::new(self.passage(Mishap::Nothing)), LOG);
+        let mut leader = Leader::new(term, core, journal, collector);
+        leader.needs = needs;
         self.schedulers[place].become_one(Role::Leader(Box::new(leader)));
         let stint = (place, self.schedulers[place].stint);
-        self.agenda.after(IDLE_MICROS, Event::Idles(stint));
+        self.agenda.after(0, Event::Ticks(stint));
+        self.agenda
+            .after(self.weather.snapshot_every, Event::Snapshots(stint));
         self.carry_out(place, effects);
     }
 
-    /// A leader with nothing to write looks whether somebody else has begun to.
-    fn idles(&mut self, place: usize) {
+    /// A leader writes a snapshot and deletes log that none of the newest two needs.
+    fn snapshots(&mut self, place: usize) {
+        let now = self.moment(place);
         let stint = (place, self.schedulers[place].stint);
-        self.agenda.after(IDLE_MICROS, Event::Idles(stint));
-        let Some(leader) = self.schedulers[place].leader() else {
+        self.agenda
+            .after(self.weather.snapshot_every, Event::Snapshots(stint));
+        let mishap = self.mishap(place, Mishap::Nothing);
+        let passage = self.passage(mishap);
+        let planted = self.planted;
+        let Some(leader) = self.schedulers[place].leader_mut() else {
             return;
         };
-        let now = self.agenda.now;
-        let reaches = self.network.connects(Node::Scheduler(place), Node::Store, now);
-        if leader.journal.is_idle() && reaches && leader.term < self.reader.term() {
-            self.stands_down(place);
+        let Journal { through, history, .. } = &leader.journal;
+        let forgotten = |record: &LogRecord| {
+            let decoded: Record = codec::decode(&record.bytes).expect("records are whole");
+            planted == Planted::SnapshotsForgetJob && decoded.job() == JobId(1)
+        };
+        let term = match planted == Planted::SnapshotsForgetTerm {
+            true => Term(0),
+            false => leader.term,
+        };
+        let records: Vec<LogRecord> = history
+            .iter()
+            .filter(|record| !forgotten(record))
+            .cloned()
+            .collect();
+        let written = write_snapshot(&passage, &past::snapshot(*through, term, &records));
+        let needed = Needed {
+            through: *through,
+            slots: history
+                .iter()
+                .filter(|record| is_needed(record))
+                .map(|record| record.place.slot)
+                .collect(),
+        };
+        if written.is_ok() {
+            // what fails is done by a later pass
+            let _ = leader.collector.run(&needed, &|| now);
         }
     }
 
@@ -295,7 +373,7 @@ impl Cluster {
     pub(crate) fn stands_down(&mut self, place: usize) {
         self.close_sessions(place);
         let scheduler = &mut self.schedulers[place];
-        scheduler.become_one(Role::Standby);
+        scheduler.become_one(Role::Standby(None));
         scheduler.heard_at = Some(self.agenda.now);
         let stint = (place, scheduler.stint);
         self.agenda.after(WATCH_MICROS, Event::Watches(stint));
@@ -329,21 +407,22 @@ impl Cluster {
     }
 }
 
-impl Leader {
-    /// Remembers what a record says about what jobs need.
-    pub(crate) fn note(&mut self, record: &Record) {
-        if let Record::JobSubmitted { job, spec, .. } = record {
-            self.needs.insert(*job, spec.request.clone());
-        }
+/// Remembers what a record says about what jobs need.
+pub(crate) fn note(needs: &mut BTreeMap<JobId, Request>, record: &Record) {
+    if let Record::JobSubmitted { job, spec, .. } = record {
+        needs.insert(*job, spec.request.clone());
     }
+}
+
+/// Whether somebody may still ask for what lies there: results of every other job.
+pub(crate) fn is_needed(record: &LogRecord) -> bool {
+    let decoded: Record = codec::decode(&record.bytes).expect("records are whole");
+    matches!(decoded, Record::TasksEnded { job, .. } if job.0.is_multiple_of(2))
 }
 
 /// The log without the void rule.
 fn every_record(store: &dyn Store) -> Vec<LogRecord> {
-    let slots = (0..).map_while(|slot| {
-        let read = phalanx_storage::journal::replay::read_slot(store, LOG, slot);
-        read.ok().flatten()
-    });
+    let slots = (0..).map_while(|slot| whole_slot(store, slot));
     slots
         .flat_map(|slot| {
             let term = slot.head.term;

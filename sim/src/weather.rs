@@ -46,6 +46,10 @@ pub(crate) struct Weather {
     /// One create in so many ends in an error, landed or not, and one in so many is sent twice; 0 for none.
     pub(crate) ambiguous_one_in: u64,
     pub(crate) schedulers: usize,
+    /// How often a leader writes a snapshot, in microseconds.
+    pub(crate) snapshot_every: u64,
+    /// Slots that are left in the chunk that the log stands in, if it is an old one.
+    pub(crate) slots_left: Option<u64>,
     /// Mean time between faults, in microseconds.
     pub(crate) fault_every: u64,
     /// When the last fault may happen, in microseconds.
@@ -84,6 +88,8 @@ impl Weather {
             faults,
             ambiguous_one_in,
             schedulers: dice.pick(&[1, 2, 3, 3]),
+            snapshot_every: dice.pick(&[1_000_000, 5_000_000, 60_000_000]),
+            slots_left: dice.one_in(3).then(|| dice.within(30..300)),
             fault_every: dice.pick(&[150_000, 500_000, 2_000_000]),
             ends_at: dice.within(5_000_000..20_000_000),
             delay: if slow_network { 1_000..80_000 } else { 50..500 },

@@ -96,6 +96,21 @@ fn a_deposed_leader_that_goes_on_is_found() {
 }
 
 #[test]
+fn a_leader_that_sleeps_through_the_deletion_of_its_log_is_found() {
+    cluster_with(Planted::SleepsUnguarded, &["TERM"]);
+}
+
+#[test]
+fn a_snapshot_without_its_term_is_found() {
+    cluster_with(Planted::SnapshotsForgetTerm, &["TERM"]);
+}
+
+#[test]
+fn a_snapshot_without_a_job_is_found() {
+    cluster_with(Planted::SnapshotsForgetJob, &["TERM"]);
+}
+
+#[test]
 fn workers_that_obey_a_deposed_leader_are_found() {
     cluster_with(Planted::WorkersIgnoreTerms, &["TERM"]);
 }

@@ -4,10 +4,12 @@
 use std::collections::BTreeMap;
 
 use phalanx_protocol::Term;
-use phalanx_storage::{LogRecord, Store, replay};
+use phalanx_storage::{LogRecord, Store, read_record};
 
 use crate::event::Life;
 use crate::journal::LOG;
+use crate::past::Past;
+use crate::scheduler::is_needed;
 
 #[derive(Debug, Default)]
 pub(crate) struct Terms {
@@ -87,10 +89,18 @@ impl Terms {
         *newest = term;
     }
 
-    /// At the end the whole log, read anew, says what it said piece by piece.
+    /// At the end the log, recovered anew, says what it said piece by piece, and what is needed can be read.
     pub(crate) fn check_log(&self, store: &dyn Store, read: &[LogRecord]) {
-        let mut whole = Vec::new();
-        replay(store, LOG, &mut |record| whole.push(record)).expect("the reader's way has no faults");
-        assert!(whole == read, "TERM: what counted does not count any more");
+        let mut past = Past::begin(store).expect("the reader's way has no faults");
+        past.follow(store);
+        assert!(past.records == read, "TERM: what counted does not count any more");
+        for record in read.iter().filter(|record| is_needed(record)) {
+            let again = read_record(store, LOG.shard, record.place);
+            assert!(
+                again.is_ok_and(|again| again == record.bytes),
+                "KEEP: the record at {} is needed and gone",
+                record.place
+            );
+        }
     }
 }
