@@ -171,8 +171,9 @@ impl Cluster {
     /// Whether all that was wanted has come to pass, and nobody still sleeps.
     fn is_over(&self) -> bool {
         let awake = |scheduler: &Scheduler| scheduler.paused_until <= self.agenda.now;
-        self.gave_up
-            || (self.invariants.live.all_ended(&self.invariants.ledger) && self.schedulers.iter().all(awake))
+        let lasts = self.agenda.now < self.weather.lasts_until;
+        let all_ended = self.invariants.live.all_ended(&self.invariants.ledger);
+        self.gave_up || (all_ended && !lasts && self.schedulers.iter().all(awake))
     }
 
     fn step(&mut self) {

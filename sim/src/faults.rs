@@ -4,6 +4,7 @@ use phalanx_scheduler_core::SessionId;
 
 use crate::cluster::Cluster;
 use crate::event::Event;
+use crate::journal::Planted;
 use crate::network::{Node, Way};
 use crate::weather::Fault;
 
@@ -121,7 +122,7 @@ impl Cluster {
         };
         let pause = self.dice.within(10_000..longest);
         // the machine with it, so that its clocks do not tell
-        let frozen = self.dice.one_in(2);
+        let frozen = self.dice.one_in(2) || self.planted == Planted::SleepsUnguarded;
         let scheduler = &mut self.schedulers[place];
         if scheduler.is_down() || scheduler.paused_until > self.agenda.now {
             return;

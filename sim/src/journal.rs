@@ -16,6 +16,7 @@ use phalanx_storage::{Appender, ClusterId, Leadership, LogRecord, Moment, Place,
 use crate::cluster::Cluster;
 use crate::event::{Attempt, Event, Stint};
 use crate::network::Node;
+use crate::scheduler::is_needed;
 use crate::weather::Fault;
 
 /// The log of every run.
@@ -71,6 +72,8 @@ pub(crate) struct Journal {
     pub(crate) history: Vec<LogRecord>,
     /// The slot up to which that is so.
     pub(crate) through: u64,
+    /// Slots in which something lies that somebody may ask for.
+    pub(crate) needed: BTreeSet<u64>,
 }
 
 impl Journal {
@@ -80,6 +83,11 @@ impl Journal {
             open: BTreeSet::new(),
             failing: BTreeSet::new(),
             unsettled: VecDeque::new(),
+            needed: history
+                .iter()
+                .filter(|record| is_needed(record))
+                .map(|record| record.place.slot)
+                .collect(),
             history,
             through: leadership.next_slot - 1,
         }
@@ -95,7 +103,11 @@ impl Journal {
             let (appended, bytes) = self.unsettled.pop_front().expect("what is durable was appended");
             assert_eq!(sequence, appended, "KEEP: records become durable in order");
             self.through = place.slot;
-            self.history.push(LogRecord { place, term, bytes });
+            let record = LogRecord { place, term, bytes };
+            if is_needed(&record) {
+                self.needed.insert(place.slot);
+            }
+            self.history.push(record);
         }
     }
 }
@@ -225,7 +237,7 @@ impl Cluster {
 
     /// Something has landed on the storage: whoever reads it sees more from now on.
     pub(crate) fn create_lands(&mut self, create: u64) {
-        self.objects.land(create);
+        self.objects.land(create, self.reader.next_slot());
         self.read_on();
     }
 
@@ -264,6 +276,10 @@ impl Cluster {
             self.refuse_waiting(place);
         }
         self.settle(place, slot, outcome);
+        if outcome == Outcome::Created && self.objects.is_second(attempt.create) {
+            let leads = self.schedulers[place].leader().map(|leader| leader.term);
+            self.invariants.terms.wrote_again(slot, leads);
+        }
     }
 
     /// What lies in the slot of a create that somebody answered.
@@ -301,9 +317,6 @@ impl Cluster {
 
     /// What a scheduler's clocks say.
     pub(crate) fn moment(&self, place: usize) -> Moment {
-        if self.planted == Planted::SleepsUnguarded {
-            return Moment::default();
-        }
         Moment::default().after(self.now(place).elapsed)
     }
 

@@ -1,13 +1,15 @@
 //! The virtual shared storage: whole objects that never change, and creates on their way to it. A create that was sent
 //! may land at any time, twice, or never, whether its sender still lives or not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use phalanx_storage::slot::slot_of_key;
 use phalanx_storage::{Put, Store, StoreError};
 
 use crate::event::Stint;
+use crate::journal::LOG;
 
 /// What is on the storage, and what may come.
 #[derive(Debug, Default)]
@@ -22,6 +24,8 @@ struct State {
     under_way: BTreeMap<u64, Create>,
     /// What became of those that have.
     landed: BTreeMap<u64, Put>,
+    /// Those that made a slot which had been there before.
+    second: BTreeSet<u64>,
     sent: u64,
 }
 
@@ -46,11 +50,15 @@ impl Objects {
         number
     }
 
-    /// A create lands, unless it did or is lost.
-    pub(crate) fn land(&self, number: u64) {
+    /// A create lands, unless it did or is lost. All slots below `read_below` have been there.
+    pub(crate) fn land(&self, number: u64, read_below: u64) {
         let mut state = self.lock();
         if let Some(create) = state.under_way.remove(&number) {
             let put = state.create(&create.key, &create.object);
+            let slot = slot_of_key(LOG.shard, &create.key);
+            if put == Put::Created && slot.is_some_and(|slot| slot < read_below) {
+                state.second.insert(number);
+            }
             state.landed.insert(number, put);
         }
     }
@@ -65,7 +73,12 @@ impl Objects {
                 .filter(|&number| lands(number))
                 .collect()
         };
-        numbers.into_iter().for_each(|number| self.land(number));
+        numbers.into_iter().for_each(|number| self.land(number, 0));
+    }
+
+    /// Whether a create made a slot which had been there before.
+    pub(crate) fn is_second(&self, number: u64) -> bool {
+        self.lock().second.contains(&number)
     }
 
     /// Creates of one sender that have not landed.

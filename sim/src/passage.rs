@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use phalanx_storage::slot::{SlotKind, decode, log_prefix, slot_of_key};
+use phalanx_storage::snapshot::slot_of_snapshot_key;
 use phalanx_storage::{Put, Store, StoreError};
 
 use crate::dice::{Dice, mix};
@@ -25,7 +26,7 @@ pub(crate) enum Mishap {
     Nothing,
     /// The listing lacks what came last.
     StaleListing,
-    /// The listing lacks just so much that the fence is put where a living leader writes.
+    /// All was read a while ago, just so long that the fence is put where a living leader writes now.
     FenceInTheWay,
     /// No call arrives.
     Unreachable,
@@ -42,11 +43,15 @@ pub(crate) struct Passage {
     seed: u64,
     mishap: Mishap,
     planted: Planted,
+    /// Slots and snapshots from here on were not there when the candidate looked.
+    unseen_from: Option<u64>,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    /// The candidate has put its fence.
+    fenced: bool,
     calls: BTreeMap<String, u64>,
     /// Creates that failed for the candidate and land later, by key and call.
     late: BTreeMap<(String, u64), Bytes>,
@@ -54,7 +59,11 @@ struct State {
 
 impl Passage {
     pub(crate) fn new(objects: Arc<Objects>, seed: u64, mishap: Mishap, planted: Planted) -> Self {
+        let next = objects
+            .first_under_way()
+            .filter(|_| mishap == Mishap::FenceInTheWay);
         Self {
+            unseen_from: next.and_then(|next| slot_of(&next).checked_sub(FENCE_JUMP)),
             objects,
             seed,
             mishap,
@@ -83,6 +92,15 @@ impl Passage {
         (Dice::new(seed), *calls)
     }
 
+    /// Whether an object was there when the candidate looked.
+    fn sees(&self, key: &str) -> bool {
+        let number = slot_of_key(LOG.shard, key).or_else(|| slot_of_snapshot_key(LOG.shard, key));
+        self.lock().fenced
+            || self
+                .unseen_from
+                .is_none_or(|from| number.is_none_or(|number| number < from))
+    }
+
     fn fails(&self, dice: &mut Dice) -> bool {
         match self.mishap {
             Mishap::Nothing | Mishap::StaleListing | Mishap::FenceInTheWay => false,
@@ -95,6 +113,7 @@ impl Passage {
 impl Store for Passage {
     fn put_if_absent(&self, key: &str, bytes: &[u8]) -> Result<Put, StoreError> {
         let (mut dice, call) = self.throw(key);
+        self.lock().fenced = true;
         let luck = dice.next();
         // creates of others that were under way land before this one or after it
         self.objects
@@ -133,6 +152,9 @@ impl Store for Passage {
         if self.fails(&mut dice) {
             return Err(timed_out("read", key));
         }
+        if !self.sees(key) {
+            return Ok(None);
+        }
         self.objects.get(key)
     }
 
@@ -146,19 +168,14 @@ impl Store for Passage {
             return Err(timed_out("list", prefix));
         }
         let mut keys = self.objects.list(prefix, after)?;
-        let is_log = prefix == log_prefix(LOG.shard);
+        keys.retain(|key| self.sees(key));
         match self.mishap {
-            Mishap::FenceInTheWay if !is_log => {}
-            Mishap::FenceInTheWay => {
-                if let Some(next) = self.objects.first_under_way() {
-                    keys.retain(|key| slot_of(key) + FENCE_JUMP < slot_of(&next));
-                }
-            }
             Mishap::StaleListing | Mishap::OneIn(_) => {
+                let is_log = prefix == log_prefix(LOG.shard);
                 let hidden = dice.within(0..if is_log { STALE_KEYS_MAX } else { 2 }) as usize;
                 keys.truncate(keys.len().saturating_sub(hidden));
             }
-            Mishap::Nothing | Mishap::Unreachable | Mishap::Unanswered => {}
+            Mishap::Nothing | Mishap::FenceInTheWay | Mishap::Unreachable | Mishap::Unanswered => {}
         }
         Ok(keys)
     }

@@ -1,7 +1,8 @@
 //! What somebody knows of the log without having read all of it: a snapshot of its records, and those behind.
 
 use bytes::Bytes;
-use phalanx_protocol::{Term, codec};
+use phalanx_protocol::record::Record;
+use phalanx_protocol::{JobId, Term, codec};
 use phalanx_storage::marker::put_marker;
 use phalanx_storage::slot::CHUNK_SLOTS;
 use phalanx_storage::slot::{SlotHead, SlotKind, encode, slot_key};
@@ -9,15 +10,16 @@ use phalanx_storage::{
     LogRecord, OnDamage, Place, Position, Snapshot, Store, StoreError, follow, newest_whole, write_snapshot,
 };
 
-use crate::journal::LOG;
+use crate::journal::{LOG, Planted};
 use crate::objects::Objects;
 
 /// One record as it lies in a snapshot: slot, offset, length, term, bytes.
 type Kept = (u64, u32, u32, u64, Bytes);
 
 /// Takes a snapshot of all records up to a slot.
-pub(crate) fn snapshot(slot: u64, term: Term, records: &[LogRecord]) -> Snapshot {
-    let kept = records.iter().map(|record| {
+pub(crate) fn snapshot(slot: u64, term: Term, records: &[LogRecord], planted: Planted) -> Snapshot {
+    let lacks = |record: &&LogRecord| planted == Planted::SnapshotsForgetJob && job_of(record) == JobId(1);
+    let kept = records.iter().filter(|record| !lacks(record)).map(|record| {
         let place = record.place;
         (
             place.slot,
@@ -31,9 +33,19 @@ pub(crate) fn snapshot(slot: u64, term: Term, records: &[LogRecord]) -> Snapshot
     Snapshot {
         log: LOG,
         slot,
-        term,
+        term: if planted == Planted::SnapshotsForgetTerm {
+            Term(0)
+        } else {
+            term
+        },
         payload: codec::encode(&kept).into(),
     }
+}
+
+/// The job that a record is about.
+pub(crate) fn job_of(record: &LogRecord) -> JobId {
+    let decoded: Record = codec::decode(&record.bytes).expect("records are whole");
+    decoded.job()
 }
 
 /// The records in a snapshot.
@@ -96,8 +108,9 @@ pub(crate) fn age(objects: &Objects, slots_left: u64) -> Snapshot {
         put.expect("objects take everything");
     }
     for slot in [oldest, newest] {
-        write_snapshot(objects, &snapshot(slot, term, &[])).expect("objects take everything");
+        write_snapshot(objects, &snapshot(slot, term, &[], Planted::Nothing))
+            .expect("objects take everything");
     }
     (0..chunk).for_each(|chunk| put_marker(objects, LOG, chunk).expect("objects take everything"));
-    snapshot(newest, term, &[])
+    snapshot(newest, term, &[], Planted::Nothing)
 }

@@ -21,6 +21,11 @@ impl Reader {
         }
     }
 
+    /// The first slot that was missing when it last looked.
+    pub(crate) fn next_slot(&self) -> u64 {
+        self.position.next_slot
+    }
+
     /// Reads on to the first missing slot; returns how many records were known before.
     pub(crate) fn advance(&mut self, store: &dyn Store) -> usize {
         let known = self.records.len();

@@ -24,6 +24,9 @@ const TAKEOVER_MICROS: u64 = 2_000_000;
 /// How much longer each further standby waits, in microseconds.
 const RANK_MICROS: u64 = 150_000;
 
+/// How often a leader writes a snapshot in fair weather, in microseconds.
+const CALM_SNAPSHOT_MICROS: u64 = 300_000_000;
+
 /// A process, or the place for one.
 #[derive(Debug, Default)]
 pub(crate) struct Scheduler {
@@ -57,6 +60,8 @@ pub(crate) struct Leader {
     pub(crate) core: Core,
     pub(crate) journal: Journal,
     collector: Collector,
+    /// The slot of its newest snapshot.
+    snapshot_of: Option<u64>,
     /// The last record of this term that is durable.
     pub(crate) durable: u64,
     /// The last one that was published.
@@ -103,6 +108,7 @@ impl Leader {
             core,
             journal,
             collector,
+            snapshot_of: None,
             durable: 0,
             published: 0,
             alarm: None,
@@ -187,10 +193,17 @@ impl Cluster {
     /// A standby looks after the leader, and tries to take over if it hears of none.
     fn watches(&mut self, place: usize) {
         let stint = (place, self.schedulers[place].stint);
-        self.agenda.after(WATCH_MICROS, Event::Watches(stint));
-        if self.hears_a_leader(place) {
+        let hears = self.hears_a_leader(place);
+        if hears {
             self.schedulers[place].heard_at = Some(self.agenda.now);
         }
+        // in fair weather there is nothing to be seen
+        let pause = if hears && !self.storm_lasts() {
+            4 * WATCH_MICROS
+        } else {
+            WATCH_MICROS
+        };
+        self.agenda.after(pause, Event::Watches(stint));
         self.reads_on(place);
         let patience = TAKEOVER_MICROS + RANK_MICROS * place as u64;
         let heard_at = self.schedulers[place].heard_at;
@@ -272,7 +285,8 @@ impl Cluster {
         let nonce_seed = u128::from(self.dice.next()) << 64;
         let scheduler = &mut self.schedulers[place];
         let past = match &mut scheduler.role {
-            Role::Standby(past) => past.take(),
+            // whoever looked too long ago has not read on since
+            Role::Standby(past) => past.take().filter(|_| mishap != Mishap::FenceInTheWay),
             Role::Down | Role::Leader(_) => return,
         };
         let candidate = Candidate {
@@ -340,33 +354,16 @@ impl Cluster {
         let Some(leader) = self.schedulers[place].leader_mut() else {
             return;
         };
-        let Journal { through, history, .. } = &leader.journal;
-        let forgotten = |record: &LogRecord| {
-            let decoded: Record = codec::decode(&record.bytes).expect("records are whole");
-            planted == Planted::SnapshotsForgetJob && decoded.job() == JobId(1)
-        };
-        let term = match planted == Planted::SnapshotsForgetTerm {
-            true => Term(0),
-            false => leader.term,
-        };
-        let records: Vec<LogRecord> = history
-            .iter()
-            .filter(|record| !forgotten(record))
-            .cloned()
-            .collect();
-        let written = write_snapshot(&passage, &past::snapshot(*through, term, &records));
-        let needed = Needed {
-            through: *through,
-            slots: history
-                .iter()
-                .filter(|record| is_needed(record))
-                .map(|record| record.place.slot)
-                .collect(),
-        };
-        if written.is_ok() {
-            // what fails is done by a later pass
-            let _ = leader.collector.run(&needed, &|| now);
+        let journal = &leader.journal;
+        let through = journal.through;
+        if leader.snapshot_of != Some(through) {
+            let snapshot = past::snapshot(through, leader.term, &journal.history, planted);
+            let written = write_snapshot(&passage, &snapshot);
+            leader.snapshot_of = written.ok().map(|()| through);
         }
+        let slots = journal.needed.clone();
+        // what fails is done by a later pass
+        let _ = leader.collector.run(&Needed { through, slots }, &|| now);
     }
 
     /// A leader learns that it is none, and stands by again.

@@ -40,6 +40,9 @@ const FAULTS: [Fault; 12] = [
     Fault::Haste,
 ];
 
+/// How long a run lasts in which old log is deleted, in microseconds: three and a half hours.
+const LONG_MICROS: u64 = 12_600_000_000;
+
 #[derive(Debug)]
 pub(crate) struct Weather {
     pub(crate) faults: Vec<Fault>,
@@ -54,6 +57,8 @@ pub(crate) struct Weather {
     pub(crate) fault_every: u64,
     /// When the last fault may happen, in microseconds.
     pub(crate) ends_at: u64,
+    /// The run goes on up to there, in microseconds, though all jobs have ended.
+    pub(crate) lasts_until: u64,
     /// How long a message takes, in microseconds.
     pub(crate) delay: Range<u64>,
     /// How long an append takes, in microseconds.
@@ -72,7 +77,7 @@ pub(crate) struct Node {
 
 impl Weather {
     pub(crate) fn draw(dice: &mut Dice) -> Self {
-        let faults = match dice.within(0..10) {
+        let mut faults = match dice.within(0..10) {
             0 => Vec::new(),
             1 => FAULTS.to_vec(),
             _ => FAULTS.into_iter().filter(|_| dice.one_in(3)).collect(),
@@ -82,6 +87,15 @@ impl Weather {
         } else {
             dice.pick(&[0, 0, 5, 30])
         };
+        let slots_left = dice.one_in(3).then(|| dice.within(30..300));
+        if slots_left.is_some() && !faults.is_empty() && !faults.contains(&Fault::SchedulerPause) {
+            faults.push(Fault::SchedulerPause);
+        }
+        let lasts_until = if slots_left.is_some() && !faults.is_empty() {
+            LONG_MICROS
+        } else {
+            0
+        };
         let slow_network = dice.one_in(4);
         let slow_storage = dice.one_in(4);
         Self {
@@ -89,7 +103,8 @@ impl Weather {
             ambiguous_one_in,
             schedulers: dice.pick(&[1, 2, 3, 3]),
             snapshot_every: dice.pick(&[1_000_000, 5_000_000, 60_000_000]),
-            slots_left: dice.one_in(3).then(|| dice.within(30..300)),
+            slots_left,
+            lasts_until,
             fault_every: dice.pick(&[150_000, 500_000, 2_000_000]),
             ends_at: dice.within(5_000_000..20_000_000),
             delay: if slow_network { 1_000..80_000 } else { 50..500 },

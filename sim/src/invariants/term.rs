@@ -82,6 +82,14 @@ impl Terms {
         );
     }
 
+    /// A slot that had been read and deleted was created again, and this is what its leader leads now.
+    pub(crate) fn wrote_again(&self, slot: u64, leads: Option<Term>) {
+        assert!(
+            leads.is_none(),
+            "TERM: the leader of {leads:?} writes slot {slot} a second time and goes on"
+        );
+    }
+
     /// A worker does what it was told under a term.
     pub(crate) fn obeys(&mut self, life: Life, term: Term) {
         let newest = self.obeyed.entry(life).or_insert(term);
