@@ -18,21 +18,29 @@ use crate::objects::Objects;
 use crate::past;
 use crate::reader::Reader;
 use crate::scheduler::Scheduler;
-use crate::weather::Weather;
+use crate::weather::{Climate, Weather};
 use crate::worker::Worker;
 
 /// How long a job may take once faults have stopped, in microseconds.
 const PATIENCE_MICROS: u64 = 20_000_000_000;
-/// How far a run goes.
+/// Makes a core that leads a term.
+pub type MakeCore = fn(Term) -> Core;
+
+/// How far a run goes, and where it takes place.
 #[derive(Debug, Clone)]
 pub struct Limits {
+    /// What may go wrong at all.
+    pub climate: Climate,
     /// Events after which a run is ended, whatever is left to do.
     pub steps_max: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { steps_max: 2_000_000 }
+        Self {
+            climate: Climate::Any,
+            steps_max: 2_000_000,
+        }
     }
 }
 
@@ -67,7 +75,8 @@ pub(crate) struct Cluster {
     pub(crate) workers: Vec<Worker>,
     pub(crate) invariants: Invariants,
     pub(crate) load: Vec<Plan>,
-    pub(crate) make_core: fn(Term) -> Core,
+    /// Makes cores with a bug.
+    pub(crate) make_core: Option<MakeCore>,
     pub(crate) planted: Planted,
     /// The scheduler that the client of each plan asks next.
     pub(crate) aims: Vec<usize>,
@@ -84,15 +93,15 @@ pub(crate) struct Cluster {
 /// # Panics
 /// If an invariant does not hold, with its name.
 pub fn run(seed: u64, limits: &Limits) -> Summary {
-    run_with(seed, limits, Core::new, Planted::Nothing)
+    run_with(seed, limits, None, Planted::Nothing)
 }
 
 /// Runs a seed with a bug on purpose: in a core that is made differently, or around it.
 ///
 /// # Panics
 /// If an invariant does not hold, with its name.
-pub fn run_with(seed: u64, limits: &Limits, make_core: fn(Term) -> Core, planted: Planted) -> Summary {
-    let mut cluster = Cluster::new(seed, make_core, planted);
+pub fn run_with(seed: u64, limits: &Limits, make_core: Option<MakeCore>, planted: Planted) -> Summary {
+    let mut cluster = Cluster::new(seed, limits.climate, make_core, planted);
     while cluster.steps < limits.steps_max && !cluster.is_over() {
         cluster.step();
     }
@@ -116,9 +125,9 @@ pub fn run_with(seed: u64, limits: &Limits, make_core: fn(Term) -> Core, planted
 }
 
 impl Cluster {
-    fn new(seed: u64, make_core: fn(Term) -> Core, planted: Planted) -> Self {
+    fn new(seed: u64, climate: Climate, make_core: Option<MakeCore>, planted: Planted) -> Self {
         let mut dice = Dice::new(mix(seed));
-        let weather = Weather::draw(&mut dice);
+        let weather = Weather::draw(&mut dice, climate);
         let load = Plan::draw_all(&mut dice, &weather.nodes);
         let mut agenda = Agenda::default();
         for (number, plan) in load.iter().enumerate() {

@@ -29,5 +29,6 @@ mod scheduler;
 mod weather;
 mod worker;
 
-pub use cluster::{Limits, Summary, run, run_with};
+pub use cluster::{Limits, MakeCore, Summary, run, run_with};
 pub use journal::Planted;
+pub use weather::Climate;

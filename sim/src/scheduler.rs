@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use phalanx_protocol::record::Record;
-use phalanx_protocol::{JobId, Request, Term, WorkerId, codec};
+use phalanx_protocol::{JobId, Request, Term, WorkerId};
 use phalanx_scheduler_core::{Core, RequestId, SessionId};
 use phalanx_storage::{Candidate, Collector, Leadership, LogRecord, Needed, Store, acquire, write_snapshot};
 
@@ -308,26 +308,32 @@ impl Cluster {
 
     fn leads(&mut self, place: usize, past: Option<Past>, mut leadership: Leadership) {
         let term = leadership.term;
-        let mut history = match (leadership.resumed, past, &leadership.snapshot) {
-            (true, Some(past), _) => past.records,
-            (_, _, Some(snapshot)) => past::records(snapshot),
-            (_, _, None) => Vec::new(),
+        let mut past = match (leadership.resumed, past, &leadership.snapshot) {
+            (true, Some(past), _) => past,
+            (_, _, Some(snapshot)) => Past::restore(snapshot),
+            (_, _, None) => Past::nothing(),
         };
-        history.append(&mut leadership.records);
+        past.records.append(&mut leadership.records);
         if self.planted == Planted::IgnoresVoidRule {
-            history = every_record(&*self.objects);
+            past.records = every_record(&*self.objects);
         }
-        self.invariants.terms.leads(term, &history, &self.reader.records);
+        self.invariants
+            .terms
+            .leads(term, &past.records, &self.reader.records);
         leadership.sure_since = self.moment(place);
-        let mut core = (self.make_core)(term);
-        let mut needs = BTreeMap::new();
-        for LogRecord { term, bytes, .. } in &history {
-            let record: Record = codec::decode(bytes).expect("records are whole");
-            core.replay(*term, &record);
-            note(&mut needs, &record);
-        }
+        let mut core = match self.make_core {
+            Some(make_core) => past.replayed(make_core(term)),
+            None => past.core(term),
+        };
         core.check();
         self.invariants.keep.restarted(&core, &self.invariants.ledger);
+        let replayed = past.replayed(Core::new(term)).snapshot();
+        self.invariants.keep.restored(&core.snapshot(), &replayed);
+        let history = past.records;
+        let mut needs = BTreeMap::new();
+        for record in &history {
+            note(&mut needs, &past::decoded(record));
+        }
         let mut effects = Vec::new();
         core.start(self.now(place), &mut effects);
         let journal = Journal::new(&leadership, history);
@@ -346,8 +352,11 @@ impl Cluster {
     fn snapshots(&mut self, place: usize) {
         let now = self.moment(place);
         let stint = (place, self.schedulers[place].stint);
-        self.agenda
-            .after(self.weather.snapshot_every, Event::Snapshots(stint));
+        let pause = match self.storm_lasts() {
+            true => self.weather.snapshot_every,
+            false => CALM_SNAPSHOT_MICROS,
+        };
+        self.agenda.after(pause, Event::Snapshots(stint));
         let mishap = self.mishap(place, Mishap::Nothing);
         let passage = self.passage(mishap);
         let planted = self.planted;
@@ -357,7 +366,8 @@ impl Cluster {
         let journal = &leader.journal;
         let through = journal.through;
         if leader.snapshot_of != Some(through) {
-            let snapshot = past::snapshot(through, leader.term, &journal.history, planted);
+            let core = leader.core.snapshot();
+            let snapshot = past::snapshot((through, leader.term), &core, &journal.history, planted);
             let written = write_snapshot(&passage, &snapshot);
             leader.snapshot_of = written.ok().map(|()| through);
         }
@@ -413,8 +423,7 @@ pub(crate) fn note(needs: &mut BTreeMap<JobId, Request>, record: &Record) {
 
 /// Whether somebody may still ask for what lies there: results of every other job.
 pub(crate) fn is_needed(record: &LogRecord) -> bool {
-    let decoded: Record = codec::decode(&record.bytes).expect("records are whole");
-    matches!(decoded, Record::TasksEnded { job, .. } if job.0.is_multiple_of(2))
+    matches!(past::decoded(record), Record::TasksEnded { job, .. } if job.0.is_multiple_of(2))
 }
 
 /// The log without the void rule.

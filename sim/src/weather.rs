@@ -7,6 +7,33 @@ use phalanx_protocol::Resources;
 
 use crate::dice::{Dice, mix};
 
+/// From what a seed draws its weather.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Climate {
+    /// From all there is.
+    #[default]
+    Any,
+    /// Three schedulers that stand still, are cut off and overtake each other.
+    Takeovers,
+    /// The same on an old log whose beginning is deleted meanwhile.
+    Deletion,
+}
+
+impl Climate {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Any, Self::Takeovers, Self::Deletion];
+}
+
+impl std::fmt::Display for Climate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Any => "any",
+            Self::Takeovers => "takeovers",
+            Self::Deletion => "deletion",
+        })
+    }
+}
+
 /// Faults that may happen while the weather lasts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -37,6 +64,15 @@ const FAULTS: [Fault; 12] = [
     Fault::LinkCut,
     Fault::Isolation,
     Fault::ClockJump,
+    Fault::Haste,
+];
+
+const TAKEOVER_FAULTS: [Fault; 6] = [
+    Fault::SessionLost,
+    Fault::SchedulerPause,
+    Fault::StorageSlowness,
+    Fault::LinkCut,
+    Fault::Isolation,
     Fault::Haste,
 ];
 
@@ -76,7 +112,7 @@ pub(crate) struct Node {
 }
 
 impl Weather {
-    pub(crate) fn draw(dice: &mut Dice) -> Self {
+    pub(crate) fn draw(dice: &mut Dice, climate: Climate) -> Self {
         let mut faults = match dice.within(0..10) {
             0 => Vec::new(),
             1 => FAULTS.to_vec(),
@@ -87,7 +123,12 @@ impl Weather {
         } else {
             dice.pick(&[0, 0, 5, 30])
         };
-        let slots_left = dice.one_in(3).then(|| dice.within(30..300));
+        let usual = climate == Climate::Any;
+        if !usual {
+            faults = TAKEOVER_FAULTS.to_vec();
+        }
+        let is_old = climate == Climate::Deletion || (usual && dice.one_in(6));
+        let slots_left = is_old.then(|| dice.within(30..300));
         if slots_left.is_some() && !faults.is_empty() && !faults.contains(&Fault::SchedulerPause) {
             faults.push(Fault::SchedulerPause);
         }
@@ -97,11 +138,11 @@ impl Weather {
             0
         };
         let slow_network = dice.one_in(4);
-        let slow_storage = dice.one_in(4);
+        let slow_storage = !usual || dice.one_in(4);
         Self {
             faults,
             ambiguous_one_in,
-            schedulers: dice.pick(&[1, 2, 3, 3]),
+            schedulers: if usual { dice.pick(&[1, 2, 3, 3]) } else { 3 },
             snapshot_every: dice.pick(&[1_000_000, 5_000_000, 60_000_000]),
             slots_left,
             lasts_until,

@@ -4,6 +4,7 @@
 use phalanx_protocol::message::client::Reply;
 use phalanx_protocol::message::worker::Report;
 use phalanx_protocol::record::Outcome;
+use phalanx_protocol::snapshot::CoreSnapshot;
 use phalanx_protocol::{IndexRange, JobId, SubmissionId};
 use phalanx_scheduler_core::Core;
 
@@ -86,6 +87,16 @@ impl Keep {
             );
             assert_eq!(view.outcome, entry.outcome, "KEEP: the outcome of job {id}");
         }
+    }
+
+    /// A core that read a snapshot and the records behind it knows what one knows that read them all.
+    pub(crate) fn restored(&self, restored: &CoreSnapshot, replayed: &CoreSnapshot) {
+        let jobs = restored.jobs.iter().zip(&replayed.jobs);
+        let same = jobs.take_while(|(one, other)| one == other).count();
+        assert!(
+            restored == replayed,
+            "KEEP: a snapshot says something else than its records from job {same} on"
+        );
     }
 
     /// What people see is never ahead of what is durable.
