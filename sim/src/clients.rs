@@ -1,5 +1,6 @@
 //! Clients: they submit, cancel, and ask one scheduler after the other until they are answered.
 
+use phalanx_protocol::JobId;
 use phalanx_protocol::message::client::{Refusal, Reply};
 use phalanx_scheduler_core::{Input, RequestId};
 
@@ -24,6 +25,7 @@ pub(crate) struct Asked {
 enum What {
     Submit,
     Cancel,
+    Retry,
 }
 
 impl Cluster {
@@ -63,6 +65,19 @@ impl Cluster {
         self.ask(What::Cancel, plan);
     }
 
+    /// A client whose job is over wants what failed to be run again, once.
+    pub(crate) fn retry(&mut self, plan: usize) {
+        if !self.retries_wanted.contains(&plan) {
+            return;
+        }
+        self.agenda.after(CLIENT_TIMEOUT_MICROS, Event::Retry(plan));
+        let job = self.invariants.live.jobs[plan];
+        let entry = job.and_then(|job| self.invariants.ledger.jobs.get(&job));
+        if entry.is_some_and(|entry| entry.outcome.is_some() || entry.reopened) {
+            self.ask(What::Retry, plan);
+        }
+    }
+
     /// A request reaches a scheduler.
     pub(crate) fn requested(&mut self, place: usize, request: RequestId) {
         let scheduler = &mut self.schedulers[place];
@@ -86,20 +101,30 @@ impl Cluster {
                 let spec = Box::new(self.load[plan].spec.clone());
                 self.tell(place, Input::Submitted { request, user, spec });
             }
-            What::Cancel => {
-                let job = self.invariants.live.jobs[plan].expect("a job is cancelled after it was accepted");
-                self.tell(
-                    place,
-                    Input::CancelRequested {
-                        request,
-                        user,
-                        admin: false,
-                        job,
-                    },
-                );
-            }
+            What::Cancel => self.tell(
+                place,
+                Input::CancelRequested {
+                    request,
+                    user,
+                    admin: false,
+                    job: self.job_of(plan),
+                },
+            ),
+            What::Retry => self.tell(
+                place,
+                Input::RetryRequested {
+                    request,
+                    user,
+                    admin: false,
+                    job: self.job_of(plan),
+                },
+            ),
         }
         self.refuse_waiting(place);
+    }
+
+    fn job_of(&self, plan: usize) -> JobId {
+        self.invariants.live.jobs[plan].expect("only jobs that were accepted are asked about")
     }
 
     /// While storage fails nobody waits for it. What was asked for may still come to pass.
@@ -133,10 +158,8 @@ impl Cluster {
         let (keep, ledger) = (&self.invariants.keep, &self.invariants.ledger);
         match what {
             What::Submit => keep.submitted(self.load[plan].spec.submission, &reply, ledger),
-            What::Cancel => {
-                let job = self.invariants.live.jobs[plan].expect("a job is cancelled after it was accepted");
-                keep.cancelled(job, &reply, ledger);
-            }
+            What::Cancel => keep.cancelled(self.job_of(plan), &reply, ledger),
+            What::Retry => keep.reopened(self.job_of(plan), &reply, ledger),
         }
         if !refused {
             self.send_answer(place, request, reply);
@@ -159,8 +182,13 @@ impl Cluster {
         if !refused {
             self.aims[plan] = place;
         }
-        if matches!(what, What::Cancel) {
-            return;
+        match (what, reply) {
+            (What::Submit, _) => {}
+            (What::Retry, Reply::Reopened { .. } | Reply::Refused(Refusal::NothingToRetry { .. })) => {
+                self.retries_wanted.remove(&plan);
+                return;
+            }
+            (What::Cancel | What::Retry, _) => return,
         }
         if let Reply::Submitted(job) = reply {
             let before = self.invariants.live.jobs[plan].replace(*job);

@@ -1,6 +1,6 @@
 //! Who meets whom: schedulers, workers, clients and the storage, tied together by events in virtual time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +80,8 @@ pub(crate) struct Cluster {
     pub(crate) planted: Planted,
     /// The scheduler that the client of each plan asks next.
     pub(crate) aims: Vec<usize>,
+    /// Plans whose clients want failed tasks to be run again, and were not answered.
+    pub(crate) retries_wanted: BTreeSet<usize>,
     pub(crate) requests_made: u64,
     pub(crate) requests: BTreeMap<RequestId, Asked>,
     /// Nothing more is waited for.
@@ -136,6 +138,11 @@ impl Cluster {
                 agenda.at(cancel_at, Event::Cancel(number));
             }
         }
+        let wanted = load.iter().enumerate().filter(|(_, plan)| plan.retried);
+        let retries_wanted: BTreeSet<usize> = wanted.map(|(number, _)| number).collect();
+        for &plan in &retries_wanted {
+            agenda.at(load[plan].submit_at, Event::Retry(plan));
+        }
         (0..weather.nodes.len())
             .for_each(|worker| agenda.at(dice.within(0..2_000_000), Event::WorkerStarts(worker)));
         (0..weather.schedulers).for_each(|place| agenda.at(0, Event::SchedulerStarts(place)));
@@ -169,6 +176,7 @@ impl Cluster {
             load,
             make_core,
             planted,
+            retries_wanted,
             requests_made: 0,
             requests: BTreeMap::new(),
             trace: 0,
@@ -182,6 +190,7 @@ impl Cluster {
         let awake = |scheduler: &Scheduler| scheduler.paused_until <= self.agenda.now;
         let lasts = self.agenda.now < self.weather.lasts_until;
         let all_ended = self.invariants.live.all_ended(&self.invariants.ledger);
+        let all_ended = all_ended && self.retries_wanted.is_empty();
         self.gave_up || (all_ended && !lasts && self.schedulers.iter().all(awake))
     }
 
@@ -216,6 +225,7 @@ impl Cluster {
             Event::Requested(place, request) => self.requested(place, request),
             Event::Submit(plan) => self.submit(plan),
             Event::Cancel(plan) => self.cancel(plan),
+            Event::Retry(plan) => self.retry(plan),
             Event::Answered(request, reply) => self.answered(request, &reply),
             Event::FaultStrikes => self.fault_strikes(),
             Event::PatienceEnds => self.patience_ends(),

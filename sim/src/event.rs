@@ -70,6 +70,8 @@ pub(crate) enum Event {
     Submit(usize),
     /// A client cancels the job of a plan, perhaps again.
     Cancel(usize),
+    /// A client wants failed tasks of the job of a plan to be run again.
+    Retry(usize),
     /// An answer reaches a client.
     Answered(RequestId, Reply),
     /// Something breaks.
@@ -101,6 +103,7 @@ impl Event {
             Self::SchedulerStarts(place) => [15, *place as u64, 0],
             Self::Submit(plan) => [16, *plan as u64, 0],
             Self::Cancel(plan) => [17, *plan as u64, 0],
+            Self::Retry(plan) => [28, *plan as u64, 0],
             Self::Answered(request, _) => [18, request.0, 0],
             Self::FaultStrikes => [19, 0, 0],
             Self::PatienceEnds => [20, 0, 0],

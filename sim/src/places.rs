@@ -126,7 +126,9 @@ impl Cluster {
                 Act::StartChunk { chunk, micros } => {
                     if self.weather.is_calm() {
                         let started = &self.workers[life.0].running[&chunk];
-                        self.invariants.once.started_in_calm(started.job, started.range);
+                        if !self.load[started.plan].retried {
+                            self.invariants.once.started_in_calm(started.job, started.range);
+                        }
                     }
                     self.agenda.after(micros, Event::ChunkEnded(life, chunk));
                     continue;

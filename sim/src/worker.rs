@@ -60,6 +60,7 @@ pub(crate) struct Worker {
 /// Tasks that run in one slot, one after the other.
 #[derive(Debug)]
 pub(crate) struct Chunk {
+    pub(crate) plan: usize,
     pub(crate) job: JobId,
     pub(crate) range: IndexRange,
     pub(crate) request: Request,
@@ -248,6 +249,7 @@ impl Worker {
                 self.running.insert(
                     self.chunks_started,
                     Chunk {
+                        plan: seat.plan,
                         job,
                         range,
                         request,

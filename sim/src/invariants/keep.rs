@@ -45,12 +45,20 @@ impl Keep {
         }
     }
 
+    /// The scheduler answers that tasks wait again.
+    pub(crate) fn reopened(&self, job: JobId, reply: &Reply, ledger: &Ledger) {
+        if matches!(reply, Reply::Reopened { .. }) {
+            let kept = ledger.jobs.get(&job).is_some_and(|entry| entry.reopened);
+            assert!(kept, "KEEP: job {job} goes on and that is not durable");
+        }
+    }
+
     /// A worker forgets a report, since it was told that it is durable.
     pub(crate) fn forgotten(&self, report: &Report, ledger: &Ledger) {
         let Some(entry) = ledger
             .jobs
             .get(&report.job)
-            .filter(|entry| entry.outcome.is_none())
+            .filter(|entry| entry.outcome.is_none() && !entry.reopened)
         else {
             return;
         };
@@ -82,7 +90,7 @@ impl Keep {
             let (ended, failed) = (view.done + view.failed, view.failed);
             assert_eq!(
                 (ended, failed),
-                (entry.ended.len(), entry.failed),
+                (entry.ended.len(), entry.failed.len()),
                 "KEEP: ended tasks of job {id}"
             );
             assert_eq!(view.outcome, entry.outcome, "KEEP: the outcome of job {id}");
@@ -104,6 +112,10 @@ impl Keep {
         let (Some(view), Some(entry)) = (core.job(job), ledger.jobs.get(&job)) else {
             return;
         };
+        // what is durable took back some of what people saw
+        if entry.reopened {
+            return;
+        }
         let ahead = view.done + view.failed > entry.ended.len();
         let over: Option<&Outcome> = view.outcome.as_ref().filter(|_| entry.outcome.is_none());
         assert!(
