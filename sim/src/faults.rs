@@ -1,10 +1,12 @@
 //! What goes wrong, and how it is noticed.
 
 use phalanx_scheduler_core::SessionId;
+use phalanx_storage::slot::slot_key;
+use phalanx_storage::snapshot::{SNAPSHOTS_KEPT, list_snapshots, read_snapshot, snapshot_key};
 
 use crate::cluster::Cluster;
 use crate::event::Event;
-use crate::journal::Planted;
+use crate::journal::{LOG, Planted};
 use crate::network::{Node, Way};
 use crate::weather::Fault;
 
@@ -47,6 +49,7 @@ impl Cluster {
                 let millis = self.dice.within(0..2 * CLOCK_JUMP_MILLIS) as i64;
                 self.schedulers[scheduler].wall_offset_millis = millis - CLOCK_JUMP_MILLIS as i64;
             }
+            Fault::Rot => self.something_rots(),
             // standbys do that by themselves
             Fault::Haste => {}
         }
@@ -191,6 +194,25 @@ impl Cluster {
             self.cut(other, Node::Scheduler(place), micros);
             self.cut(Node::Scheduler(place), other, micros);
         }
+    }
+
+    /// One of several snapshots is damaged, or a slot that all of them cover and nobody needs.
+    fn something_rots(&mut self) {
+        let (store, shard) = (&*self.objects, LOG.shard);
+        let listed = list_snapshots(store, shard).expect("objects can be listed");
+        let whole = |&slot: &u64| matches!(read_snapshot(store, LOG, slot), Ok(Some(Ok(_))));
+        if listed.len() < SNAPSHOTS_KEPT || !listed.iter().all(whole) {
+            return;
+        }
+        let luck = self.dice.next();
+        let snapshot = self.dice.pick(&listed);
+        let covered = self.reader.unneeded_slots().filter(|slot| *slot <= listed[0]);
+        let covered: Vec<u64> = covered.collect();
+        let key = match self.dice.one_in(2) || covered.is_empty() {
+            true => snapshot_key(shard, snapshot),
+            false => slot_key(shard, self.dice.pick(&covered)),
+        };
+        self.objects.rot(&key, luck);
     }
 
     fn cut_micros(&mut self) -> u64 {

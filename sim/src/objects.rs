@@ -97,6 +97,17 @@ impl Objects {
             .cloned()
     }
 
+    /// One byte of an object becomes another.
+    pub(crate) fn rot(&self, key: &str, luck: u64) {
+        let mut state = self.lock();
+        if let Some(object) = state.objects.get_mut(key).filter(|object| !object.is_empty()) {
+            let mut bytes = object.to_vec();
+            let index = luck % bytes.len() as u64;
+            bytes[index as usize] ^= 0x10;
+            *object = bytes.into();
+        }
+    }
+
     /// A create never lands.
     pub(crate) fn lose(&self, number: u64) {
         self.lock().under_way.remove(&number);

@@ -48,11 +48,13 @@ pub(crate) enum Fault {
     LinkCut,
     Isolation,
     ClockJump,
+    /// An object is damaged of whose content there is another copy.
+    Rot,
     /// Standbys try to take over from leaders that live.
     Haste,
 }
 
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 13] = [
     Fault::SessionLost,
     Fault::WorkerCrash,
     Fault::WorkerStall,
@@ -64,10 +66,12 @@ const FAULTS: [Fault; 12] = [
     Fault::LinkCut,
     Fault::Isolation,
     Fault::ClockJump,
+    Fault::Rot,
     Fault::Haste,
 ];
 
-const TAKEOVER_FAULTS: [Fault; 6] = [
+const TAKEOVER_FAULTS: [Fault; 7] = [
+    Fault::Rot,
     Fault::SessionLost,
     Fault::SchedulerPause,
     Fault::StorageSlowness,
