@@ -1,99 +1,209 @@
-//! Clients: they submit, cancel, and ask again until they are answered.
+//! Clients: they submit, cancel, and ask one scheduler after the other until they are answered.
 
+use phalanx_protocol::JobId;
 use phalanx_protocol::message::client::{Refusal, Reply};
 use phalanx_scheduler_core::{Input, RequestId};
 
 use crate::cluster::Cluster;
 use crate::event::Event;
+use crate::network::Node;
+use crate::scheduler::Role;
 
 /// How long a client waits for an answer before it asks again, in microseconds.
 const CLIENT_TIMEOUT_MICROS: u64 = 2_000_000;
 
 /// What a client waits for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Asked {
-    Submit(usize),
-    Cancel(usize),
+pub(crate) struct Asked {
+    what: What,
+    plan: usize,
+    /// Of the scheduler that was asked.
+    place: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Submit,
+    Cancel,
+    Retry,
 }
 
 impl Cluster {
-    pub(crate) fn ask(&mut self, asked: Asked) -> RequestId {
+    fn ask(&mut self, what: What, plan: usize) {
         self.requests_made += 1;
-        self.requests.insert(RequestId(self.requests_made), asked);
-        RequestId(self.requests_made)
-    }
-
-    pub(crate) fn submit(&mut self, number: usize) {
-        if self.invariants.live.jobs[number].is_some() {
-            return;
+        let request = RequestId(self.requests_made);
+        // the next one is asked if this one does not answer
+        let place = self.aims[plan];
+        self.aims[plan] = (place + 1) % self.schedulers.len();
+        self.requests.insert(request, Asked { what, plan, place });
+        let (client, scheduler) = (Node::Client(plan), Node::Scheduler(place));
+        if self
+            .network
+            .cut_until(client, scheduler, self.agenda.now)
+            .is_none()
+        {
+            let micros = self.dice.within(self.weather.delay.clone());
+            self.agenda.after(micros, Event::Requested(place, request));
         }
-        self.agenda.after(CLIENT_TIMEOUT_MICROS, Event::Submit(number));
-        let request = self.ask(Asked::Submit(number));
-        let plan = &self.load[number];
-        let (user, spec) = (plan.user.clone(), Box::new(plan.spec.clone()));
-        self.tell(Input::Submitted { request, user, spec });
     }
 
-    pub(crate) fn cancel(&mut self, number: usize) {
-        let Some(job) = self.invariants.live.jobs[number] else {
-            return self.agenda.after(500_000, Event::Cancel(number));
+    pub(crate) fn submit(&mut self, plan: usize) {
+        if self.invariants.live.jobs[plan].is_none() {
+            self.agenda.after(CLIENT_TIMEOUT_MICROS, Event::Submit(plan));
+            self.ask(What::Submit, plan);
+        }
+    }
+
+    pub(crate) fn cancel(&mut self, plan: usize) {
+        let Some(job) = self.invariants.live.jobs[plan] else {
+            return self.agenda.after(500_000, Event::Cancel(plan));
         };
-        let over = self
-            .invariants
-            .ledger
-            .jobs
-            .get(&job)
-            .is_some_and(|entry| entry.outcome.is_some());
-        if !over {
-            self.agenda.after(CLIENT_TIMEOUT_MICROS, Event::Cancel(number));
+        let entry = self.invariants.ledger.jobs.get(&job);
+        if entry.is_none_or(|entry| entry.outcome.is_none()) {
+            self.agenda.after(CLIENT_TIMEOUT_MICROS, Event::Cancel(plan));
         }
-        let request = self.ask(Asked::Cancel(number));
-        let user = self.load[number].user.clone();
-        self.tell(Input::CancelRequested {
-            request,
-            user,
-            admin: false,
-            job,
-        });
+        self.ask(What::Cancel, plan);
     }
 
-    pub(crate) fn answer(&mut self, request: RequestId, reply: Reply) {
-        let (keep, ledger) = (&self.invariants.keep, &self.invariants.ledger);
-        match self.requests.get(&request) {
-            Some(&Asked::Submit(number)) => keep.submitted(self.load[number].spec.submission, &reply, ledger),
-            Some(&Asked::Cancel(number)) => {
-                let job =
-                    self.invariants.live.jobs[number].expect("a job is cancelled after it was accepted");
-                keep.cancelled(job, &reply, ledger);
-            }
-            None => panic!("an answer without a request, or the second one: {reply:?}"),
-        }
-        let micros = self.dice.within(self.weather.delay.clone());
-        if !self.requests.contains_key(&request) {
+    /// A client whose job is over wants what failed to be run again, once.
+    pub(crate) fn retry(&mut self, plan: usize) {
+        if !self.retries_wanted.contains(&plan) {
             return;
         }
-        self.agenda.after(micros, Event::Answered(request, reply));
+        self.agenda.after(CLIENT_TIMEOUT_MICROS, Event::Retry(plan));
+        let job = self.invariants.live.jobs[plan];
+        let entry = job.and_then(|job| self.invariants.ledger.jobs.get(&job));
+        if entry.is_some_and(|entry| entry.outcome.is_some() || entry.reopened) {
+            self.ask(What::Retry, plan);
+        }
+    }
+
+    /// A request reaches a scheduler.
+    pub(crate) fn requested(&mut self, place: usize, request: RequestId) {
+        let scheduler = &mut self.schedulers[place];
+        if scheduler.paused_until > self.agenda.now && !scheduler.is_down() {
+            return scheduler.held_up.push_back(Event::Requested(place, request));
+        }
+        let Some(&Asked { what, plan, .. }) = self.requests.get(&request) else {
+            return;
+        };
+        match &mut scheduler.role {
+            Role::Down => return,
+            Role::Standby(_) => {
+                let reply = Reply::Refused(Refusal::NotLeader { leader: Vec::new() });
+                return self.send_answer(place, request, reply);
+            }
+            Role::Leader(leader) => drop(leader.requests.insert(request, false)),
+        }
+        let user = self.load[plan].user.clone();
+        match what {
+            What::Submit => {
+                let spec = Box::new(self.load[plan].spec.clone());
+                self.tell(place, Input::Submitted { request, user, spec });
+            }
+            What::Cancel => self.tell(
+                place,
+                Input::CancelRequested {
+                    request,
+                    user,
+                    admin: false,
+                    job: self.job_of(plan),
+                },
+            ),
+            What::Retry => self.tell(
+                place,
+                Input::RetryRequested {
+                    request,
+                    user,
+                    admin: false,
+                    job: self.job_of(plan),
+                },
+            ),
+        }
+        self.refuse_waiting(place);
+    }
+
+    fn job_of(&self, plan: usize) -> JobId {
+        self.invariants.live.jobs[plan].expect("only jobs that were accepted are asked about")
+    }
+
+    /// While storage fails nobody waits for it. What was asked for may still come to pass.
+    pub(crate) fn refuse_waiting(&mut self, place: usize) {
+        let Some(leader) = self.schedulers[place].leader_mut() else {
+            return;
+        };
+        if !leader.journal.is_failing() {
+            return;
+        }
+        let waiting = leader.requests.iter_mut().filter(|(_, refused)| !**refused);
+        let waiting = waiting.map(|(&request, refused)| {
+            *refused = true;
+            request
+        });
+        let waiting: Vec<RequestId> = waiting.collect();
+        let error = "input/output error".to_owned();
+        for request in waiting {
+            let reply = Reply::Refused(Refusal::Storage { error: error.clone() });
+            self.send_answer(place, request, reply);
+        }
+    }
+
+    /// A leader answers.
+    pub(crate) fn answer(&mut self, place: usize, request: RequestId, reply: Reply) {
+        let leader = self.schedulers[place].leader_mut();
+        let refused = leader.and_then(|leader| leader.requests.remove(&request));
+        let refused =
+            refused.unwrap_or_else(|| panic!("an answer without a request, or the second one: {reply:?}"));
+        let Asked { what, plan, .. } = self.requests[&request];
+        let (keep, ledger) = (&self.invariants.keep, &self.invariants.ledger);
+        match what {
+            What::Submit => keep.submitted(self.load[plan].spec.submission, &reply, ledger),
+            What::Cancel => keep.cancelled(self.job_of(plan), &reply, ledger),
+            What::Retry => keep.reopened(self.job_of(plan), &reply, ledger),
+        }
+        if !refused {
+            self.send_answer(place, request, reply);
+        }
+    }
+
+    fn send_answer(&mut self, place: usize, request: RequestId, reply: Reply) {
+        let client = Node::Client(self.requests[&request].plan);
+        let scheduler = Node::Scheduler(place);
+        let cut = self.network.cut_until(scheduler, client, self.agenda.now);
+        if cut.is_none() {
+            let micros = self.dice.within(self.weather.delay.clone());
+            self.agenda.after(micros, Event::Answered(request, reply));
+        }
     }
 
     pub(crate) fn answered(&mut self, request: RequestId, reply: &Reply) {
-        let Some(Asked::Submit(number)) = self.requests.remove(&request) else {
-            return;
-        };
+        let Asked { what, plan, place } = self.requests[&request];
+        let refused = matches!(reply, Reply::Refused(Refusal::NotLeader { .. }));
+        if !refused {
+            self.aims[plan] = place;
+        }
+        match (what, reply) {
+            (What::Submit, _) => {}
+            (What::Retry, Reply::Reopened { .. } | Reply::Refused(Refusal::NothingToRetry { .. })) => {
+                self.retries_wanted.remove(&plan);
+                return;
+            }
+            (What::Cancel | What::Retry, _) => return,
+        }
         if let Reply::Submitted(job) = reply {
-            let before = self.invariants.live.jobs[number].replace(*job);
+            let before = self.invariants.live.jobs[plan].replace(*job);
             assert!(
                 before.is_none_or(|before| before == *job),
-                "ONCE: plan {number} has two jobs"
+                "ONCE: plan {plan} has two jobs"
             );
-            self.is_over |= self.invariants.live.all_ended(&self.invariants.ledger);
             return;
         }
         // asked again later; a worker that is large enough may still join
         let passes = matches!(
             reply,
-            Reply::Refused(Refusal::Storage { .. } | Refusal::TooLarge { .. })
+            Reply::Refused(Refusal::Storage { .. } | Refusal::TooLarge { .. } | Refusal::NotLeader { .. })
         );
-        assert!(passes, "plan {number} is answered {reply:?}");
+        assert!(passes, "plan {plan} is answered {reply:?}");
     }
 
     /// Nothing has gone wrong for a long time: everything must have ended, but for what no worker can run.
@@ -107,6 +217,6 @@ impl Cluster {
         self.invariants
             .live
             .patience_ended(&self.invariants.ledger, refused_everywhere);
-        self.is_over = true;
+        self.gave_up = true;
     }
 }

@@ -1,33 +1,46 @@
-//! Who meets whom: the real core, virtual workers, clients and storage, tied together by events in virtual time.
+//! Who meets whom: schedulers, workers, clients and the storage, tied together by events in virtual time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use phalanx_protocol::Term;
-use phalanx_scheduler_core::{Core, Input, RequestId};
+use phalanx_scheduler_core::{Core, RequestId};
 
 use crate::clients::Asked;
 use crate::dice::{Dice, mix};
 use crate::event::{Agenda, Event};
 use crate::invariants::Invariants;
+use crate::journal::Planted;
 use crate::load::Plan;
-use crate::network::Network;
-use crate::storage::Storage;
-use crate::weather::Weather;
+use crate::network::{Network, Way};
+use crate::objects::Objects;
+use crate::past;
+use crate::reader::Reader;
+use crate::scheduler::Scheduler;
+use crate::weather::{Climate, Weather};
 use crate::worker::Worker;
 
 /// How long a job may take once faults have stopped, in microseconds.
-const PATIENCE_MICROS: u64 = 2_000_000_000;
-/// How far a run goes.
+const PATIENCE_MICROS: u64 = 20_000_000_000;
+/// Makes a core that leads a term.
+pub type MakeCore = fn(Term) -> Core;
+
+/// How far a run goes, and where it takes place.
 #[derive(Debug, Clone)]
 pub struct Limits {
+    /// What may go wrong at all.
+    pub climate: Climate,
     /// Events after which a run is ended, whatever is left to do.
     pub steps_max: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { steps_max: 2_000_000 }
+        Self {
+            climate: Climate::Any,
+            steps_max: 2_000_000,
+        }
     }
 }
 
@@ -42,7 +55,7 @@ pub struct Summary {
     pub trace: u64,
     /// Jobs that ended.
     pub jobs_ended: usize,
-    /// Times the scheduler was started.
+    /// Leaderships.
     pub terms: u64,
 }
 
@@ -51,18 +64,28 @@ pub(crate) struct Cluster {
     pub(crate) dice: Dice,
     pub(crate) weather: Weather,
     pub(crate) network: Network,
-    pub(crate) storage: Storage,
+    pub(crate) objects: Arc<Objects>,
+    /// All creates fail before this time.
+    pub(crate) storage_fails_until: u64,
+    /// All answers take long before this time.
+    pub(crate) storage_slow_until: u64,
+    /// Asks nobody what the log says.
+    pub(crate) reader: Reader,
+    pub(crate) schedulers: Vec<Scheduler>,
     pub(crate) workers: Vec<Worker>,
-    /// `None` while the scheduler is down.
-    pub(crate) core: Option<Core>,
     pub(crate) invariants: Invariants,
     pub(crate) load: Vec<Plan>,
-    pub(crate) make_core: fn(Term) -> Core,
-    pub(crate) term: Term,
-    pub(crate) alarm: Option<u64>,
+    /// Makes cores with a bug.
+    pub(crate) make_core: Option<MakeCore>,
+    pub(crate) planted: Planted,
+    /// The scheduler that the client of each plan asks next.
+    pub(crate) aims: Vec<usize>,
+    /// Plans whose clients want failed tasks to be run again, and were not answered.
+    pub(crate) retries_wanted: BTreeSet<usize>,
     pub(crate) requests_made: u64,
     pub(crate) requests: BTreeMap<RequestId, Asked>,
-    pub(crate) is_over: bool,
+    /// Nothing more is waited for.
+    pub(crate) gave_up: bool,
     trace: u64,
     steps: u64,
 }
@@ -72,18 +95,22 @@ pub(crate) struct Cluster {
 /// # Panics
 /// If an invariant does not hold, with its name.
 pub fn run(seed: u64, limits: &Limits) -> Summary {
-    run_with(seed, limits, Core::new)
+    run_with(seed, limits, None, Planted::Nothing)
 }
 
-/// Runs a seed with a core that is made differently: with a planted bug.
+/// Runs a seed with a bug on purpose: in a core that is made differently, or around it.
 ///
 /// # Panics
 /// If an invariant does not hold, with its name.
-pub fn run_with(seed: u64, limits: &Limits, make_core: fn(Term) -> Core) -> Summary {
-    let mut cluster = Cluster::new(seed, make_core);
-    while cluster.steps < limits.steps_max && !cluster.is_over {
+pub fn run_with(seed: u64, limits: &Limits, make_core: Option<MakeCore>, planted: Planted) -> Summary {
+    let mut cluster = Cluster::new(seed, limits.climate, make_core, planted);
+    while cluster.steps < limits.steps_max && !cluster.is_over() {
         cluster.step();
     }
+    cluster
+        .invariants
+        .terms
+        .check_log(&*cluster.objects, &cluster.reader.records);
     let outcomes = cluster
         .invariants
         .ledger
@@ -95,14 +122,14 @@ pub fn run_with(seed: u64, limits: &Limits, make_core: fn(Term) -> Core) -> Summ
         steps: cluster.steps,
         trace: cluster.trace,
         jobs_ended: outcomes.count(),
-        terms: cluster.term.0,
+        terms: cluster.invariants.terms.count(),
     }
 }
 
 impl Cluster {
-    fn new(seed: u64, make_core: fn(Term) -> Core) -> Self {
+    fn new(seed: u64, climate: Climate, make_core: Option<MakeCore>, planted: Planted) -> Self {
         let mut dice = Dice::new(mix(seed));
-        let weather = Weather::draw(&mut dice);
+        let weather = Weather::draw(&mut dice, climate);
         let load = Plan::draw_all(&mut dice, &weather.nodes);
         let mut agenda = Agenda::default();
         for (number, plan) in load.iter().enumerate() {
@@ -111,9 +138,14 @@ impl Cluster {
                 agenda.at(cancel_at, Event::Cancel(number));
             }
         }
+        let wanted = load.iter().enumerate().filter(|(_, plan)| plan.retried);
+        let retries_wanted: BTreeSet<usize> = wanted.map(|(number, _)| number).collect();
+        for &plan in &retries_wanted {
+            agenda.at(load[plan].submit_at, Event::Retry(plan));
+        }
         (0..weather.nodes.len())
             .for_each(|worker| agenda.at(dice.within(0..2_000_000), Event::WorkerStarts(worker)));
-        agenda.at(0, Event::SchedulerStarts);
+        (0..weather.schedulers).for_each(|place| agenda.at(0, Event::SchedulerStarts(place)));
         agenda.at(0, Event::FaultStrikes);
         agenda.at(weather.ends_at + PATIENCE_MICROS, Event::PatienceEnds);
         let worker = |node: &crate::weather::Node| {
@@ -121,27 +153,45 @@ impl Cluster {
             worker.alive = false;
             worker
         };
+        let objects = Arc::new(Objects::default());
+        let aged = weather
+            .slots_left
+            .map(|slots_left| past::age(&objects, slots_left));
+        let reader = Reader::new(aged.as_ref());
         let mut invariants = Invariants::default();
         invariants.live.jobs = vec![None; load.len()];
         Self {
             agenda,
             dice,
             network: Network::default(),
-            storage: Storage::new(),
+            objects,
+            storage_fails_until: 0,
+            storage_slow_until: 0,
+            reader,
+            schedulers: (0..weather.schedulers).map(|_| Scheduler::default()).collect(),
             workers: weather.nodes.iter().map(worker).collect(),
             weather,
-            core: None,
             invariants,
+            aims: vec![0; load.len()],
             load,
             make_core,
-            term: Term(0),
-            alarm: None,
+            planted,
+            retries_wanted,
             requests_made: 0,
             requests: BTreeMap::new(),
             trace: 0,
             steps: 0,
-            is_over: false,
+            gave_up: false,
         }
+    }
+
+    /// Whether all that was wanted has come to pass, and nobody still sleeps.
+    fn is_over(&self) -> bool {
+        let awake = |scheduler: &Scheduler| scheduler.paused_until <= self.agenda.now;
+        let lasts = self.agenda.now < self.weather.lasts_until;
+        let all_ended = self.invariants.live.all_ended(&self.invariants.ledger);
+        let all_ended = all_ended && self.retries_wanted.is_empty();
+        self.gave_up || (all_ended && !lasts && self.schedulers.iter().all(awake))
     }
 
     fn step(&mut self) {
@@ -154,31 +204,28 @@ impl Cluster {
             self.trace = mix(self.trace ^ number);
         }
         match event {
-            Event::Said(session, message) => self.said(session, message),
-            Event::Reported(session, report) => {
-                if let Some(worker) = self.network.worker(session) {
-                    self.tell(Input::Reported {
-                        worker,
-                        report: Box::new(report),
-                    });
+            Event::Said(session, _) | Event::Reported(session, _) => {
+                if self.network.is_up(session, Way::Up) {
+                    self.at_scheduler(self.network.sessions[&session].stint, event);
                 }
             }
-            Event::SchedulerNotices(session) => self.scheduler_notices(session),
+            Event::SchedulerNotices(session) => {
+                self.at_scheduler(self.network.sessions[&session].stint, event);
+            }
+            Event::CreateEnds(stint, _)
+            | Event::Deadline(stint)
+            | Event::Watches(stint)
+            | Event::Ticks(stint)
+            | Event::Snapshots(stint) => self.at_scheduler(stint, event),
+            Event::Hastens => self.hastens(),
             Event::SilenceDetected(session) => self.break_session(session),
-            Event::AppendEnded(term) => self.append_ended(term),
-            Event::StorageRecovers => {
-                self.storage.failing = false;
-                self.tell(Input::StorageChanged { error: None });
-            }
-            Event::Deadline(term) => {
-                if term == self.term {
-                    self.alarm = None;
-                    self.tell(Input::Ticked);
-                }
-            }
-            Event::SchedulerStarts => self.scheduler_starts(),
+            Event::CreateLands(create) => self.create_lands(create),
+            Event::SchedulerStarts(place) => self.scheduler_starts(place),
+            Event::SchedulerWakes(place) => self.scheduler_wakes(place),
+            Event::Requested(place, request) => self.requested(place, request),
             Event::Submit(plan) => self.submit(plan),
             Event::Cancel(plan) => self.cancel(plan),
+            Event::Retry(plan) => self.retry(plan),
             Event::Answered(request, reply) => self.answered(request, &reply),
             Event::FaultStrikes => self.fault_strikes(),
             Event::PatienceEnds => self.patience_ends(),

@@ -1,141 +1,160 @@
-//! The scheduler's driver: tells the real core what happened, and carries out what it wants.
+//! A leader's driver: tells the real core what happened, and carries out what it wants.
 
 use std::time::Duration;
 
-use phalanx_protocol::Term;
-use phalanx_protocol::message::worker::{FromWorker, ToWorker};
+use phalanx_protocol::message::worker::{FromWorker, Report, ToWorker};
 use phalanx_protocol::record::Record;
-use phalanx_scheduler_core::{Core, Effect, Input, Now, SessionId};
+use phalanx_scheduler_core::{Effect, Input, Now, SessionId};
 
 use crate::cluster::Cluster;
 use crate::event::Event;
+use crate::scheduler::note;
 
 impl Cluster {
-    pub(crate) fn scheduler_starts(&mut self) {
-        self.term.0 += 1;
-        let mut core = (self.make_core)(self.term);
-        self.storage.term = self.term;
-        for (term, record) in &self.storage.durable {
-            core.replay(*term, record);
-        }
-        core.check();
-        self.invariants.keep.restarted(&core, &self.invariants.ledger);
-        self.alarm = None;
-        let mut effects = Vec::new();
-        core.start(self.now(), &mut effects);
-        self.core = Some(core);
-        if self.storage.failing {
-            self.tell(Input::StorageChanged {
-                error: Some("input/output error".into()),
-            });
-        }
-        self.carry_out(effects);
-    }
-
-    pub(crate) fn now(&self) -> Now {
-        let unix_millis = 1_700_000_000_000 + self.agenda.now / 1000;
+    pub(crate) fn now(&self, place: usize) -> Now {
+        let scheduler = &self.schedulers[place];
+        let micros = self.agenda.now.saturating_sub(scheduler.frozen_micros);
+        let unix_millis = 1_700_000_000_000 + micros / 1000;
         Now {
-            elapsed: Duration::from_micros(self.agenda.now),
-            unix_millis,
+            elapsed: Duration::from_micros(micros),
+            unix_millis: unix_millis.saturating_add_signed(scheduler.wall_offset_millis),
         }
     }
 
-    pub(crate) fn tell(&mut self, input: Input) {
-        let now = self.now();
-        let Some(core) = &mut self.core else { return };
+    /// Tells a leader's core what happened; nothing if the scheduler does not lead.
+    pub(crate) fn tell(&mut self, place: usize, input: Input) {
+        let now = self.now(place);
+        let Some(leader) = self.schedulers[place].leader_mut() else {
+            return;
+        };
         let mut effects = Vec::new();
-        core.handle(now, input, &mut effects);
-        core.check();
-        self.carry_out(effects);
+        leader.core.handle(now, input, &mut effects);
+        leader.core.check();
+        self.carry_out(place, effects);
     }
 
-    pub(crate) fn carry_out(&mut self, effects: Vec<Effect>) {
+    pub(crate) fn carry_out(&mut self, place: usize, effects: Vec<Effect>) {
         let mut touched = Vec::new();
+        let mut records = Vec::new();
         for effect in effects {
+            let Some(leader) = self.schedulers[place].leader_mut() else {
+                return;
+            };
+            let term = leader.term;
             match effect {
                 Effect::Append { sequence, record } => {
+                    note(&mut leader.needs, &record);
                     if let Record::JobFinished { job, .. } = &record {
-                        self.invariants.slot.ended(None, *job);
+                        self.invariants.slot.ended(term, None, *job);
                     }
-                    self.storage.append(sequence, record);
+                    records.push((sequence, record));
                 }
                 Effect::Admit { session, worker } => {
+                    leader.current.insert(worker, session);
                     self.network.admit(session, worker);
-                    self.invariants.slot.admitted(worker);
+                    self.invariants.slot.admitted(term, worker);
                 }
                 Effect::Reject { session, .. } => self.break_session(session),
                 Effect::Send { worker, message } => {
                     if let ToWorker::SetSlots { job, slots } = message {
-                        self.invariants.slot.told(worker, job, slots);
+                        self.invariants.slot.told(term, worker, job, slots);
                         touched.push(worker);
                     }
-                    self.send_to_worker(worker, message);
+                    self.send_to_worker(place, worker, message);
                 }
-                Effect::Answer { request, reply } => self.answer(request, reply),
+                Effect::Answer { request, reply } => self.answer(place, request, reply),
                 Effect::Publish { job, sequence } => {
-                    self.invariants.keep.published(sequence);
-                    if let Some(core) = &self.core {
-                        self.invariants.keep.seen(core, job, &self.invariants.ledger);
-                    }
+                    self.invariants.keep.published(leader, sequence);
+                    self.invariants
+                        .keep
+                        .seen(&leader.core, job, &self.invariants.ledger);
                 }
                 Effect::Forget(_) => {}
             }
         }
+        let Some(leader) = self.schedulers[place].leader() else {
+            return;
+        };
         for worker in touched {
-            let session = self.network.current.get(&worker);
+            let session = leader.current.get(&worker);
             if let Some(session) = session.and_then(|session| self.network.sessions.get(session)) {
                 let capacity = &self.workers[session.life.0].node.capacity;
-                self.invariants
-                    .slot
-                    .check_told(worker, capacity, &self.invariants.ledger);
+                self.invariants.slot.check_told(leader, worker, capacity);
             }
         }
-        self.start_append();
-        self.set_alarm();
+        self.append(place, records);
+        self.set_alarm(place);
     }
 
-    pub(crate) fn set_alarm(&mut self) {
-        let deadline = self.core.as_ref().and_then(Core::next_deadline);
-        let Some(deadline) = deadline.map(|deadline| deadline.as_micros() as u64 + 1) else {
+    fn set_alarm(&mut self, place: usize) {
+        let stint = (place, self.schedulers[place].stint);
+        let frozen = self.schedulers[place].frozen_micros;
+        let Some(leader) = self.schedulers[place].leader_mut() else {
             return;
         };
-        if self.alarm.is_none_or(|alarm| alarm > deadline) {
-            self.alarm = Some(deadline);
-            self.agenda.at(deadline, Event::Deadline(self.term));
+        let deadline = leader.core.next_deadline();
+        let Some(deadline) = deadline.map(|deadline| deadline.as_micros() as u64 + 1 + frozen) else {
+            return;
+        };
+        if leader.alarm.is_none_or(|alarm| alarm > deadline) {
+            leader.alarm = Some(deadline);
+            self.agenda.at(deadline, Event::Deadline(stint));
         }
     }
 
-    pub(crate) fn said(&mut self, session: SessionId, message: FromWorker) {
+    pub(crate) fn deadline(&mut self, place: usize) {
+        if let Some(leader) = self.schedulers[place].leader_mut() {
+            leader.alarm = None;
+            self.tell(place, Input::Ticked);
+        }
+    }
+
+    pub(crate) fn reported(&mut self, place: usize, session: SessionId, report: Report) {
+        if let Some(worker) = self.worker_of(place, session) {
+            let report = Box::new(report);
+            self.tell(place, Input::Reported { worker, report });
+        }
+    }
+
+    pub(crate) fn said(&mut self, place: usize, session: SessionId, message: FromWorker) {
         if let FromWorker::Join(join) = message {
-            if self.network.is_up(session) {
-                let address = "10.0.0.1:7000".to_owned();
-                self.tell(Input::WorkerJoined {
+            let address = "10.0.0.1:7000".to_owned();
+            let join = Box::new(join);
+            return self.tell(
+                place,
+                Input::WorkerJoined {
                     session,
                     address,
-                    join: Box::new(join),
-                });
-            }
-            return;
+                    join,
+                },
+            );
         }
-        let Some(worker) = self.network.worker(session) else {
+        let Some(worker) = self.worker_of(place, session) else {
             return;
         };
+        let term = self.network.sessions[&session].term;
         match message {
             FromWorker::Join(_) => {}
-            FromWorker::Returned { job, grant, range } => self.tell(Input::Returned {
-                worker,
-                job,
-                grant,
-                range,
-            }),
-            FromWorker::CannotRun { job, reason, fatal } => {
-                self.invariants.slot.ended(Some(worker), job);
-                self.tell(Input::CannotRun {
+            FromWorker::Returned { job, grant, range } => self.tell(
+                place,
+                Input::Returned {
                     worker,
                     job,
-                    reason,
-                    fatal,
-                });
+                    grant,
+                    range,
+                },
+            ),
+            FromWorker::CannotRun { job, reason, fatal } => {
+                self.invariants.slot.ended(term, Some(worker), job);
+                self.tell(
+                    place,
+                    Input::CannotRun {
+                        worker,
+                        job,
+                        reason,
+                        fatal,
+                    },
+                );
             }
             FromWorker::HostLost {
                 job,
@@ -143,56 +162,38 @@ impl Cluster {
                 cause,
                 how,
             } => {
-                self.invariants.slot.ended(Some(worker), job);
-                self.tell(Input::HostLost {
-                    worker,
-                    job,
-                    blamed,
-                    cause,
-                    how,
-                });
+                self.invariants.slot.ended(term, Some(worker), job);
+                self.tell(
+                    place,
+                    Input::HostLost {
+                        worker,
+                        job,
+                        blamed,
+                        cause,
+                        how,
+                    },
+                );
             }
-            FromWorker::Leaving => self.scheduler_notices(session),
+            FromWorker::Leaving => self.scheduler_notices(place, session),
             FromWorker::Draining => {}
         }
     }
 
-    pub(crate) fn scheduler_notices(&mut self, session: SessionId) {
+    pub(crate) fn scheduler_notices(&mut self, place: usize, session: SessionId) {
         // a worker that came back has a newer session already
-        if let Some(worker) = self.network.worker(session) {
-            self.network.current.remove(&worker);
-            self.invariants.slot.admitted(worker);
-            self.tell(Input::WorkerLost(worker));
-        }
-    }
-
-    pub(crate) fn start_append(&mut self) {
-        if self.storage.start() {
-            let micros = self.dice.within(self.weather.append.clone());
-            self.agenda.after(micros, Event::AppendEnded(self.term));
-        }
-    }
-
-    pub(crate) fn append_ended(&mut self, term: Term) {
-        if term != self.term || self.core.is_none() {
+        let Some(worker) = self.worker_of(place, session) else {
             return;
-        }
-        if self.storage.failing {
-            return self.agenda.after(200_000, Event::AppendEnded(term));
-        }
-        if let Some((sequence, records)) = self.storage.finish() {
-            self.take_in(&records);
-            self.invariants.keep.durable_up_to(sequence);
-            self.tell(Input::Appended { sequence });
+        };
+        if let Some(leader) = self.schedulers[place].leader_mut() {
+            leader.current.remove(&worker);
+            self.invariants.slot.admitted(leader.term, worker);
+            self.tell(place, Input::WorkerLost(worker));
         }
     }
 
-    /// Records have become durable.
-    pub(crate) fn take_in(&mut self, records: &[Record]) {
-        let term = self.storage.term;
-        records
-            .iter()
-            .for_each(|record| self.invariants.durable(term, record));
-        self.is_over |= self.invariants.live.all_ended(&self.invariants.ledger);
+    /// The worker of a session that the leader still listens to.
+    fn worker_of(&self, place: usize, session: SessionId) -> Option<phalanx_protocol::WorkerId> {
+        let worker = self.network.sessions.get(&session)?.worker;
+        self.schedulers[place].leader()?.worker(session, worker)
     }
 }

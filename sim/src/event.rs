@@ -3,13 +3,24 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use phalanx_protocol::Term;
 use phalanx_protocol::message::client::Reply;
 use phalanx_protocol::message::worker::{FromWorker, Report, ToWorker};
 use phalanx_scheduler_core::{RequestId, SessionId};
 
 /// Names one life of a worker: its place and its instance.
 pub(crate) type Life = (usize, u128);
+/// Names what a scheduler is for a while: its place, and a number that changes with its role.
+pub(crate) type Stint = (usize, u64);
+
+/// One try to create a slot.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    pub(crate) slot: u64,
+    /// The create that was sent.
+    pub(crate) create: u64,
+    /// There was an error, whatever became of it.
+    pub(crate) failed: bool,
+}
 
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
@@ -35,18 +46,32 @@ pub(crate) enum Event {
     Wakes(Life),
     /// A worker that crashed starts again.
     WorkerStarts(usize),
-    /// An append ends.
-    AppendEnded(Term),
-    /// Storage works again.
-    StorageRecovers,
-    /// The core asked to be told the time.
-    Deadline(Term),
-    /// The scheduler starts again.
-    SchedulerStarts,
+    /// A create reaches the storage, if it was not lost.
+    CreateLands(u64),
+    /// A leader hears what became of a create.
+    CreateEnds(Stint, Attempt),
+    /// A leader's core asked to be told the time.
+    Deadline(Stint),
+    /// A standby looks after the leader.
+    Watches(Stint),
+    /// A standby tries to take over too early.
+    Hastens,
+    /// Time passes for a leader's journal.
+    Ticks(Stint),
+    /// A leader writes a snapshot.
+    Snapshots(Stint),
+    /// A scheduler starts again.
+    SchedulerStarts(usize),
+    /// A scheduler that stood still goes on.
+    SchedulerWakes(usize),
+    /// A request reaches a scheduler.
+    Requested(usize, RequestId),
     /// A client submits the job of a plan, perhaps again.
     Submit(usize),
     /// A client cancels the job of a plan, perhaps again.
     Cancel(usize),
+    /// A client wants failed tasks of the job of a plan to be run again.
+    Retry(usize),
     /// An answer reaches a client.
     Answered(RequestId, Reply),
     /// Something breaks.
@@ -72,16 +97,23 @@ impl Event {
             Self::ChunkEnded((worker, _), chunk) => [9, *worker as u64, *chunk],
             Self::ReportDue((worker, _)) => [10, *worker as u64, 0],
             Self::WorkerStarts(worker) => [11, *worker as u64, 0],
-            Self::AppendEnded(term) => [12, term.0, 0],
-            Self::StorageRecovers => [13, 0, 0],
-            Self::Deadline(term) => [14, term.0, 0],
-            Self::SchedulerStarts => [15, 0, 0],
+            Self::CreateLands(create) => [12, *create, 0],
+            Self::CreateEnds((place, _), attempt) => [13, *place as u64, attempt.create],
+            Self::Deadline((place, stint)) => [14, *place as u64, *stint],
+            Self::SchedulerStarts(place) => [15, *place as u64, 0],
             Self::Submit(plan) => [16, *plan as u64, 0],
             Self::Cancel(plan) => [17, *plan as u64, 0],
+            Self::Retry(plan) => [28, *plan as u64, 0],
             Self::Answered(request, _) => [18, request.0, 0],
             Self::FaultStrikes => [19, 0, 0],
             Self::PatienceEnds => [20, 0, 0],
             Self::Wakes((worker, _)) => [21, *worker as u64, 0],
+            Self::Watches((place, stint)) => [22, *place as u64, *stint],
+            Self::Ticks((place, stint)) => [23, *place as u64, *stint],
+            Self::Snapshots((place, stint)) => [27, *place as u64, *stint],
+            Self::SchedulerWakes(place) => [24, *place as u64, 0],
+            Self::Hastens => [26, 0, 0],
+            Self::Requested(place, request) => [25, *place as u64, request.0],
         }
     }
 }

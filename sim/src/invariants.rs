@@ -4,14 +4,13 @@ mod keep;
 mod live;
 mod once;
 mod slot;
-
-use phalanx_protocol::Term;
-use phalanx_protocol::record::Record;
+mod term;
 
 pub(crate) use keep::Keep;
 pub(crate) use live::Live;
 pub(crate) use once::{Ledger, Once};
 pub(crate) use slot::Slot;
+pub(crate) use term::Terms;
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -20,12 +19,6 @@ pub(crate) struct Invariants {
     pub(crate) once: Once,
     pub(crate) keep: Keep,
     pub(crate) slot: Slot,
+    pub(crate) terms: Terms,
     pub(crate) live: Live,
-}
-
-impl Invariants {
-    /// Takes in a record of a term that has become durable.
-    pub(crate) fn durable(&mut self, term: Term, record: &Record) {
-        self.ledger.enter(term, record);
-    }
 }

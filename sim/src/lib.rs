@@ -1,11 +1,14 @@
-//! A virtual Phalanx cluster that runs from a seed: the real scheduler core against virtual workers, network, storage and
-//! clock, with crashes, stalls, lost connections and failing storage, and every invariant checked at every step.
+//! A virtual Phalanx cluster that runs from a seed: the real scheduler core and the real journal, in one to three
+//! schedulers, against virtual workers, clients, network, storage and clock. Processes crash, stand still and come back;
+//! links are cut, also one way; creates are slow, fail, land late, twice or though they failed; standbys take over too
+//! early and deposed leaders go on. Every invariant is checked at every step.
 //!
 //! The same seed is the same run. A seed also draws which faults there are at all, so that rare combinations are not
-//! drowned by frequent faults. The journal's own code joins the simulation with a later issue; here storage is virtual.
+//! drowned by frequent faults.
 //!
-//! Reading order: `weather` and `load` (what a seed draws), `event` (time), `cluster` (a run), `driver`, `clients` and
-//! `places` (who meets whom), `worker`, `network`, `storage`, `faults`, and `invariants`, one file for each.
+//! Reading order: `weather` and `load` (what a seed draws), `event` (time), `cluster` (a run), `scheduler`, `driver` and
+//! `journal` (a leader), `objects`, `passage` and `past` (the storage), `clients` and `places` (who meets whom), `worker`,
+//! `network`, `faults`, `reader`, and `invariants`, one file for each.
 
 mod clients;
 mod cluster;
@@ -14,11 +17,18 @@ mod driver;
 mod event;
 mod faults;
 mod invariants;
+mod journal;
 mod load;
 mod network;
+mod objects;
+mod passage;
+mod past;
 mod places;
-mod storage;
+mod reader;
+mod scheduler;
 mod weather;
 mod worker;
 
-pub use cluster::{Limits, Summary, run, run_with};
+pub use cluster::{Limits, MakeCore, Summary, run, run_with};
+pub use journal::Planted;
+pub use weather::Climate;

@@ -23,6 +23,8 @@ pub(crate) struct Plan {
     pub(crate) submit_at: u64,
     /// When its user changes their mind.
     pub(crate) cancel_at: Option<u64>,
+    /// Whether its user asks for its failed tasks to be run again.
+    pub(crate) retried: bool,
     task_nanos: u64,
     uneven: bool,
     /// One in how many tasks fails; 0 for none.
@@ -91,11 +93,13 @@ impl Plan {
             idempotent: false,
         };
         let submit_at = dice.within(0..5_000_000);
+        let cancelled = dice.one_in(6);
         Self {
             spec,
             user: dice.pick(&["ada", "bob", "cy"]).to_owned(),
             submit_at,
-            cancel_at: dice.one_in(6).then(|| submit_at + dice.within(0..5_000_000)),
+            cancel_at: cancelled.then(|| submit_at + dice.within(0..5_000_000)),
+            retried: fail_one_in > 0 && !cancelled && dice.one_in(2),
             task_nanos,
             uneven: dice.one_in(3) && task_nanos > 1_000,
             fail_one_in,

@@ -1,50 +1,105 @@
-//! Runs seeds: `cargo run --release -p phalanx-sim -- --seeds 1000 [--first 0] [--steps 2000000]`.
+//! Runs seeds: `cargo run --release -p phalanx-sim -- --seeds 1000 [--first 0] [--climate any] [--steps 2000000]`, or
+//! `--minutes 60` for as many as fit into that.
 #![expect(clippy::print_stdout, reason = "this program prints what it found")]
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use phalanx_sim::{Limits, run};
+use phalanx_sim::{Climate, Limits, Summary, run};
+
+const USAGE: &str = "usage: sim [--seeds COUNT | --minutes MINUTES] [--first SEED] [--climate any|takeovers|deletion] \
+                     [--steps EVENTS_MAX]";
+
+/// What was asked for.
+struct Wanted {
+    seeds: u64,
+    first: u64,
+    minutes: Option<u64>,
+    limits: Limits,
+}
+
+/// What came out.
+#[derive(Default)]
+struct Tally {
+    seeds: u64,
+    elapsed: Duration,
+    steps: u64,
+    terms: u64,
+    failed: Vec<u64>,
+}
 
 fn main() -> ExitCode {
-    let (mut seeds, mut first, mut limits) = (100, 0, Limits::default());
-    let mut arguments = std::env::args().skip(1);
-    while let Some(name) = arguments.next() {
-        let number = arguments.next().and_then(|text| text.parse().ok());
-        match (name.as_str(), number) {
-            ("--seeds", Some(number)) => seeds = number,
-            ("--first", Some(number)) => first = number,
-            ("--steps", Some(number)) => limits.steps_max = number,
-            _ => {
-                println!("usage: sim [--seeds COUNT] [--first SEED] [--steps EVENTS_MAX]");
-                return ExitCode::from(2);
-            }
-        }
-    }
-    let (mut elapsed, mut steps) = (Duration::ZERO, 0);
-    let mut failed = Vec::new();
-    for seed in first..first + seeds {
-        match std::panic::catch_unwind(|| run(seed, &limits)) {
-            Ok(summary) => {
-                elapsed += summary.elapsed;
-                steps += summary.steps;
-            }
+    let Some(wanted) = wanted(std::env::args().skip(1)) else {
+        println!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let started = Instant::now();
+    let mut tally = Tally::default();
+    let goes_on = |tally: &Tally| match wanted.minutes {
+        Some(minutes) => started.elapsed() < Duration::from_secs(60 * minutes),
+        None => tally.seeds < wanted.seeds,
+    };
+    while goes_on(&tally) {
+        let seed = wanted.first + tally.seeds;
+        tally.seeds += 1;
+        match std::panic::catch_unwind(|| run(seed, &wanted.limits)) {
+            Ok(summary) => tally.add(&summary),
             Err(_) => {
+                let climate = wanted.limits.climate;
                 println!(
-                    "seed {seed} failed; to replay it: cargo run -p phalanx-sim -- --seeds 1 --first {seed}"
+                    "seed {seed} failed; to replay it: cargo run -p phalanx-sim -- --seeds 1 --first {seed} --climate {climate}"
                 );
-                failed.push(seed);
+                tally.failed.push(seed);
             }
         }
     }
-    let hours = elapsed.as_secs_f64() / 3600.0;
     println!(
-        "{seeds} seeds, {hours:.1} simulated hours, {steps} events, {} failed",
-        failed.len()
+        "{} seeds, {:.1} simulated hours, {} events, {} leaderships, {} failed {:?}",
+        tally.seeds,
+        tally.elapsed.as_secs_f64() / 3600.0,
+        tally.steps,
+        tally.terms,
+        tally.failed.len(),
+        tally.failed
     );
-    if failed.is_empty() {
+    if tally.failed.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// Reads the arguments; `None` if they make no sense.
+fn wanted(mut arguments: impl Iterator<Item = String>) -> Option<Wanted> {
+    let mut wanted = Wanted {
+        seeds: 100,
+        first: 0,
+        minutes: None,
+        limits: Limits::default(),
+    };
+    while let Some(name) = arguments.next() {
+        let value = arguments.next()?;
+        let number = || value.parse::<u64>().ok();
+        match name.as_str() {
+            "--seeds" => wanted.seeds = number()?,
+            "--minutes" => wanted.minutes = Some(number()?),
+            "--first" => wanted.first = number()?,
+            "--steps" => wanted.limits.steps_max = number()?,
+            "--climate" => {
+                wanted.limits.climate = Climate::ALL
+                    .into_iter()
+                    .find(|climate| climate.to_string() == value)?;
+            }
+            _ => return None,
+        }
+    }
+    Some(wanted)
+}
+
+impl Tally {
+    fn add(&mut self, summary: &Summary) {
+        self.elapsed += summary.elapsed;
+        self.steps += summary.steps;
+        self.terms += summary.terms;
     }
 }

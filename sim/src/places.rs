@@ -2,10 +2,13 @@
 
 use phalanx_protocol::WorkerId;
 use phalanx_protocol::message::worker::{FromWorker, ToWorker};
+use phalanx_scheduler_core::SessionId;
 
 use crate::cluster::Cluster;
 use crate::event::{Event, Life};
-use crate::network::Stream;
+use crate::faults::SILENCE_MICROS;
+use crate::journal::Planted;
+use crate::network::{Node, Stream, Way};
 use crate::worker::{Act, Worker};
 
 impl Cluster {
@@ -15,12 +18,14 @@ impl Cluster {
         self.agenda.after(0, Event::Connect((place, instance)));
     }
 
-    pub(crate) fn send_to_worker(&mut self, worker: WorkerId, message: ToWorker) {
-        let micros = self.agenda.now + self.dice.within(self.weather.delay.clone());
-        let Some(&session) = self.network.current.get(&worker) else {
+    pub(crate) fn send_to_worker(&mut self, place: usize, worker: WorkerId, message: ToWorker) {
+        let now = self.agenda.now;
+        let earliest = now + self.dice.within(self.weather.delay.clone());
+        let leader = self.schedulers[place].leader();
+        let Some(&session) = leader.and_then(|leader| leader.current.get(&worker)) else {
             return;
         };
-        if let Some(arrival) = self.network.arrival(session, Stream::ControlDown, micros) {
+        if let Some(arrival) = self.network.arrival(session, Stream::ControlDown, earliest, now) {
             self.agenda.at(arrival, Event::Told(session, message));
         }
     }
@@ -52,9 +57,14 @@ impl Cluster {
         let mut acts = Vec::new();
         match event {
             Event::Told(session, message) => {
-                if worker.session != Some(session) || !self.network.is_up(session) {
+                if worker.session != Some(session) || !self.network.is_up(session, Way::Down) {
                     return;
                 }
+                if worker.is_stale(&message) && self.planted != Planted::WorkersIgnoreTerms {
+                    return self.leave(life, session);
+                }
+                let term = self.network.sessions[&session].term;
+                self.invariants.terms.obeys(life, term);
                 if let ToWorker::Acknowledge { number } = message {
                     let ledger = &self.invariants.ledger;
                     let kept = worker.kept_up_to(number);
@@ -65,10 +75,9 @@ impl Cluster {
             }
             Event::WorkerNotices(session) => {
                 if worker.session == Some(session) {
-                    worker.disconnected();
-                    self.agenda
-                        .after(self.dice.within(20_000..500_000), Event::Connect(life));
+                    self.leave(life, session);
                 }
+                return;
             }
             Event::ChunkEnded(_, chunk) => worker.chunk_ended(chunk, &self.load, &mut acts),
             Event::ReportDue(_) => worker.report(&mut acts),
@@ -80,16 +89,35 @@ impl Cluster {
         self.act(life, acts);
     }
 
-    pub(crate) fn connect(&mut self, life: Life) {
-        if self.workers[life.0].session.is_some() {
+    /// A worker gives a session up and looks for another scheduler.
+    fn leave(&mut self, life: Life, session: SessionId) {
+        self.break_session(session);
+        let worker = &mut self.workers[life.0];
+        worker.disconnected();
+        worker.aim = (worker.aim + 1) % self.schedulers.len();
+        let micros = self.dice.within(20_000..500_000);
+        self.agenda.after(micros, Event::Connect(life));
+    }
+
+    /// A worker tries the next scheduler; one that does not lead sends it away, one that is stopped says nothing.
+    fn connect(&mut self, life: Life) {
+        let worker = &mut self.workers[life.0];
+        if worker.session.is_some() {
             return;
         }
-        if self.core.is_none() {
-            return self.agenda.after(300_000, Event::Connect(life));
+        let (now, place) = (self.agenda.now, worker.aim);
+        let (me, it) = (Node::Worker(life.0), Node::Scheduler(place));
+        let scheduler = &self.schedulers[place];
+        let answers = scheduler.paused_until <= now && self.network.connects(me, it, now);
+        if let Some(leader) = scheduler.leader().filter(|_| answers) {
+            let session = self.network.open(life, (place, scheduler.stint), leader.term);
+            let join = self.workers[life.0].connected(session);
+            return self.act(life, vec![Act::Say(FromWorker::Join(join))]);
         }
-        let session = self.network.open(life);
-        let join = self.workers[life.0].connected(session);
-        self.act(life, vec![Act::Say(FromWorker::Join(join))]);
+        worker.aim = (place + 1) % self.schedulers.len();
+        let wait = if answers { 200_000 } else { SILENCE_MICROS };
+        self.agenda
+            .after(self.dice.within(50_000..wait), Event::Connect(life));
     }
 
     pub(crate) fn act(&mut self, life: Life, acts: Vec<Act>) {
@@ -98,7 +126,8 @@ impl Cluster {
                 Act::StartChunk { chunk, micros } => {
                     if self.weather.is_calm() {
                         let started = &self.workers[life.0].running[&chunk];
-                        if !self.load[started.plan].runs_again() {
+                        let plan = &self.load[started.plan];
+                        if !plan.runs_again() && !plan.retried {
                             self.invariants.once.started_in_calm(started.job, started.range);
                         }
                     }
@@ -112,11 +141,12 @@ impl Cluster {
                 Act::Say(message) => (Stream::ControlUp, Ok(message)),
                 Act::SendReport(report) => (Stream::ReportsUp, Err(report)),
             };
-            let earliest = self.agenda.now + self.dice.within(self.weather.delay.clone());
+            let now = self.agenda.now;
+            let earliest = now + self.dice.within(self.weather.delay.clone());
             let Some(session) = self.workers[life.0].session else {
                 continue;
             };
-            if let Some(arrival) = self.network.arrival(session, stream, earliest) {
+            if let Some(arrival) = self.network.arrival(session, stream, earliest, now) {
                 let event = match message {
                     Ok(message) => Event::Said(session, message),
                     Err(report) => Event::Reported(session, report),

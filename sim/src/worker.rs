@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use phalanx_protocol::message::worker::{FromWorker, HeldGrant, Join, Report, ToWorker};
 use phalanx_protocol::record::{FailureCause, ResultBlock, ResultData, TaskFailure};
-use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, Request, WorkerId};
+use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, Request, Term, WorkerId};
 use phalanx_scheduler_core::SessionId;
 
 use crate::event::Event;
@@ -39,6 +39,10 @@ pub(crate) struct Worker {
     pub(crate) instance: u128,
     pub(crate) id: Option<WorkerId>,
     pub(crate) session: Option<SessionId>,
+    /// The scheduler that it tries next.
+    pub(crate) aim: usize,
+    /// The newest that it has heard of.
+    term: Term,
     pub(crate) alive: bool,
     /// Nothing happens here before this time.
     pub(crate) stalled_until: u64,
@@ -56,8 +60,8 @@ pub(crate) struct Worker {
 /// Tasks that run in one slot, one after the other.
 #[derive(Debug)]
 pub(crate) struct Chunk {
-    pub(crate) job: JobId,
     pub(crate) plan: usize,
+    pub(crate) job: JobId,
     pub(crate) range: IndexRange,
     pub(crate) request: Request,
     pub(crate) grant: GrantId,
@@ -92,6 +96,8 @@ impl Worker {
             instance,
             id: None,
             session: None,
+            aim: 0,
+            term: Term(0),
             alive: true,
             stalled_until: 0,
             held_up: VecDeque::new(),
@@ -126,6 +132,11 @@ impl Worker {
         }
     }
 
+    /// Whether a message comes from a leader of an older term than it has heard of.
+    pub(crate) fn is_stale(&self, message: &ToWorker) -> bool {
+        matches!(message, ToWorker::Welcome { term, .. } if *term < self.term)
+    }
+
     pub(crate) fn disconnected(&mut self) {
         (self.session, self.joined) = (None, false);
     }
@@ -149,8 +160,8 @@ impl Worker {
         acts: &mut Vec<Act>,
     ) {
         match message {
-            ToWorker::Welcome { worker, .. } => {
-                (self.id, self.joined) = (Some(worker), true);
+            ToWorker::Welcome { worker, term } => {
+                (self.id, self.joined, self.term) = (Some(worker), true, term);
                 acts.extend(self.outbox.iter().cloned().map(Act::SendReport));
             }
             ToWorker::Open {
@@ -240,8 +251,8 @@ impl Worker {
                 self.running.insert(
                     self.chunks_started,
                     Chunk {
-                        job,
                         plan: seat.plan,
+                        job,
                         range,
                         request,
                         grant,

@@ -1,41 +1,117 @@
 //! Bugs on purpose: a simulator that does not find them would not find others either.
 
 use phalanx_scheduler_core::{Core, PlantedBug};
-use phalanx_sim::{Limits, run_with};
+use phalanx_sim::{Climate, Limits, MakeCore, Planted, run_with};
 
-/// Which invariant's name the first violation within a few seeds carries.
-fn found(make_core: fn(phalanx_protocol::Term) -> Core) -> String {
+/// Seeds within which a bug must be found.
+const SEEDS_MAX: u64 = 200;
+
+/// The first violation must be of one of the invariants.
+#[track_caller]
+fn check(climate: Climate, make_core: Option<MakeCore>, planted: Planted, invariants: &[&str]) {
     std::panic::set_hook(Box::new(|_| {}));
-    for seed in 0..60 {
-        if let Err(panic) = std::panic::catch_unwind(|| run_with(seed, &Limits::default(), make_core)) {
-            let text = panic.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            return text.unwrap_or_default();
-        }
+    let limits = Limits {
+        climate,
+        ..Limits::default()
+    };
+    for seed in 0..SEEDS_MAX {
+        let run = || run_with(seed, &limits, make_core, planted);
+        let Err(panic) = std::panic::catch_unwind(run) else {
+            continue;
+        };
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let found = text.unwrap_or_default();
+        let named = invariants.iter().any(|name| found.contains(name));
+        assert!(named, "found, with seed {seed}: {found}");
+        return;
     }
-    "nothing".to_owned()
+    panic!("not found within {SEEDS_MAX} seeds");
+}
+
+#[track_caller]
+fn core_with(make_core: MakeCore, invariants: &[&str]) {
+    check(Climate::Any, Some(make_core), Planted::Nothing, invariants);
+}
+
+#[track_caller]
+fn cluster_with(planted: Planted, climate: Climate, invariants: &[&str]) {
+    check(climate, None, planted, invariants);
 }
 
 #[test]
 fn an_acknowledgement_before_durability_is_found() {
-    let found = found(|term| Core::with_bug(term, PlantedBug::AcknowledgesAtOnce));
-    assert!(found.contains("KEEP"), "found {found}");
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::AcknowledgesAtOnce),
+        &["KEEP"],
+    );
 }
 
 #[test]
 fn a_returned_range_that_stays_in_its_grant_is_found() {
-    let found = found(|term| Core::with_bug(term, PlantedBug::KeepsReturnedRange));
-    assert!(found.contains("ONCE"), "found {found}");
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::KeepsReturnedRange),
+        &["ONCE"],
+    );
 }
 
 #[test]
 fn a_lost_worker_whose_tasks_do_not_wait_again_is_found() {
-    let found = found(|term| Core::with_bug(term, PlantedBug::ForgetsLostTasks));
-    assert!(found.contains("ONCE") || found.contains("LIVE"), "found {found}");
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::ForgetsLostTasks),
+        &["ONCE", "LIVE"],
+    );
 }
 
 #[test]
 fn a_repeated_report_that_counts_twice_is_found() {
-    let found = found(|term| Core::with_bug(term, PlantedBug::CountsRepetitions));
-    assert!(found.contains("ONCE"), "found {found}");
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::CountsRepetitions),
+        &["ONCE"],
+    );
+}
+
+#[test]
+fn a_new_leader_that_reads_void_slots_is_found() {
+    cluster_with(Planted::IgnoresVoidRule, Climate::Takeovers, &["TERM"]);
+}
+
+#[test]
+fn a_new_leader_that_leaves_gaps_is_found() {
+    cluster_with(Planted::ServesWithHoles, Climate::Takeovers, &["TERM"]);
+}
+
+#[test]
+fn a_void_slot_that_is_taken_for_ones_own_is_found() {
+    cluster_with(Planted::CountsVoidSlot, Climate::Takeovers, &["TERM"]);
+}
+
+#[test]
+fn acknowledgements_out_of_slot_order_are_found() {
+    cluster_with(Planted::AcknowledgesOutOfOrder, Climate::Takeovers, &["TERM"]);
+}
+
+#[test]
+fn a_deposed_leader_that_goes_on_is_found() {
+    cluster_with(Planted::NeverStandsDown, Climate::Takeovers, &["TERM"]);
+}
+
+#[test]
+fn a_leader_that_sleeps_through_the_deletion_of_its_log_is_found() {
+    cluster_with(Planted::SleepsUnguarded, Climate::Deletion, &["TERM"]);
+}
+
+#[test]
+fn a_snapshot_without_its_term_is_found() {
+    cluster_with(Planted::SnapshotsForgetTerm, Climate::Takeovers, &["TERM"]);
+}
+
+#[test]
+fn a_snapshot_without_a_job_is_found() {
+    cluster_with(Planted::SnapshotsForgetJob, Climate::Takeovers, &["KEEP"]);
+}
+
+#[test]
+fn workers_that_obey_a_deposed_leader_are_found() {
+    cluster_with(Planted::WorkersIgnoreTerms, Climate::Takeovers, &["TERM"]);
 }

@@ -1,37 +1,31 @@
-//! KEEP: what was answered, acknowledged or published is in the durable records, and a restarted scheduler knows it.
+//! KEEP: what was answered, acknowledged or published is in the records that an independent reader finds, and every
+//! later leader knows it.
 
 use phalanx_protocol::message::client::Reply;
 use phalanx_protocol::message::worker::Report;
 use phalanx_protocol::record::Outcome;
+use phalanx_protocol::snapshot::CoreSnapshot;
 use phalanx_protocol::{IndexRange, JobId, SubmissionId};
 use phalanx_scheduler_core::Core;
 
 use crate::invariants::Ledger;
+use crate::scheduler::Leader;
 
 #[derive(Debug, Default)]
-pub(crate) struct Keep {
-    /// The last record of this term that is durable.
-    durable: u64,
-    /// The last record of this term that was published.
-    published: u64,
-}
+pub(crate) struct Keep;
 
 impl Keep {
-    pub(crate) fn durable_up_to(&mut self, sequence: u64) {
-        self.durable = sequence;
-    }
-
-    /// The scheduler says that a record is durable.
-    pub(crate) fn published(&mut self, sequence: u64) {
+    /// A leader says that a record is durable.
+    pub(crate) fn published(&self, leader: &mut Leader, sequence: u64) {
         assert!(
-            sequence <= self.durable,
+            sequence <= leader.durable,
             "KEEP: record {sequence} is published before it is durable"
         );
         assert!(
-            sequence > self.published,
+            sequence > leader.published,
             "KEEP: record {sequence} is published twice"
         );
-        self.published = sequence;
+        leader.published = sequence;
     }
 
     /// The scheduler answers a submission.
@@ -51,12 +45,20 @@ impl Keep {
         }
     }
 
+    /// The scheduler answers that tasks wait again.
+    pub(crate) fn reopened(&self, job: JobId, reply: &Reply, ledger: &Ledger) {
+        if matches!(reply, Reply::Reopened { .. }) {
+            let kept = ledger.jobs.get(&job).is_some_and(|entry| entry.reopened);
+            assert!(kept, "KEEP: job {job} goes on and that is not durable");
+        }
+    }
+
     /// A worker forgets a report, since it was told that it is durable.
     pub(crate) fn forgotten(&self, report: &Report, ledger: &Ledger) {
         let Some(entry) = ledger
             .jobs
             .get(&report.job)
-            .filter(|entry| entry.outcome.is_none())
+            .filter(|entry| entry.outcome.is_none() && !entry.reopened)
         else {
             return;
         };
@@ -82,8 +84,7 @@ impl Keep {
     }
 
     /// A scheduler has read the records of those before it.
-    pub(crate) fn restarted(&mut self, core: &Core, ledger: &Ledger) {
-        (self.durable, self.published) = (0, 0);
+    pub(crate) fn restarted(&self, core: &Core, ledger: &Ledger) {
         for (&id, entry) in &ledger.jobs {
             let view = core
                 .job(id)
@@ -91,11 +92,21 @@ impl Keep {
             let (ended, failed) = (view.done + view.failed, view.failed);
             assert_eq!(
                 (ended, failed),
-                (entry.ended.len(), entry.failed),
+                (entry.ended.len(), entry.failed.len()),
                 "KEEP: ended tasks of job {id}"
             );
             assert_eq!(view.outcome, entry.outcome, "KEEP: the outcome of job {id}");
         }
+    }
+
+    /// A core that read a snapshot and the records behind it knows what one knows that read them all.
+    pub(crate) fn restored(&self, restored: &CoreSnapshot, replayed: &CoreSnapshot) {
+        let jobs = restored.jobs.iter().zip(&replayed.jobs);
+        let same = jobs.take_while(|(one, other)| one == other).count();
+        assert!(
+            restored == replayed,
+            "KEEP: a snapshot says something else than its records from job {same} on"
+        );
     }
 
     /// What people see is never ahead of what is durable.
@@ -103,6 +114,10 @@ impl Keep {
         let (Some(view), Some(entry)) = (core.job(job), ledger.jobs.get(&job)) else {
             return;
         };
+        // what is durable took back some of what people saw
+        if entry.reopened {
+            return;
+        }
         let ahead = view.done + view.failed > entry.ended.len();
         let over: Option<&Outcome> = view.outcome.as_ref().filter(|_| entry.outcome.is_none());
         assert!(

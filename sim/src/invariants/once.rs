@@ -18,8 +18,10 @@ pub(crate) struct Entry {
     pub(crate) term: Term,
     pub(crate) spec: JobSpec,
     pub(crate) ended: RangeSet,
-    pub(crate) failed: u64,
+    pub(crate) failed: RangeSet,
     pub(crate) outcome: Option<Outcome>,
+    /// Tasks of it were let wait again.
+    pub(crate) reopened: bool,
 }
 
 impl Ledger {
@@ -38,8 +40,9 @@ impl Ledger {
                     term,
                     spec,
                     ended: RangeSet::new(),
-                    failed: 0,
+                    failed: RangeSet::new(),
                     outcome: None,
+                    reopened: false,
                 };
                 assert!(
                     self.jobs.insert(id, entry).is_none(),
@@ -59,7 +62,12 @@ impl Ledger {
                 entry.outcome = Some(outcome.clone());
                 entry.check_outcome(id);
             }
-            Record::JobStarted { .. } | Record::JobReopened { .. } => {}
+            Record::JobReopened { tasks, .. } => {
+                let entry = self.jobs.get_mut(&id);
+                let entry = entry.expect("ONCE: a record is about a job that was submitted");
+                tasks.iter().for_each(|&range| entry.reopen(id, range));
+            }
+            Record::JobStarted { .. } => {}
         }
     }
 
@@ -76,9 +84,7 @@ impl Ledger {
 impl Entry {
     fn enter(&mut self, id: JobId, done: &[IndexRange], results: &[ResultBlock], failed: &[TaskFailure]) {
         let tasks = IndexRange::new(0, self.spec.tasks);
-        let failures = failed
-            .iter()
-            .map(|failure| IndexRange::new(failure.index, failure.index + 1));
+        let failures = failed.iter().map(TaskFailure::range);
         for range in done.iter().copied().chain(failures) {
             let inside = !range.is_empty() && range.intersection(tasks) == range;
             assert!(inside, "ONCE: job {id} has no tasks {range}");
@@ -88,7 +94,7 @@ impl Entry {
             );
             self.ended.insert(range);
         }
-        self.failed += failed.len() as u64;
+        self.failed.extend(failed.iter().map(TaskFailure::range));
         let mut uncovered: RangeSet = done.iter().copied().collect();
         for block in results {
             for &range in &block.keep {
@@ -113,17 +119,35 @@ impl Entry {
         );
     }
 
+    /// Tasks that failed, or were not run before the end, wait again.
+    fn reopen(&mut self, id: JobId, range: IndexRange) {
+        let done = self
+            .ended
+            .pieces(range)
+            .iter()
+            .any(|&piece| !self.failed.contains_range(piece));
+        let goes_on = self.outcome.is_none() && !self.reopened;
+        let unended = goes_on && !self.ended.contains_range(range);
+        assert!(
+            !done && !unended,
+            "ONCE: {range} of job {id} waits again, and did not fail"
+        );
+        self.ended.remove(range);
+        self.failed.remove(range);
+        (self.outcome, self.reopened) = (None, true);
+    }
+
     fn check_outcome(&self, id: JobId) {
         let all = self.ended.len() == self.spec.tasks;
-        let too_many = self.spec.failures_max.is_some_and(|max| self.failed > max);
+        let too_many = self.spec.failures_max.is_some_and(|max| self.failed.len() > max);
         let right = match &self.outcome {
-            Some(Outcome::Succeeded) => all && self.failed == 0,
-            Some(Outcome::Failed) => self.failed > 0 && (all || too_many),
+            Some(Outcome::Succeeded) => all && self.failed.is_empty(),
+            Some(Outcome::Failed) => !self.failed.is_empty() && (all || too_many),
             Some(Outcome::Cancelled { .. } | Outcome::Broken { .. } | Outcome::TimeLimit { .. }) | None => {
                 true
             }
         };
-        let (ended, failed) = (&self.ended, self.failed);
+        let (ended, failed) = (&self.ended, self.failed.len());
         assert!(
             right,
             "ONCE: job {id} is {:?}, {ended} ended, {failed} failed",

@@ -3,51 +3,48 @@
 
 use std::collections::BTreeMap;
 
-use phalanx_protocol::{GrantId, IndexRange, JobId, Request, Resources, WorkerId};
+use phalanx_protocol::{GrantId, IndexRange, JobId, Resources, Term, WorkerId};
 
-use crate::invariants::Ledger;
+use crate::scheduler::Leader;
 use crate::worker::Worker;
 
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
-    told: BTreeMap<WorkerId, BTreeMap<JobId, u32>>,
+    told: BTreeMap<(Term, WorkerId), BTreeMap<JobId, u32>>,
 }
 
 impl Slot {
-    /// A worker begins a session.
-    pub(crate) fn admitted(&mut self, worker: WorkerId) {
-        self.told.remove(&worker);
+    /// A worker begins a session, or ends one.
+    pub(crate) fn admitted(&mut self, term: Term, worker: WorkerId) {
+        self.told.remove(&(term, worker));
     }
 
-    /// The scheduler sets a worker's slots for a job.
-    pub(crate) fn told(&mut self, worker: WorkerId, job: JobId, slots: u32) {
-        self.told.entry(worker).or_default().insert(job, slots);
+    /// A leader sets a worker's slots for a job.
+    pub(crate) fn told(&mut self, term: Term, worker: WorkerId, job: JobId, slots: u32) {
+        self.told.entry((term, worker)).or_default().insert(job, slots);
     }
 
     /// A worker runs nothing of a job any more, or the job is over.
-    pub(crate) fn ended(&mut self, worker: Option<WorkerId>, job: JobId) {
-        let there = |told: &WorkerId| worker.is_none_or(|worker| worker == *told);
-        for (_, jobs) in self.told.iter_mut().filter(|(worker, _)| there(worker)) {
+    pub(crate) fn ended(&mut self, term: Term, worker: Option<WorkerId>, job: JobId) {
+        let there = |told: &(Term, WorkerId)| told.0 == term && worker.is_none_or(|worker| worker == told.1);
+        for (_, jobs) in self.told.iter_mut().filter(|(told, _)| there(told)) {
             jobs.remove(&job);
         }
     }
 
-    /// The scheduler has said what it had to say.
-    pub(crate) fn check_told(&self, worker: WorkerId, capacity: &Resources, ledger: &Ledger) {
-        let Some(jobs) = self.told.get(&worker) else {
+    /// A leader has said what it had to say.
+    pub(crate) fn check_told(&self, leader: &Leader, worker: WorkerId, capacity: &Resources) {
+        let Some(jobs) = self.told.get(&(leader.term, worker)) else {
             return;
         };
         let mut free = capacity.clone();
         for (job, &slots) in jobs {
-            let request = ledger
-                .jobs
-                .get(job)
-                .map_or_else(Request::default, |entry| entry.spec.request.clone());
+            let request = &leader.needs[job];
             assert!(
-                free.slots(&request) >= slots,
+                free.slots(request) >= slots,
                 "SLOT: {worker} is to give {slots} slots to job {job}"
             );
-            free.take(&request, slots);
+            free.take(request, slots);
         }
     }
 
