@@ -86,7 +86,7 @@ impl TaskContext {
     ///
     /// #[phalanx::kernel]
     /// fn simulate(seed: u64, context: &TaskContext) -> Result<u64, CheckpointError> {
-    ///     let (mut step, mut value) = context.restore()?.unwrap_or((0, seed));
+    ///     let (mut step, mut value) = context.restore()?.unwrap_or((0_u64, seed));
     ///     while step < 1_000 {
     ///         value = value.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
     ///         step += 1;
@@ -113,7 +113,8 @@ impl TaskContext {
     }
 
     /// The state that the task saved last, in this attempt or an earlier one; `None` if there is none. A checkpoint that
-    /// was damaged is passed over for the one before.
+    /// was damaged is passed over for the one before. The bytes do not say what they are: `T` must be the type that was
+    /// saved, to the width of its numbers.
     ///
     /// ```
     /// use phalanx::TaskContext;

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::agent::{Agent, Effect, HostId, Input};
+use crate::hosts::cgroup::Cgroups;
 use crate::hosts::{ForHost, HOST_MESSAGES_MAX, HostHandle, HostTask, Launcher};
 use crate::preparation::Stores;
 use crate::session::{SESSION_EVENTS_MAX, Say, SessionEvent, Sessions};
@@ -27,6 +28,8 @@ pub(crate) struct Parts {
     pub(crate) agent: Agent,
     pub(crate) stores: Stores,
     pub(crate) launcher: Arc<dyn Launcher>,
+    /// Where the system can be asked to limit the memory of hosts.
+    pub(crate) cgroups: Option<Cgroups>,
     pub(crate) status: Arc<StatusBoard>,
     /// How long what runs may take to end when the worker stops.
     pub(crate) grace: Duration,
@@ -39,6 +42,7 @@ pub(crate) struct Driver {
     effects: Vec<Effect>,
     stores: Stores,
     launcher: Arc<dyn Launcher>,
+    cgroups: Option<Cgroups>,
     status: Arc<StatusBoard>,
     grace: Duration,
     stop: watch::Receiver<StopWish>,
@@ -70,6 +74,7 @@ impl Driver {
             agent,
             stores,
             launcher,
+            cgroups,
             status,
             grace,
             stop,
@@ -80,6 +85,7 @@ impl Driver {
             effects: Vec::new(),
             stores,
             launcher,
+            cgroups,
             status,
             grace,
             stop,
@@ -262,6 +268,7 @@ impl Driver {
             program,
             launcher: Arc::clone(&self.launcher),
             boards: self.stores.boards(),
+            cgroups: self.cgroups.clone(),
             messages,
             kill,
             facts: self.facts_sender.clone(),

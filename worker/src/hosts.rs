@@ -4,6 +4,7 @@
 //! the process and the socket. The program's own output goes to this process's standard error.
 
 pub(crate) mod board;
+pub(crate) mod cgroup;
 mod guard;
 mod memory;
 pub(crate) mod process;
@@ -26,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
 
 use self::board::Board;
+use self::cgroup::{Cgroup, Cgroups};
 use self::guard::{Finding, Guard};
 use self::memory::GroupMemory;
 use crate::agent::{Death, GRANTS_PER_JOB_MAX, HostId, Input, Limits, Obstacle};
@@ -100,6 +102,8 @@ pub(crate) struct HostTask {
     pub(crate) launcher: Arc<dyn Launcher>,
     /// The folder of running boards.
     pub(crate) boards: PathBuf,
+    /// Where the system can be asked to limit memory.
+    pub(crate) cgroups: Option<Cgroups>,
     pub(crate) messages: mpsc::Receiver<ForHost>,
     pub(crate) kill: oneshot::Receiver<()>,
     pub(crate) facts: mpsc::Sender<Input>,
@@ -112,6 +116,7 @@ struct Link {
     board: Board,
     guard: Guard,
     memory: Option<GroupMemory>,
+    cgroup: Option<Cgroup>,
 }
 
 impl HostTask {
@@ -148,6 +153,7 @@ impl HostTask {
             reader: FrameReader::new(reader, DATA_FRAME_BYTES_MAX),
             writer: FrameWriter::new(writer, DATA_FRAME_BYTES_MAX),
             memory: launched.process.id().map(GroupMemory::of),
+            cgroup: self.cgroup(launched.process.id()),
             process: launched.process,
             board,
             guard: Guard::default(),
@@ -204,6 +210,17 @@ impl HostTask {
             tokio::select! {
                 () = tokio::time::sleep(BUSY_PAUSE) => {}
                 _ = &mut self.kill => return Err(None),
+            }
+        }
+    }
+
+    /// A control group for a new process, if there is a place for it.
+    fn cgroup(&self, process: Option<u32>) -> Option<Cgroup> {
+        match self.cgroups.as_ref()?.host(self.host, process?) {
+            Ok(cgroup) => Some(cgroup),
+            Err(error) => {
+                tracing::warn!(%error, "a kernel host has no control group: its memory is only watched");
+                None
             }
         }
     }
@@ -279,7 +296,8 @@ impl Link {
     }
 
     fn take_one(&mut self, message: ForHost) -> Result<(), FrameError> {
-        match message {
+        let allowed_bytes = self.guard.allowed_bytes();
+        let queued = match message {
             ForHost::Say(message) => {
                 self.guard.told(&message);
                 self.writer.queue(&message)
@@ -288,13 +306,23 @@ impl Link {
                 self.guard.watch(Instant::now(), limits);
                 Ok(())
             }
+        };
+        if let Some(cgroup) = &self.cgroup
+            && self.guard.allowed_bytes() != allowed_bytes
+            && let Err(error) = cgroup.limit(self.guard.allowed_bytes())
+        {
+            tracing::warn!(%error, "a control group takes no limit: memory is only watched");
         }
+        queued
     }
 
     /// Looks whether the host keeps its limits.
     fn look(&mut self) -> Finding {
         let now = Instant::now();
-        let memory = self.memory.as_mut().filter(|_| self.guard.watches_memory());
+        let memory = self
+            .memory
+            .as_mut()
+            .filter(|_| self.guard.allowed_bytes().is_some());
         let used_bytes = memory.map(|memory| memory.resident_bytes(now));
         let lines = self.board.lines(self.guard.slots());
         self.guard.look(now, &lines, used_bytes)
@@ -303,11 +331,16 @@ impl Link {
     /// The death of a host that ended, with those to blame that it was running.
     async fn died(mut self) -> Death {
         let Ending { how, by_itself } = self.parting(false).await;
+        let blamed = self.board.running();
+        let over = self.cgroup.as_ref().and_then(Cgroup::killed_at);
+        if let Some(death) = over.and_then(|used| self.guard.over_memory(used, blamed.clone())) {
+            return death;
+        }
         Death {
             how,
             by_itself,
             cause: FailureCause::Crash,
-            blamed: self.board.running(),
+            blamed,
         }
     }
 

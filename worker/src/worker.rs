@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::agent::Agent;
 use crate::driver::{Driver, Parts};
 use crate::hosts::Launcher;
+use crate::hosts::cgroup::Cgroups;
 use crate::hosts::process::ProcessLauncher;
 use crate::hosts::{board, program};
 use crate::preparation::Stores;
@@ -181,6 +182,7 @@ impl Worker {
             ),
             stores: Stores::new(Arc::new(directory), config.cache),
             launcher,
+            cgroups: Cgroups::find(),
             status: Arc::clone(&status),
             grace: config.grace,
             stop: stop_receiver,

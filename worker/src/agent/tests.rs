@@ -887,6 +887,10 @@ fn a_draining_worker_gives_back_what_no_host_has_and_takes_nothing_on() {
     // these crossed it on their way
     assert_eq!(world.open(J3, work()), []);
     assert_eq!(world.grant(J3, 3, range(7, 9)), [returned(J3, 3, range(7, 9))]);
+    assert_eq!(
+        world.grant(J1, 4, range(20, 22)),
+        [returned(J1, 4, range(20, 22))]
+    );
     assert_eq!(world.told(ToWorker::Drain), []);
     // the scheduler asks for the rest of what the host has
     let (number, count) = (1, u64::MAX);

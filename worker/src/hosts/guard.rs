@@ -86,22 +86,29 @@ impl Guard {
         self.slots_max as usize
     }
 
-    /// Whether the memory in use matters.
-    pub(super) fn watches_memory(&self) -> bool {
-        self.limits.memory_bytes > 0 && self.slots_max > 0
+    /// What all slots together may use, if that is limited.
+    pub(super) fn allowed_bytes(&self) -> Option<u64> {
+        let all = self.limits.memory_bytes.saturating_mul(self.slots_max.into());
+        (all > 0).then_some(all)
+    }
+
+    /// The death of a host that used so much, with those to blame that ran; none if memory is not limited.
+    pub(super) fn over_memory(&self, used_bytes: u64, blamed: Vec<u64>) -> Option<Death> {
+        let (used, allowed) = (format_bytes(used_bytes), format_bytes(self.allowed_bytes()?));
+        Some(Death {
+            how: format!("used {used} of {allowed}"),
+            by_itself: false,
+            cause: FailureCause::Memory,
+            blamed,
+        })
     }
 
     /// Judges what there is to be seen: the board's lines, and the memory in use if that matters and is known.
     pub(super) fn look(&mut self, now: Instant, lines: &[u64], used_bytes: Option<u64>) -> Finding {
         self.next_look = self.interval().map(|interval| now + interval);
-        let allowed_bytes = self.limits.memory_bytes.saturating_mul(self.slots_max.into());
-        if let Some(used_bytes) = used_bytes.filter(|&used| self.watches_memory() && used > allowed_bytes) {
-            return Finding::Over(Death {
-                how: over_memory(used_bytes, allowed_bytes),
-                by_itself: false,
-                cause: FailureCause::Memory,
-                blamed: board::running(lines),
-            });
+        let over = used_bytes.filter(|&used| self.allowed_bytes().is_some_and(|allowed| used > allowed));
+        if let Some(death) = over.and_then(|used| self.over_memory(used, board::running(lines))) {
+            return Finding::Over(death);
         }
         match self.limits.task_time {
             Some(limit) => self.look_at_times(now, lines, limit),
@@ -148,15 +155,6 @@ impl Guard {
         let memory = (self.limits.memory_bytes > 0).then_some(MEMORY_INTERVAL);
         time.into_iter().chain(memory).min()
     }
-}
-
-/// `used 9.1 GiB of 8 GiB`.
-fn over_memory(used_bytes: u64, allowed_bytes: u64) -> String {
-    format!(
-        "used {} of {}",
-        format_bytes(used_bytes),
-        format_bytes(allowed_bytes)
-    )
 }
 
 /// `500 ms`, `1.5 s`, `10 min`, `2 h`.

@@ -36,6 +36,7 @@ fn start(script: &str) -> Started {
         program,
         launcher,
         boards: folder.path().into(),
+        cgroups: None,
         messages,
         kill,
         facts: facts_sender,
