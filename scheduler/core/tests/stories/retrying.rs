@@ -191,6 +191,22 @@ fn suspects_run_alone_so_that_the_innocent_are_cleared() {
 }
 
 #[test]
+fn nothing_is_granted_beside_a_suspect() {
+    let mut story = Story::new();
+    let w1 = story.worker(2);
+    let job = story.submit(whole(3, errors(1)));
+    story.host_dies(w1, job, &[0], FailureCause::Crash);
+    story.wait(100);
+    assert_eq!(story.fail_first(w1, job), 1);
+    story.finish(w1, job, 1000);
+    assert_eq!(story.grants(w1), [0..1], "the rest is done or rests");
+    story.wait(1100);
+    assert_eq!(story.grants(w1), [0..1], "1 has rested, and there is a free slot");
+    story.finish(w1, job, 1000);
+    assert_eq!(story.grants(w1), [1..2]);
+}
+
+#[test]
 fn several_workers_run_one_suspect_each() {
     let mut story = Story::new();
     let (w1, w2) = (story.worker(1), story.worker(1));
