@@ -116,6 +116,12 @@ impl Core {
             Input::Appended { sequence } => self.appended(sequence, effects),
             Input::StorageChanged { error } => self.storage_error = error,
             Input::Ticked => {}
+            Input::DrainRequested {
+                request,
+                worker,
+                allowed,
+            } => self.drain_requested(request, worker, allowed, effects),
+            Input::WorkerDraining(worker) => self.worker_draining(worker, effects),
         }
         self.end_reattaching_if_due(now, effects);
         self.wake(now, effects);
@@ -152,6 +158,8 @@ impl Core {
                     .map_or(0, |holding| holding.slots);
                 assert_eq!(held, slots, "SLOT: job {job} and worker {id} disagree");
             }
+            let leaves_idle = !worker.draining || worker.slots.is_empty();
+            assert!(leaves_idle, "SLOT: {id} is to leave and jobs hold slots on it");
             for job in worker.slots.keys().chain(&worker.unplanned) {
                 assert!(worker.opened.contains(job), "{id} never heard of job {job}");
             }

@@ -62,15 +62,13 @@ impl Core {
     /// Decides; changes nothing but `unmet`.
     fn plan(&mut self) -> Slots {
         let mut claims = self.claims();
-        let cpus = self
-            .workers
-            .values()
-            .map(|worker| u64::from(worker.capacity.cpus));
+        let staying = self.workers.values().filter(|worker| !worker.draining);
+        let cpus = staying.map(|worker| u64::from(worker.capacity.cpus));
         set_shares(&mut claims, cpus.sum());
-        let mut board = Board::new(&self.workers);
+        let mut board = self.board();
         board.place(&mut claims, |claim| claim.share);
         if is_unjust(&claims) {
-            board = Board::new(&self.workers);
+            board = self.board();
             claims.iter_mut().for_each(|claim| claim.given = 0);
             for level in claims.chunk_by_mut(|a, b| a.priority() == b.priority()) {
                 board.place(level, |claim| claim.share);
@@ -82,11 +80,25 @@ impl Core {
         slots
     }
 
+    /// All slots that may be given.
+    fn board(&self) -> Board<'_> {
+        let workers = self.workers.iter();
+        let staying = workers.filter(|(_, worker)| worker.capacity.cpus > 0 && !worker.draining);
+        Board {
+            workers: &self.workers,
+            free: staying
+                .map(|(&id, worker)| (id, worker.capacity.clone()))
+                .collect(),
+            slots: Slots::new(),
+        }
+    }
+
     fn claims(&self) -> Vec<Claim<'_>> {
         let mut capacities = BTreeMap::new();
         let mut capacity = |request| {
             let slots = |worker: &Worker| u64::from(worker.capacity.slots(request));
-            let sum = || self.workers.values().map(slots).sum::<u64>();
+            let staying = || self.workers.values().filter(|worker| !worker.draining);
+            let sum = || staying().map(slots).sum::<u64>();
             *capacities.entry(request).or_insert_with(sum)
         };
         let live = self.live.iter().map(|&id| (id, &self.jobs[&id]));
@@ -137,7 +149,13 @@ impl Core {
         }
     }
 
-    fn change_slots(&mut self, worker: WorkerId, id: JobId, slots: u32, effects: &mut Vec<Effect>) {
+    pub(crate) fn change_slots(
+        &mut self,
+        worker: WorkerId,
+        id: JobId,
+        slots: u32,
+        effects: &mut Vec<Effect>,
+    ) {
         let newly_opened = self.opened(worker, id);
         let (Some(model), Some(job)) = (self.workers.get_mut(&worker), self.jobs.get_mut(&id)) else {
             return;
@@ -182,16 +200,7 @@ impl Claim<'_> {
     }
 }
 
-impl<'a> Board<'a> {
-    fn new(workers: &'a BTreeMap<WorkerId, Worker>) -> Self {
-        let free = workers.iter().filter(|(_, worker)| worker.capacity.cpus > 0);
-        Self {
-            workers,
-            free: free.map(|(&id, worker)| (id, worker.capacity.clone())).collect(),
-            slots: Slots::new(),
-        }
-    }
-
+impl Board<'_> {
     /// Gives every claim slots up to its limit; what jobs hold goes first.
     fn place(&mut self, claims: &mut [Claim<'_>], limit: impl Fn(&Claim<'_>) -> u64) {
         for only_busy in [true, false] {
