@@ -15,9 +15,9 @@
 //!   effects pass through `durability`.
 //!
 //! Reading order: `input` (the contract), `core` (dispatch of inputs), `job`, `holding` and `worker` (the model),
-//! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan` (the slow path: who holds which slots), `feed`
-//! (the fast path: grants and revokes), `report` (what ended), `trouble` and `again` (what is run again), `ending` and
-//! `reopening`, `durability`, `replay`, `snapshot`, `explain`.
+//! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan` (the slow path: who holds which
+//! slots), `feed` (the fast path: grants and revokes), `report` (what ended), `trouble` and `again` (what is run again),
+//! `limits`, `ending` and `reopening`, `durability`, `replay`, `snapshot`, `explain`.
 
 mod again;
 mod attachment;
@@ -30,6 +30,7 @@ mod feed;
 mod holding;
 mod input;
 mod job;
+mod limits;
 mod plan;
 mod planted;
 mod reopening;

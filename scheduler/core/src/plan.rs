@@ -55,7 +55,7 @@ impl Core {
             self.plan_due = false;
             self.planned_at = now.elapsed;
             let slots = self.plan();
-            self.carry_out(slots, effects);
+            self.carry_out(now, slots, effects);
         }
     }
 
@@ -126,7 +126,7 @@ impl Core {
         }
     }
 
-    fn carry_out(&mut self, planned: Slots, effects: &mut Vec<Effect>) {
+    fn carry_out(&mut self, now: Now, planned: Slots, effects: &mut Vec<Effect>) {
         let mut changed = Vec::new();
         for (&worker, model) in &self.workers {
             let gone = model.slots.keys().chain(&model.unplanned);
@@ -140,6 +140,9 @@ impl Core {
         }
         for &(worker, job, slots) in &changed {
             self.change_slots(worker, job, slots, effects);
+            if slots > 0 {
+                self.begin_time(now, job, effects);
+            }
         }
         // only now, so that sizes of grants know of all slots
         for (worker, job, slots) in changed {

@@ -14,6 +14,7 @@ mod draining;
 mod ending;
 mod explaining;
 mod feeding;
+mod limits;
 mod nonsense;
 mod reopening;
 mod replaying;
