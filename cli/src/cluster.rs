@@ -188,6 +188,7 @@ fn of_refusal(refusal: &Refusal) -> CliError {
             .hint("free space or mend the storage; nothing that was acknowledged is lost"),
         Refusal::Full { .. } => told(ExitCode::Unreachable).hint("try again once other jobs have ended"),
         Refusal::Role { .. } | Refusal::NotLeader { .. } => told(ExitCode::Unreachable),
+        Refusal::AdminOnly => told(ExitCode::Unreachable).hint("ask an admin of the cluster"),
         Refusal::NoSuchWorker(_) => {
             told(ExitCode::Usage).hint("`phalanx workers` lists those that there are")
         }

@@ -172,6 +172,9 @@ pub mod client {
             /// Why, as the second half of a sentence.
             why: String,
         },
+        /// Only an admin may ask this.
+        #[error("only an admin may do this")]
+        AdminOnly,
     }
 }
 

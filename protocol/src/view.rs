@@ -142,4 +142,6 @@ pub enum Verdict {
         /// What storage says, if it fails.
         error: Option<String>,
     },
+    /// All workers that could run it are about to leave.
+    Draining,
 }

@@ -225,6 +225,11 @@ impl Driver {
                         admin,
                         job,
                     },
+                    Command::Drain(worker) => Input::DrainRequested {
+                        request,
+                        worker,
+                        allowed: admin,
+                    },
                 });
             }
             Event::Query { query, reply } => {
@@ -300,7 +305,10 @@ impl Driver {
                 tracing::info!(%worker, "worker leaves");
                 self.forget(session);
             }
-            FromWorker::Draining => tracing::debug!(%worker, "worker will leave"),
+            FromWorker::Draining => {
+                tracing::info!(%worker, "worker will leave");
+                self.tell(Input::WorkerDraining(worker));
+            }
             FromWorker::Join(_) => tracing::warn!(%worker, "a worker that has joined joins again; ignored"),
         }
     }

@@ -265,6 +265,7 @@ impl<'a> ExplanationShape<'a> {
             Verdict::Resting => ("resting", none),
             Verdict::Reattaching => ("reattaching", none),
             Verdict::Storage { .. } => ("storage", none),
+            Verdict::Draining => ("draining", none),
         };
         Self {
             job: (&explanation.job).into(),

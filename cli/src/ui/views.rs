@@ -224,6 +224,9 @@ pub(crate) fn verdict_text(explanation: &Explanation) -> String {
                 printable(error, 2)
             )
         }
+        Verdict::Draining => {
+            format!("job {id} waits: all workers that could run it are draining, and will leave.")
+        }
     }
 }
 

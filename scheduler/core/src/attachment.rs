@@ -42,6 +42,7 @@ impl Core {
         }
         let id = claimed.unwrap_or(WorkerId(self.last_worker.0 + 1));
         self.last_worker = self.last_worker.max(id);
+        let draining = self.workers.get(&id).is_some_and(|worker| worker.draining);
         // what its last session held waits again, before what it still holds is taken out
         let concerned = self.forget(id);
         let worker = Worker {
@@ -53,6 +54,7 @@ impl Core {
             unplanned: BTreeSet::new(),
             opened: BTreeSet::new(),
             tasks_ended: 0,
+            draining,
         };
         self.workers.insert(id, worker);
         let term = self.term;
@@ -61,6 +63,11 @@ impl Core {
             worker: id,
             message: ToWorker::Welcome { worker: id, term },
         });
+        if draining {
+            // its last session may have broken before it heard of that
+            let message = ToWorker::Drain;
+            effects.push(Effect::Send { worker: id, message });
+        }
         self.reattach_all(id, join.held, effects);
         concerned
             .into_iter()

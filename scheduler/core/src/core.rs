@@ -37,6 +37,8 @@ pub struct Core {
     pub(crate) unmet: bool,
     /// Until then, what earlier leaders granted is not granted again: workers come back and say what they still run.
     pub(crate) reattach_until: Option<Duration>,
+    /// When to look after the time limits of which jobs.
+    pub(crate) time_limits: BTreeSet<(Duration, JobId)>,
     pub(crate) planted: Planted,
 }
 
@@ -60,6 +62,7 @@ impl Core {
             alarms: BTreeSet::new(),
             unmet: false,
             reattach_until: None,
+            time_limits: BTreeSet::new(),
             planted: Planted::default(),
         }
     }
@@ -116,7 +119,14 @@ impl Core {
             Input::Appended { sequence } => self.appended(sequence, effects),
             Input::StorageChanged { error } => self.storage_error = error,
             Input::Ticked => {}
+            Input::DrainRequested {
+                request,
+                worker,
+                allowed,
+            } => self.drain_requested(request, worker, allowed, effects),
+            Input::WorkerDraining(worker) => self.worker_draining(worker, effects),
         }
+        self.keep_time_limits(now, effects);
         self.end_reattaching_if_due(now, effects);
         self.wake(now, effects);
         self.plan_if_due(now, effects);
@@ -126,7 +136,9 @@ impl Core {
     pub fn next_deadline(&self) -> Option<Duration> {
         let plan = self.plan_due.then(|| self.planned_at + self.plan_interval());
         let alarm = self.alarms.first().map(|&(due, _)| due);
-        plan.into_iter().chain(self.reattach_until).chain(alarm).min()
+        let limit = self.time_limits.first().map(|&(due, _)| due);
+        let plan = plan.into_iter().chain(self.reattach_until);
+        plan.chain(alarm).chain(limit).min()
     }
 
     /// Asserts the crate's invariants. Costs time in proportion to everything it knows.
@@ -134,6 +146,7 @@ impl Core {
     /// # Panics
     /// If one does not hold, with its name.
     pub fn check(&self) {
+        self.check_time_limits();
         for (id, job) in &self.jobs {
             job.check(*id);
             assert_eq!(
@@ -152,6 +165,8 @@ impl Core {
                     .map_or(0, |holding| holding.slots);
                 assert_eq!(held, slots, "SLOT: job {job} and worker {id} disagree");
             }
+            let leaves_idle = !worker.draining || worker.slots.is_empty();
+            assert!(leaves_idle, "SLOT: {id} is to leave and jobs hold slots on it");
             for job in worker.slots.keys().chain(&worker.unplanned) {
                 assert!(worker.opened.contains(job), "{id} never heard of job {job}");
             }

@@ -30,6 +30,7 @@ impl Core {
 
     /// Writes a job's end down. Its slots are free from now on; workers hear of it once it is durable.
     pub(crate) fn end_job(&mut self, now: Now, id: JobId, outcome: Outcome, effects: &mut Vec<Effect>) {
+        self.drop_time_limit(id);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let record = Record::JobFinished {
             job: id,

@@ -90,6 +90,9 @@ impl Core {
             };
         }
         let usable = offers.iter().filter(|offer| offer.slots_capacity > 0);
+        if usable.clone().all(|offer| self.workers[&offer.worker].draining) {
+            return Verdict::Draining;
+        }
         let holders = usable.flat_map(|offer| self.workers[&offer.worker].slots.keys());
         let holders: BTreeSet<JobId> = holders.copied().filter(|&holder| holder != id).collect();
         Verdict::Behind {
@@ -106,7 +109,7 @@ impl Core {
             worker: id,
             name: worker.name.clone(),
             slots_capacity: slots(&worker.capacity),
-            slots_free: slots(&self.free(id)),
+            slots_free: if worker.draining { 0 } else { slots(&self.free(id)) },
             slots_held: job.holdings.get(&id).map_or(0, |holding| holding.slots),
             capacity: worker.capacity.clone(),
         }

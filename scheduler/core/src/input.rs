@@ -123,6 +123,17 @@ pub enum Input {
     },
     /// A deadline passed.
     Ticked,
+    /// Somebody wants a worker to finish what it runs and leave.
+    DrainRequested {
+        /// Which request to answer.
+        request: RequestId,
+        /// Which worker.
+        worker: WorkerId,
+        /// Whether they may ask for that.
+        allowed: bool,
+    },
+    /// A worker said that it finishes what it runs and leaves.
+    WorkerDraining(WorkerId),
 }
 
 /// What is to be done.

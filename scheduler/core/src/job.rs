@@ -10,6 +10,7 @@ use phalanx_protocol::view::JobView;
 use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, RangeSet, Term, WorkerId};
 
 use crate::holding::{Grant, Holding};
+use crate::limits::TimeLimit;
 use crate::trouble::Trouble;
 
 /// Failures that a view lists.
@@ -64,6 +65,8 @@ pub(crate) struct Job {
     pub(crate) slots_unmeasured: u64,
     /// Slots that all holdings have.
     pub(crate) slots: u64,
+    /// From its first slots on, if its spec limits its time.
+    pub(crate) time_limit: Option<TimeLimit>,
     pub(crate) seen: Seen,
 }
 
@@ -104,6 +107,7 @@ impl Job {
             rate: 0,
             slots_unmeasured: 0,
             slots: 0,
+            time_limit: None,
             seen: Seen {
                 submitted_unix_millis,
                 ..Seen::default()
@@ -335,7 +339,10 @@ impl Job {
                 let failed = &self.seen.failed;
                 self.seen.failures.retain(|&index, _| failed.contains(index));
                 self.seen.outcome = None;
-                self.seen.finished_unix_millis = None;
+                // one that goes on again has its whole time; one that was going on keeps what is left
+                if self.seen.finished_unix_millis.take().is_some() {
+                    self.seen.started_unix_millis = None;
+                }
             }
         }
     }

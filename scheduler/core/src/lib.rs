@@ -9,18 +9,20 @@
 //!
 //! - **ONCE**: a job's indices are each in exactly one of: waiting, waiting apart as a suspect, resting, held by one open
 //!   grant, ended. A task's end enters the journal once, and again only after a record that reopened it.
-//! - **SLOT**: the slots that jobs hold on a worker never ask for more than the worker has.
+//! - **SLOT**: the slots that jobs hold on a worker never ask for more than the worker has; one that is to leave
+//!   has none of them.
 //! - **KEEP**: nothing is answered, acknowledged or published before the record that says it is durable. All such
 //!   effects pass through `durability`.
 //!
 //! Reading order: `input` (the contract), `core` (dispatch of inputs), `job`, `holding` and `worker` (the model),
-//! `submission` and `attachment` (jobs and workers come and go), `plan` (the slow path: who holds which slots), `feed`
-//! (the fast path: grants and revokes), `report` (what ended), `trouble` and `again` (what is run again), `ending` and
-//! `reopening`, `durability`, `replay`, `snapshot`, `explain`.
+//! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan` (the slow path: who holds which
+//! slots), `feed` (the fast path: grants and revokes), `report` (what ended), `trouble` and `again` (what is run again),
+//! `limits`, `ending` and `reopening`, `durability`, `replay`, `snapshot`, `explain`.
 
 mod again;
 mod attachment;
 mod core;
+mod draining;
 mod durability;
 mod ending;
 mod explain;
@@ -28,6 +30,7 @@ mod feed;
 mod holding;
 mod input;
 mod job;
+mod limits;
 mod plan;
 mod planted;
 mod reopening;

@@ -55,22 +55,20 @@ impl Core {
             self.plan_due = false;
             self.planned_at = now.elapsed;
             let slots = self.plan();
-            self.carry_out(slots, effects);
+            self.carry_out(now, slots, effects);
         }
     }
 
     /// Decides; changes nothing but `unmet`.
     fn plan(&mut self) -> Slots {
         let mut claims = self.claims();
-        let cpus = self
-            .workers
-            .values()
-            .map(|worker| u64::from(worker.capacity.cpus));
+        let staying = self.workers.values().filter(|worker| !worker.draining);
+        let cpus = staying.map(|worker| u64::from(worker.capacity.cpus));
         set_shares(&mut claims, cpus.sum());
-        let mut board = Board::new(&self.workers);
+        let mut board = self.board();
         board.place(&mut claims, |claim| claim.share);
         if is_unjust(&claims) {
-            board = Board::new(&self.workers);
+            board = self.board();
             claims.iter_mut().for_each(|claim| claim.given = 0);
             for level in claims.chunk_by_mut(|a, b| a.priority() == b.priority()) {
                 board.place(level, |claim| claim.share);
@@ -82,11 +80,25 @@ impl Core {
         slots
     }
 
+    /// All slots that may be given.
+    fn board(&self) -> Board<'_> {
+        let workers = self.workers.iter();
+        let staying = workers.filter(|(_, worker)| worker.capacity.cpus > 0 && !worker.draining);
+        Board {
+            workers: &self.workers,
+            free: staying
+                .map(|(&id, worker)| (id, worker.capacity.clone()))
+                .collect(),
+            slots: Slots::new(),
+        }
+    }
+
     fn claims(&self) -> Vec<Claim<'_>> {
         let mut capacities = BTreeMap::new();
         let mut capacity = |request| {
             let slots = |worker: &Worker| u64::from(worker.capacity.slots(request));
-            let sum = || self.workers.values().map(slots).sum::<u64>();
+            let staying = || self.workers.values().filter(|worker| !worker.draining);
+            let sum = || staying().map(slots).sum::<u64>();
             *capacities.entry(request).or_insert_with(sum)
         };
         let live = self.live.iter().map(|&id| (id, &self.jobs[&id]));
@@ -114,7 +126,7 @@ impl Core {
         }
     }
 
-    fn carry_out(&mut self, planned: Slots, effects: &mut Vec<Effect>) {
+    fn carry_out(&mut self, now: Now, planned: Slots, effects: &mut Vec<Effect>) {
         let mut changed = Vec::new();
         for (&worker, model) in &self.workers {
             let gone = model.slots.keys().chain(&model.unplanned);
@@ -128,6 +140,9 @@ impl Core {
         }
         for &(worker, job, slots) in &changed {
             self.change_slots(worker, job, slots, effects);
+            if slots > 0 {
+                self.begin_time(now, job, effects);
+            }
         }
         // only now, so that sizes of grants know of all slots
         for (worker, job, slots) in changed {
@@ -137,7 +152,13 @@ impl Core {
         }
     }
 
-    fn change_slots(&mut self, worker: WorkerId, id: JobId, slots: u32, effects: &mut Vec<Effect>) {
+    pub(crate) fn change_slots(
+        &mut self,
+        worker: WorkerId,
+        id: JobId,
+        slots: u32,
+        effects: &mut Vec<Effect>,
+    ) {
         let newly_opened = self.opened(worker, id);
         let (Some(model), Some(job)) = (self.workers.get_mut(&worker), self.jobs.get_mut(&id)) else {
             return;
@@ -182,16 +203,7 @@ impl Claim<'_> {
     }
 }
 
-impl<'a> Board<'a> {
-    fn new(workers: &'a BTreeMap<WorkerId, Worker>) -> Self {
-        let free = workers.iter().filter(|(_, worker)| worker.capacity.cpus > 0);
-        Self {
-            workers,
-            free: free.map(|(&id, worker)| (id, worker.capacity.clone())).collect(),
-            slots: Slots::new(),
-        }
-    }
-
+impl Board<'_> {
     /// Gives every claim slots up to its limit; what jobs hold goes first.
     fn place(&mut self, claims: &mut [Claim<'_>], limit: impl Fn(&Claim<'_>) -> u64) {
         for only_busy in [true, false] {

@@ -57,6 +57,7 @@ impl Core {
     /// Ends the replay: jobs whose tasks had all ended are finished, the others go on.
     pub fn start(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.forget_oldest(effects);
+        self.resume_times(now);
         let live: Vec<_> = self.live.iter().copied().collect();
         live.into_iter()
             .for_each(|id| self.finish_if_over(now, id, effects));

@@ -19,6 +19,8 @@ pub(crate) struct Worker {
     /// Jobs that the worker was told of and not told to close.
     pub(crate) opened: BTreeSet<JobId>,
     pub(crate) tasks_ended: u64,
+    /// It gets nothing more, and leaves once what runs has ended.
+    pub(crate) draining: bool,
 }
 
 impl Worker {
@@ -41,7 +43,7 @@ impl Worker {
             free,
             jobs: self.slots.keys().copied().collect(),
             tasks_ended: self.tasks_ended,
-            draining: false,
+            draining: self.draining,
         }
     }
 }

@@ -103,7 +103,8 @@ async fn serve(
         Request::Workers => query(context, Query::Workers).await,
         Request::Explain(job) => query(context, Query::Explain(job)).await,
         Request::Retry(job) => command(context, caller, Command::Retry(job)).await,
-        Request::Drain(_) | Request::Schedulers => Reply::Refused(Refusal::Full {
+        Request::Drain(worker) => command(context, caller, Command::Drain(worker)).await,
+        Request::Schedulers => Reply::Refused(Refusal::Full {
             what: "it cannot do that yet".to_owned(),
         }),
         Request::Watch(job) => return follow::watch(context, job, writer).await,

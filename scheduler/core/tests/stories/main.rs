@@ -10,9 +10,11 @@
     reason = "a story looks for one kind of effect and passes over the others"
 )]
 
+mod draining;
 mod ending;
 mod explaining;
 mod feeding;
+mod limits;
 mod nonsense;
 mod reopening;
 mod replaying;

@@ -274,6 +274,12 @@ fn step(dice: &mut Dice, story: &Story) -> Input {
             cause: dice.cause(),
             how: "signal 11".into(),
         },
+        _ if dice.one_in(8) => Input::WorkerDraining(worker),
+        _ if dice.one_in(8) => Input::DrainRequested {
+            request,
+            worker,
+            allowed: dice.one_in(2),
+        },
         _ if dice.one_in(2) => Input::StorageChanged {
             error: dice.one_in(2).then(|| "disk full".into()),
         },

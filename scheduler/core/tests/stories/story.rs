@@ -302,6 +302,16 @@ impl Story {
         request
     }
 
+    pub(crate) fn drain(&mut self, worker: WorkerId, allowed: bool) -> RequestId {
+        let request = self.next_request();
+        self.tell(Input::DrainRequested {
+            request,
+            worker,
+            allowed,
+        });
+        request
+    }
+
     fn next_request(&mut self) -> RequestId {
         self.next_number += 1;
         RequestId(self.next_number)
