@@ -27,6 +27,7 @@ struct State {
     /// Those that made a slot which had been there before.
     second: BTreeSet<u64>,
     sent: u64,
+    rotten: bool,
 }
 
 #[derive(Debug)]
@@ -97,6 +98,11 @@ impl Objects {
             .cloned()
     }
 
+    /// Whether anything is not what was written.
+    pub(crate) fn has_rotten(&self) -> bool {
+        self.lock().rotten
+    }
+
     /// One byte of an object becomes another.
     pub(crate) fn rot(&self, key: &str, luck: u64) {
         let mut state = self.lock();
@@ -105,6 +111,7 @@ impl Objects {
             let index = luck % bytes.len() as u64;
             bytes[index as usize] ^= 0x10;
             *object = bytes.into();
+            state.rotten = true;
         }
     }
 

@@ -221,7 +221,12 @@ impl Cluster {
         };
         let hasty = self.schedulers.iter().enumerate().find(here);
         if let Some(place) = hasty.map(|(place, _)| place) {
-            self.tries_to_lead(place, Mishap::FenceInTheWay);
+            // what was read a while ago was whole then
+            let usual = match self.objects.has_rotten() {
+                true => Mishap::StaleListing,
+                false => Mishap::FenceInTheWay,
+            };
+            self.tries_to_lead(place, usual);
         }
     }
 

@@ -70,8 +70,7 @@ const FAULTS: [Fault; 13] = [
     Fault::Haste,
 ];
 
-const TAKEOVER_FAULTS: [Fault; 7] = [
-    Fault::Rot,
+const TAKEOVER_FAULTS: [Fault; 6] = [
     Fault::SessionLost,
     Fault::SchedulerPause,
     Fault::StorageSlowness,
@@ -132,7 +131,7 @@ impl Weather {
             faults = TAKEOVER_FAULTS.to_vec();
         }
         let is_old = climate == Climate::Deletion || (usual && dice.one_in(6));
-        let slots_left = is_old.then(|| dice.within(30..300));
+        let slots_left = is_old.then(|| dice.within(if usual { 30..300 } else { 30..80 }));
         if slots_left.is_some() && !faults.is_empty() && !faults.contains(&Fault::SchedulerPause) {
             faults.push(Fault::SchedulerPause);
         }

@@ -4,7 +4,7 @@ use phalanx_scheduler_core::{Core, PlantedBug};
 use phalanx_sim::{Climate, Limits, MakeCore, Planted, run_with};
 
 /// Seeds within which a bug must be found.
-const SEEDS_MAX: u64 = 200;
+const SEEDS_MAX: u64 = 1000;
 
 /// The first violation must be of one of the invariants.
 #[track_caller]

@@ -6,14 +6,20 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use phalanx_sim::{Limits, run};
+use phalanx_sim::{Climate, Limits, run};
 
-fn run_all(seeds: std::ops::Range<u64>) {
+fn run_all(climate: Climate, seeds: std::ops::Range<u64>) {
+    let limits = Limits {
+        climate,
+        ..Limits::default()
+    };
     for seed in seeds {
-        println!("seed {seed}; to replay it: cargo run -p phalanx-sim -- --seeds 1 --first {seed}");
-        let summary = run(seed, &Limits::default());
+        println!(
+            "seed {seed}; to replay it: cargo run -p phalanx-sim -- --seeds 1 --first {seed} --climate {climate}"
+        );
+        let summary = run(seed, &limits);
         assert!(
-            summary.steps < Limits::default().steps_max,
+            summary.steps < limits.steps_max,
             "seed {seed} does not come to an end"
         );
     }
@@ -21,28 +27,38 @@ fn run_all(seeds: std::ops::Range<u64>) {
 
 #[test]
 fn seeds_0_to_49_keep_every_invariant() {
-    run_all(0..50);
+    run_all(Climate::Any, 0..50);
 }
 
 #[test]
 fn seeds_50_to_99_keep_every_invariant() {
-    run_all(50..100);
+    run_all(Climate::Any, 50..100);
 }
 
 #[test]
 fn seeds_100_to_149_keep_every_invariant() {
-    run_all(100..150);
+    run_all(Climate::Any, 100..150);
 }
 
 #[test]
 fn seeds_150_to_199_keep_every_invariant() {
-    run_all(150..200);
+    run_all(Climate::Any, 150..200);
+}
+
+#[test]
+fn takeovers_keep_every_invariant() {
+    run_all(Climate::Takeovers, 0..40);
+}
+
+#[test]
+fn the_deletion_of_old_log_keeps_every_invariant() {
+    run_all(Climate::Deletion, 0..10);
 }
 
 #[test]
 fn fresh_seeds_keep_every_invariant() {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    run_all(seconds * 1000..seconds * 1000 + 10);
+    run_all(Climate::Any, seconds * 1000..seconds * 1000 + 10);
 }
 
 #[test]
