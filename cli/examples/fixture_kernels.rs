@@ -30,6 +30,24 @@ fn panic_at(number: u64, place: &u64) -> u64 {
     number
 }
 
+/// Kills its process at the number that the parameters name.
+#[phalanx::kernel]
+fn abort_at(number: u64, place: &u64) -> u64 {
+    if number == *place {
+        std::process::abort();
+    }
+    number
+}
+
+/// Fails unless the file exists that the parameters name.
+#[phalanx::kernel]
+fn fail_without(number: u64, path: &String) -> Result<u64, String> {
+    match std::fs::exists(path) {
+        Ok(true) => Ok(number),
+        Ok(false) | Err(_) => Err(format!("{path} is not there")),
+    }
+}
+
 /// Takes as many milliseconds as the parameters say, unless it is cancelled.
 #[phalanx::kernel]
 fn slow(number: u64, millis: &u64, context: &TaskContext) -> u64 {

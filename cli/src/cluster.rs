@@ -76,8 +76,8 @@ impl Site {
         Ok((resolve(&texts)?, origin))
     }
 
-    /// Connects as the user whose credential is in the directory.
-    pub(crate) async fn connect(&self) -> Result<Connected, CliError> {
+    /// Connects as the user, or the admin, whose credential is in the directory.
+    pub(crate) async fn connect(&self, role: Role) -> Result<Connected, CliError> {
         let root = self.directory.root.display();
         let (addresses, origin) = self.find_addresses()?;
         if addresses.is_empty() {
@@ -87,7 +87,7 @@ impl Site {
                 .detail(format!("looked for member cards in `{}`", storage.display()))
                 .hint(UP_HINT));
         }
-        let credential = self.credential(Role::User)?;
+        let credential = self.credential(role)?;
         let user = credential.identity().name.clone();
         match Client::connect(&addresses, &credential, ClientOptions::default()).await {
             Ok(client) => Ok(Connected { client, user }),
@@ -231,7 +231,7 @@ mod tests {
         let root = folder.path().join("lab");
         ClusterDirectory::create(&root, &NewCluster::default()).unwrap();
         let site = Site::open(&global(root.clone(), &[])).unwrap();
-        let error = site.connect().await.unwrap_err();
+        let error = site.connect(Role::User).await.unwrap_err();
         let root = root.display();
         assert_eq!(
             error.render(Style::Plain),

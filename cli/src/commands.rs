@@ -21,6 +21,7 @@ mod workers;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use phalanx_protocol::exit::ExitCode;
+use phalanx_transport::Role;
 
 use crate::args::daemon::{WorkerAction, WorkerArguments};
 use crate::args::{Arguments, Command, GlobalArguments};
@@ -44,7 +45,7 @@ pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
         Command::Worker(WorkerArguments {
             action: Some(WorkerAction::Drain(arguments)),
             ..
-        }) => with_cluster(&global, async |cluster| {
+        }) => with_cluster_as(Role::Admin, &global, async |cluster| {
             worker::drain::run(cluster, arguments.worker, ui).await
         }),
         Command::Worker(arguments) => worker::run(&global, arguments, ui),
@@ -89,9 +90,18 @@ fn with_cluster<T>(
     global: &GlobalArguments,
     work: impl AsyncFnOnce(&Connected) -> Result<T, CliError>,
 ) -> Result<T, CliError> {
+    with_cluster_as(Role::User, global, work)
+}
+
+/// The same for what only some may ask.
+fn with_cluster_as<T>(
+    role: Role,
+    global: &GlobalArguments,
+    work: impl AsyncFnOnce(&Connected) -> Result<T, CliError>,
+) -> Result<T, CliError> {
     let site = Site::open(global)?;
     runtime()?.block_on(async {
-        let cluster = site.connect().await?;
+        let cluster = site.connect(role).await?;
         let done = work(&cluster).await;
         cluster.client.close().await;
         done

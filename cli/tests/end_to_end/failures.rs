@@ -164,3 +164,88 @@ fn nothing_outlives_a_cluster_that_is_killed() {
         eventually("members end with the one that started them", || !is_alive(pid));
     }
 }
+
+#[test]
+fn a_task_that_kills_its_process_costs_only_itself() {
+    let up = Up::start();
+    let done = up.run("run PROGRAM --kernel abort_at --range 0..2000 --parameters 1234");
+    assert_eq!(
+        (done.code, done.stdout.lines().count()),
+        (Some(1), 1999),
+        "{done:?}"
+    );
+    assert!(!done.stdout.lines().any(|line| line == "1234"));
+    let cause = "1.1234 crashed: killed its kernel host 3 times: signal 6 (SIGABRT)";
+    assert!(done.stderr.contains(cause), "{done:?}");
+}
+
+#[test]
+fn failed_tasks_alone_run_again_when_asked_for_and_by_themselves_if_told_so() {
+    let up = Up::start();
+    let path = up.file("missing", "");
+    std::fs::remove_file(&path).unwrap();
+    let parameter = serde_json::to_string(&path).unwrap();
+    let submit = |more: &[&str]| {
+        let mut command = up.command("submit PROGRAM --kernel fail_without --range 0..20 --parameters");
+        command.arg(&parameter).args(more);
+        finish(command.spawn().unwrap()).lines()[0].to_owned()
+    };
+    let id = submit(&[]);
+    assert_eq!(up.run(&format!("wait {id}")).code, Some(1));
+    assert_eq!(up.job(&id)["failed"], 20);
+    let patient = submit(&["--retries", "1000", "--backoff", "50ms"]);
+    eventually("its tasks rest", || {
+        up.job(&patient)["resting"].as_u64() > Some(0)
+    });
+    std::fs::write(&path, "").unwrap();
+    assert_eq!(up.run(&format!("wait {patient}")).code, Some(0));
+    let done = up.run(&format!("retry {id}"));
+    assert_eq!(done.lines(), [format!("job {id}: 20 tasks run again")]);
+    assert_eq!(up.run(&format!("wait {id}")).code, Some(0));
+    assert_eq!(up.run(&format!("results {id}")).lines().len(), 20);
+    let done = up.run(&format!("retry {id}"));
+    assert!(
+        done.code != Some(0) && done.stderr.contains("none failed"),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn a_task_and_a_job_end_at_their_time_limits() {
+    let up = Up::start();
+    let done = up.run("run PROGRAM --kernel slow --range 0..1 --parameters 60000 --task-time-limit 500ms");
+    assert_eq!(done.code, Some(1), "{done:?}");
+    assert!(
+        done.stderr.contains("1.0 timed out: ran longer than "),
+        "{done:?}"
+    );
+    let done = up.run("run PROGRAM --kernel slow --range 0..9 --parameters 60000 --time-limit 1s");
+    assert_eq!(done.code, Some(1), "{done:?}");
+    assert!(
+        done.stderr.contains("job 2 was ended at its time limit of 1 s"),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn a_drained_worker_ends_what_it_runs_and_leaves() {
+    let up = Up::start();
+    let child = up
+        .command("run PROGRAM --kernel slow --range 0..100 --parameters 50")
+        .spawn()
+        .unwrap();
+    eventually("results come in", || {
+        up.job_is_there("1") && up.job("1")["done"].as_u64() > Some(4)
+    });
+    let done = up.run("worker drain w1");
+    assert_eq!(done.lines(), ["worker w1 has left"]);
+    let done = finish(child);
+    assert_eq!(done.lines().len(), 100);
+    let workers = up.run("--output json workers").json();
+    assert_eq!(workers["workers"].as_array().unwrap().len(), 1, "{workers}");
+    let done = up.run("worker drain w7");
+    assert!(
+        done.code == Some(2) && done.stderr.contains("there is no worker w7"),
+        "{done:?}"
+    );
+}
