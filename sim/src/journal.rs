@@ -51,8 +51,6 @@ pub enum Planted {
     NeverStandsDown,
     /// R6 and R7: a leader that slept trusts neither clock nor marker.
     SleepsUnguarded,
-    /// R11: a snapshot does not say which term was in force.
-    SnapshotsForgetTerm,
     /// R11: a snapshot lacks a job.
     SnapshotsForgetJob,
     /// Workers listen to any leader, also to one of an older term than they have heard of.

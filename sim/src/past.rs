@@ -43,10 +43,7 @@ pub(crate) fn snapshot(
     Snapshot {
         log: LOG,
         slot,
-        term: match planted == Planted::SnapshotsForgetTerm {
-            true => Term(0),
-            false => term,
-        },
+        term,
         payload: codec::encode(&(core, kept)).into(),
     }
 }

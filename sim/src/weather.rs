@@ -70,7 +70,8 @@ const FAULTS: [Fault; 13] = [
     Fault::Haste,
 ];
 
-const TAKEOVER_FAULTS: [Fault; 6] = [
+const TAKEOVER_FAULTS: [Fault; 7] = [
+    Fault::SchedulerCrash,
     Fault::SessionLost,
     Fault::SchedulerPause,
     Fault::StorageSlowness,
@@ -129,6 +130,7 @@ impl Weather {
         let usual = climate == Climate::Any;
         if !usual {
             faults = TAKEOVER_FAULTS.to_vec();
+            faults.extend(dice.one_in(2).then_some(Fault::Rot));
         }
         let is_old = climate == Climate::Deletion || (usual && dice.one_in(6));
         let slots_left = is_old.then(|| dice.within(if usual { 30..300 } else { 30..80 }));
@@ -146,7 +148,10 @@ impl Weather {
             faults,
             ambiguous_one_in,
             schedulers: if usual { dice.pick(&[1, 2, 3, 3]) } else { 3 },
-            snapshot_every: dice.pick(&[1_000_000, 5_000_000, 60_000_000]),
+            snapshot_every: match usual {
+                true => dice.pick(&[1_000_000, 5_000_000, 60_000_000]),
+                false => dice.pick(&[5_000_000, 60_000_000]),
+            },
             slots_left,
             lasts_until,
             fault_every: dice.pick(&[150_000, 500_000, 2_000_000]),

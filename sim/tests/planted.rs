@@ -102,11 +102,6 @@ fn a_leader_that_sleeps_through_the_deletion_of_its_log_is_found() {
 }
 
 #[test]
-fn a_snapshot_without_its_term_is_found() {
-    cluster_with(Planted::SnapshotsForgetTerm, Climate::Takeovers, &["TERM"]);
-}
-
-#[test]
 fn a_snapshot_without_a_job_is_found() {
     cluster_with(Planted::SnapshotsForgetJob, Climate::Takeovers, &["KEEP"]);
 }

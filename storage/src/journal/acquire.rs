@@ -109,7 +109,22 @@ pub fn acquire(store: &dyn Store, candidate: Candidate) -> Result<Leadership, Ac
     let mut nonces = Nonces::new(candidate.nonce_seed);
     let mut records = Vec::new();
     let mut keep = |record| records.push(record);
-    damage.extend(follow(store, log, &mut position, candidate.on_damage, &mut keep)?);
+    let on_damage = match resumed {
+        true => OnDamage::Refuse,
+        false => candidate.on_damage,
+    };
+    match follow(store, log, &mut position, on_damage, &mut keep) {
+        Ok(found) => damage.extend(found),
+        // a snapshot may hold what cannot be read any more where it stood by
+        Err(LogError::Damaged { .. }) if resumed => {
+            let anew = Candidate {
+                from: None,
+                ..candidate
+            };
+            return acquire(store, anew);
+        }
+        Err(error) => return Err(error.into()),
+    }
     // before the end is looked for: whoever sleeps from here on will know it (rule R6)
     let sure_since = Moment::now();
     let tail = tail_hint(store, log, position.next_slot)?;
