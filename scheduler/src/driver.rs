@@ -7,7 +7,7 @@ use bytes::Bytes;
 use phalanx_protocol::limits::SCHEDULER_ADDRESSES_MAX;
 use phalanx_protocol::message::client::{Refusal, Reply};
 use phalanx_protocol::message::worker::{FromWorker, Join, ToWorker};
-use phalanx_protocol::record::Record;
+use phalanx_protocol::record::{Outcome, Record};
 use phalanx_protocol::{JobId, Term, WorkerId, codec};
 use phalanx_scheduler_core::{Core, Effect, Input, Now, RequestId, SessionId};
 use phalanx_storage::journal::appender::Expiry;
@@ -415,7 +415,10 @@ impl Driver {
                 }
             }
             Effect::Publish { sequence, .. } => self.publish(sequence),
-            Effect::Forget(job) => self.feeds.forget(job),
+            Effect::Forget(job) => {
+                self.snapshots.over(job);
+                self.feeds.forget(job);
+            }
         }
     }
 
@@ -425,6 +428,14 @@ impl Driver {
             if next == sequence {
                 let place =
                     place.expect("KEEP: a record is published once the journal has said where it lies");
+                if let Record::JobFinished {
+                    job,
+                    outcome: Outcome::Succeeded | Outcome::Cancelled { .. } | Outcome::Broken { .. },
+                    ..
+                } = &record
+                {
+                    self.snapshots.over(*job);
+                }
                 self.feeds.add(record, place, true);
                 return;
             }

@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use phalanx_protocol::Term;
 use phalanx_protocol::snapshot::CoreSnapshot;
+use phalanx_protocol::{JobId, Term};
 use phalanx_scheduler_core::Core;
 use phalanx_storage::{
-    Collector, Directory, LogId, Moment, Needed, Place, Snapshot, Store, WriteSnapshotError, write_snapshot,
+    Checkpoints, Collector, Directory, LogId, Moment, Needed, Place, Snapshot, Store, WriteSnapshotError,
+    write_snapshot,
 };
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -45,6 +46,8 @@ pub(crate) struct Snapshots {
     /// When the first of what is not in a snapshot was published.
     changed: Option<Instant>,
     journal_bytes: u64,
+    /// Jobs that will not go on, whose tasks' checkpoints are of no use any more.
+    over: Vec<JobId>,
     collector: Option<Collector>,
     running: Option<JoinHandle<Collector>>,
 }
@@ -66,6 +69,7 @@ impl Snapshots {
             applied_slot,
             changed: (journal_bytes > 0).then(Instant::now),
             journal_bytes,
+            over: Vec::new(),
             collector: Some(Collector::new(store, log)),
             running: None,
         }
@@ -78,6 +82,12 @@ impl Snapshots {
             self.journal_bytes += u64::from(place.bytes);
             self.changed.get_or_insert_with(Instant::now);
         }
+    }
+
+    /// A job is over for good: its checkpoints go with the next snapshot. They only take room, so those that a dying leader
+    /// leaves behind are no harm.
+    pub(crate) fn over(&mut self, job: JobId) {
+        self.over.push(job);
     }
 
     /// When the next one should be taken; `None` while one is, or if there is nothing new.
@@ -97,7 +107,7 @@ impl Snapshots {
             return;
         };
         (self.changed, self.journal_bytes) = (None, 0);
-        let (core, marks) = (core.snapshot(), feeds.marks());
+        let (core, marks, over) = (core.snapshot(), feeds.marks(), std::mem::take(&mut self.over));
         let (directory, log, term, slot) = (
             Arc::clone(&self.directory),
             self.log,
@@ -106,7 +116,10 @@ impl Snapshots {
         );
         self.running = Some(tokio::task::spawn_blocking(move || {
             match take(&directory, (log, slot, term), core, &marks) {
-                Ok(needed) => collect(&mut collector, &needed),
+                Ok(needed) => {
+                    collect(&mut collector, &needed);
+                    clear(directory, &over);
+                }
                 Err(error) => tracing::warn!(error = error_text(&error), "no snapshot was taken"),
             }
             collector
@@ -164,6 +177,16 @@ fn take(
     let millis = started.elapsed().as_millis();
     tracing::debug!(slot, bytes, millis, "snapshot");
     Ok(Needed { through: slot, slots })
+}
+
+/// Removes the checkpoints of jobs that are over.
+fn clear(directory: Arc<Directory>, over: &[JobId]) {
+    let checkpoints = Checkpoints::new(directory as Arc<dyn Store>);
+    for &job in over {
+        if let Err(error) = checkpoints.clear(job) {
+            tracing::warn!(%job, error = error_text(&error), "checkpoints of a job that is over are left behind");
+        }
+    }
 }
 
 /// Deletes what is old. Blocks.

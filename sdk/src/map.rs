@@ -69,7 +69,6 @@ struct Wishes {
     retries: Retries,
     task_time_limit: Option<Duration>,
     time_limit: Option<Duration>,
-    idempotent: bool,
 }
 
 impl<K> std::fmt::Debug for Map<K> {
@@ -94,7 +93,6 @@ impl<K: Kernel> Map<K> {
                 retries: Retries::default(),
                 task_time_limit: None,
                 time_limit: None,
-                idempotent: false,
             },
             tasks,
             first,
@@ -211,12 +209,6 @@ impl<K: Kernel> Map<K> {
     /// called, it may take for ever.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.wishes.time_limit = Some(limit);
-        self
-    }
-
-    /// Says that a task may run twice at the same time without harm, so that the last stragglers are run elsewhere too.
-    pub fn idempotent(mut self) -> Self {
-        self.wishes.idempotent = true;
         self
     }
 
@@ -361,7 +353,7 @@ impl Wishes {
             retries: self.retries,
             task_time_limit_millis: self.task_time_limit.map(millis),
             time_limit_millis: self.time_limit.map(millis),
-            idempotent: self.idempotent,
+            idempotent: false,
         }
     }
 }

@@ -142,13 +142,6 @@ pub(crate) struct LimitArguments {
     /// Default: for ever. Example: --time-limit 2-00:00:00
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub(crate) time_limit: Option<Duration>,
-
-    /// Tasks may run twice at the same time without harm
-    ///
-    /// The last stragglers are then run elsewhere too, and the first result counts.
-    /// Example: phalanx run target/release/ep --kernel gaussians --range 0..256 --idempotent
-    #[arg(long)]
-    pub(crate) idempotent: bool,
 }
 
 impl LimitArguments {

@@ -133,15 +133,11 @@ fn retries_and_limits_of_a_job_are_read() {
     let least = submitted("run prog -k text -i in.jsonl").limits;
     assert_eq!(least.retries(), Retries::default());
     assert_eq!(
-        (
-            least.task_time_limit_millis(),
-            least.time_limit_millis(),
-            least.idempotent
-        ),
-        (None, None, false)
+        (least.task_time_limit_millis(), least.time_limit_millis()),
+        (None, None)
     );
     let line = "run prog -k text -i in.jsonl --retries 2 --crash-limit 1 --lost-limit 5 --timeout-retries 4 \
-                --backoff 100ms --task-time-limit 10m --time-limit 1-00:00:00 --idempotent";
+                --backoff 100ms --task-time-limit 10m --time-limit 1-00:00:00";
     let all = submitted(line).limits;
     let retries = Retries {
         errors: 2,
@@ -152,12 +148,8 @@ fn retries_and_limits_of_a_job_are_read() {
     };
     assert_eq!(all.retries(), retries);
     assert_eq!(
-        (
-            all.task_time_limit_millis(),
-            all.time_limit_millis(),
-            all.idempotent
-        ),
-        (Some(600_000), Some(86_400_000), true)
+        (all.task_time_limit_millis(), all.time_limit_millis()),
+        (Some(600_000), Some(86_400_000))
     );
     assert_eq!(
         refused("submit prog -k square -r 0..3 --time-limit soon"),

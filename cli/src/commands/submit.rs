@@ -155,7 +155,7 @@ impl Draft {
             retries: arguments.limits.retries(),
             task_time_limit_millis: arguments.limits.task_time_limit_millis(),
             time_limit_millis: arguments.limits.time_limit_millis(),
-            idempotent: arguments.limits.idempotent,
+            idempotent: false,
         }
     }
 }

@@ -41,9 +41,17 @@ async fn a_restart_reads_the_snapshot_and_of_the_log_only_what_holds_results() {
             .report(reported(job, grant, range, Some(result.into())))
             .await;
     }
+    let checkpoints = cluster.storage().join(format!("jobs/{job}/checkpoints/0"));
+    std::fs::create_dir_all(&checkpoints).unwrap();
+    std::fs::write(checkpoints.join("state"), b"saved").unwrap();
     client.all(Request::Watch(job)).await;
     let running = cluster.take();
     tokio::task::spawn_blocking(move || running.stop()).await.unwrap();
+    let kept = files(&checkpoints);
+    assert!(
+        kept.is_empty(),
+        "of a job that is over, checkpoints are left: {kept:?}"
+    );
 
     let mut damaged = 0;
     for slot in files(&cluster.storage().join("shards/0/log")) {

@@ -60,7 +60,6 @@ fn a_map_submits_what_was_wished_for() {
             .retry_errors(4)
             .task_time_limit(Duration::from_millis(1500))
             .time_limit(Duration::from_secs(60))
-            .idempotent()
     };
     assert_eq!(wish().submit().unwrap().id(), JobId(7));
     wish().submit().unwrap();
@@ -81,12 +80,8 @@ fn a_map_submits_what_was_wished_for() {
     };
     assert_eq!(spec.retries, retries);
     assert_eq!(
-        (
-            spec.task_time_limit_millis,
-            spec.time_limit_millis,
-            spec.idempotent
-        ),
-        (Some(1500), Some(60_000), true)
+        (spec.task_time_limit_millis, spec.time_limit_millis),
+        (Some(1500), Some(60_000))
     );
     let work = spec.kernel();
     assert_eq!((work.kernel.as_str(), work.reduce), ("letter", false));

@@ -1,0 +1,242 @@
+//! What a death costs: how soon a standby leads, how soon a lost worker's tasks run elsewhere and how many of them run twice,
+//! and how long a scheduler needs for a long journal, with a snapshot and without.
+//!
+//! `cargo run --release -p phalanx-benches --bin recovery`
+
+use std::error::Error;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use phalanx::Cluster;
+use phalanx_benches::{MortalCluster, median, member_if_asked, seconds_text, wait_for_workers};
+use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
+use phalanx_protocol::record::{Record, ResultBlock, ResultData};
+use phalanx_protocol::{
+    BlobId, Encoding, Feeding, IndexRange, JobId, JobSpec, Request, Retries, SubmissionId, codec,
+};
+use phalanx_scheduler::{Scheduler, SchedulerConfig};
+use phalanx_storage::{Candidate, Directory, JournalEvent, JournalWriter, LogId, Store, acquire, cluster};
+use phalanx_transport::Role;
+use phalanx_transport::directory::{ClusterDirectory, NewCluster};
+
+const RUNS: usize = 5;
+const REPORTS: u64 = 1_000_000;
+/// Tasks of the job that loses a worker, and how long each takes.
+const TASKS: u64 = 400;
+const TASK_MILLIS: u64 = 10;
+
+#[phalanx::kernel]
+fn echo(index: u64) -> u64 {
+    index
+}
+
+/// Leaves a mark for each time that it is run.
+#[phalanx::kernel]
+fn marked(index: u64, path: &String) -> Result<u64, std::io::Error> {
+    OpenOptions::new().append(true).open(path)?.write_all(b".")?;
+    std::thread::sleep(std::time::Duration::from_millis(TASK_MILLIS));
+    Ok(index)
+}
+
+#[phalanx::main]
+fn main() -> Result<(), Box<dyn Error>> {
+    member_if_asked()?;
+    let (mut answers, mut results) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        let (answer, result) = takeover()?;
+        answers.push(answer);
+        results.push(result);
+    }
+    println!(
+        "SIGKILL of the leader, to the standby's first answer   {}",
+        spread(&answers)
+    );
+    println!(
+        "                   to the result of a new task         {}",
+        spread(&results)
+    );
+    let (mut noticed, mut twice) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        let (seconds, tasks) = lost_worker()?;
+        noticed.push(seconds);
+        twice.push(tasks);
+    }
+    println!(
+        "SIGKILL of one of two workers, to its tasks elsewhere  {}",
+        spread(&noticed)
+    );
+    println!(
+        "  of {TASKS} tasks of {TASK_MILLIS} ms run twice: {:.0} (median of {RUNS})",
+        median(&twice)
+    );
+    let (without, with) = long_journal()?;
+    println!(
+        "start on a journal of {REPORTS} reports                {}",
+        seconds_text(without)
+    );
+    println!(
+        "  the same, behind a snapshot                          {}",
+        seconds_text(with)
+    );
+    println!("  ratio {:.1}", without / with);
+    Ok(())
+}
+
+fn spread(seconds: &[f64]) -> String {
+    let largest = seconds.iter().copied().fold(0.0, f64::max);
+    format!(
+        "{:>10} median, {} at most, of {}",
+        seconds_text(median(seconds)),
+        seconds_text(largest),
+        seconds.len()
+    )
+}
+
+/// Kills the leader; seconds to an answer from the standby, and to the result of a task that is submitted then.
+fn takeover() -> Result<(f64, f64), Box<dyn Error>> {
+    let mut members = MortalCluster::start(2, 1)?;
+    run_one(&members.cluster)?;
+    let killed = Instant::now();
+    members.schedulers[0].kill()?;
+    members.cluster.jobs()?;
+    let answered = killed.elapsed().as_secs_f64();
+    run_one(&members.cluster)?;
+    Ok((answered, killed.elapsed().as_secs_f64()))
+}
+
+fn run_one(cluster: &Cluster) -> Result<(), Box<dyn Error>> {
+    match cluster.map::<echo>(7..8).collect()?[..] {
+        [7] => Ok(()),
+        _ => Err("a wrong result".into()),
+    }
+}
+
+/// Kills one of two workers in the middle of a job; seconds until the other one has its tasks, and how many ran twice.
+fn lost_worker() -> Result<(f64, f64), Box<dyn Error>> {
+    let mut members = MortalCluster::start(1, 2)?;
+    let folder = tempfile::tempdir()?;
+    let marks = folder.path().join("marks");
+    std::fs::write(&marks, "")?;
+    let path = marks.display().to_string();
+    let job = members
+        .cluster
+        .map::<marked>(0..TASKS)
+        .parameters(&path)
+        .submit()?;
+    while job.view()?.done < TASKS / 4 {
+        std::thread::yield_now();
+    }
+    let killed = Instant::now();
+    members.workers[0].kill()?;
+    wait_for_workers(&members.cluster, 1)?;
+    let noticed = killed.elapsed().as_secs_f64();
+    job.collect()?;
+    let runs = std::fs::metadata(&marks)?.len();
+    Ok((noticed, runs.saturating_sub(TASKS) as f64))
+}
+
+/// Seconds that a scheduler needs to lead a journal of many reports, and the same with a snapshot of it.
+fn long_journal() -> Result<(f64, f64), Box<dyn Error>> {
+    let folder = tempfile::tempdir()?;
+    let directory = ClusterDirectory::create(&folder.path().join("cluster"), &NewCluster::default())?;
+    write_journal(&directory)?;
+    let start = || -> Result<f64, Box<dyn Error>> {
+        let started = Instant::now();
+        let scheduler = Scheduler::start(SchedulerConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            credential: directory.credential(Role::Scheduler)?,
+            storage: directory.storage_path(),
+            name: "bench".into(),
+            cluster: directory.config.cluster.clone(),
+            keys: None,
+            takeover_after: SchedulerConfig::TAKEOVER_AFTER,
+        })?;
+        let took = started.elapsed().as_secs_f64();
+        if scheduler.term().is_none() {
+            return Err("it does not lead".into());
+        }
+        // in order, which takes a snapshot
+        scheduler.stop();
+        Ok(took)
+    };
+    Ok((start()?, start()?))
+}
+
+/// A job of a billion tasks, and reports of ten tasks each with eight bytes of results, every other ten of them.
+fn write_journal(cluster_directory: &ClusterDirectory) -> Result<(), Box<dyn Error>> {
+    let store = Arc::new(Directory::open(cluster_directory.storage_path())?);
+    let id = cluster_directory.config.cluster.parse()?;
+    cluster::create_or_check(&*store, id, 1)?;
+    let log = LogId {
+        cluster: id,
+        shard: 0,
+    };
+    let leadership = acquire(&*store, Candidate::new(log, 1))?;
+    let (sender, events) = mpsc::channel();
+    let journal = JournalWriter::start(store as Arc<dyn Store>, leadership, move |event| {
+        // the receiver lives as long as this is waited for
+        let _ = sender.send(event);
+    })?;
+    let mut records = vec![Bytes::from(codec::encode(&submitted()))];
+    records.extend((0..REPORTS).map(|number| Bytes::from(codec::encode(&report(number)))));
+    let last = records.len() as u64;
+    journal.append_all((1..).zip(records))?;
+    loop {
+        match events.recv()? {
+            JournalEvent::Durable { upto_sequence, .. } if upto_sequence == last => return Ok(()),
+            JournalEvent::Durable { .. } | JournalEvent::Recovered => {}
+            JournalEvent::Failing { error } => return Err(error.into()),
+            JournalEvent::Deposed { .. } | JournalEvent::Expired { .. } => {
+                return Err("it lost the lead".into());
+            }
+        }
+    }
+}
+
+fn submitted() -> Record {
+    Record::JobSubmitted {
+        job: JobId(1),
+        user: "ada".to_owned(),
+        submitted_unix_millis: 0,
+        spec: Box::new(JobSpec {
+            submission: SubmissionId(1),
+            name: "long".to_owned(),
+            tasks: 1_000_000_000,
+            work: Work::Kernel(KernelWork {
+                program: BlobId([0; 32]),
+                kernel: "long".to_owned(),
+                parameters: Payload::Inline(Bytes::new()),
+                inputs: Inputs::Index { first: 0 },
+                encoding: Encoding::Bincode,
+                reduce: true,
+            }),
+            request: Request::default(),
+            priority: 0,
+            feeding: Feeding::Factoring,
+            failures_max: None,
+            retries: Retries::default(),
+            task_time_limit_millis: None,
+            time_limit_millis: None,
+            idempotent: false,
+        }),
+    }
+}
+
+fn report(number: u64) -> Record {
+    let range = IndexRange::new(number * 20, number * 20 + 10);
+    Record::TasksEnded {
+        job: JobId(1),
+        done: vec![range],
+        results: vec![ResultBlock {
+            range,
+            keep: vec![range],
+            data: ResultData::Inline(Bytes::from_static(b"8 bytes.")),
+        }],
+        failed: Vec::new(),
+    }
+}
