@@ -227,6 +227,7 @@ pub(crate) struct WorkerShape<'a> {
     free: ResourcesShape<'a>,
     jobs: &'a [JobId],
     tasks_ended: u64,
+    draining: bool,
 }
 
 impl<'a> From<&'a WorkerView> for WorkerShape<'a> {
@@ -239,6 +240,7 @@ impl<'a> From<&'a WorkerView> for WorkerShape<'a> {
             free: (&view.free).into(),
             jobs: &view.jobs,
             tasks_ended: view.tasks_ended,
+            draining: view.draining,
         }
     }
 }
@@ -373,7 +375,7 @@ mod tests {
         let expected = concat!(
             r#"{"version":1,"workers":[{"id":"w3","name":"node7","address":"10.0.0.7:40000","#,
             r#""capacity":{"cpus":8,"memory_bytes":17179869184,"named":{"gpu":2}},"#,
-            r#""free":{"cpus":6,"memory_bytes":16106127360,"named":{"gpu":1}},"jobs":[42],"tasks_ended":512}]}"#,
+            r#""free":{"cpus":6,"memory_bytes":16106127360,"named":{"gpu":1}},"jobs":[42],"tasks_ended":512,"draining":false}]}"#,
             "\n"
         );
         assert_eq!(json(Content::Workers(vec![(&view).into()])), expected);

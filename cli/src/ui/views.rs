@@ -137,7 +137,11 @@ pub(crate) fn workers_table(workers: &[WorkerView], style: Style) -> String {
             memory.join("/").into(),
             named_text(free, capacity).into(),
             count(worker.tasks_ended).into(),
-            list(&worker.jobs).into(),
+            match (worker.draining, list(&worker.jobs)) {
+                (false, jobs) => jobs,
+                (true, jobs) => format!("{jobs} (draining)"),
+            }
+            .into(),
         ]);
     }
     table.render(style)

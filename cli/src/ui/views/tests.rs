@@ -165,12 +165,13 @@ fn workers_are_a_table() {
             ..Resources::default()
         },
         jobs: vec![],
+        draining: true,
         ..worker_view()
     };
     let expected = "\
 ID   NAME   ADDRESS         CPUS FREE    MEMORY FREE  OTHER FREE  TASKS ENDED  JOBS
 w3   node7  10.0.0.7:40000        6/8  15 GiB/16 GiB  1/2 gpu             512  42
-w12  node7  10.0.0.7:40000        1/1        0 B/0 B  -                   512  -
+w12  node7  10.0.0.7:40000        1/1        0 B/0 B  -                   512  - (draining)
 ";
     assert_eq!(workers_table(&[worker_view(), idle], Style::Plain), expected);
 }
