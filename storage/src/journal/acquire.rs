@@ -116,13 +116,7 @@ pub fn acquire(store: &dyn Store, candidate: Candidate) -> Result<Leadership, Ac
     match follow(store, log, &mut position, on_damage, &mut keep) {
         Ok(found) => damage.extend(found),
         // a snapshot may hold what cannot be read any more where it stood by
-        Err(LogError::Damaged { .. }) if resumed => {
-            let anew = Candidate {
-                from: None,
-                ..candidate
-            };
-            return acquire(store, anew);
-        }
+        Err(LogError::Damaged { .. }) if resumed => return acquire(store, anew(candidate)),
         Err(error) => return Err(error.into()),
     }
     // before the end is looked for: whoever sleeps from here on will know it (rule R6)
@@ -130,8 +124,14 @@ pub fn acquire(store: &dyn Store, candidate: Candidate) -> Result<Leadership, Ac
     let tail = tail_hint(store, log, position.next_slot)?;
     let fence = put_fence(store, log, tail, &mut nonces)?;
     let term = Term(fence + 1);
-    let settling = Settling::new(store, &candidate, term, first_slot, tail, position)?;
-    damage.extend(settling.run(&mut position, &mut keep)?);
+    let settling = Settling::new(store, &candidate, on_damage, term, first_slot, tail, position)?;
+    match settling.run(&mut position, &mut keep) {
+        Ok(found) => damage.extend(found),
+        Err(AcquireError::Log(LogError::Damaged { .. } | LogError::Lost { .. })) if resumed => {
+            return acquire(store, anew(candidate));
+        }
+        Err(error) => return Err(error),
+    }
     for slot in [first_slot, fence] {
         if marked(store, log, slot)? {
             return Err(AcquireError::Outdated);
@@ -148,6 +148,14 @@ pub fn acquire(store: &dyn Store, candidate: Candidate) -> Result<Leadership, Ac
         damage,
         sure_since,
     })
+}
+
+/// The same candidate, which forgets what it has read.
+fn anew(candidate: Candidate) -> Candidate {
+    Candidate {
+        from: None,
+        ..candidate
+    }
 }
 
 /// Where a candidate begins to read.

@@ -41,6 +41,7 @@ impl<'a> Settling<'a> {
     pub(super) fn new(
         store: &'a dyn Store,
         candidate: &Candidate,
+        on_damage: OnDamage,
         term: Term,
         first_slot: u64,
         tail: u64,
@@ -61,7 +62,7 @@ impl<'a> Settling<'a> {
             log,
             term,
             nonce: candidate.nonce_seed,
-            on_damage: candidate.on_damage,
+            on_damage,
             first_slot,
             lost_below,
             offer_from: tail.saturating_sub(PIPELINE_DEPTH_MAX).max(lost_below),

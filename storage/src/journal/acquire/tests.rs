@@ -369,6 +369,24 @@ fn a_candidate_that_stood_by_before_a_damaged_slot_begins_with_a_snapshot_that_c
 }
 
 #[test]
+fn so_does_one_that_meets_the_damage_only_behind_a_slot_that_is_missing() {
+    let store = five_records();
+    let mut position = Position::start();
+    position.next_slot = 19;
+    write_snapshot(&store, &snapshot(20, 17)).unwrap();
+    store.delete(&slot_key(0, 19)).unwrap();
+    store.replace(&slot_key(0, 20), b"torn").unwrap();
+    let candidate = Candidate {
+        from: Some(position),
+        ..Candidate::new(LOG, 2)
+    };
+    let leadership = acquire(&store, candidate).unwrap();
+    assert_eq!(leadership.snapshot, Some(snapshot(20, 17)));
+    assert!(!leadership.resumed && leadership.damage.is_empty());
+    assert_eq!(texts(&leadership), [b"e"]);
+}
+
+#[test]
 fn a_log_without_its_beginning_and_its_snapshots_is_led_only_by_who_accepts_the_loss() {
     let store = MemoryStore::default();
     put_marker(&store, LOG, 0).unwrap();
