@@ -33,7 +33,8 @@ pub struct JobSpec {
     pub task_time_limit_millis: Option<u64>,
     /// How long the job may take from its first slot on, in milliseconds; for ever, if absent.
     pub time_limit_millis: Option<u64>,
-    /// A task may run twice at the same time without harm, so that stragglers can be run elsewhere too.
+    /// A task may run twice at the same time without harm, so that stragglers could be run elsewhere too; no scheduler does
+    /// that yet.
     pub idempotent: bool,
 }
 
