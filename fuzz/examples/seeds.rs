@@ -7,7 +7,7 @@ use std::path::Path;
 use bytes::Bytes;
 use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
 use phalanx_protocol::message::client::{Refusal, Reply, Request};
-use phalanx_protocol::message::host::{FromHost, HostInputs, HostParameters, Progress, ToHost};
+use phalanx_protocol::message::host::{FromHost, HostInputs, HostParameters, HostWork, Progress, ToHost};
 use phalanx_protocol::message::worker::{FromWorker, HeldGrant, Join, Report, ToWorker};
 use phalanx_protocol::record::{FailureCause, Outcome, Record, ResultBlock, ResultData, TaskFailure};
 use phalanx_protocol::{
@@ -144,7 +144,7 @@ fn conversations() -> [Vec<Vec<u8>>; 8] {
         },
         FromWorker::Leaving,
     ]);
-    let Work::Kernel(work) = specs().remove(0).work;
+    let work = specs().remove(0).work;
     let to_workers = each([
         ToWorker::Welcome {
             worker: WorkerId(3),
@@ -161,6 +161,7 @@ fn conversations() -> [Vec<Vec<u8>>; 8] {
             job: JOB,
             grant: GRANT,
             range: RANGE,
+            restarts: 0,
         },
         ToWorker::Schedulers(vec!["10.0.0.1:7878".to_owned()]),
     ]);
@@ -174,7 +175,7 @@ fn conversations() -> [Vec<Vec<u8>>; 8] {
         backlog: 5,
     }]);
     let from_hosts = each([
-        FromHost::Hello { version: 2 },
+        FromHost::Hello { version: 3 },
         FromHost::Refused {
             reason: "no such kernel".to_owned(),
         },
@@ -189,10 +190,12 @@ fn conversations() -> [Vec<Vec<u8>>; 8] {
     let to_hosts = each([
         ToHost::Open {
             job: JOB,
-            kernel: "primes".to_owned(),
-            parameters: HostParameters::Inline(Bytes::from_static(b"p")),
-            encoding: Encoding::Json,
-            reduce: true,
+            work: HostWork::Kernel {
+                kernel: "primes".to_owned(),
+                parameters: HostParameters::Inline(Bytes::from_static(b"p")),
+                encoding: Encoding::Json,
+                reduce: true,
+            },
             cpus: 2,
             storage: "/srv/storage".into(),
         },
@@ -200,6 +203,7 @@ fn conversations() -> [Vec<Vec<u8>>; 8] {
             grant: GRANT,
             range: RANGE,
             inputs: HostInputs::Items(vec![(RANGE, "/srv/storage/blob".into())]),
+            restarts: 1,
         },
         ToHost::Close,
     ]);
@@ -253,6 +257,10 @@ fn specs() -> Vec<JobSpec> {
         task_time_limit_millis: None,
         time_limit_millis: None,
         idempotent: false,
+        slots_max: None,
+        dependency: None,
+        held: false,
+        begin_unix_millis: None,
     };
     vec![
         JobSpec {
@@ -289,6 +297,10 @@ fn specs() -> Vec<JobSpec> {
             task_time_limit_millis: Some(60_000),
             time_limit_millis: Some(3_600_000),
             idempotent: true,
+            slots_max: None,
+            dependency: None,
+            held: false,
+            begin_unix_millis: None,
             ..plain.clone()
         },
         JobSpec {

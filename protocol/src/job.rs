@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::command::{self, CommandWork};
+use crate::dependency::{self, Dependency};
 use crate::id::{BlobId, SubmissionId};
 use crate::limits;
 use crate::range::IndexRange;
@@ -36,6 +38,14 @@ pub struct JobSpec {
     /// A task may run twice at the same time without harm, so that stragglers could be run elsewhere too; no scheduler does
     /// that yet.
     pub idempotent: bool,
+    /// At most this many of its tasks run at a time; as many as there is room for, if absent.
+    pub slots_max: Option<u32>,
+    /// What it waits for before any task starts.
+    pub dependency: Option<Dependency>,
+    /// It was submitted held: nothing of it starts until somebody releases it.
+    pub held: bool,
+    /// Nothing of it starts before; milliseconds since 1970.
+    pub begin_unix_millis: Option<u64>,
 }
 
 /// How often a task is run again before it is failed, counted apart for each cause, and how long it rests before.
@@ -66,11 +76,89 @@ impl Default for Retries {
     }
 }
 
-/// What a task does. Commands and ranks will stand beside kernels here.
+/// What a task does. Ranks will stand beside kernels and commands here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Work {
     /// Calls a Rust function.
     Kernel(KernelWork),
+    /// Runs a program.
+    Command(CommandWork),
+}
+
+impl From<KernelWork> for Work {
+    fn from(work: KernelWork) -> Self {
+        Self::Kernel(work)
+    }
+}
+
+impl Work {
+    /// The kernel, if it is one.
+    pub fn kernel(&self) -> Option<&KernelWork> {
+        match self {
+            Self::Kernel(work) => Some(work),
+            Self::Command(_) => None,
+        }
+    }
+
+    /// What has to be read before tasks can run, beside the program.
+    pub fn parameters(&self) -> &Payload {
+        match self {
+            Self::Kernel(work) => &work.parameters,
+            Self::Command(work) => &work.plan,
+        }
+    }
+
+    /// Where each task's input comes from.
+    pub fn inputs(&self) -> &Inputs {
+        match self {
+            Self::Kernel(work) => &work.inputs,
+            Self::Command(work) => &work.inputs,
+        }
+    }
+
+    /// The executable that holds the kernel; commands bring none.
+    pub fn program(&self) -> Option<BlobId> {
+        match self {
+            Self::Kernel(work) => Some(work.program),
+            Self::Command(_) => None,
+        }
+    }
+
+    /// Whether results of neighbouring tasks are merged on the workers.
+    pub fn reduces(&self) -> bool {
+        match self {
+            Self::Kernel(work) => work.reduce,
+            Self::Command(_) => false,
+        }
+    }
+
+    /// How results are written; commands have none.
+    pub fn encoding(&self) -> Encoding {
+        match self {
+            Self::Kernel(work) => work.encoding,
+            Self::Command(_) => Encoding::Json,
+        }
+    }
+
+    /// For people: the kernel's name, or the command.
+    pub fn label(&self) -> &str {
+        match self {
+            Self::Kernel(work) => &work.kernel,
+            Self::Command(work) => &work.command,
+        }
+    }
+
+    /// All blobs that have to be on the storage.
+    pub fn blobs(&self) -> Vec<BlobId> {
+        let mut blobs = Vec::from_iter(self.program());
+        if let Payload::Blob(blob) = self.parameters() {
+            blobs.push(*blob);
+        }
+        if let Inputs::Items { table } = self.inputs() {
+            blobs.push(*table);
+        }
+        blobs
+    }
 }
 
 /// A call of a registered Rust function for each index or item.
@@ -196,6 +284,28 @@ pub enum SpecError {
         /// Their length.
         bytes: usize,
     },
+    /// The numbers of an array are not those of its tasks.
+    #[error("the numbers of the array are not ascending, or not as many as its {tasks} tasks")]
+    BadArray {
+        /// How many tasks there are.
+        tasks: u64,
+    },
+    /// A dependency without, or with too many, conditions.
+    #[error(
+        "a job waits for 1 to {} conditions, this one for {count}",
+        dependency::CONDITIONS_MAX
+    )]
+    BadDependency {
+        /// How many there are.
+        count: usize,
+    },
+    /// A command that says too much about itself.
+    #[error(
+        "the command's text or facts are empty or too long: at most {} facts of {} bytes",
+        command::FACTS_MAX,
+        command::FACT_BYTES_MAX
+    )]
+    BadCommand,
 }
 
 impl JobSpec {
@@ -204,12 +314,14 @@ impl JobSpec {
     /// # Errors
     /// The first [`SpecError`] found.
     pub fn check(&self) -> Result<(), SpecError> {
-        let Work::Kernel(work) = &self.work;
         if self.tasks > limits::TASKS_MAX {
             return Err(SpecError::TooManyTasks { tasks: self.tasks });
         }
         check_name("job", &self.name)?;
-        check_name("kernel", &work.kernel)?;
+        match &self.work {
+            Work::Kernel(work) => check_name("kernel", &work.kernel)?,
+            Work::Command(work) => check_command(work, self.tasks)?,
+        }
         let count = self.request.named.len();
         if count > limits::RESOURCES_NAMED_MAX {
             return Err(SpecError::TooManyResources { count });
@@ -222,7 +334,13 @@ impl JobSpec {
             return Err(SpecError::NoCpus);
         }
         self.check_limits()?;
-        match &work.parameters {
+        if let Some(dependency) = &self.dependency {
+            let count = dependency.conditions.len();
+            if count == 0 || count > dependency::CONDITIONS_MAX {
+                return Err(SpecError::BadDependency { count });
+            }
+        }
+        match self.work.parameters() {
             Payload::Inline(bytes) if bytes.len() > limits::PARAMETERS_INLINE_BYTES_MAX => {
                 Err(SpecError::ParametersTooLarge { bytes: bytes.len() })
             }
@@ -236,6 +354,7 @@ impl JobSpec {
             ("time limit of the job", self.time_limit_millis),
             ("crash limit", Some(self.retries.crash_limit.into())),
             ("limit of lost workers", self.retries.lost_limit.map(u64::from)),
+            ("number of tasks at a time", self.slots_max.map(u64::from)),
         ];
         match limits.into_iter().find(|(_, limit)| *limit == Some(0)) {
             Some((what, _)) => Err(SpecError::ZeroLimit {
@@ -244,11 +363,18 @@ impl JobSpec {
             None => Ok(()),
         }
     }
+}
 
-    /// The kernel part.
-    pub fn kernel(&self) -> &KernelWork {
-        let Work::Kernel(work) = &self.work;
-        work
+fn check_command(work: &CommandWork, tasks: u64) -> Result<(), SpecError> {
+    let fits = |text: &String| text.len() <= command::FACT_BYTES_MAX;
+    let facts_fit = work.facts.len() <= command::FACTS_MAX
+        && work.facts.iter().all(|(name, value)| fits(name) && fits(value));
+    if work.command.is_empty() || !fits(&work.command) || !facts_fit {
+        return Err(SpecError::BadCommand);
+    }
+    match &work.array {
+        Some(array) if !array.is_valid() || array.count() != tasks => Err(SpecError::BadArray { tasks }),
+        Some(_) | None => Ok(()),
     }
 }
 

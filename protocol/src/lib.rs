@@ -1,10 +1,12 @@
 //! What Phalanx's processes say to each other, and the words they say it in.
 //!
 //! No I/O, no clock, no threads: every other crate may depend on this one, this one on none of them.
-//! Reading order: [`id`] and [`range`] (the nouns), [`job`] (what a user asks for), [`message`] (who tells whom what),
-//! [`record`] and [`snapshot`] (what the journal keeps), [`view`] (what people are shown), [`codec`] and [`limits`] (bytes and bounds).
+//! Reading order: [`id`] and [`range`] (the nouns), [`job`], [`command`] and [`dependency`] (what a user asks for), [`message`] (who
+//! tells whom what), [`record`] and [`snapshot`] (what the journal keeps), [`view`] (what people are shown), [`codec`] and [`limits`] (bytes and bounds).
 
 pub mod codec;
+pub mod command;
+pub mod dependency;
 pub mod exit;
 pub mod id;
 pub mod job;
@@ -16,6 +18,7 @@ pub mod resources;
 pub mod snapshot;
 pub mod view;
 
+pub use command::{ArrayIds, CommandPlan, CommandWork};
 pub use id::{BlobId, GrantId, JobId, SubmissionId, TaskId, Term, WorkerId};
 pub use job::{Encoding, Feeding, Inputs, JobSpec, KernelWork, Payload, Retries, Work};
 pub use range::{IndexRange, RangeSet};

@@ -48,3 +48,9 @@ pub const SCHEDULER_ADDRESSES_MAX: usize = 64;
 pub const CHECKPOINT_BYTES_MAX: usize = 1 << 30;
 /// Bytes that the collections of a decoded checkpoint may claim: numbers take up to 16 times what they were encoded in.
 pub const CHECKPOINT_VALUE_BYTES_MAX: usize = 16 * CHECKPOINT_BYTES_MAX;
+/// Bytes of output in one answer about what tasks have written.
+pub const OUTPUT_PAGE_BYTES_MAX: u64 = 1 << 20;
+/// The longest grace of a command between SIGTERM and SIGKILL, in milliseconds.
+pub const COMMAND_GRACE_MILLIS_MAX: u64 = 30_000;
+/// Bytes of one encoded command plan: environment, arguments, script.
+pub const COMMAND_PLAN_BYTES_MAX: usize = 8 << 20;

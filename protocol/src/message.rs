@@ -6,9 +6,10 @@
 
 /// A client asks, the scheduler answers; each request has its own stream.
 pub mod client {
+    use bytes::Bytes;
     use serde::{Deserialize, Serialize};
 
-    use crate::id::{BlobId, JobId, Term, WorkerId};
+    use crate::id::{BlobId, GrantId, JobId, Term, WorkerId};
     use crate::job::JobSpec;
     use crate::range::{IndexRange, RangeSet};
     use crate::record::TaskFailure;
@@ -56,6 +57,56 @@ pub mod client {
         Drain(WorkerId),
         /// Where the cluster's schedulers are; a standby answers too. Answer: [`Reply::Schedulers`].
         Schedulers,
+        /// What tasks of a command job have written, as far as it is packed. Answer: [`Reply::Output`].
+        Output(OutputQuery),
+    }
+
+    /// Whose output, and what of it the client has.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct OutputQuery {
+        /// The job.
+        pub job: JobId,
+        /// The tasks, in order.
+        pub tasks: IndexRange,
+        /// How much of the first task's the client has.
+        pub had: OutputPosition,
+        /// How many bytes are wanted at the most, beside [`crate::limits::OUTPUT_PAGE_BYTES_MAX`].
+        pub bytes_max: u64,
+    }
+
+    /// A place in the output of a task.
+    #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct OutputPosition {
+        /// Of which attempt; `None` before the first.
+        pub attempt: Option<GrantId>,
+        /// Bytes of standard output.
+        pub output: u64,
+        /// Bytes of standard error.
+        pub error: u64,
+    }
+
+    /// A piece of what a task has written.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct OutputPiece {
+        /// Which task.
+        pub task: u64,
+        /// It was written to standard error; else to standard output.
+        pub is_error: bool,
+        /// The bytes.
+        pub bytes: Bytes,
+    }
+
+    /// An answer to an [`OutputQuery`].
+    #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct OutputPage {
+        /// What there is, by task.
+        pub pieces: Vec<OutputPiece>,
+        /// The first task that is not in the page to its end; the query's end if there is none.
+        pub next: u64,
+        /// How far the page reaches in its output.
+        pub position: OutputPosition,
+        /// Its latest attempt has ended, so that this attempt writes no more than there is now.
+        pub has_ended: bool,
     }
 
     /// A frame of the answer.
@@ -102,6 +153,8 @@ pub mod client {
             /// The highest term that is known.
             term: Term,
         },
+        /// What tasks have written.
+        Output(OutputPage),
     }
 
     /// Why a request was not carried out.
@@ -183,7 +236,7 @@ pub mod worker {
     use serde::{Deserialize, Serialize};
 
     use crate::id::{GrantId, JobId, Term, WorkerId};
-    use crate::job::KernelWork;
+    use crate::job::Work;
     use crate::range::IndexRange;
     use crate::record::{FailureCause, ResultBlock, TaskFailure};
     use crate::resources::{Request, Resources};
@@ -290,7 +343,7 @@ pub mod worker {
             /// Whose: a host serves one user's jobs only.
             user: String,
             /// What its tasks do.
-            work: KernelWork,
+            work: Work,
             /// What each takes.
             request: Request,
             /// How long one run of a task may take, in milliseconds.
@@ -311,6 +364,8 @@ pub mod worker {
             grant: GrantId,
             /// Which tasks; at most [`crate::limits::GRANT_TASKS_MAX`].
             range: IndexRange,
+            /// How often these were started before, as far as is known.
+            restarts: u32,
         },
         /// Give back unstarted tasks from the grant's end, at most `count`; answer with `Returned`.
         Revoke {
@@ -350,16 +405,20 @@ pub mod host {
     use bytes::Bytes;
     use serde::{Deserialize, Serialize};
 
+    use crate::command::ArrayIds;
     use crate::id::{GrantId, JobId};
     use crate::job::Encoding;
     use crate::range::IndexRange;
     use crate::record::TaskFailure;
+    use crate::resources::Request;
 
     /// The environment variable that makes a kernel program a host: the number of its socket's file descriptor.
     pub const HOST_FD_VARIABLE: &str = "PHALANX_HOST_FD";
     /// The environment variable that names the host's running board: a file in which each slot keeps, as a `u64` in the
     /// machine's byte order at [`BOARD_LINE_BYTES`] times its number, the index that it runs, or [`BOARD_IDLE`].
     pub const HOST_BOARD_VARIABLE: &str = "PHALANX_HOST_BOARD";
+    /// The environment variable that marks everything that a host starts: no other host has the same.
+    pub const HOST_MARK_VARIABLE: &str = "PHALANX_HOST_MARK";
     /// Bytes between two slots' words on a running board: each has a cache line of its own, since all are written often.
     pub const BOARD_LINE_BYTES: usize = 64;
     /// What a slot that runs nothing has on the running board.
@@ -376,14 +435,8 @@ pub mod host {
         Open {
             /// Which.
             job: JobId,
-            /// The kernel's name.
-            kernel: String,
-            /// Encoded parameters.
-            parameters: HostParameters,
-            /// How values are written.
-            encoding: Encoding,
-            /// Merge neighbouring results.
-            reduce: bool,
+            /// What its tasks do.
+            work: HostWork,
             /// Cpus of a slot: the size of its rayon pool.
             cpus: u32,
             /// The root of the shared storage, where its tasks keep their checkpoints.
@@ -399,6 +452,8 @@ pub mod host {
             range: IndexRange,
             /// Where their inputs are.
             inputs: HostInputs,
+            /// How often these were started before, as far as is known.
+            restarts: u32,
         },
         /// Give back unstarted tasks from the grant's end, at most `count`. Answer: `Returned`.
         Revoke {
@@ -413,6 +468,43 @@ pub mod host {
         Close,
         /// Tasks should save what they have: the job, or this worker, will be ended soon.
         CheckpointNow,
+    }
+
+    /// What the tasks of a job do.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub enum HostWork {
+        /// Call a kernel of this program.
+        Kernel {
+            /// Its name.
+            kernel: String,
+            /// Encoded parameters.
+            parameters: HostParameters,
+            /// How values are written.
+            encoding: Encoding,
+            /// Merge neighbouring results.
+            reduce: bool,
+        },
+        /// Run programs.
+        Command(HostCommand),
+    }
+
+    /// What a host needs to run programs.
+    #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+    pub struct HostCommand {
+        /// An encoded [`crate::command::CommandPlan`].
+        pub plan: HostParameters,
+        /// The numbers that tasks have outside, if the job is an array.
+        pub array: Option<ArrayIds>,
+        /// Whose job it is.
+        pub user: String,
+        /// The worker's name.
+        pub worker: String,
+        /// What each task may use.
+        pub request: Request,
+        /// How long one run of a task may take, in milliseconds.
+        pub task_time_limit_millis: Option<u64>,
+        /// An empty folder of this node for files that only this host needs; it outlives neither.
+        pub scratch: PathBuf,
     }
 
     /// Where a job's encoded parameters are.
@@ -482,7 +574,7 @@ pub mod host {
     }
 
     /// Version of the conversations in this module and its siblings.
-    pub const PROTOCOL_VERSION: u32 = 2;
+    pub const PROTOCOL_VERSION: u32 = 3;
 
     /// One line of [`KERNELS_SECTION`]: `name<TAB>input type<TAB>output type<TAB>parameter type or -<TAB>reduce or -`.
     #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -170,11 +170,17 @@ pub enum FailureCause {
     Memory,
     /// Its worker was lost.
     Lost,
+    /// Its process ended with that status, which is not 0.
+    Exit(u8),
+    /// Its process was ended by that signal.
+    Signal(u8),
 }
 
 impl std::fmt::Display for FailureCause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Exit(status) => return write!(f, "exit status {status}"),
+            Self::Signal(signal) => return write!(f, "killed by signal {signal}"),
             Self::Error => "error",
             Self::Panic => "panicked",
             Self::Input => "bad input",
@@ -217,6 +223,10 @@ mod tests {
             task_time_limit_millis: None,
             time_limit_millis: None,
             idempotent: false,
+            slots_max: None,
+            dependency: None,
+            held: false,
+            begin_unix_millis: None,
         };
         let submitted = Record::JobSubmitted {
             job: JobId(1),
@@ -228,9 +238,13 @@ mod tests {
         first.extend([7; 32]);
         first.extend([1, b'k', 0, 1, b'p', 0, 0, 0, 0, 1, 0, 0, 1, 0, 0]);
         assert_eq!(codec::decode::<Record>(&first).unwrap(), submitted);
-        let mut golden = first;
-        golden[0] = 3;
-        golden.extend([0, 3, 0, 0, 251, 232, 3, 0, 0, 0]);
+        let mut second = first;
+        second[0] = 3;
+        second.extend([0, 3, 0, 0, 251, 232, 3, 0, 0, 0]);
+        assert_eq!(codec::decode::<Record>(&second).unwrap(), submitted);
+        let mut golden = second;
+        golden[0] = 6;
+        golden.extend([0, 0, 0, 0]);
         assert_eq!(codec::encode(&submitted), golden);
         assert_eq!(codec::decode::<Record>(&golden).unwrap(), submitted);
 

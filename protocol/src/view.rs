@@ -1,7 +1,10 @@
 //! What people are shown: the same data for tables, JSON and the SDK.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use crate::command::ArrayIds;
 use crate::id::{JobId, WorkerId};
 use crate::job::Encoding;
 use crate::record::{Outcome, TaskFailure};
@@ -16,8 +19,10 @@ pub struct JobView {
     pub name: String,
     /// Whose it is.
     pub user: String,
-    /// The kernel it calls.
+    /// The kernel it calls, or the command it runs.
     pub kernel: String,
+    /// What it says about its command; `None` for a kernel.
+    pub command: Option<CommandView>,
     /// How its results are written.
     pub encoding: Encoding,
     /// Whether results come as one merged value per range.
@@ -63,6 +68,15 @@ impl JobView {
             Some(Outcome::TimeLimit { .. }) => "timed out",
         }
     }
+}
+
+/// What a command job says about itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CommandView {
+    /// The numbers that its tasks have outside, if it is an array.
+    pub array: Option<ArrayIds>,
+    /// By the words of [`crate::command::facts`].
+    pub facts: BTreeMap<String, String>,
 }
 
 /// A worker at a moment.

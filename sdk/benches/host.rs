@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use phalanx::__private::{KERNELS, serve};
-use phalanx_protocol::message::host::{FromHost, HostInputs, HostParameters, ToHost};
+use phalanx_protocol::message::host::{FromHost, HostInputs, HostParameters, HostWork, ToHost};
 use phalanx_protocol::{Encoding, GrantId, IndexRange, JobId, Term, codec};
 
 #[phalanx::kernel]
@@ -41,10 +41,12 @@ impl Worker {
         let (kernel, parameters) = (kernel.to_owned(), HostParameters::Inline(Vec::new().into()));
         worker.send(&ToHost::Open {
             job,
-            kernel,
-            parameters,
-            encoding,
-            reduce,
+            work: HostWork::Kernel {
+                kernel,
+                parameters,
+                encoding,
+                reduce,
+            },
             cpus: 1,
             storage: std::env::temp_dir(),
         });
@@ -80,6 +82,7 @@ impl Worker {
             grant,
             range: IndexRange::new(0, tasks),
             inputs: HostInputs::Index { first: 0 },
+            restarts: 0,
         });
         let (mut ended, mut busy) = (0, 0);
         while ended < tasks {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phalanx_protocol::limits::CONTROL_FRAME_BYTES_MAX;
-use phalanx_protocol::message::client::{Reply, Request};
+use phalanx_protocol::message::client::{OutputPage, OutputQuery, Reply, Request};
 use phalanx_protocol::view::{Explanation, JobView, WorkerView};
 use phalanx_protocol::{JobId, JobSpec, WorkerId};
 use phalanx_transport::{CloseReason, Credential, Dialer, Reconnect};
@@ -162,6 +162,21 @@ impl Client {
     pub async fn drain(&self, worker: WorkerId) -> Result<(), ClientError> {
         let answer = |reply: Reply| (reply == Reply::Done).then_some(());
         self.ask(Request::Drain(worker), answer).await
+    }
+
+    /// A page of what tasks of a command job have written, as far as their output is packed: see [`OutputPage`].
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if there is no such job or storage does not give it, or another [`ClientError`].
+    pub async fn output(&self, query: OutputQuery) -> Result<OutputPage, ClientError> {
+        let answer = |reply: Reply| {
+            if let Reply::Output(page) = reply {
+                Some(page)
+            } else {
+                None
+            }
+        };
+        self.ask(Request::Output(query), answer).await
     }
 
     /// All jobs that the scheduler remembers, newest last.

@@ -276,6 +276,8 @@ pub enum TaskCause {
 impl std::fmt::Display for TaskCause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Failed(FailureCause::Exit(status)) => return write!(f, "ended with status {status}"),
+            Self::Failed(FailureCause::Signal(signal)) => return write!(f, "was killed by signal {signal}"),
             Self::Failed(FailureCause::Error) => "failed",
             Self::Failed(FailureCause::Panic) => "panicked",
             Self::Failed(FailureCause::Input) => "could not read its input",

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use phalanx_protocol::message::host::{
-    FromHost, HOST_BOARD_VARIABLE, HOST_FD_VARIABLE, HOST_SLOTS_MAX, HostInputs, HostParameters,
+    FromHost, HOST_BOARD_VARIABLE, HOST_FD_VARIABLE, HOST_SLOTS_MAX, HostInputs, HostParameters, HostWork,
     PROTOCOL_VERSION, ToHost,
 };
 use phalanx_protocol::{Encoding, GrantId, IndexRange, codec};
@@ -158,19 +158,26 @@ impl Desk {
         match message {
             ToHost::Open {
                 job,
-                kernel,
-                parameters,
-                encoding,
-                reduce,
+                work,
                 cpus,
                 storage,
             } => {
                 self.set_cpus(cpus as usize);
-                let opened = self.runner(&kernel, &parameters, encoding, reduce);
+                let opened = match work {
+                    HostWork::Kernel {
+                        kernel,
+                        parameters,
+                        encoding,
+                        reduce,
+                    } => self.runner(&kernel, &parameters, encoding, reduce),
+                    HostWork::Command(_) => Err("this program runs no commands".to_owned()),
+                };
                 self.open(opened.map(|runner| Job::new(job, runner, storage)))
             }
             ToHost::SetSlots(slots) => self.set_slots(slots as usize),
-            ToHost::Grant { grant, range, inputs } => self.grant(grant, range, inputs),
+            ToHost::Grant {
+                grant, range, inputs, ..
+            } => self.grant(grant, range, inputs),
             ToHost::Revoke { grant, count } => {
                 self.host.change(|state, outbox| {
                     let range = state.grants.revoke(grant, count);

@@ -354,6 +354,10 @@ impl Wishes {
             task_time_limit_millis: self.task_time_limit.map(millis),
             time_limit_millis: self.time_limit.map(millis),
             idempotent: false,
+            slots_max: None,
+            dependency: None,
+            held: false,
+            begin_unix_millis: None,
         }
     }
 }
@@ -375,11 +379,11 @@ fn payload(cluster: &Cluster, bytes: Vec<u8>) -> Result<Payload, JobError> {
 }
 
 fn submit(cluster: &Cluster, spec: JobSpec) -> Result<phalanx_protocol::JobId, ClientError> {
-    let program = spec.kernel().program;
+    let program = spec.work.program();
     let hand_in = |spec: JobSpec| cluster.block_on(|client| async move { client.submit(spec).await });
     match hand_in(spec.clone()) {
         // it was there once, and the storage was cleared since
-        Err(ClientError::Refused(Refusal::BlobMissing(missing))) if missing == program => {
+        Err(ClientError::Refused(Refusal::BlobMissing(missing))) if Some(missing) == program => {
             cluster.ensure_own_program(true)?;
             hand_in(spec)
         }

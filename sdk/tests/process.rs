@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use object::{Object, ObjectSection};
 use phalanx_protocol::message::host::{
-    FromHost, HOST_FD_VARIABLE, HostInputs, HostParameters, KERNELS_SECTION, KernelLine, ToHost,
+    FromHost, HOST_FD_VARIABLE, HostInputs, HostParameters, HostWork, KERNELS_SECTION, KernelLine, ToHost,
 };
 use phalanx_protocol::{Encoding, GrantId, IndexRange, JobId, Term, codec};
 
@@ -66,10 +66,12 @@ fn a_program_becomes_a_host_and_ends_with_its_worker() {
         &mut stream,
         &ToHost::Open {
             job: JobId(1),
-            kernel,
-            parameters,
-            encoding,
-            reduce: true,
+            work: HostWork::Kernel {
+                kernel,
+                parameters,
+                encoding,
+                reduce: true,
+            },
             cpus: 1,
             storage: std::env::temp_dir(),
         },
@@ -86,6 +88,7 @@ fn a_program_becomes_a_host_and_ends_with_its_worker() {
             grant,
             range: IndexRange::new(0, 1),
             inputs,
+            restarts: 0,
         },
     );
     assert_eq!(receive(&mut stream), FromHost::Ready);

@@ -91,6 +91,10 @@ impl Plan {
             task_time_limit_millis: None,
             time_limit_millis: None,
             idempotent: false,
+            slots_max: None,
+            dependency: None,
+            held: false,
+            begin_unix_millis: None,
         };
         let submit_at = dice.within(0..5_000_000);
         let cancelled = dice.one_in(6);
@@ -107,8 +111,8 @@ impl Plan {
     }
 
     /// The plan that a worker is told to open.
-    pub(crate) fn number(work: &KernelWork) -> usize {
-        work.kernel.parse().expect("kernels are named after their plans")
+    pub(crate) fn number(work: &Work) -> usize {
+        work.label().parse().expect("kernels are named after their plans")
     }
 
     /// How long task `index` takes at the usual speed.

@@ -183,7 +183,9 @@ impl Worker {
                     seat.slots = slots;
                 }
             }
-            ToWorker::Grant { job, grant, range } => {
+            ToWorker::Grant {
+                job, grant, range, ..
+            } => {
                 if let Some(seat) = self.jobs.get_mut(&job) {
                     let open = Grant {
                         next: range.start,

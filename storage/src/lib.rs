@@ -7,7 +7,8 @@
 //! Reading order: [`store`] (the primitive), [`directory`] (it on a file system), [`slot`] (one object of the log),
 //! [`journal`] (the rules R1-R7, R11 and R12), [`snapshot`], [`marker`] and [`collect`] (how old log goes), then the smaller
 //! things on the same storage: [`cluster`] (which cluster this is), [`members`] (who seems alive), [`blobs`] (programs and
-//! inputs), [`results`] (large results), [`checkpoints`] (state of tasks to resume from), [`mod@probe`] (is this storage fit
+//! inputs), [`results`] (large results), [`checkpoints`] (state of tasks to resume from), [`outputs`] (what
+//! commands have written), [`mod@probe`] (is this storage fit
 //! for all that), [`damage`] (what to say of objects that are not what was written), [`mod@check`] (are there any).
 
 pub mod blobs;
@@ -23,6 +24,7 @@ pub mod marker;
 pub mod members;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;
+pub mod outputs;
 pub mod probe;
 pub mod results;
 pub mod slot;
@@ -43,6 +45,7 @@ pub use journal::follow::{OnDamage, Position, follow};
 pub use journal::replay::{LogEnd, LogError, LogRecord, read_record, replay};
 pub use journal::writer::{JournalEvent, JournalWriter};
 pub use members::{Card, Members, NameError, ProcessMark, wait_for_name};
+pub use outputs::{OutputLane, Outputs};
 pub use probe::{ProbeError, ProbeReport, probe};
 pub use results::{ResultError, ResultFile, Results};
 pub use slot::{LogId, Nonces, Place, SlotError};

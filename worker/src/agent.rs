@@ -20,10 +20,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use phalanx_protocol::limits::COMMAND_GRACE_MILLIS_MAX;
 use phalanx_protocol::message::host::{FromHost, Progress, ToHost};
 use phalanx_protocol::message::worker::{FromWorker, Report, ToWorker};
 use phalanx_protocol::record::FailureCause;
-use phalanx_protocol::{BlobId, GrantId, IndexRange, JobId, Resources, WorkerId};
+use phalanx_protocol::{BlobId, GrantId, IndexRange, JobId, Resources, Work, WorkerId};
 
 use crate::inputs::InputFiles;
 use crate::ledger::Ledger;
@@ -39,6 +40,9 @@ pub(crate) const HELD_RANGES_MAX: usize = 16_384;
 pub(crate) const GRANTS_PER_JOB_MAX: usize = 65_536;
 /// How long cancelled tasks of a closed job may go on before their host is killed.
 pub(crate) const CLOSE_GRACE: Duration = Duration::from_secs(5);
+/// The same for commands, which their host kills itself after a grace of their own.
+pub(crate) const COMMANDS_CLOSE_GRACE: Duration =
+    Duration::from_millis(COMMAND_GRACE_MILLIS_MAX + CLOSE_GRACE.as_millis() as u64);
 /// Kernel hosts without a job that are kept for the next one.
 pub(crate) const IDLE_HOSTS_MAX: usize = 4;
 /// How long a kernel host without a job is kept.
@@ -59,6 +63,30 @@ pub(crate) struct HostId(pub(crate) u64);
 impl fmt::Display for HostId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+/// What a host runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum HostProgram {
+    /// A user's program.
+    Blob(BlobId),
+    /// This worker's own, as a host of commands.
+    Own,
+}
+
+impl HostProgram {
+    /// What a job's host runs.
+    fn of(work: &Work) -> Self {
+        work.program().map_or(Self::Own, Self::Blob)
+    }
+
+    /// How long it may take to close a job.
+    fn close_grace(self) -> Duration {
+        match self {
+            Self::Blob(_) => CLOSE_GRACE,
+            Self::Own => COMMANDS_CLOSE_GRACE,
+        }
     }
 }
 
@@ -107,6 +135,15 @@ pub(crate) struct Limits {
     pub(crate) task_time: Option<Duration>,
     /// Each slot; 0: as much as there is.
     pub(crate) memory_bytes: u64,
+}
+
+/// Where hosts find what is not in their messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Folders {
+    /// The root of the shared storage: checkpoints, output.
+    pub(crate) storage: PathBuf,
+    /// This node's folder for what hosts need for a while, each in a folder of its own.
+    pub(crate) scratch: PathBuf,
 }
 
 /// What a job needs from shared storage before it can run.
@@ -188,7 +225,7 @@ pub(crate) enum Effect {
         needs: Needs,
     },
     /// Start a host; answer with [`Input::HostStarted`] or [`Input::HostFailed`].
-    StartHost { host: HostId, program: BlobId },
+    StartHost { host: HostId, program: HostProgram },
     /// Tell a host.
     TellHost(HostId, ToHost),
     /// Kill a host if the job that is opened on it next uses more; answer with [`Input::HostDied`].
@@ -227,8 +264,7 @@ pub(crate) struct Agent {
     instance: u128,
     name: String,
     capacity: Resources,
-    /// Root of the shared storage, where tasks keep their checkpoints.
-    storage: PathBuf,
+    folders: Folders,
     worker: Option<WorkerId>,
     /// The scheduler has welcomed this session.
     joined: bool,
@@ -244,13 +280,13 @@ pub(crate) struct Agent {
 
 impl Agent {
     /// A worker that has not joined.
-    pub(crate) fn new(instance: u128, name: String, capacity: Resources, storage: PathBuf) -> Self {
+    pub(crate) fn new(instance: u128, name: String, capacity: Resources, folders: Folders) -> Self {
         Self {
             instance,
             name,
             ledger: Ledger::new(capacity.clone()),
             capacity,
-            storage,
+            folders,
             worker: None,
             joined: false,
             presence: Presence::Working,
@@ -316,6 +352,11 @@ impl Agent {
     /// Whether this worker has said that it leaves.
     pub(crate) fn has_left(&self) -> bool {
         self.presence == Presence::Left
+    }
+
+    /// What tells a host and all that it starts from any other on any node.
+    pub(crate) fn mark(&self, host: HostId) -> String {
+        format!("{:032x}-{host}", self.instance)
     }
 
     /// Where a program lies in a cache.

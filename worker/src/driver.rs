@@ -1,19 +1,17 @@
 //! The one task that owns the worker's state: feeds the agent with what happens and carries out what it decides.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use phalanx_protocol::BlobId;
 use phalanx_protocol::message::worker::{FromWorker, Report};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::agent::{Agent, Effect, HostId, Input};
+use crate::agent::{Agent, Effect, HostId, HostProgram, Input};
 use crate::hosts::cgroup::Cgroups;
-use crate::hosts::{ForHost, HOST_MESSAGES_MAX, HostHandle, HostTask, Launcher};
+use crate::hosts::{ForHost, HOST_MESSAGES_MAX, HostHandle, HostTask, Launcher, Program};
 use crate::preparation::Stores;
 use crate::session::{SESSION_EVENTS_MAX, Say, SessionEvent, Sessions};
 use crate::worker::{StatusBoard, StopWish, WorkerError};
@@ -259,13 +257,17 @@ impl Driver {
         }
     }
 
-    fn start_host(&mut self, host: HostId, program: BlobId) {
+    fn start_host(&mut self, host: HostId, program: HostProgram) {
         let (messages_sender, messages) = mpsc::channel(HOST_MESSAGES_MAX);
         let (kill_sender, kill) = oneshot::channel();
-        let program: PathBuf = self.stores.program_path(program);
+        let program = match program {
+            HostProgram::Blob(program) => Program::File(self.stores.program_path(program)),
+            HostProgram::Own => Program::Own,
+        };
         let task = HostTask {
             host,
             program,
+            mark: self.agent.mark(host),
             launcher: Arc::clone(&self.launcher),
             boards: self.stores.boards(),
             cgroups: self.cgroups.clone(),

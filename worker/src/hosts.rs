@@ -9,6 +9,7 @@ mod guard;
 mod memory;
 pub(crate) mod process;
 pub(crate) mod program;
+mod strays;
 
 use std::future::Future;
 use std::io;
@@ -47,8 +48,18 @@ const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Starts kernel hosts.
 pub(crate) trait Launcher: Send + Sync + 'static {
-    /// Starts the program, connected to a new socket pair and told of its running board.
-    fn launch(&self, program: &Path, board: &Path) -> io::Result<Launched>;
+    /// Starts the program, connected to a new socket pair and told of its running board. What it starts itself can be told
+    /// by `mark`.
+    fn launch(&self, program: &Program, board: &Path, mark: &str) -> io::Result<Launched>;
+}
+
+/// What a host's process runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// A user's program in this node's cache.
+    File(PathBuf),
+    /// The program that this worker is.
+    Own,
 }
 
 /// A host's process and this side of its socket pair.
@@ -98,7 +109,9 @@ pub(crate) struct HostHandle {
 /// What a host's task needs.
 pub(crate) struct HostTask {
     pub(crate) host: HostId,
-    pub(crate) program: PathBuf,
+    pub(crate) program: Program,
+    /// No other host on any node has this one.
+    pub(crate) mark: String,
     pub(crate) launcher: Arc<dyn Launcher>,
     /// The folder of running boards.
     pub(crate) boards: PathBuf,
@@ -137,6 +150,14 @@ impl HostTask {
                 death: Death::killed("killed"),
             },
         };
+        if self.program == Program::Own {
+            let mark = self.mark.clone();
+            // a panic there is this one's
+            let swept = tokio::task::spawn_blocking(move || strays::kill(&mark)).await;
+            if let Err(error) = swept {
+                tracing::warn!(%error, "what a dead host has started was not looked for");
+            }
+        }
         // if nobody listens any more, the worker has ended
         let _ = self.facts.send(last).await;
     }
@@ -199,7 +220,7 @@ impl HostTask {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.launcher.launch(&self.program, board.path()) {
+            match self.launcher.launch(&self.program, board.path(), &self.mark) {
                 Ok(launched) => return Ok(launched),
                 Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && tries < BUSY_TRIES => {}
                 Err(error) => {

@@ -13,7 +13,7 @@ use phalanx_storage::{Directory, StoreError};
 use phalanx_transport::{BindError, ConnectError, Credential, Dialer};
 use tokio::sync::watch;
 
-use crate::agent::Agent;
+use crate::agent::{Agent, Folders};
 use crate::driver::{Driver, Parts};
 use crate::hosts::Launcher;
 use crate::hosts::cgroup::Cgroups;
@@ -167,6 +167,8 @@ impl Worker {
         created.map_err(in_cache(programs))?;
         let boards = board::folder(&config.cache);
         board::sweep(&boards).map_err(in_cache(boards))?;
+        let scratch = config.cache.join("scratch");
+        program::empty_folder(&scratch).map_err(in_cache(scratch.clone()))?;
         let system = |what| move |cause| StartError::System { what, cause };
         let instance = random().map_err(system("random bytes"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -178,7 +180,10 @@ impl Worker {
                 instance,
                 config.name,
                 config.capacity,
-                directory.root().to_owned(),
+                Folders {
+                    storage: directory.root().to_owned(),
+                    scratch,
+                },
             ),
             stores: Stores::new(Arc::new(directory), config.cache),
             launcher,

@@ -100,7 +100,10 @@ impl Cluster {
                 Effect::Append { sequence, .. } => self.appended = sequence,
                 Effect::Send {
                     worker,
-                    message: ToWorker::Grant { job, grant, range },
+                    message:
+                        ToWorker::Grant {
+                            job, grant, range, ..
+                        },
                 } => {
                     self.grant_count += 1;
                     self.grants
@@ -170,6 +173,10 @@ impl Cluster {
             task_time_limit_millis: None,
             time_limit_millis: None,
             idempotent: false,
+            slots_max: None,
+            dependency: None,
+            held: false,
+            begin_unix_millis: None,
         };
         self.tell(Input::Submitted {
             request: RequestId(number),

@@ -232,6 +232,10 @@ fn submitted() -> Record {
             task_time_limit_millis: None,
             time_limit_millis: None,
             idempotent: false,
+            slots_max: None,
+            dependency: None,
+            held: false,
+            begin_unix_millis: None,
         }),
     }
 }

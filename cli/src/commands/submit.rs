@@ -156,6 +156,10 @@ impl Draft {
             task_time_limit_millis: arguments.limits.task_time_limit_millis(),
             time_limit_millis: arguments.limits.time_limit_millis(),
             idempotent: false,
+            slots_max: None,
+            dependency: None,
+            held: false,
+            begin_unix_millis: None,
         }
     }
 }

@@ -212,6 +212,8 @@ impl<'a> From<&'a TaskFailure> for FailureShape<'a> {
                 FailureCause::TimeLimit => "time_limit",
                 FailureCause::Memory => "memory",
                 FailureCause::Lost => "lost",
+                FailureCause::Exit(_) => "exit",
+                FailureCause::Signal(_) => "signal",
             },
             message: &failure.message,
         }

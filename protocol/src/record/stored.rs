@@ -30,11 +30,11 @@ pub(super) enum Read {
         outcome: Outcome,
         finished_unix_millis: u64,
     },
-    JobSubmitted {
+    JobSubmittedSecond {
         job: JobId,
         user: String,
         submitted_unix_millis: u64,
-        spec: Box<JobSpec>,
+        spec: Box<SecondSpec>,
     },
     JobStarted {
         job: JobId,
@@ -43,6 +43,12 @@ pub(super) enum Read {
     JobReopened {
         job: JobId,
         tasks: Vec<IndexRange>,
+    },
+    JobSubmitted {
+        job: JobId,
+        user: String,
+        submitted_unix_millis: u64,
+        spec: Box<JobSpec>,
     },
 }
 
@@ -62,12 +68,8 @@ pub(super) enum Write<'a> {
         outcome: &'a Outcome,
         finished_unix_millis: u64,
     },
-    JobSubmitted {
-        job: JobId,
-        user: &'a str,
-        submitted_unix_millis: u64,
-        spec: &'a JobSpec,
-    },
+    #[expect(dead_code, reason = "keeps the place of a layout that is only read")]
+    JobSubmittedSecond,
     JobStarted {
         job: JobId,
         started_unix_millis: u64,
@@ -75,6 +77,12 @@ pub(super) enum Write<'a> {
     JobReopened {
         job: JobId,
         tasks: &'a [IndexRange],
+    },
+    JobSubmitted {
+        job: JobId,
+        user: &'a str,
+        submitted_unix_millis: u64,
+        spec: &'a JobSpec,
     },
 }
 
@@ -91,8 +99,32 @@ pub(super) struct FirstSpec {
     failures_max: Option<u64>,
 }
 
+/// A job spec as the second version wrote it.
+#[derive(Debug, Deserialize)]
+pub(super) struct SecondSpec {
+    first: FirstSpec,
+    retries: Retries,
+    task_time_limit_millis: Option<u64>,
+    time_limit_millis: Option<u64>,
+    idempotent: bool,
+}
+
 impl From<FirstSpec> for JobSpec {
     fn from(first: FirstSpec) -> Self {
+        SecondSpec {
+            first,
+            retries: Retries::default(),
+            task_time_limit_millis: None,
+            time_limit_millis: None,
+            idempotent: false,
+        }
+        .into()
+    }
+}
+
+impl From<SecondSpec> for JobSpec {
+    fn from(second: SecondSpec) -> Self {
+        let SecondSpec { first, .. } = second;
         Self {
             submission: first.submission,
             name: first.name,
@@ -102,10 +134,14 @@ impl From<FirstSpec> for JobSpec {
             priority: first.priority,
             feeding: first.feeding,
             failures_max: first.failures_max,
-            retries: Retries::default(),
-            task_time_limit_millis: None,
-            time_limit_millis: None,
-            idempotent: false,
+            retries: second.retries,
+            task_time_limit_millis: second.task_time_limit_millis,
+            time_limit_millis: second.time_limit_millis,
+            idempotent: second.idempotent,
+            slots_max: None,
+            dependency: None,
+            held: false,
+            begin_unix_millis: None,
         }
     }
 }
@@ -143,6 +179,17 @@ impl From<Read> for Record {
                 job,
                 outcome,
                 finished_unix_millis,
+            },
+            Read::JobSubmittedSecond {
+                job,
+                user,
+                submitted_unix_millis,
+                spec,
+            } => Self::JobSubmitted {
+                job,
+                user,
+                submitted_unix_millis,
+                spec: Box::new((*spec).into()),
             },
             Read::JobSubmitted {
                 job,

@@ -164,6 +164,7 @@ impl Job {
                 job: id,
                 grant,
                 range,
+                restarts: self.trouble.restarts(range),
             },
         });
     }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use phalanx_protocol::limits::FAILURES_KEPT_MAX;
 use phalanx_protocol::message::host::HOST_SLOTS_MAX;
 use phalanx_protocol::record::{Outcome, Record, TaskFailure};
-use phalanx_protocol::view::JobView;
-use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, RangeSet, Term, WorkerId};
+use phalanx_protocol::view::{CommandView, JobView};
+use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, RangeSet, Term, Work, WorkerId};
 
 use crate::holding::{Grant, Holding};
 use crate::limits::TimeLimit;
@@ -412,9 +412,10 @@ impl Job {
             job,
             name: self.spec.name.clone(),
             user: self.user.clone(),
-            kernel: self.spec.kernel().kernel.clone(),
-            encoding: self.spec.kernel().encoding,
-            reduce: self.spec.kernel().reduce,
+            kernel: self.spec.work.label().to_owned(),
+            command: command_view(&self.spec.work),
+            encoding: self.spec.work.encoding(),
+            reduce: self.spec.work.reduces(),
             request: self.spec.request.clone(),
             priority: self.spec.priority,
             outcome: self.seen.outcome.clone(),
@@ -435,5 +436,16 @@ impl Job {
                 .cloned()
                 .collect(),
         }
+    }
+}
+
+/// What people see of a command, beside its label.
+fn command_view(work: &Work) -> Option<CommandView> {
+    match work {
+        Work::Kernel(_) => None,
+        Work::Command(work) => Some(CommandView {
+            array: work.array.clone(),
+            facts: work.facts.clone(),
+        }),
     }
 }

@@ -173,7 +173,7 @@ impl Core {
             send(ToWorker::Open {
                 job: id,
                 user: job.user.clone(),
-                work: job.spec.kernel().clone(),
+                work: job.spec.work.clone(),
                 request: job.spec.request.clone(),
                 task_time_limit_millis: job.spec.task_time_limit_millis,
             });

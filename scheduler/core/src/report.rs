@@ -142,7 +142,7 @@ impl Job {
         reported: &[(GrantId, Vec<IndexRange>)],
     ) -> (Vec<ResultBlock>, RangeSet) {
         let mut lone = RangeSet::new();
-        if !self.spec.kernel().reduce {
+        if !self.spec.work.reduces() {
             return (blocks, lone);
         }
         let done: RangeSet = within(self.spec.tasks, reported)

@@ -23,6 +23,13 @@ pub(crate) struct Tries {
     timeouts: u32,
 }
 
+impl Tries {
+    fn total(self) -> u32 {
+        let counts = [self.errors, self.crashes, self.lost, self.timeouts];
+        counts.into_iter().fold(0, u32::saturating_add)
+    }
+}
+
 /// How a kernel host died.
 #[derive(Debug)]
 pub(crate) struct HostDeath {
@@ -61,6 +68,14 @@ impl Trouble {
     /// Tasks that rest.
     pub(crate) fn resting(&self) -> u64 {
         self.resting.len() as u64
+    }
+
+    /// How often the one task of a range was run in vain; 0 for several.
+    pub(crate) fn restarts(&self, range: IndexRange) -> u32 {
+        match self.tries.get(&range.start) {
+            Some(tries) if range.len() == 1 => tries.total(),
+            Some(_) | None => 0,
+        }
     }
 
     /// Whether a task is to run alone.
@@ -120,23 +135,36 @@ impl Trouble {
 
     /// Counts a failure that a worker reported at `now`, and decides.
     pub(crate) fn failed(&mut self, retries: &Retries, failure: TaskFailure, now: Duration) -> Fate {
-        match failure.cause {
-            FailureCause::Error | FailureCause::Panic => {}
-            FailureCause::Input
-            | FailureCause::Result
-            | FailureCause::Crash
-            | FailureCause::TimeLimit
+        let is_timeout = match failure.cause {
+            FailureCause::Error
+            | FailureCause::Panic
             | FailureCause::Memory
-            | FailureCause::Lost => return Fate::Fail(failure),
-        }
-        let Some(tries) = self.entry(failure.index, retries.errors > 0) else {
+            | FailureCause::Exit(_)
+            | FailureCause::Signal(_) => false,
+            FailureCause::TimeLimit => true,
+            FailureCause::Input | FailureCause::Result | FailureCause::Crash | FailureCause::Lost => {
+                return Fate::Fail(failure);
+            }
+        };
+        let allowed = if is_timeout {
+            retries.timeouts
+        } else {
+            retries.errors
+        };
+        let Some(tries) = self.entry(failure.index, allowed > 0) else {
             return Fate::Fail(failure);
         };
-        tries.errors = tries.errors.saturating_add(1);
-        if tries.errors <= retries.errors {
-            return Fate::Rest(rest_until(retries, tries.errors, now));
+        let count = if is_timeout {
+            &mut tries.timeouts
+        } else {
+            &mut tries.errors
+        };
+        *count = count.saturating_add(1);
+        let count = *count;
+        if count <= allowed {
+            return Fate::Rest(rest_until(retries, count, now));
         }
-        Fate::Fail(with_suffix(failure, tries.errors))
+        Fate::Fail(with_suffix(failure, count))
     }
 
     /// Counts the death of a kernel host that a task is blamed for, and decides.
@@ -181,7 +209,9 @@ impl Trouble {
             | FailureCause::Result
             | FailureCause::Crash
             | FailureCause::TimeLimit
-            | FailureCause::Lost => {
+            | FailureCause::Lost
+            | FailureCause::Exit(_)
+            | FailureCause::Signal(_) => {
                 let times = if count > 1 {
                     format!(" {count} times")
                 } else {

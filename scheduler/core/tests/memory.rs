@@ -78,6 +78,10 @@ fn job(tasks: u64) -> Input {
         task_time_limit_millis: None,
         time_limit_millis: None,
         idempotent: false,
+        slots_max: None,
+        dependency: None,
+        held: false,
+        begin_unix_millis: None,
     };
     Input::Submitted {
         request: RequestId(1),
@@ -127,7 +131,10 @@ fn a_job_of_a_billion_tasks_costs_less_than_a_mebibyte_from_its_first_grant_to_i
                 Effect::Append { sequence, .. } => driver.tell(Input::Appended { sequence }),
                 Effect::Send {
                     worker,
-                    message: ToWorker::Grant { job, grant, range },
+                    message:
+                        ToWorker::Grant {
+                            job, grant, range, ..
+                        },
                 } => {
                     // every fourth grant is reported with a hole in it, which comes a little later
                     let WorkerId(place) = worker;

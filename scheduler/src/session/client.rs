@@ -1,8 +1,9 @@
 //! A client's connection: each of its streams carries one request, served by a task of its own.
 
+use phalanx_protocol::JobSpec;
 use phalanx_protocol::limits::DATA_FRAME_BYTES_MAX;
-use phalanx_protocol::message::client::{Refusal, Reply, Request};
-use phalanx_protocol::{BlobId, Inputs, JobSpec, Payload};
+use phalanx_protocol::message::client::{OutputQuery, Refusal, Reply, Request};
+use phalanx_storage::Outputs;
 use phalanx_transport::{CloseReason, Connection, FrameError, Role, StreamReader, StreamWriter};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -107,6 +108,7 @@ async fn serve(
         Request::Schedulers => Reply::Refused(Refusal::Full {
             what: "it cannot do that yet".to_owned(),
         }),
+        Request::Output(query) => output(context, query).await,
         Request::Watch(job) => return follow::watch(context, job, writer).await,
         Request::Results { job, in_order, have } => {
             return follow::results(context, job, in_order, have, writer).await;
@@ -116,22 +118,28 @@ async fn serve(
 }
 
 async fn submit(context: &Context, caller: Caller, spec: Box<JobSpec>) -> Reply {
-    match context.missing(blobs_of(&spec)).await.first() {
+    match context.missing(spec.work.blobs()).await.first() {
         Some(&blob) => Reply::Refused(Refusal::BlobMissing(blob)),
         None => command(context, caller, Command::Submit(spec)).await,
     }
 }
 
-fn blobs_of(spec: &JobSpec) -> Vec<BlobId> {
-    let work = spec.kernel();
-    let mut blobs = vec![work.program];
-    if let Payload::Blob(blob) = work.parameters {
-        blobs.push(blob);
+/// Reads what tasks have written; whoever may see a job may see that.
+async fn output(context: &Context, asked: OutputQuery) -> Reply {
+    match query(context, Query::Job(asked.job)).await {
+        Reply::Job(_) => {}
+        refused => return refused,
     }
-    if let Inputs::Items { table } = work.inputs {
-        blobs.push(table);
+    let outputs = Outputs::new(context.directory.root().to_owned());
+    match tokio::task::spawn_blocking(move || outputs.read(&asked)).await {
+        Ok(Ok(page)) => Reply::Output(page),
+        Ok(Err(error)) => Reply::Refused(Refusal::Storage {
+            error: error_text(&error),
+        }),
+        Err(error) => Reply::Refused(Refusal::Storage {
+            error: error.to_string(),
+        }),
     }
-    blobs
 }
 
 async fn command(context: &Context, caller: Caller, command: Command) -> Reply {

@@ -320,6 +320,10 @@ pub(crate) async fn index_job(client: &Client, tasks: u64) -> JobSpec {
         task_time_limit_millis: None,
         time_limit_millis: None,
         idempotent: false,
+        slots_max: None,
+        dependency: None,
+        held: false,
+        begin_unix_millis: None,
     }
 }
 

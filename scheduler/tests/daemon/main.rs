@@ -203,7 +203,9 @@ async fn wrong_requests_are_refused_by_name() {
     let text = refusal.to_string();
     assert!(text.contains("64 cpus") && text.contains("4 cpus"), "{text}");
     spec.request.cpus = 1;
-    let phalanx_protocol::Work::Kernel(work) = &mut spec.work;
+    let phalanx_protocol::Work::Kernel(work) = &mut spec.work else {
+        panic!("the spec calls a kernel");
+    };
     work.program = phalanx_protocol::BlobId([1; 32]);
     let program = work.program;
     let refused = client.one(Request::Submit(Box::new(spec))).await.0;

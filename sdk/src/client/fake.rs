@@ -272,6 +272,7 @@ pub(crate) fn view(job: u64, tasks: u64) -> JobView {
         name: "job".to_owned(),
         user: "ada".to_owned(),
         kernel: "kernel".to_owned(),
+        command: None,
         encoding: phalanx_protocol::Encoding::Bincode,
         reduce: false,
         resting: 0,

@@ -234,6 +234,7 @@ async fn receive(
             | Reply::Explanation(_)
             | Reply::Reopened { .. }
             | Reply::Schedulers { .. }
+            | Reply::Output(_)
             | Reply::Refused(_) => {
                 return Err(Cut::Final(ClientError::Protocol(ProtocolError::WrongReply)));
             }

@@ -35,6 +35,10 @@ fn spec() -> JobSpec {
         task_time_limit_millis: None,
         time_limit_millis: None,
         idempotent: false,
+        slots_max: None,
+        dependency: None,
+        held: false,
+        begin_unix_millis: None,
     }
 }
 

@@ -83,7 +83,7 @@ fn a_map_submits_what_was_wished_for() {
         (spec.task_time_limit_millis, spec.time_limit_millis),
         (Some(1500), Some(60_000))
     );
-    let work = spec.kernel();
+    let work = spec.work.kernel().unwrap();
     assert_eq!((work.kernel.as_str(), work.reduce), ("letter", false));
     assert_eq!(work.inputs, Inputs::Index { first: 3 });
     assert!(seen.blobs.contains_key(&work.program));
@@ -110,7 +110,7 @@ fn items_and_parameters_arrive_as_they_were() {
     let seen = scheduler.seen();
     let specs = seen.specs();
     assert_eq!(specs[0].tasks, 60_000);
-    let work = specs[0].kernel();
+    let work = specs[0].work.kernel().unwrap();
     assert_eq!(work.parameters, Payload::Inline(codec::encode(&9u32).into()));
     let Inputs::Items { table } = &work.inputs else {
         panic!("no items")
@@ -150,7 +150,7 @@ fn large_parameters_become_a_blob() {
         .unwrap();
     let seen = scheduler.seen();
     let specs = seen.specs();
-    let Payload::Blob(blob) = &specs[0].kernel().parameters else {
+    let Payload::Blob(blob) = &specs[0].work.kernel().unwrap().parameters else {
         panic!("inline")
     };
     assert_eq!(codec::decode::<Vec<u8>>(&seen.blobs[blob]).unwrap(), table);
@@ -174,7 +174,7 @@ fn a_program_that_storage_lost_is_uploaded_again() {
     let scheduler = FakeScheduler::start(|number, request| match request {
         Request::Submit(spec) if number == 1 => {
             vec![Act::Say(Reply::Refused(Refusal::BlobMissing(
-                spec.kernel().program,
+                spec.work.kernel().unwrap().program,
             )))]
         }
         _ => vec![Act::Say(Reply::Submitted(JobId(7)))],
@@ -217,7 +217,7 @@ fn a_reduction_merges_by_index() {
         scheduler.cluster().map::<letter>(0..6).reduce().unwrap(),
         "abcdef"
     );
-    assert!(scheduler.seen().specs()[0].kernel().reduce);
+    assert!(scheduler.seen().specs()[0].work.kernel().unwrap().reduce);
 }
 
 #[test]

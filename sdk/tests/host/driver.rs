@@ -10,7 +10,7 @@ use std::time::Duration;
 use phalanx::__private::{HostError, KERNELS, serve};
 use phalanx::TaskContext;
 use phalanx_protocol::message::host::{
-    FromHost, HostInputs, HostParameters, PROTOCOL_VERSION, Progress, ToHost,
+    FromHost, HostInputs, HostParameters, HostWork, PROTOCOL_VERSION, Progress, ToHost,
 };
 use phalanx_protocol::record::TaskFailure;
 use phalanx_protocol::{Encoding, GrantId, IndexRange, JobId, RangeSet, Term, codec};
@@ -252,10 +252,12 @@ impl Driver {
     ) {
         self.send(&ToHost::Open {
             job: JobId(1),
-            kernel: kernel.to_owned(),
-            parameters: HostParameters::Inline(parameters.into()),
-            encoding,
-            reduce,
+            work: HostWork::Kernel {
+                kernel: kernel.to_owned(),
+                parameters: HostParameters::Inline(parameters.into()),
+                encoding,
+                reduce,
+            },
             cpus,
             storage: std::env::temp_dir(),
         });
@@ -273,6 +275,7 @@ impl Driver {
             grant: grant_id(number),
             range: range.into(),
             inputs,
+            restarts: 0,
         });
     }
 

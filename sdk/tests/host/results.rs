@@ -115,6 +115,7 @@ fn items_are_read_from_their_files_and_damaged_ones_fail_alone() {
         grant: grant_id(1),
         range: IndexRange::new(2, 11),
         inputs: HostInputs::Items(files),
+        restarts: 0,
     });
     let ended = driver.await_ended(9);
     let values = ended.values::<f64>();

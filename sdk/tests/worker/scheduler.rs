@@ -133,7 +133,7 @@ impl Scheduler {
         self.say(ToWorker::Open {
             job: JOB,
             user: "ada".into(),
-            work,
+            work: work.into(),
             request: Request {
                 memory_bytes,
                 ..Request::default()
@@ -150,6 +150,7 @@ impl Scheduler {
             job: JOB,
             grant: grant(number),
             range,
+            restarts: 0,
         })
         .await;
     }

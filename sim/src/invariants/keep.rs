@@ -71,7 +71,7 @@ impl Keep {
         // tasks that are run again fail without a record
         let failed = failed.filter(|_| entry.spec.retries.errors == 0);
         // merged values that overlap others are dropped, and their tasks run again
-        let done = done.filter(|_| !entry.spec.kernel().reduce);
+        let done = done.filter(|_| !entry.spec.work.reduces());
         for range in done.chain(failed) {
             let kept = entry.ended.contains_range(range);
             let number = report.number;

@@ -105,7 +105,7 @@ impl Entry {
                 );
                 uncovered.remove(range);
             }
-            if self.spec.kernel().reduce {
+            if self.spec.work.reduces() {
                 assert_eq!(
                     block.keep,
                     [block.range],

@@ -4,21 +4,24 @@ use std::time::Instant;
 
 use phalanx_protocol::message::host::{FromHost, ToHost};
 use phalanx_protocol::message::worker::FromWorker;
-use phalanx_protocol::{GrantId, IndexRange, JobId};
+use phalanx_protocol::{BlobId, GrantId, IndexRange, JobId};
 
 use super::job::{Job, Stage};
 use super::reporting::cut;
 use super::seats::{Doing, HostKey};
-use super::{Agent, CLOSING_HOST_WAIT, Death, Effect, HostId, Limits, Obstacle, Opening, Prepared};
+use super::{
+    Agent, CLOSING_HOST_WAIT, Death, Effect, HostId, HostProgram, Limits, Obstacle, Opening, Prepared,
+};
 use crate::ledger::Tell;
 
 impl Agent {
     /// Meets a job's needs, or seats it at once if it has none: a warm worker starts a job without any other step.
     pub(super) fn prepare_or_seat(&mut self, now: Instant, id: JobId, effects: &mut Vec<Effect>) {
         let Some(job) = self.jobs.get(&id) else { return };
-        let program = job.work.program;
-        let is_there = self.programs.contains(&program) || self.seats.idle(&key(job)).is_some();
-        match job.needs((!is_there).then_some(program)) {
+        let program = job.work.program();
+        let is_there =
+            |program: &BlobId| self.programs.contains(program) || self.seats.idle(&key(job)).is_some();
+        match job.needs(program.filter(|program| !is_there(program))) {
             Some(needs) => effects.push(Effect::Prepare {
                 job: id,
                 opening: job.opening,
@@ -80,12 +83,9 @@ impl Agent {
         self.ledger.opened(host, job.request.clone());
         let open = ToHost::Open {
             job: id,
-            kernel: job.work.kernel.clone(),
-            parameters: job.parameters(),
-            encoding: job.work.encoding,
-            reduce: job.work.reduce,
+            work: job.host_work(&self.name, self.folders.scratch.join(host.to_string())),
             cpus: job.request.cpus,
-            storage: self.storage.clone(),
+            storage: self.folders.storage.clone(),
         };
         if job.limits != Limits::default() {
             effects.push(Effect::Watch(host, job.limits));
@@ -204,8 +204,8 @@ impl Agent {
 
     pub(super) fn host_failed(&mut self, host: HostId, obstacle: Obstacle, effects: &mut Vec<Effect>) {
         // the cache may have been cleaned: the next job looks again
-        if let Some(key) = self.seats.key(host) {
-            self.programs.remove(&key.program);
+        if let Some(&HostProgram::Blob(program)) = self.seats.key(host).map(|key| &key.program) {
+            self.programs.remove(&program);
         }
         let job = self.seats.job_of(host);
         self.seats.remove(host);
@@ -328,7 +328,7 @@ impl Agent {
 
 fn key(job: &Job) -> HostKey {
     HostKey {
-        program: job.work.program,
+        program: HostProgram::of(&job.work),
         user: job.user.clone(),
         memory_bytes: job.limits.memory_bytes,
     }

@@ -1,11 +1,12 @@
 //! A job that is open on this worker: what it does, how far it got, and what it holds.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use phalanx_protocol::message::host::{HostInputs, HostParameters, Progress};
-use phalanx_protocol::{BlobId, GrantId, IndexRange, Inputs, KernelWork, Payload, RangeSet, Request};
+use phalanx_protocol::message::host::{HostCommand, HostInputs, HostParameters, HostWork, Progress};
+use phalanx_protocol::{BlobId, GrantId, IndexRange, Inputs, Payload, RangeSet, Request, Work};
 
 use super::{HostId, Limits, Needs, Opening, Prepared};
 use crate::inputs::InputFiles;
@@ -16,9 +17,10 @@ use crate::progress;
 pub(super) struct Job {
     pub(super) opening: Opening,
     pub(super) user: String,
-    pub(super) work: KernelWork,
+    pub(super) work: Work,
     pub(super) request: Request,
     pub(super) limits: Limits,
+    task_time: Option<Duration>,
     pub(super) slots_wanted: u32,
     pub(super) stage: Stage,
     parameters: Option<HostParameters>,
@@ -46,6 +48,8 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct Grant {
     pub(super) held: RangeSet,
+    /// How often its tasks were started before.
+    pub(super) restarts: u32,
     /// The host has it.
     pub(super) handed: bool,
 }
@@ -90,15 +94,19 @@ impl Job {
     pub(super) fn new(
         opening: Opening,
         user: String,
-        work: KernelWork,
+        work: Work,
         request: Request,
         task_time: Option<Duration>,
     ) -> Self {
-        let limits = Limits {
-            task_time,
-            memory_bytes: request.memory_bytes,
+        let limits = match &work {
+            Work::Kernel(_) => Limits {
+                task_time,
+                memory_bytes: request.memory_bytes,
+            },
+            // the host of commands is not what its tasks use, and ends them one by one
+            Work::Command(_) => Limits::default(),
         };
-        let parameters = match &work.parameters {
+        let parameters = match work.parameters() {
             Payload::Inline(bytes) => Some(HostParameters::Inline(bytes.clone())),
             Payload::Blob(_) => None,
         };
@@ -108,6 +116,7 @@ impl Job {
             work,
             request,
             limits,
+            task_time,
             slots_wanted: 0,
             stage: Stage::Preparing,
             parameters,
@@ -135,11 +144,11 @@ impl Job {
 
     /// What it still needs, beside `program` if that is not there; `None` if nothing.
     pub(super) fn needs(&self, program: Option<BlobId>) -> Option<Needs> {
-        let parameters = match (&self.work.parameters, &self.parameters) {
+        let parameters = match (self.work.parameters(), &self.parameters) {
             (Payload::Blob(blob), None) => Some(*blob),
             (Payload::Blob(_) | Payload::Inline(_), _) => None,
         };
-        let table = match (&self.work.inputs, &self.inputs) {
+        let table = match (self.work.inputs(), &self.inputs) {
             (Inputs::Items { table }, None) => Some(*table),
             (Inputs::Items { .. } | Inputs::Index { .. }, _) => None,
         };
@@ -158,15 +167,38 @@ impl Job {
         self.inputs = self.inputs.take().or(prepared.inputs);
     }
 
+    /// What a host needs of its work.
+    pub(super) fn host_work(&self, worker: &str, scratch: PathBuf) -> HostWork {
+        match &self.work {
+            Work::Kernel(work) => HostWork::Kernel {
+                kernel: work.kernel.clone(),
+                parameters: self.parameters(),
+                encoding: work.encoding,
+                reduce: work.reduce,
+            },
+            Work::Command(work) => HostWork::Command(HostCommand {
+                plan: self.parameters(),
+                array: work.array.clone(),
+                user: self.user.clone(),
+                worker: worker.to_owned(),
+                request: self.request.clone(),
+                task_time_limit_millis: self
+                    .task_time
+                    .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+                scratch,
+            }),
+        }
+    }
+
     /// The parameters, empty until they are there.
-    pub(super) fn parameters(&self) -> HostParameters {
+    fn parameters(&self) -> HostParameters {
         let nothing = || HostParameters::Inline(Bytes::new());
         self.parameters.clone().unwrap_or_else(nothing)
     }
 
     /// Where the inputs of `range` are; the error says how many items there are.
     pub(super) fn host_inputs(&self, range: IndexRange) -> Result<HostInputs, u64> {
-        match &self.work.inputs {
+        match self.work.inputs() {
             Inputs::Index { first } => Ok(HostInputs::Index { first: *first }),
             Inputs::Items { .. } => {
                 let covering = self.inputs.as_ref().and_then(|inputs| inputs.covering(range));

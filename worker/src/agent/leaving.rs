@@ -44,7 +44,12 @@ impl Agent {
     pub(super) fn is_wanted(&self, message: &ToWorker, effects: &mut Vec<Effect>) -> bool {
         match (self.presence, message) {
             (Presence::Working, _) | (_, ToWorker::Welcome { .. } | ToWorker::Acknowledge { .. }) => true,
-            (Presence::Draining(_), ToWorker::Grant { job, grant, range }) => {
+            (
+                Presence::Draining(_),
+                ToWorker::Grant {
+                    job, grant, range, ..
+                },
+            ) => {
                 effects.push(Effect::Tell(FromWorker::Returned {
                     job: *job,
                     grant: *grant,

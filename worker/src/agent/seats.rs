@@ -1,16 +1,16 @@
 //! The kernel hosts of this worker, by what they are doing. A host serves one program of one user, one job at a time.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use phalanx_protocol::{BlobId, JobId};
+use phalanx_protocol::JobId;
 
-use super::{CLOSE_GRACE, HostId, IDLE_HOST_KEPT, IDLE_HOSTS_MAX};
+use super::{HostId, HostProgram, IDLE_HOST_KEPT, IDLE_HOSTS_MAX};
 
 /// What a host may serve.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HostKey {
-    pub(super) program: BlobId,
+    pub(super) program: HostProgram,
     pub(super) user: String,
     /// Its slots may use that much each; 0: as much as there is. What a process used once, it may keep.
     pub(super) memory_bytes: u64,
@@ -105,7 +105,10 @@ impl Seats {
     pub(super) fn close(&mut self, now: Instant, host: HostId) -> bool {
         let is_serving = matches!(self.doing(host), Some(Doing::Serving(_)));
         let doing = if is_serving {
-            Doing::Closing(now + CLOSE_GRACE)
+            let grace = self
+                .key(host)
+                .map_or(Duration::ZERO, |key| key.program.close_grace());
+            Doing::Closing(now + grace)
         } else {
             Doing::Starting(None)
         };

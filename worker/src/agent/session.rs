@@ -10,6 +10,14 @@ use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet};
 use super::job::{Grant, Job};
 use super::{Agent, Effect, GRANTS_PER_JOB_MAX, HELD_RANGES_MAX, JOBS_OPEN_MAX, Obstacle, Opening, Presence};
 
+/// A grant as it comes in.
+#[derive(Debug, Clone, Copy)]
+struct Granted {
+    grant: GrantId,
+    range: IndexRange,
+    restarts: u32,
+}
+
 impl Agent {
     /// Introduces this worker with what it holds. Jobs of which nothing is said are closed: the scheduler opens them
     /// again if it wants them here.
@@ -66,7 +74,20 @@ impl Agent {
                 self.opened(now, job, new, effects);
             }
             ToWorker::SetSlots { job, slots } => self.slots_wanted(job, slots, effects),
-            ToWorker::Grant { job, grant, range } => self.granted(job, grant, range, effects),
+            ToWorker::Grant {
+                job,
+                grant,
+                range,
+                restarts,
+            } => self.granted(
+                job,
+                Granted {
+                    grant,
+                    range,
+                    restarts,
+                },
+                effects,
+            ),
             ToWorker::Revoke { job, grant, count } => self.revoked(job, grant, count, effects),
             ToWorker::Acknowledge { number } => self.outbox.acknowledged(number),
             ToWorker::Close { job } => self.close(now, job, effects),
@@ -110,7 +131,12 @@ impl Agent {
         }
     }
 
-    fn granted(&mut self, id: JobId, grant: GrantId, range: IndexRange, effects: &mut Vec<Effect>) {
+    fn granted(&mut self, id: JobId, granted: Granted, effects: &mut Vec<Effect>) {
+        let Granted {
+            grant,
+            range,
+            restarts,
+        } = granted;
         let Some(job) = self.jobs.get_mut(&id) else {
             tracing::debug!(job = %id, %grant, "a grant for a job that is not open");
             return;
@@ -127,6 +153,7 @@ impl Agent {
             grant,
             Grant {
                 held: RangeSet::from(range),
+                restarts,
                 handed: false,
             },
         );
@@ -147,10 +174,20 @@ impl Agent {
                 return self.give_up(id, Obstacle { reason, fatal: true }, effects);
             }
         };
-        if let Some(open) = job.grants.get_mut(&grant) {
-            open.handed = true;
-        }
-        effects.push(Effect::TellHost(host, ToHost::Grant { grant, range, inputs }));
+        let Some(open) = job.grants.get_mut(&grant) else {
+            return;
+        };
+        open.handed = true;
+        let restarts = open.restarts;
+        effects.push(Effect::TellHost(
+            host,
+            ToHost::Grant {
+                grant,
+                range,
+                inputs,
+                restarts,
+            },
+        ));
     }
 
     pub(super) fn revoked(&mut self, id: JobId, grant: GrantId, count: u64, effects: &mut Vec<Effect>) {

@@ -9,7 +9,7 @@ use phalanx_protocol::{Encoding, Inputs, KernelWork, Payload, RangeSet, Request,
 
 use super::*;
 use bytes::Bytes;
-use phalanx_protocol::message::host::HostParameters;
+use phalanx_protocol::message::host::{HostParameters, HostWork};
 
 const PROGRAM: BlobId = BlobId([7; 32]);
 const J1: JobId = JobId(1);
@@ -31,6 +31,13 @@ fn grant(number: u64) -> GrantId {
 
 fn range(start: u64, end: u64) -> IndexRange {
     IndexRange::new(start, end)
+}
+
+fn folders() -> Folders {
+    Folders {
+        storage: "/storage".into(),
+        scratch: "/scratch".into(),
+    }
 }
 
 fn work() -> KernelWork {
@@ -72,7 +79,7 @@ impl World {
             ..Resources::default()
         };
         let mut world = Self {
-            agent: Agent::new(9, "node".into(), capacity, "/storage".into()),
+            agent: Agent::new(9, "node".into(), capacity, folders()),
             now: Instant::now(),
         };
         world.connect();
@@ -107,11 +114,11 @@ impl World {
         self.hear(Input::Host(host, message))
     }
 
-    fn open(&mut self, job: JobId, work: KernelWork) -> Vec<Effect> {
+    fn open(&mut self, job: JobId, work: impl Into<Work>) -> Vec<Effect> {
         self.told(ToWorker::Open {
             job,
             user: "ada".into(),
-            work,
+            work: work.into(),
             request: Request::default(),
             task_time_limit_millis: None,
         })
@@ -126,6 +133,7 @@ impl World {
             job,
             grant: grant(number),
             range,
+            restarts: 0,
         })
     }
 
@@ -187,10 +195,12 @@ fn open_on(host: HostId, job: JobId) -> Effect {
         host,
         ToHost::Open {
             job,
-            kernel,
-            parameters,
-            encoding: Encoding::Bincode,
-            reduce: false,
+            work: HostWork::Kernel {
+                kernel,
+                parameters,
+                encoding: Encoding::Bincode,
+                reduce: false,
+            },
             cpus: 1,
             storage: "/storage".into(),
         },
@@ -205,6 +215,7 @@ fn grant_on(host: HostId, number: u64, range: IndexRange) -> Effect {
             grant: grant(number),
             range,
             inputs,
+            restarts: 0,
         },
     )
 }
@@ -230,7 +241,7 @@ fn a_cold_worker_prepares_starts_opens_and_then_runs() {
         world.prepared(J1, 1),
         [Effect::StartHost {
             host: H1,
-            program: PROGRAM
+            program: HostProgram::Blob(PROGRAM)
         }]
     );
     let (slots, grant) = (tell_host(H1, ToHost::SetSlots(2)), grant_on(H1, 1, range(0, 10)));
@@ -266,7 +277,7 @@ fn a_host_of_another_user_or_program_is_not_reused() {
     let open = ToWorker::Open {
         job: J2,
         user: "eve".into(),
-        work: work(),
+        work: work().into(),
         request: Request::default(),
         task_time_limit_millis: None,
     };
@@ -274,7 +285,7 @@ fn a_host_of_another_user_or_program_is_not_reused() {
         world.told(open),
         [Effect::StartHost {
             host: H2,
-            program: PROGRAM
+            program: HostProgram::Blob(PROGRAM)
         }]
     );
     let other = KernelWork {
@@ -297,7 +308,7 @@ fn a_job_waits_a_moment_for_a_host_that_is_closing_its_last_one() {
         world.later(CLOSING_HOST_WAIT),
         [Effect::StartHost {
             host: H2,
-            program: PROGRAM
+            program: HostProgram::Blob(PROGRAM)
         }]
     );
 }
@@ -400,7 +411,7 @@ fn a_dead_host_loses_its_grants_and_the_job_may_be_opened_again() {
         world.open(J1, work()),
         [Effect::StartHost {
             host: H2,
-            program: PROGRAM
+            program: HostProgram::Blob(PROGRAM)
         }]
     );
     assert_eq!(world.connect(), []);
@@ -460,7 +471,7 @@ fn a_job_with_limits_is_watched_and_has_a_host_of_its_own_kind() {
     let open = |job, request, task_time_limit_millis| ToWorker::Open {
         job,
         user: "ada".into(),
-        work: work(),
+        work: work().into(),
         request,
         task_time_limit_millis,
     };

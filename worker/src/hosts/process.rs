@@ -8,27 +8,41 @@ use std::path::Path;
 use std::pin::Pin;
 use std::process::{ExitStatus, Stdio};
 
-use phalanx_protocol::message::host::{HOST_BOARD_VARIABLE, HOST_FD_VARIABLE};
+use phalanx_protocol::message::host::{HOST_BOARD_VARIABLE, HOST_FD_VARIABLE, HOST_MARK_VARIABLE};
 use rustix::process::{Pid, Signal};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 
-use super::{Ending, Launched, Launcher, Process};
+use super::{Ending, Launched, Launcher, Process, Program};
 
 /// Exit statuses that mean that the program never ran: its loader or interpreter failed.
 const NOT_RUN: [i32; 2] = [126, 127];
+
+/// What this process runs, also if its file was replaced since.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+/// What a host of commands is called in lists of processes.
+const COMMANDS_HOST_NAME: &str = "phalanx-commands";
 
 /// Starts processes.
 #[derive(Debug)]
 pub(crate) struct ProcessLauncher;
 
 impl Launcher for ProcessLauncher {
-    fn launch(&self, program: &Path, board: &Path) -> io::Result<Launched> {
+    fn launch(&self, program: &Program, board: &Path, mark: &str) -> io::Result<Launched> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let socket = UnixStream::from_std(ours)?;
-        let child = Command::new(program)
+        let mut command = match program {
+            Program::File(path) => Command::new(path),
+            Program::Own => {
+                let mut command = Command::new(OWN_PROGRAM);
+                command.arg0(COMMANDS_HOST_NAME);
+                command
+            }
+        };
+        let child = command
             .env(HOST_FD_VARIABLE, "0")
+            .env(HOST_MARK_VARIABLE, mark)
             .env(HOST_BOARD_VARIABLE, board)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::from(io::stderr()))

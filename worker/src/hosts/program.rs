@@ -75,6 +75,17 @@ pub(crate) fn is_blob_damaged(error: &BlobError) -> bool {
         BlobError::Missing { .. } | BlobError::Store(_) | BlobError::Source(_) => false,
     }
 }
+/// Makes a folder with nothing in it.
+///
+/// # Errors
+/// Says why it cannot be made or emptied.
+pub(crate) fn empty_folder(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::create_dir_all(folder)
+}
 
 /// Removes what an earlier process of this worker did not finish copying.
 ///

@@ -33,7 +33,8 @@ fn start(script: &str) -> Started {
     let (host, launcher) = (HostId(1), Arc::new(ProcessLauncher));
     let task = HostTask {
         host,
-        program,
+        program: Program::File(program),
+        mark: "test".to_owned(),
         launcher,
         boards: folder.path().into(),
         cgroups: None,

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::*;
-use crate::hosts::{Ending, Launched, Process};
+use crate::hosts::{Ending, Launched, Process, Program};
 
 /// Nothing in these tests takes longer, on however busy a machine.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -58,9 +58,9 @@ struct FakeHost {
 }
 
 impl Launcher for FakeLauncher {
-    fn launch(&self, program: &Path, _board: &Path) -> io::Result<Launched> {
+    fn launch(&self, program: &Program, _board: &Path, _mark: &str) -> io::Result<Launched> {
         assert!(
-            program.is_file(),
+            matches!(program, Program::File(path) if path.is_file()),
             "the program lies in the cache before it is started"
         );
         let (socket, theirs) = UnixStream::pair()?;
@@ -202,7 +202,7 @@ impl Session {
         self.say(ToWorker::Open {
             job,
             user: "ada".into(),
-            work,
+            work: work.into(),
             request,
             task_time_limit_millis: None,
         })
@@ -216,6 +216,7 @@ impl Session {
             job: JOB,
             grant: grant(number),
             range,
+            restarts: 0,
         })
         .await;
     }

@@ -14,6 +14,7 @@ pub(crate) fn job_view() -> JobView {
         name: "nightly".to_owned(),
         user: "ada".to_owned(),
         kernel: "count".to_owned(),
+        command: None,
         encoding: Encoding::Json,
         reduce: false,
         request: Request {

@@ -39,13 +39,19 @@ pub(crate) fn kernel_job(tasks: u64) -> JobSpec {
         task_time_limit_millis: None,
         time_limit_millis: None,
         idempotent: false,
+        slots_max: None,
+        dependency: None,
+        held: false,
+        begin_unix_millis: None,
     }
 }
 
 /// The same, merging results on the workers.
 pub(crate) fn reducing_job(tasks: u64) -> JobSpec {
     let mut spec = kernel_job(tasks);
-    let Work::Kernel(work) = &mut spec.work;
+    let Work::Kernel(work) = &mut spec.work else {
+        panic!("the stories call kernels");
+    };
     work.reduce = true;
     spec
 }
@@ -177,7 +183,9 @@ impl Story {
         };
         let mail = self.mail.entry(*worker).or_default();
         match message {
-            ToWorker::Grant { job, grant, range } => mail.grants.push(Granted {
+            ToWorker::Grant {
+                job, grant, range, ..
+            } => mail.grants.push(Granted {
                 job: *job,
                 grant: *grant,
                 range: range.start..range.end,

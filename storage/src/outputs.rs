@@ -1,0 +1,471 @@
+//! What commands have written: few files for a whole job, however many tasks it has.
+//!
+//! Whoever runs tasks one after the other has a *lane*: `jobs/<id>/output/<name>.out` takes their standard output,
+//! `<name>.err` their standard error, `<name>.index` says whose bytes are where. Tasks write to the first two themselves, so
+//! that a task costs two small records and no copy. A record is 48 bytes: index, term and number of the attempt, the
+//! lengths of both files (each a `u64`), kind and CRC32C (each a `u32`), all little-endian. The last one may be torn.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use phalanx_protocol::limits::OUTPUT_PAGE_BYTES_MAX;
+use phalanx_protocol::message::client::{OutputPage, OutputPiece, OutputPosition, OutputQuery};
+use phalanx_protocol::{GrantId, IndexRange, JobId, Term};
+
+const RECORD_BYTES: usize = 48;
+const BEGAN: u32 = 1;
+const ENDED: u32 = 2;
+/// Tasks that one page looks at.
+const PAGE_TASKS_MAX: u64 = 4096;
+/// Bytes of an index that are read at a time.
+const READ_BYTES: usize = RECORD_BYTES << 12;
+
+/// One lane, to be written.
+#[derive(Debug)]
+pub struct OutputLane {
+    output: File,
+    error: File,
+    index: File,
+    has_unsynced: bool,
+}
+
+/// One record of an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Record {
+    task: u64,
+    attempt: GrantId,
+    output: u64,
+    error: u64,
+    kind: u32,
+}
+
+impl OutputLane {
+    /// A new lane of a job on the storage at `root`, named by a grant that has no other of that number.
+    ///
+    /// # Errors
+    /// Says why its files cannot be made.
+    pub fn create(root: &Path, job: JobId, grant: GrantId, number: usize) -> io::Result<Self> {
+        let folder = folder(root, job);
+        fs::create_dir_all(&folder)?;
+        let open = |extension: &str| {
+            let path = folder.join(format!("{grant}-{number}.{extension}"));
+            File::options().append(true).create_new(true).open(path)
+        };
+        Ok(Self {
+            output: open("out")?,
+            error: open("err")?,
+            index: open("index")?,
+            has_unsynced: false,
+        })
+    }
+
+    /// Where a task's standard output and standard error go.
+    pub fn files(&self) -> (&File, &File) {
+        (&self.output, &self.error)
+    }
+
+    /// Notes that what is written from now on is a task's.
+    ///
+    /// # Errors
+    /// Says why the index does not take it.
+    pub fn begin(&mut self, task: u64, attempt: GrantId) -> io::Result<()> {
+        self.note(task, attempt, BEGAN)
+    }
+
+    /// Notes that a task writes no more.
+    ///
+    /// # Errors
+    /// Says why the index does not take it.
+    pub fn end(&mut self, task: u64, attempt: GrantId) -> io::Result<()> {
+        self.note(task, attempt, ENDED)
+    }
+
+    fn note(&mut self, task: u64, attempt: GrantId, kind: u32) -> io::Result<()> {
+        let record = Record {
+            task,
+            attempt,
+            output: self.output.metadata()?.len(),
+            error: self.error.metadata()?.len(),
+            kind,
+        };
+        self.has_unsynced = true;
+        self.index.write_all(&record.encode())
+    }
+
+    /// Waits until all that was written is durable.
+    ///
+    /// # Errors
+    /// Says why it is not.
+    pub fn sync(&mut self) -> io::Result<()> {
+        if self.has_unsynced {
+            self.output.sync_data()?;
+            self.error.sync_data()?;
+            self.index.sync_data()?;
+            self.has_unsynced = false;
+        }
+        Ok(())
+    }
+}
+
+impl Record {
+    fn encode(&self) -> [u8; RECORD_BYTES] {
+        let mut bytes = [0; RECORD_BYTES];
+        let words = [
+            self.task,
+            self.attempt.term.0,
+            self.attempt.number,
+            self.output,
+            self.error,
+        ];
+        for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes[40..44].copy_from_slice(&self.kind.to_le_bytes());
+        let checksum = crc32c::crc32c(&bytes[..44]);
+        bytes[44..].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    /// `None` for what is no whole record.
+    fn decode(bytes: &[u8; RECORD_BYTES]) -> Option<Self> {
+        let word = |place: usize| {
+            let word = bytes[8 * place..].first_chunk::<8>();
+            word.map_or(0, |word| u64::from_le_bytes(*word))
+        };
+        let tail = word(5);
+        let (kind, checksum) = (tail as u32, (tail >> 32) as u32);
+        (crc32c::crc32c(&bytes[..44]) == checksum).then(|| Self {
+            task: word(0),
+            attempt: GrantId {
+                term: Term(word(1)),
+                number: word(2),
+            },
+            output: word(3),
+            error: word(4),
+            kind,
+        })
+    }
+}
+
+/// Where the bytes of a task's latest attempt are.
+#[derive(Debug, Clone)]
+struct Found {
+    attempt: GrantId,
+    /// Its lane's files, but for their extension.
+    lane: PathBuf,
+    began: Lengths,
+    ended: Option<Lengths>,
+}
+
+/// Of both files of a lane.
+#[derive(Debug, Clone, Copy)]
+struct Lengths {
+    output: u64,
+    error: u64,
+}
+
+/// What commands have written, to be read.
+#[derive(Debug, Clone)]
+pub struct Outputs {
+    root: PathBuf,
+}
+
+impl Outputs {
+    /// That on the storage at `root`.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// A page of what tasks have written. Ends with the first task that has not ended or is not in the page to its end; tasks
+    /// of which nothing is known are passed over.
+    ///
+    /// # Errors
+    /// Says what cannot be read.
+    pub fn read(&self, query: &OutputQuery) -> io::Result<OutputPage> {
+        let IndexRange { start, end } = query.tasks;
+        let window = IndexRange::new(start, end.min(start.saturating_add(PAGE_TASKS_MAX)).max(start));
+        let found = self.find(query.job, window)?;
+        let mut page = OutputPage {
+            next: window.end,
+            ..OutputPage::default()
+        };
+        let mut room = query.bytes_max.min(OUTPUT_PAGE_BYTES_MAX);
+        for (&task, found) in &found {
+            let had = match query.had.attempt {
+                Some(attempt) if task == start && attempt == found.attempt => query.had,
+                Some(_) | None => OutputPosition::default(),
+            };
+            let is_whole = found.read(task, had, &mut room, &mut page)?;
+            page.has_ended = found.ended.is_some();
+            if !is_whole || found.ended.is_none() {
+                page.next = task;
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    /// The latest attempts at tasks of a window.
+    fn find(&self, job: JobId, window: IndexRange) -> io::Result<BTreeMap<u64, Found>> {
+        let mut all = BTreeMap::new();
+        let entries = match fs::read_dir(folder(&self.root, job)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(all),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "index") {
+                let lane = path.with_extension("");
+                each_record(&path, |record| {
+                    if window.contains(record.task) {
+                        take_in(&mut all, &lane, record);
+                    }
+                })?;
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// Adds what a record says to what is known of its task.
+fn take_in(all: &mut BTreeMap<u64, Found>, lane: &Path, record: Record) {
+    let lengths = Lengths {
+        output: record.output,
+        error: record.error,
+    };
+    let known = all.get_mut(&record.task);
+    match (record.kind, known) {
+        (BEGAN, known) if known.as_ref().is_none_or(|known| known.attempt < record.attempt) => {
+            let found = Found {
+                attempt: record.attempt,
+                lane: lane.to_owned(),
+                began: lengths,
+                ended: None,
+            };
+            all.insert(record.task, found);
+        }
+        (ENDED, Some(known)) if known.attempt == record.attempt => known.ended = Some(lengths),
+        // an earlier attempt's, or a later version's
+        (_, _) => {}
+    }
+}
+
+fn each_record(path: &Path, mut take: impl FnMut(Record)) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::with_capacity(READ_BYTES);
+    loop {
+        let read = (&mut file)
+            .take((READ_BYTES - bytes.len()) as u64)
+            .read_to_end(&mut bytes)?;
+        let (records, rest) = bytes.as_chunks::<RECORD_BYTES>();
+        records.iter().filter_map(Record::decode).for_each(&mut take);
+        if read == 0 {
+            return Ok(());
+        }
+        let rest = rest.to_vec();
+        bytes.clear();
+        bytes.extend(rest);
+    }
+}
+
+impl Found {
+    /// Adds what there is behind `had` to a page, as far as there is room; says whether that was all there is now.
+    fn read(
+        &self,
+        task: u64,
+        had: OutputPosition,
+        room: &mut u64,
+        page: &mut OutputPage,
+    ) -> io::Result<bool> {
+        let mut whole = true;
+        let mut position = OutputPosition {
+            attempt: Some(self.attempt),
+            ..had
+        };
+        let streams = [
+            (
+                false,
+                "out",
+                self.began.output,
+                self.ended.map(|ended| ended.output),
+                &mut position.output,
+            ),
+            (
+                true,
+                "err",
+                self.began.error,
+                self.ended.map(|ended| ended.error),
+                &mut position.error,
+            ),
+        ];
+        for (is_error, extension, began, ended, had) in streams {
+            let offset = began.saturating_add(*had);
+            let wanted = ended.map_or(u64::MAX, |ended| ended.saturating_sub(offset));
+            if wanted == 0 {
+                continue;
+            }
+            let file = File::open(self.lane.with_added_extension(extension))?;
+            let there = file.metadata()?.len().saturating_sub(offset).min(wanted);
+            let taken = there.min(*room);
+            let mut bytes = vec![0; usize::try_from(taken).unwrap_or(usize::MAX)];
+            file.read_exact_at(&mut bytes, offset)?;
+            whole &= taken == there;
+            *room -= taken;
+            *had += taken;
+            if taken > 0 {
+                page.pieces.push(OutputPiece {
+                    task,
+                    is_error,
+                    bytes: Bytes::from(bytes),
+                });
+            }
+        }
+        page.position = position;
+        Ok(whole)
+    }
+}
+
+fn folder(root: &Path, job: JobId) -> PathBuf {
+    root.join("jobs").join(job.to_string()).join("output")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JOB: JobId = JobId(4);
+
+    fn attempt(number: u64) -> GrantId {
+        GrantId {
+            term: Term(9),
+            number,
+        }
+    }
+
+    struct Fixture {
+        folder: tempfile::TempDir,
+        outputs: Outputs,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let outputs = Outputs::new(folder.path().to_owned());
+            Self { folder, outputs }
+        }
+
+        fn lane(&self, number: u64) -> OutputLane {
+            OutputLane::create(self.folder.path(), JOB, attempt(number), 0).unwrap()
+        }
+
+        fn read(&self, start: u64, end: u64, had: OutputPosition, bytes_max: u64) -> OutputPage {
+            let query = OutputQuery {
+                job: JOB,
+                tasks: IndexRange::new(start, end),
+                had,
+                bytes_max,
+            };
+            self.outputs.read(&query).unwrap()
+        }
+
+        fn text(&self, start: u64, end: u64) -> String {
+            let page = self.read(start, end, OutputPosition::default(), u64::MAX);
+            page.pieces.iter().map(shown).collect()
+        }
+    }
+
+    fn shown(piece: &OutputPiece) -> String {
+        let stream = if piece.is_error { "!" } else { ":" };
+        format!("{}{stream}{} ", piece.task, String::from_utf8_lossy(&piece.bytes))
+    }
+
+    fn write(lane: &mut OutputLane, task: u64, number: u64, output: &str, error: &str) {
+        lane.begin(task, attempt(number)).unwrap();
+        let (mut out, mut err) = lane.files();
+        out.write_all(output.as_bytes()).unwrap();
+        err.write_all(error.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn what_each_task_wrote_is_found_in_whatever_lane_it_is() {
+        let fixture = Fixture::new();
+        let (mut first, mut second) = (fixture.lane(1), fixture.lane(2));
+        for (task, number) in [(0, 1), (2, 2), (1, 1)] {
+            let lane = if number == 1 { &mut first } else { &mut second };
+            write(lane, task, number, &format!("out{task}"), &format!("err{task}"));
+            lane.end(task, attempt(number)).unwrap();
+            lane.sync().unwrap();
+        }
+        assert_eq!(fixture.text(0, 9), "0:out0 0!err0 1:out1 1!err1 2:out2 2!err2 ");
+        assert_eq!(fixture.text(1, 2), "1:out1 1!err1 ");
+        let nothing = fixture.read(5, 9, OutputPosition::default(), 100);
+        assert_eq!((nothing.next, nothing.has_ended), (9, false));
+    }
+
+    #[test]
+    fn a_task_that_still_writes_is_followed_from_where_the_reader_is() {
+        let fixture = Fixture::new();
+        let mut lane = fixture.lane(1);
+        write(&mut lane, 3, 1, "one ", "");
+        let page = fixture.read(3, 9, OutputPosition::default(), u64::MAX);
+        assert_eq!((page.next, page.has_ended, page.position.output), (3, false, 4));
+        lane.files().0.write_all(b"two").unwrap();
+        lane.end(3, attempt(1)).unwrap();
+        let page = fixture.read(3, 9, page.position, u64::MAX);
+        assert_eq!(page.pieces.iter().map(shown).collect::<String>(), "3:two ");
+        assert_eq!((page.next, page.has_ended), (9, true));
+    }
+
+    #[test]
+    fn only_the_latest_attempt_counts_and_is_read_from_its_beginning() {
+        let fixture = Fixture::new();
+        let (mut first, mut second) = (fixture.lane(1), fixture.lane(2));
+        write(&mut first, 0, 1, "given up", "");
+        let page = fixture.read(0, 1, OutputPosition::default(), u64::MAX);
+        write(&mut second, 0, 2, "again", "");
+        second.end(0, attempt(2)).unwrap();
+        // a zombie that ends late changes nothing
+        first.end(0, attempt(1)).unwrap();
+        let page = fixture.read(0, 1, page.position, u64::MAX);
+        assert_eq!(page.pieces.iter().map(shown).collect::<String>(), "0:again ");
+        assert_eq!(page.position.attempt, Some(attempt(2)));
+    }
+
+    #[test]
+    fn pages_are_as_small_as_asked_for_and_miss_nothing() {
+        let fixture = Fixture::new();
+        let mut lane = fixture.lane(1);
+        for task in 0..5 {
+            write(&mut lane, task, 1, "abcdefg", "xyz");
+            lane.end(task, attempt(1)).unwrap();
+        }
+        let (mut next, mut had, mut seen) = (0, OutputPosition::default(), vec![String::new(); 5]);
+        while next < 5 {
+            let page = fixture.read(next, 5, had, 4);
+            assert!(page.pieces.iter().map(|piece| piece.bytes.len()).sum::<usize>() <= 4);
+            for piece in &page.pieces {
+                seen[piece.task as usize] += &String::from_utf8_lossy(&piece.bytes);
+            }
+            (next, had) = (page.next, page.position);
+        }
+        assert!(seen.iter().all(|text| text == "abcdefgxyz"), "{seen:?}");
+    }
+
+    #[test]
+    fn a_torn_or_damaged_record_hides_no_other() {
+        let fixture = Fixture::new();
+        let mut lane = fixture.lane(1);
+        write(&mut lane, 0, 1, "zero", "");
+        lane.end(0, attempt(1)).unwrap();
+        lane.index.write_all(&[7; RECORD_BYTES]).unwrap();
+        write(&mut lane, 1, 1, "one", "");
+        lane.end(1, attempt(1)).unwrap();
+        lane.index.write_all(b"torn").unwrap();
+        assert_eq!(fixture.text(0, 9), "0:zero 1:one ");
+    }
+}
