@@ -17,10 +17,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use phalanx_protocol::message::host::{
-    FromHost, HOST_BOARD_VARIABLE, HOST_FD_VARIABLE, HOST_SLOTS_MAX, HostInputs, HostParameters, HostWork,
+    FromHost, HOST_BOARD_VARIABLE, HOST_FD_VARIABLE, HOST_SLOTS_MAX, HostParameters, HostWork,
     PROTOCOL_VERSION, ToHost,
 };
-use phalanx_protocol::{Encoding, GrantId, IndexRange, codec};
+use phalanx_protocol::{Encoding, codec};
 use rayon::ThreadPool;
 use rustix::process::Signal;
 
@@ -28,8 +28,9 @@ use self::board::Lines;
 use self::grants::{GRANTS_MAX, Grant};
 use self::socket::{Outbox, frame};
 use self::state::{Host, Job};
+use crate::command::Commands;
 use crate::kernel::KernelEntry;
-use crate::kernel::runner::Runner;
+use crate::kernel::runner::{Runner, Stop};
 
 pub(crate) mod board;
 mod cursor;
@@ -127,7 +128,13 @@ fn serve_on(board: Lines, socket: UnixStream, kernels: &'static [KernelEntry]) -
         cpus: 1,
     };
     let ended = desk.read(&mut BufReader::with_capacity(1 << 16, socket));
-    desk.host.change(|state, _| state.stop());
+    let job = desk.host.change(|state, _| {
+        state.stop();
+        state.job.clone()
+    });
+    if let Some(job) = job {
+        job.runner.stop(Stop::AtOnce);
+    }
     desk.host.wake_all();
     ended
 }
@@ -170,14 +177,17 @@ impl Desk {
                         encoding,
                         reduce,
                     } => self.runner(&kernel, &parameters, encoding, reduce),
-                    HostWork::Command(_) => Err("this program runs no commands".to_owned()),
+                    HostWork::Command(command) => Commands::open(job, command, storage.clone()),
                 };
                 self.open(opened.map(|runner| Job::new(job, runner, storage)))
             }
             ToHost::SetSlots(slots) => self.set_slots(slots as usize),
             ToHost::Grant {
-                grant, range, inputs, ..
-            } => self.grant(grant, range, inputs),
+                grant,
+                range,
+                inputs,
+                restarts,
+            } => self.grant(Grant::new(grant, range, inputs, restarts)),
             ToHost::Revoke { grant, count } => {
                 self.host.change(|state, outbox| {
                     let range = state.grants.revoke(grant, count);
@@ -283,8 +293,8 @@ impl Desk {
         Ok(())
     }
 
-    fn grant(&mut self, id: GrantId, range: IndexRange, inputs: HostInputs) -> Result<(), HostError> {
-        let Some(grant) = Grant::new(id, range, inputs) else {
+    fn grant(&mut self, grant: Option<Grant>) -> Result<(), HostError> {
+        let Some(grant) = grant else {
             return Err(HostError::Protocol(
                 "a grant has more tasks than a cursor can count",
             ));

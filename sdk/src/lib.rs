@@ -3,7 +3,8 @@
 //! A program is one file: it names its kernels with the attribute [`macro@kernel`], and its driver with the attribute
 //! [`macro@main`]. The same binary is the driver and, when a worker starts it, the host in which its kernels run.
 //!
-//! Reading order: [`Kernel`] and [`TaskContext`] (what runs, and what it saves to resume from), `host` (how it runs on a worker), `start` (which of the
+//! Reading order: [`Kernel`] and [`TaskContext`] (what runs, and what it saves to resume from), `host` (how it runs on a worker), `command` (tasks
+//! that are processes), `start` (which of the
 //! two a process is); then the driver's side: [`Cluster`] (which one, and the way to it), [`Map`] (a job in the making),
 //! [`Results`] (what comes of it), and [`Client`], the async client under all of that.
 
@@ -13,6 +14,7 @@ extern crate self as phalanx;
 mod checkpoint;
 mod client;
 mod cluster;
+mod command;
 mod context;
 #[cfg(feature = "embedded")]
 mod embedded;
@@ -28,6 +30,7 @@ mod start;
 pub use checkpoint::CheckpointError;
 pub use client::{Client, ClientOptions, ResultEvent, ResultStream, Watch};
 pub use cluster::{Cluster, JobHandle};
+pub use command::Surroundings;
 pub use context::TaskContext;
 #[cfg(feature = "embedded")]
 pub use embedded::{EmbeddedError, EmbeddedOptions};

@@ -195,7 +195,7 @@ impl Job {
             .get(&grant)
             .is_some_and(|open| open.rest.contains(index));
         let mut retries = self.spec.retries;
-        if !held && (self.reopened || retries.errors > 0) {
+        if !held && (self.reopened || retries.errors > 0 || retries.timeouts > 0) {
             // perhaps an old report that comes again, of a run that was counted: the task waits or runs elsewhere
             return None;
         }

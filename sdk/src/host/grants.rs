@@ -19,13 +19,20 @@ pub(super) struct Grant {
     pub(super) id: GrantId,
     pub(super) cursor: Cursor,
     pub(super) inputs: HostInputs,
+    /// How often its tasks were started before.
+    pub(super) restarts: u32,
 }
 
 impl Grant {
     /// A grant of `range`; none if it has too many tasks.
-    pub(super) fn new(id: GrantId, range: IndexRange, inputs: HostInputs) -> Option<Self> {
+    pub(super) fn new(id: GrantId, range: IndexRange, inputs: HostInputs, restarts: u32) -> Option<Self> {
         let cursor = Cursor::new(range)?;
-        Some(Self { id, cursor, inputs })
+        Some(Self {
+            id,
+            cursor,
+            inputs,
+            restarts,
+        })
     }
 
     /// The file with the item of task `index`, and which items it holds.
@@ -137,7 +144,7 @@ mod tests {
         let mut grants = Grants::default();
         for (number, &range) in ranges.iter().enumerate() {
             let inputs = HostInputs::Index { first: 0 };
-            grants.push(Grant::new(id(number as u64), range, inputs).unwrap());
+            grants.push(Grant::new(id(number as u64), range, inputs, 0).unwrap());
         }
         grants
     }

@@ -187,6 +187,7 @@ impl<'a> Loop<'a> {
     fn run_piece(&mut self, job: &Job, grant: &Grant, range: IndexRange, context: &TaskContext) -> u64 {
         let chunk = |range, inputs| Chunk {
             grant: grant.id,
+            restarts: grant.restarts,
             range,
             inputs,
             context,

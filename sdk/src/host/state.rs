@@ -20,7 +20,7 @@ use super::lock;
 use super::slot::{Seat, Slot};
 use super::socket::{Outbox, frame};
 use crate::checkpoint::Vault;
-use crate::kernel::runner::Runner;
+use crate::kernel::runner::{Runner, Stop};
 
 /// The job whose kernels run here.
 pub(super) struct Job {
@@ -299,6 +299,7 @@ impl State {
         self.grants.clear();
         if let Some(job) = &self.job {
             job.cancelled.store(true, Ordering::Relaxed);
+            job.runner.stop(Stop::InGrace);
         }
     }
 

@@ -76,7 +76,7 @@ pub(super) fn too_large(bytes: usize) -> String {
 }
 
 /// Sorts what slots have by index and joins neighbours into blocks of at most [`RESULT_FILE_BYTES_MAX`].
-fn join(mut outputs: Vec<ChunkOutput>) -> Vec<Block> {
+pub(crate) fn join(mut outputs: Vec<ChunkOutput>) -> Vec<Block> {
     struct Cut {
         grant: GrantId,
         range: IndexRange,

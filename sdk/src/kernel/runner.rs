@@ -36,11 +36,25 @@ pub(crate) trait Runner: Send + Sync {
     /// # Errors
     /// A sentence for the user, after which the job cannot go on: merging panicked, a merged value is too large.
     fn gather(&self, outputs: Vec<ChunkOutput>) -> Result<Vec<Block>, String>;
+
+    /// Ends tasks that would not look whether they are cancelled. Does not wait.
+    fn stop(&self, _stop: Stop) {}
+}
+
+/// How tasks are ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// They are told, and have a while.
+    InGrace,
+    /// They have no time, since this process ends.
+    AtOnce,
 }
 
 /// Neighbouring tasks that a slot claimed.
 pub(crate) struct Chunk<'a> {
     pub(crate) grant: GrantId,
+    /// How often its tasks were started before.
+    pub(crate) restarts: u32,
     pub(crate) range: IndexRange,
     pub(crate) inputs: ChunkInputs<'a>,
     pub(crate) context: &'a TaskContext,
@@ -67,7 +81,7 @@ pub(super) trait Sink<T> {
 }
 
 /// Why a task has no result.
-pub(super) type Failed = (FailureCause, String);
+pub(crate) type Failed = (FailureCause, String);
 
 /// Runs the tasks of `chunk` in order: see [`Runner::run`].
 pub(super) fn run_chunk<K: Kernel>(

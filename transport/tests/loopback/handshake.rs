@@ -159,7 +159,7 @@ async fn a_caller_without_credential_is_refused() {
 async fn another_protocol_version_is_named_on_both_sides() {
     let lab = authority("lab");
     let newer = EndpointOptions {
-        protocol: "phalanx/3".to_owned(),
+        protocol: "phalanx/99".to_owned(),
         ..EndpointOptions::default()
     };
     let mut server = Server::with(&lab.issue(Role::Scheduler, "s1").unwrap(), &newer);
@@ -173,7 +173,7 @@ async fn another_protocol_version_is_named_on_both_sides() {
     assert!(error.hint().contains("same phalanx version"));
     assert_eq!(
         server.next_failure().await.to_string(),
-        "the caller does not speak phalanx/3"
+        "the caller does not speak phalanx/99"
     );
 }
 

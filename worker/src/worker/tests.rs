@@ -525,7 +525,7 @@ async fn programs_that_cannot_run_here_are_refused_with_the_reason() {
         panic!()
     };
     assert!(
-        fatal && reason.contains("version 3 of the host protocol"),
+        fatal && reason.contains(&format!("version {} of the host protocol", PROTOCOL_VERSION + 1)),
         "{reason}"
     );
 }

@@ -1,0 +1,245 @@
+//! Tasks that are processes: any program, or a script, one process group per task.
+//!
+//! The story: [`Commands`] opens a job's plan and is a [`Runner`] like any kernel's, so that claiming, revoking and reporting
+//! are those of kernels. For each task it makes an [`invocation`], gives it its [`variables`], opens where its output goes
+//! ([`outlet`]) and lets [`process`] run it to its end. [`orphans`] sees to it that nothing of a task outlives it.
+
+mod capture;
+mod invocation;
+mod orphans;
+mod outlet;
+mod process;
+mod signals;
+mod variables;
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use phalanx_protocol::command::Warning;
+use phalanx_protocol::id::GrantId;
+use phalanx_protocol::limits::{COMMAND_GRACE_MILLIS_MAX, COMMAND_PLAN_BYTES_MAX};
+use phalanx_protocol::message::host::{HostCommand, HostParameters};
+use phalanx_protocol::range::IndexRange;
+use phalanx_protocol::record::FailureCause;
+use phalanx_protocol::{CommandPlan, JobId, codec};
+
+pub use self::capture::Surroundings;
+use self::invocation::Invocation;
+use self::orphans::Running;
+use self::outlet::{Names, Outlet, Outlets};
+use self::process::{Ending, Limits, Order};
+use self::signals::Wake;
+use self::variables::Variables;
+use crate::kernel::collect::join;
+use crate::kernel::output::{Block, ChunkOutput, Piece, Yield};
+use crate::kernel::runner::{Chunk, ChunkInputs, Failed, Runner, Stop};
+
+/// A job's commands, ready to be run.
+pub(crate) struct Commands {
+    job: JobId,
+    command: HostCommand,
+    plan: CommandPlan,
+    invocation: Invocation,
+    variables: Variables,
+    outlets: Outlets,
+    running: Running,
+    wake: Wake,
+    scratch: PathBuf,
+}
+
+/// Locks; what a lock protects here is consistent between any two statements, so poisoning means nothing.
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Commands {
+    /// Readies a job's commands; makes this process their keeper.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub(crate) fn open(
+        job: JobId,
+        command: HostCommand,
+        storage: PathBuf,
+    ) -> Result<Box<dyn Runner>, String> {
+        let plan = read_plan(&command.plan)?;
+        let failed = |what: &str| {
+            let what = what.to_owned();
+            move |error: io::Error| format!("{what}: {error}")
+        };
+        let scratch = command.scratch.clone();
+        fs::create_dir_all(&scratch).map_err(failed("this worker's cache fails"))?;
+        orphans::adopt().map_err(failed("this process cannot keep others"))?;
+        if let Some(mask) = plan.umask {
+            rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+        }
+        let invocation = Invocation::open(&plan, &scratch).map_err(failed("the script cannot be written"))?;
+        Ok(Box::new(Self {
+            job,
+            variables: Variables::new(job, &command, &plan),
+            outlets: Outlets::new(job, storage, &plan),
+            running: Running::default(),
+            wake: Wake::new().map_err(failed("the system gives no event"))?,
+            command,
+            plan,
+            invocation,
+            scratch,
+        }))
+    }
+
+    /// Runs one task to its end.
+    fn run_task(&self, chunk: &Chunk<'_>, index: u64, outlet: &mut Outlet) -> Result<(), Failed> {
+        let error = |message: String| (FailureCause::Error, message);
+        let item = match &chunk.inputs {
+            ChunkInputs::Index { .. } => None,
+            ChunkInputs::Items(file) => {
+                let item = file
+                    .item(index)
+                    .map_err(|message| (FailureCause::Input, message))?;
+                Some(item)
+            }
+        };
+        let number = self.command.array.as_ref().and_then(|array| array.id(index));
+        let names = Names {
+            job: self.job,
+            number,
+            name: &self.plan.name,
+            user: &self.command.user,
+            node: &self.command.worker,
+        };
+        let streams = self
+            .outlets
+            .begin(outlet, &self.plan, &names, index, chunk.grant)
+            .map_err(error)?;
+        let mut command = self
+            .invocation
+            .command(number.unwrap_or(index), item)
+            .map_err(error)?;
+        self.variables
+            .set(&mut command, index, number, item, chunk.grant, chunk.restarts);
+        command
+            .stdin(streams.input)
+            .stdout(streams.output)
+            .stderr(streams.error);
+        let ended = self.execute(command, index, chunk);
+        outlet
+            .end(index, chunk.grant)
+            .map_err(|cause| error(format!("the end of its output cannot be noted: {cause}")))?;
+        ended
+    }
+
+    fn execute(&self, mut command: Command, index: u64, chunk: &Chunk<'_>) -> Result<(), Failed> {
+        let order = Order {
+            limits: self.limits(),
+            rlimits: &self.plan.limits,
+            wake: &self.wake,
+            running: &self.running,
+            task: index,
+        };
+        match process::run(&mut command, &order) {
+            Ok(Ending::Exit(0)) => Ok(()),
+            Ok(_) if chunk.context.is_cancelled() => {
+                Err((FailureCause::Error, "the job was ended".to_owned()))
+            }
+            Ok(Ending::Exit(status)) => Err((FailureCause::Exit(status), String::new())),
+            Ok(Ending::Signal(signal)) => Err((FailureCause::Signal(signal), signals::name(signal))),
+            Ok(Ending::TimeLimit(limit)) => {
+                let seconds = limit.as_secs_f64();
+                Err((FailureCause::TimeLimit, format!("ran longer than {seconds} s")))
+            }
+            Err(error) => Err(self.invocation.not_started(&error)),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let millis = Duration::from_millis;
+        let time = self.command.task_time_limit_millis.map(millis);
+        let warn = |warning: &Warning, limit: Duration| {
+            let at = limit.saturating_sub(millis(warning.before_millis));
+            (at, warning.signal, warning.leader_only)
+        };
+        Limits {
+            time,
+            warning: self
+                .plan
+                .warning
+                .as_ref()
+                .zip(time)
+                .map(|(warning, limit)| warn(warning, limit)),
+            grace: millis(self.plan.grace_millis.min(COMMAND_GRACE_MILLIS_MAX)),
+        }
+    }
+}
+
+impl Runner for Commands {
+    fn run(&self, chunk: &Chunk<'_>, output: &mut ChunkOutput) -> u64 {
+        let IndexRange { start, end } = chunk.range;
+        let mut outlet = self.outlets.take();
+        let running = chunk.context.running();
+        let mut index = start;
+        while index < end {
+            if chunk.interrupt.load(Ordering::Relaxed) || output.is_full() {
+                break;
+            }
+            running.store(index, Ordering::Relaxed);
+            match self.run_task(chunk, index, &mut outlet) {
+                Ok(()) => output.push(Piece {
+                    grant: chunk.grant,
+                    range: IndexRange::new(index, index + 1),
+                    yielded: Yield::Bytes(0),
+                }),
+                Err((cause, message)) => output.fail(chunk.grant, index, cause, message),
+            }
+            index += 1;
+        }
+        self.outlets.give_back(outlet);
+        index
+    }
+
+    fn gather(&self, outputs: Vec<ChunkOutput>) -> Result<Vec<Block>, String> {
+        self.outlets
+            .sync()
+            .map_err(|error| format!("the output of its tasks cannot be kept: {error}"))?;
+        Ok(join(outputs))
+    }
+
+    fn stop(&self, stop: Stop) {
+        match stop {
+            Stop::InGrace => self.wake.raise(),
+            Stop::AtOnce => self.running.kill_all(),
+        }
+    }
+}
+
+impl Drop for Commands {
+    fn drop(&mut self) {
+        self.running.kill_all();
+        // what is left of it lies in the worker's cache, which it sweeps when it starts
+        let _ = fs::remove_dir_all(&self.scratch);
+    }
+}
+
+/// The plan, from the message or its file.
+fn read_plan(parameters: &HostParameters) -> Result<CommandPlan, String> {
+    let bytes = match parameters {
+        HostParameters::Inline(bytes) => bytes.to_vec(),
+        HostParameters::File(path) => {
+            fs::read(path).map_err(|error| format!("the command's plan cannot be read: {error}"))?
+        }
+    };
+    if bytes.len() > COMMAND_PLAN_BYTES_MAX {
+        return Err(format!(
+            "the command's plan has {} bytes, at most {COMMAND_PLAN_BYTES_MAX} are allowed",
+            bytes.len()
+        ));
+    }
+    codec::decode(&bytes).map_err(|error| format!("the command's plan is no such thing: {error}"))
+}
+
+/// An attempt at a task, for variables and names.
+type Attempt = GrantId;

@@ -1,0 +1,194 @@
+//! What a task runs: the program, found as a shell finds it, and its arguments with the task's item in them.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use phalanx_protocol::CommandPlan;
+use phalanx_protocol::command::Action;
+use phalanx_protocol::record::FailureCause;
+
+use crate::kernel::runner::Failed;
+
+/// What stands for a task's item in arguments.
+const PLACE: &[u8] = b"{}";
+/// Where programs are looked for if the submission had no PATH.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+/// What a shell exits with if it does not find a program, and if it cannot start one.
+const NOT_FOUND: u8 = 127;
+const NOT_STARTED: u8 = 126;
+
+/// How tasks of a job are invoked.
+#[derive(Debug)]
+pub(super) struct Invocation {
+    program: PathBuf,
+    /// The name that was asked for.
+    name: OsString,
+    arguments: Vec<Vec<u8>>,
+    directory: PathBuf,
+    placeholders: bool,
+}
+
+impl Invocation {
+    /// Reads how tasks are invoked; a script is written to `scratch`.
+    ///
+    /// # Errors
+    /// If the script cannot be written.
+    pub(super) fn open(plan: &CommandPlan, scratch: &Path) -> io::Result<Self> {
+        let directory = PathBuf::from(OsString::from_vec(plan.directory.to_vec()));
+        let owned = |arguments: &[bytes::Bytes]| arguments.iter().map(|argument| argument.to_vec()).collect();
+        let (program, name, arguments) = match &plan.action {
+            Action::Program(words) => {
+                let name = words.first().map(|word| word.to_vec()).unwrap_or_default();
+                let name = OsString::from_vec(name);
+                let path = plan
+                    .environment
+                    .iter()
+                    .rev()
+                    .find(|(name, _)| &name[..] == b"PATH");
+                let path = path.map_or(OsStr::new(DEFAULT_PATH), |(_, path)| OsStr::from_bytes(path));
+                let program = find(&name, path, &directory);
+                (program, name, owned(words.get(1..).unwrap_or_default()))
+            }
+            Action::Script { content, arguments } => {
+                let program = scratch.join("script");
+                let mut file = fs::File::options()
+                    .write(true)
+                    .create(true)
+                    .truncate(true)
+                    .mode(0o700)
+                    .open(&program)?;
+                file.write_all(content)?;
+                (program.clone(), program.into_os_string(), owned(arguments))
+            }
+        };
+        Ok(Self {
+            program,
+            name,
+            arguments,
+            directory,
+            placeholders: plan.placeholders,
+        })
+    }
+
+    /// The command of a task whose number and item are these.
+    ///
+    /// # Errors
+    /// A sentence if the item cannot be an argument.
+    pub(super) fn command(&self, number: u64, item: Option<&[u8]>) -> Result<Command, String> {
+        let mut command = Command::new(&self.program);
+        command.current_dir(&self.directory);
+        if !self.placeholders {
+            command.args(self.arguments.iter().map(|argument| OsStr::from_bytes(argument)));
+            return Ok(command);
+        }
+        let digits = number.to_string();
+        let text = item.unwrap_or(digits.as_bytes());
+        if text.contains(&0) {
+            return Err("its item has a zero byte, which no argument can have".to_owned());
+        }
+        let mut is_named = false;
+        for argument in &self.arguments {
+            let filled = fill(argument, text);
+            is_named |= filled.is_some();
+            command.arg(OsStr::from_bytes(filled.as_deref().unwrap_or(argument)));
+        }
+        if let Some(item) = item
+            && !is_named
+        {
+            command.arg(OsStr::from_bytes(item));
+        }
+        Ok(command)
+    }
+
+    /// What to say of a task whose process could not be started.
+    pub(super) fn not_started(&self, error: &io::Error) -> Failed {
+        let directory = self.directory.display();
+        if !self.directory.is_dir() {
+            let message = format!("its working directory `{directory}` is not there on this worker");
+            return (FailureCause::Exit(NOT_STARTED), message);
+        }
+        let name = self.name.display();
+        match error.kind() {
+            io::ErrorKind::NotFound if self.program.exists() => {
+                let message =
+                    format!("cannot start `{name}`: the interpreter that its first line names is not there");
+                (FailureCause::Exit(NOT_FOUND), message)
+            }
+            io::ErrorKind::NotFound => {
+                let message = format!("there is no program `{name}` on this worker");
+                (FailureCause::Exit(NOT_FOUND), message)
+            }
+            _ => (
+                FailureCause::Exit(NOT_STARTED),
+                format!("cannot start `{name}`: {error}"),
+            ),
+        }
+    }
+}
+
+/// The argument with `text` wherever it has a place for it; `None` if it has none.
+fn fill(argument: &[u8], text: &[u8]) -> Option<Vec<u8>> {
+    let mut filled = Vec::with_capacity(argument.len() + text.len());
+    let mut rest = argument;
+    while let Some(at) = rest.windows(PLACE.len()).position(|window| window == PLACE) {
+        filled.extend_from_slice(&rest[..at]);
+        filled.extend_from_slice(text);
+        rest = &rest[at + PLACE.len()..];
+    }
+    (rest.len() < argument.len()).then(|| {
+        filled.extend_from_slice(rest);
+        filled
+    })
+}
+
+/// Finds a program as a shell in `directory` does. One that is not found is looked for again when it is started.
+fn find(name: &OsStr, path: &OsStr, directory: &Path) -> PathBuf {
+    if name.as_bytes().contains(&b'/') {
+        return directory.join(name);
+    }
+    let is_program = |path: &PathBuf| {
+        let metadata = fs::metadata(path);
+        metadata.is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    };
+    let folders = std::env::split_paths(path);
+    let mut found = folders
+        .map(|folder| directory.join(folder).join(name))
+        .filter(is_program);
+    found.next().unwrap_or_else(|| directory.join(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_filled_with_the_item_wherever_they_are() {
+        assert_eq!(fill(b"{}", b"x y").unwrap(), b"x y");
+        assert_eq!(fill(b"in/{}.txt-{}", b"7").unwrap(), b"in/7.txt-7");
+        assert_eq!(fill(b"none {", b"7"), None);
+        assert_eq!(fill(b"", b"7"), None);
+    }
+
+    #[test]
+    fn a_program_is_looked_for_in_path_and_a_path_in_the_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let tool = folder.path().join("tool");
+        fs::write(&tool, "").unwrap();
+        let path = OsString::from(format!("/nowhere:{}", folder.path().display()));
+        let here = Path::new("/work");
+        assert_eq!(
+            find(OsStr::new("tool"), &path, here),
+            here.join("tool"),
+            "it cannot be run"
+        );
+        fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(find(OsStr::new("tool"), &path, here), tool);
+        assert_eq!(find(OsStr::new("./tool"), &path, here), Path::new("/work/./tool"));
+        assert_eq!(find(OsStr::new("/bin/true"), &path, here), Path::new("/bin/true"));
+    }
+}

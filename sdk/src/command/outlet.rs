@@ -1,0 +1,194 @@
+//! Where the output of tasks goes: into a lane of its slot on shared storage, or into files of the user's.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+
+use phalanx_protocol::command::Output;
+use phalanx_protocol::pattern::{PatternValues, expand};
+use phalanx_protocol::{CommandPlan, GrantId, JobId};
+use phalanx_storage::OutputLane;
+
+use super::lock;
+
+/// The three streams of a process.
+pub(super) struct Streams {
+    pub(super) input: Stdio,
+    pub(super) output: Stdio,
+    pub(super) error: Stdio,
+}
+
+/// What names of files may be made of.
+pub(super) struct Names<'a> {
+    pub(super) job: JobId,
+    pub(super) number: Option<u64>,
+    pub(super) name: &'a str,
+    pub(super) user: &'a str,
+    pub(super) node: &'a str,
+}
+
+/// All outlets of a job: as many as tasks ran at a time.
+pub(super) struct Outlets {
+    job: JobId,
+    storage: PathBuf,
+    directory: PathBuf,
+    free: Mutex<Vec<Outlet>>,
+    /// All lanes, whether in use or not.
+    lanes: Mutex<Vec<Lane>>,
+}
+
+type Lane = Arc<Mutex<OutputLane>>;
+
+/// What one slot's tasks write to: its lane, once it has one.
+#[derive(Default)]
+pub(super) struct Outlet(Option<Lane>);
+
+impl Outlets {
+    pub(super) fn new(job: JobId, storage: PathBuf, plan: &CommandPlan) -> Self {
+        Self {
+            job,
+            storage,
+            directory: PathBuf::from(OsString::from_vec(plan.directory.to_vec())),
+            free: Mutex::default(),
+            lanes: Mutex::default(),
+        }
+    }
+
+    /// An outlet that nobody uses.
+    pub(super) fn take(&self) -> Outlet {
+        lock(&self.free).pop().unwrap_or_default()
+    }
+
+    /// Takes back one that is not used any more.
+    pub(super) fn give_back(&self, outlet: Outlet) {
+        lock(&self.free).push(outlet);
+    }
+
+    /// Opens the streams of a task that is about to begin.
+    ///
+    /// # Errors
+    /// A sentence that names what cannot be opened.
+    pub(super) fn begin(
+        &self,
+        outlet: &mut Outlet,
+        plan: &CommandPlan,
+        names: &Names<'_>,
+        task: u64,
+        attempt: GrantId,
+    ) -> Result<Streams, String> {
+        let resolved = |pattern: &str| self.directory.join(names.expand(pattern));
+        let input = match &plan.input {
+            Some(pattern) => {
+                let path = resolved(pattern);
+                let file = File::open(&path);
+                file.map_err(|error| format!("cannot read its input `{}`: {error}", path.display()))?
+                    .into()
+            }
+            None => Stdio::null(),
+        };
+        let (output, error) = match &plan.output {
+            Output::Packed => self
+                .packed(outlet, task, attempt)
+                .map_err(|error| format!("its output cannot be kept on shared storage: {error}"))?,
+            Output::Files {
+                output,
+                error,
+                append,
+            } => {
+                let path = resolved(output);
+                let file = open(&path, *append)?;
+                let second = match error {
+                    Some(error) if resolved(error) != path => open(&resolved(error), *append)?,
+                    Some(_) | None => file
+                        .try_clone()
+                        .map_err(|error| format!("cannot share `{}`: {error}", path.display()))?,
+                };
+                (file, second)
+            }
+        };
+        Ok(Streams {
+            input,
+            output: output.into(),
+            error: error.into(),
+        })
+    }
+
+    fn packed(&self, outlet: &mut Outlet, task: u64, attempt: GrantId) -> io::Result<(File, File)> {
+        let lane = match &outlet.0 {
+            Some(lane) => lane,
+            None => outlet.0.insert(self.new_lane(attempt)?),
+        };
+        let mut lane = lock(lane);
+        lane.begin(task, attempt)?;
+        let (output, error) = lane.files();
+        Ok((output.try_clone()?, error.try_clone()?))
+    }
+
+    fn new_lane(&self, attempt: GrantId) -> io::Result<Lane> {
+        let mut lanes = lock(&self.lanes);
+        let lane = OutputLane::create(&self.storage, self.job, attempt, lanes.len())?;
+        let lane = Arc::new(Mutex::new(lane));
+        lanes.push(Arc::clone(&lane));
+        Ok(lane)
+    }
+
+    /// Waits until everything in lanes is durable; what goes into the user's files is theirs.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        let lanes = lock(&self.lanes).clone();
+        lanes.iter().try_for_each(|lane| lock(lane).sync())
+    }
+}
+
+impl Outlet {
+    /// Notes that a task writes no more.
+    pub(super) fn end(&self, task: u64, attempt: GrantId) -> io::Result<()> {
+        match &self.0 {
+            Some(lane) => lock(lane).end(task, attempt),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Names<'_> {
+    fn expand(&self, pattern: &str) -> String {
+        expand(
+            pattern,
+            &PatternValues {
+                job: self.job,
+                element: self.number,
+                step: None,
+                name: self.name,
+                user: self.user,
+                node: self.node,
+                node_index: 0,
+                rank: 0,
+            },
+        )
+    }
+}
+
+/// Opens a file of the user's, with the folders that it lies in.
+fn open(path: &Path, append: bool) -> Result<File, String> {
+    let open = || {
+        let mut options = File::options();
+        // always at the end, so that what several processes write does not overwrite itself
+        options.append(true).create(true);
+        let file = options.open(path)?;
+        if !append && file.metadata()?.is_file() {
+            file.set_len(0)?;
+        }
+        Ok(file)
+    };
+    let opened = open().or_else(|error: io::Error| {
+        if error.kind() != io::ErrorKind::NotFound {
+            return Err(error);
+        }
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        open()
+    });
+    opened.map_err(|error| format!("cannot write its output to `{}`: {error}", path.display()))
+}

@@ -1,0 +1,142 @@
+//! The variables of a task: those of its submission, and what it wants to know of itself.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::process::Command;
+
+use phalanx_protocol::command::Dialect;
+use phalanx_protocol::message::host::{HOST_MARK_VARIABLE, HostCommand};
+use phalanx_protocol::{CommandPlan, JobId};
+
+use super::Attempt;
+
+/// The index of the task; also tells whose an orphan is.
+pub(super) const INDEX_VARIABLE: &str = "PHALANX_TASK_INDEX";
+/// Elements of arrays have numbers of their own where a job's is expected: this many times the element's index plus one,
+/// plus the job's. Decimal, so that people see both.
+const ELEMENT_FACTOR: u64 = 1_000_000_000;
+
+/// What all tasks of a job have.
+#[derive(Debug)]
+pub(super) struct Variables {
+    job: JobId,
+    dialect: Dialect,
+    common: Vec<(OsString, OsString)>,
+}
+
+impl Variables {
+    pub(super) fn new(job: JobId, command: &HostCommand, plan: &CommandPlan) -> Self {
+        let owned = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        let submitted = plan.environment.iter();
+        let mut common: Vec<(OsString, OsString)> = submitted
+            .map(|(name, value)| (owned(name), owned(value)))
+            .collect();
+        let mut set = |name: &str, value: String| common.push((name.into(), value.into()));
+        let request = &command.request;
+        set("PHALANX_JOB_ID", job.to_string());
+        set("PHALANX_JOB_NAME", plan.name.clone());
+        set("PHALANX_WORKER", command.worker.clone());
+        set("PHALANX_CPUS", request.cpus.to_string());
+        if request.memory_bytes > 0 {
+            set("PHALANX_MEMORY_BYTES", request.memory_bytes.to_string());
+        }
+        let array = command.array.as_ref();
+        match plan.dialect {
+            Dialect::Phalanx => {}
+            Dialect::Slurm => {
+                for name in [
+                    "SLURMD_NODENAME",
+                    "SLURM_JOB_NODELIST",
+                    "SLURM_NODELIST",
+                    "SLURM_TOPOLOGY_ADDR",
+                ] {
+                    set(name, command.worker.clone());
+                }
+                for name in ["SLURM_NODEID", "SLURM_PROCID", "SLURM_LOCALID"] {
+                    set(name, "0".to_owned());
+                }
+                set("SLURM_CPUS_ON_NODE", request.cpus.to_string());
+                if let Some(array) = array {
+                    let (first, last) = array.bounds();
+                    set("SLURM_ARRAY_JOB_ID", job.to_string());
+                    set("SLURM_ARRAY_TASK_COUNT", array.count().to_string());
+                    set("SLURM_ARRAY_TASK_MIN", first.to_string());
+                    set("SLURM_ARRAY_TASK_MAX", last.to_string());
+                    set("SLURM_ARRAY_TASK_STEP", array.step().to_string());
+                }
+            }
+            Dialect::Pbs => {
+                set("PBS_JOBNAME", plan.name.clone());
+                set("PBS_NODENUM", "0".to_owned());
+                set("PBS_TASKNUM", "1".to_owned());
+            }
+        }
+        if let Some(mark) = std::env::var_os(HOST_MARK_VARIABLE) {
+            common.push((HOST_MARK_VARIABLE.into(), mark));
+        }
+        Self {
+            job,
+            dialect: plan.dialect,
+            common,
+        }
+    }
+
+    /// Gives a task its variables, and no others.
+    pub(super) fn set(
+        &self,
+        command: &mut Command,
+        index: u64,
+        number: Option<u64>,
+        item: Option<&[u8]>,
+        attempt: Attempt,
+        restarts: u32,
+    ) {
+        let Self { job, dialect, common } = self;
+        command
+            .env_clear()
+            .envs(common.iter().map(|(name, value)| (name, value)));
+        command
+            .env(INDEX_VARIABLE, index.to_string())
+            .env("PHALANX_TASK_ID", format!("{job}.{index}"))
+            .env("PHALANX_ATTEMPT", attempt.to_string())
+            .env("PHALANX_RESTART_COUNT", restarts.to_string());
+        if let Some(number) = number {
+            command.env("PHALANX_ARRAY_TASK_ID", number.to_string());
+        }
+        if let Some(item) = item {
+            command.env("PHALANX_ITEM", OsStr::from_bytes(item));
+        }
+        let own = match number {
+            Some(_) => element_number(*job, index).to_string(),
+            None => job.to_string(),
+        };
+        match dialect {
+            Dialect::Phalanx => {}
+            Dialect::Slurm => {
+                command.env("SLURM_JOB_ID", &own).env("SLURM_JOBID", own);
+                if let Some(number) = number {
+                    command.env("SLURM_ARRAY_TASK_ID", number.to_string());
+                }
+                if restarts > 0 {
+                    command.env("SLURM_RESTART_COUNT", restarts.to_string());
+                }
+            }
+            Dialect::Pbs => {
+                command.env("PBS_JOBID", own);
+                if let Some(number) = number {
+                    command
+                        .env("PBS_ARRAY_INDEX", number.to_string())
+                        .env("PBS_ARRAYID", number.to_string());
+                }
+            }
+        }
+    }
+}
+
+/// The number that an element of an array has where a job's is expected.
+fn element_number(job: JobId, index: u64) -> u64 {
+    index
+        .saturating_add(1)
+        .saturating_mul(ELEMENT_FACTOR)
+        .saturating_add(job.0)
+}
