@@ -7,6 +7,8 @@
 //! Reading order: [`settings`] (what a script asks for), [`directives`] and [`environment`] (where it says so),
 //! [`options`] and [`getopt`] (the words), then one file for each kind of value.
 
+mod array;
+mod dependency;
 mod hostlist;
 mod memory;
 mod time;
