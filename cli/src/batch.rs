@@ -9,6 +9,8 @@
 
 mod array;
 mod dependency;
+mod getopt;
 mod hostlist;
 mod memory;
+mod options;
 mod time;
