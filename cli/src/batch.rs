@@ -9,6 +9,7 @@
 
 mod array;
 mod dependency;
+mod directives;
 mod getopt;
 mod hostlist;
 mod memory;
