@@ -4,10 +4,12 @@
 //! processes. It is the only crate that writes to a terminal, and that in [`ui`] alone.
 //!
 //! Reading order: [`args`] (what can be asked), [`commands`] (one file per command), [`cluster`] (how a scheduler is
-//! found), [`program`] and [`inputs`] (what is checked before anything is sent), [`process`] (signals, parents, logs),
-//! [`ui`] (how it is told).
+//! found), [`batch`] (batch scripts and their options as values), [`program`] and [`inputs`] (what is checked before
+//! anything is sent), [`process`] (signals, parents, logs), [`ui`] (how it is told).
 
 mod args;
+#[cfg_attr(not(test), expect(dead_code, reason = "the commands that use it follow"))]
+mod batch;
 mod cluster;
 mod commands;
 mod inputs;

@@ -1,0 +1,17 @@
+//! The text of batch scripts and of the options that go with them, turned into plain values, and job lists into text.
+//!
+//! Slurm's words, since that is what scripts are written in; `pbs` reads the second dialect into the same settings. Pure:
+//! no file, environment variable or clock is read here, and nothing is printed; whoever calls gives texts and is given
+//! values, warnings and errors, each with its place.
+//!
+//! Reading order: [`settings`] (what a script asks for), [`directives`] and [`environment`] (where it says so),
+//! [`options`] and [`getopt`] (the words), then one file for each kind of value.
+
+mod array;
+mod dependency;
+mod directives;
+mod getopt;
+mod hostlist;
+mod memory;
+mod options;
+mod time;
