@@ -4,6 +4,7 @@
 //! [`daemon`] what the long-running roles take, [`storage`] what is asked of the storage, [`values`] the small languages of
 //! sizes, times, ranges and resources.
 
+pub(crate) mod command;
 pub(crate) mod daemon;
 pub(crate) mod job;
 pub(crate) mod storage;
@@ -21,6 +22,7 @@ use storage::StorageArguments;
 const AFTER_LONG_HELP: &str = "\
 Exit codes:
     0  all went well; for `run` and `wait`: every task succeeded
+       (`run` with one command: whatever that ended with, 128 and the number if by a signal)
     1  tasks failed
     2  the command line, the program or an inputs file is wrong
     3  the cluster could not be reached, or refused us
@@ -99,18 +101,28 @@ pub(crate) enum Command {
 
     /// Submit a job, watch it, print its results
     ///
+    /// A program's output goes to stdout and stderr as it comes; one that is run once ends this command with its own exit
+    /// code. For kernels:
     /// Results go to stdout in the order of their indices, one JSON value per line; the progress bar and a summary go
     /// to stderr. Ctrl-C cancels the job; a second Ctrl-C leaves at once. Tasks that fail are listed at the end and
     /// make the exit code 1.
-    /// Example: phalanx run target/release/ep --kernel gaussians --range 0..256
+    /// Examples: phalanx run -- make -C sim all
+    /// phalanx run target/release/ep --kernel gaussians --range 0..256
     Run(SubmitArguments),
 
     /// Submit a job and print its id
     ///
-    /// The program is checked before anything is sent: that it is a kernel program for this machine, that it has the
+    /// A program of kernels is checked before anything is sent: that it is a kernel program for this machine, that it has the
     /// kernel, and that the kernel takes what it will be given. The id is printed once the job is on durable storage.
-    /// Example: phalanx submit target/release/ep --kernel gaussians --range 0..256
+    /// Examples: phalanx submit --array 0-99 ./job.sh
+    /// phalanx submit target/release/ep --kernel gaussians --range 0..256
     Submit(SubmitArguments),
+
+    /// Print what a job's commands have printed
+    ///
+    /// Standard output to stdout, standard error to stderr, task by task; of those whose output is kept with the job.
+    /// Examples: phalanx logs 42, phalanx logs 42.7 --follow
+    Logs(LogsArguments),
 
     /// List jobs
     ///
@@ -298,6 +310,46 @@ pub(crate) struct ResultsArguments {
     /// Example: phalanx results 42 --as-completed --output json
     #[arg(long)]
     pub(crate) as_completed: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct LogsArguments {
+    /// The job's id, or a task's: ID.INDEX
+    ///
+    /// Example: 42.7
+    #[arg(value_name = "ID[.TASK]")]
+    pub(crate) target: LogTarget,
+
+    /// Go on until the job, or the task, has ended
+    ///
+    /// Example: phalanx logs 42 -f
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+}
+
+/// Whose output is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LogTarget {
+    pub(crate) job: JobId,
+    /// All tasks, if absent.
+    pub(crate) task: Option<u64>,
+}
+
+impl std::str::FromStr for LogTarget {
+    type Err = phalanx_protocol::id::ParseIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('.') {
+            Some((job, task)) => Ok(Self {
+                job: job.parse()?,
+                task: Some(task.parse::<JobId>()?.0),
+            }),
+            None => Ok(Self {
+                job: text.parse()?,
+                task: None,
+            }),
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]

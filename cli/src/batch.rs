@@ -7,7 +7,7 @@
 //! Reading order: [`settings`] (what a script asks for), [`directives`] and [`environment`] (where it says so),
 //! [`options`] and [`getopt`] (the words), then one file for each kind of value.
 
-mod array;
+pub(crate) mod array;
 mod dependency;
 mod directives;
 mod getopt;

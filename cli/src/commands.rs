@@ -7,6 +7,8 @@ mod init;
 mod job;
 mod jobs;
 mod kernels;
+mod logs;
+mod output;
 mod results;
 mod retry;
 mod run;
@@ -59,6 +61,9 @@ pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
         Command::Run(arguments) => {
             let draft = submit::Draft::prepare(arguments)?;
             with_cluster(&global, async |cluster| run::run(cluster, draft, ui).await)
+        }
+        Command::Logs(arguments) => {
+            with_cluster(&global, async |cluster| logs::run(cluster, &arguments, ui).await)
         }
         Command::Jobs(arguments) => {
             with_cluster(&global, async |cluster| jobs::run(cluster, &arguments, ui).await)

@@ -11,6 +11,7 @@ use phalanx_protocol::IndexRange;
 use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::limits::{INPUT_CHUNK_BYTES, VALUE_BYTES_MAX};
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use crate::ui::error::CliError;
 
@@ -71,6 +72,16 @@ pub(crate) struct Chunks<R> {
     next_item: u64,
     ended: bool,
     line: Vec<u8>,
+    lines: Lines,
+}
+
+/// What the lines of a file are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    /// JSON values.
+    Json,
+    /// Texts, each as it is but for its end; they may be empty.
+    Text,
 }
 
 /// Whether a file can be read twice: first to check it, then to send it.
@@ -87,6 +98,14 @@ impl Chunks<BufReader<File>> {
         })?;
         Ok(Self::new(BufReader::new(file), path, INPUT_CHUNK_BYTES))
     }
+
+    /// Begins to read a file whose lines are texts.
+    pub(crate) fn open_text(path: &Path) -> Result<Self, InputsError> {
+        Ok(Self {
+            lines: Lines::Text,
+            ..Self::open(path)?
+        })
+    }
 }
 
 impl<R: BufRead> Chunks<R> {
@@ -98,6 +117,7 @@ impl<R: BufRead> Chunks<R> {
             next_item: 0,
             ended: false,
             line: Vec::new(),
+            lines: Lines::Json,
         }
     }
 
@@ -111,7 +131,7 @@ impl<R: BufRead> Chunks<R> {
             };
             // a line has fewer than 2^32 bytes, see `read_line`
             bytes.extend((item.len() as u32).to_le_bytes());
-            bytes.extend(item.as_bytes());
+            bytes.extend(item);
         }
         Ok(Chunk {
             items: IndexRange::new(start, self.next_item),
@@ -120,11 +140,15 @@ impl<R: BufRead> Chunks<R> {
     }
 
     /// The next line's value; `None` at the end.
-    fn item(&mut self) -> Result<Option<&str>, InputsError> {
+    fn item(&mut self) -> Result<Option<&[u8]>, InputsError> {
         if !self.read_line()? {
             return Ok(None);
         }
         self.next_item += 1;
+        if self.lines == Lines::Text {
+            let line = self.line.strip_suffix(b"\n").unwrap_or(&self.line);
+            return Ok(Some(line.strip_suffix(b"\r").unwrap_or(line)));
+        }
         let line = self.next_item;
         let path = || self.path.clone();
         let text =
@@ -135,7 +159,7 @@ impl<R: BufRead> Chunks<R> {
         }
         let checked: Result<IgnoredAny, _> = serde_json::from_str(text.trim_end());
         match checked {
-            Ok(_) => Ok(Some(value)),
+            Ok(_) => Ok(Some(value.as_bytes())),
             Err(error) => Err(InputsError::NotJson {
                 path: path(),
                 line,
@@ -181,6 +205,50 @@ impl<R: BufRead> Iterator for Chunks<R> {
                 Some(Err(error))
             }
         }
+    }
+}
+
+/// The values of one JSON list, which is in memory as a whole.
+#[derive(Debug)]
+pub(crate) struct JsonList {
+    values: std::vec::IntoIter<Box<RawValue>>,
+    next_item: u64,
+}
+
+impl JsonList {
+    /// Reads a file; `None` if it holds something other than a list.
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>, InputsError> {
+        let read = std::fs::read(path).map_err(|cause| InputsError::File {
+            path: path.to_owned(),
+            cause,
+        })?;
+        if read.trim_ascii_start().first() != Some(&b'[') {
+            return Ok(None);
+        }
+        // lists may also stand in lines, one each
+        let values: Result<Vec<Box<RawValue>>, _> = serde_json::from_slice(&read);
+        Ok(values.ok().map(|values| Self {
+            values: values.into_iter(),
+            next_item: 0,
+        }))
+    }
+}
+
+impl Iterator for JsonList {
+    type Item = Result<Chunk, InputsError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let start = self.next_item;
+        let mut bytes = Vec::new();
+        while bytes.len() < INPUT_CHUNK_BYTES {
+            let Some(value) = self.values.next() else { break };
+            let text = value.get().as_bytes();
+            bytes.extend((text.len() as u32).to_le_bytes());
+            bytes.extend(text);
+            self.next_item += 1;
+        }
+        let items = IndexRange::new(start, self.next_item);
+        (!items.is_empty()).then_some(Ok(Chunk { items, bytes }))
     }
 }
 

@@ -118,7 +118,7 @@ pub(crate) fn limit_stopping(grace: Duration) {
     let limit = move || {
         std::thread::sleep(STOP_MAX + grace);
         tracing::error!("stopping took longer than {} s", (STOP_MAX + grace).as_secs());
-        std::process::exit(ExitCode::Internal as i32);
+        std::process::exit(ExitCode::Internal.number().into());
     };
     if let Err(error) = std::thread::Builder::new()
         .name("stop-limit".to_owned())

@@ -1,48 +1,66 @@
 //! What a job is made from on the command line: shared by `submit` and `run`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ArgGroup;
 use phalanx_protocol::{IndexRange, Request, Retries};
 
+use super::command::CommandArguments;
 use super::values::{NamedResource, parse_range, parse_size, parse_time};
 
 /// A job.
 #[derive(Debug, Clone, clap::Args)]
-#[command(group = ArgGroup::new("tasks").args(["range", "inputs"]).required(true))]
 pub(crate) struct SubmitArguments {
-    /// Program that holds the kernel
+    /// Program or script to run; behind `--` if it has options of its own
     ///
-    /// An executable built with the crate `phalanx`; the cluster gets a copy of it.
-    /// Example: target/release/ep
+    /// Looked for in PATH, on the workers. A script (its file begins with `#!`) is copied now, so that it may be changed
+    /// while the job waits. With --kernel: an executable built with the crate `phalanx`; the cluster gets a copy of it.
+    /// Examples: hostname, ./job.sh, target/release/ep --kernel gaussians
     #[arg(value_name = "PROGRAM")]
     pub(crate) program: PathBuf,
 
+    /// Its arguments
+    ///
+    /// With --each-line or --from-json, `{}` stands for the task's item; with --array, for its number.
+    /// Example: phalanx run -- tar -czf out.tgz data
+    #[arg(value_name = "ARG")]
+    pub(crate) arguments: Vec<OsString>,
+
     /// Kernel to call, by its function's name
     ///
-    /// `phalanx kernels PROGRAM` lists them. Example: --kernel gaussians
+    /// `phalanx kernels PROGRAM` lists them. Without it the program itself is run, once for each task.
+    /// Example: --kernel gaussians
     #[arg(long, short, value_name = "NAME")]
-    pub(crate) kernel: String,
+    pub(crate) kernel: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) command: CommandArguments,
 
     /// Call it once for each number A, A+1, .., B-1
     ///
     /// For kernels that take a `u64`. Tasks are numbered from 0: task i gets the number A+i.
     /// Example: --range 0..1_000_000
-    #[arg(long, short, value_name = "A..B", value_parser = parse_range)]
+    #[arg(long, short, value_name = "A..B", value_parser = parse_range, requires = "kernel")]
     pub(crate) range: Option<IndexRange>,
 
     /// Call it once for each line of a file
     ///
     /// Each line is one JSON value of the kernel's input type; line 1 is task 0.
     /// Example: --inputs sequences.jsonl
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(
+        long,
+        short,
+        value_name = "FILE",
+        requires = "kernel",
+        conflicts_with = "range"
+    )]
     pub(crate) inputs: Option<PathBuf>,
 
     /// Parameters that all tasks share, as JSON or @FILE
     ///
     /// For kernels that take parameters. Examples: --parameters '{"width":800}', --parameters @scene.json
-    #[arg(long, short, value_name = "JSON|@FILE")]
+    #[arg(long, short, value_name = "JSON|@FILE", requires = "kernel")]
     pub(crate) parameters: Option<String>,
 
     /// Cpus that each task needs
@@ -72,7 +90,7 @@ pub(crate) struct SubmitArguments {
 
     /// Name of the job, for people
     ///
-    /// Default: the kernel's name. Example: --name nightly
+    /// Default: the kernel's or the program's name. Example: --name nightly
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
 
@@ -91,15 +109,16 @@ pub(crate) struct SubmitArguments {
     /// computed; what is left, a value for each of a few ranges, is printed as {"range":"0-99","value":..}. Merging
     /// those needs the program's own types: use the crate `phalanx` to get the one value.
     /// Example: phalanx run target/release/ep --kernel gaussians --range 0..256 --reduce
-    #[arg(long)]
+    #[arg(long, requires = "kernel")]
     pub(crate) reduce: bool,
 }
 
 /// How often tasks are run again, and how long they may take.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct LimitArguments {
-    /// Run a task again after an error or a panic, so many times
+    /// Run a task again after an error, so many times
     ///
+    /// An error or a panic of a kernel; a command that ends with another status than 0, or by a signal.
     /// Example: --retries 3
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) retries: u32,

@@ -1,4 +1,6 @@
-//! `phalanx run`: submits a job, shows its progress, prints its results, and answers for its end.
+//! `phalanx run`: submits a job, shows its progress, prints its results or its output, and answers for its end.
+
+mod follower;
 
 use phalanx::{Client, ClientError, JobView, ProgressBar, ResultEvent};
 use phalanx_protocol::JobId;
@@ -13,7 +15,14 @@ use crate::ui::error::CliError;
 use crate::ui::outcome::{outcome_error, outcome_text};
 use crate::ui::{DataStream, Ui};
 
+pub(super) use follower::Follower;
+
 pub(super) async fn run(cluster: &Connected, draft: Draft, ui: Ui) -> Result<ExitCode, CliError> {
+    if let Draft::Command(command) = &draft {
+        let is_single = command.is_single();
+        let job = draft.send(&cluster.client).await?;
+        return follower::run(&cluster.client, job, is_single, ui).await;
+    }
     let reduces = draft.reduces();
     let job = draft.send(&cluster.client).await?;
     let writer = ResultWriter {

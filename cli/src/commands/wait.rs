@@ -26,7 +26,7 @@ pub(super) async fn run(cluster: &Connected, jobs: &[JobId], ui: Ui) -> Result<E
     let mut worst = ExitCode::Success;
     for error in views.iter().filter_map(outcome_error) {
         ui.error(&error);
-        if error.code() as u8 > worst as u8 {
+        if error.code().number() > worst.number() {
             worst = error.code();
         }
     }

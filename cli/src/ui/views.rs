@@ -69,7 +69,12 @@ pub(crate) fn job_text(job: &JobView, now: u64, style: Style) -> String {
     text.push('\n');
     let mut line = |label: &str, value: String| text += &format!("  {label:<10} {value}\n");
     line("state", state + &state_detail(job));
-    line("kernel", printable(&job.kernel, 0));
+    let label = if job.command.is_some() {
+        "command"
+    } else {
+        "kernel"
+    };
+    line(label, printable(&job.kernel, 0));
     line("user", printable(&job.user, 0));
     let failed = match job.failed {
         0 => String::new(),

@@ -12,6 +12,7 @@
 mod chaos;
 mod clusters;
 mod command;
+mod commands;
 mod failures;
 mod inspection;
 mod jobs;

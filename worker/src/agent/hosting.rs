@@ -83,7 +83,7 @@ impl Agent {
         self.ledger.opened(host, job.request.clone());
         let open = ToHost::Open {
             job: id,
-            work: job.host_work(&self.name, self.folders.scratch.join(host.to_string())),
+            work: job.host_work(&self.name, self.folders.scratch.join(job.opening.0.to_string())),
             cpus: job.request.cpus,
             storage: self.folders.storage.clone(),
         };

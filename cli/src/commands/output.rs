@@ -1,0 +1,96 @@
+//! What commands have written, from the cluster's storage to this terminal.
+
+use std::io::{self, Write};
+
+use phalanx::Client;
+use phalanx_protocol::message::client::{OutputPosition, OutputQuery};
+use phalanx_protocol::{IndexRange, JobId};
+
+use crate::ui::error::CliError;
+use crate::ui::{DataStream, Ui};
+
+/// Copies output of one job: standard output to stdout, standard error to stderr.
+#[derive(Debug)]
+pub(super) struct OutputCopy {
+    job: JobId,
+    stream: DataStream,
+    /// How much is there of the task that is followed.
+    had: OutputPosition,
+}
+
+/// Whether there may be more of a task's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rest {
+    /// Nothing was there beyond what had been copied.
+    Nothing,
+    /// Something was, and there may be more at once.
+    Something,
+}
+
+impl OutputCopy {
+    pub(super) fn new(job: JobId, ui: Ui) -> Self {
+        Self {
+            job,
+            stream: ui.stream(),
+            had: OutputPosition::default(),
+        }
+    }
+
+    /// Copies all that tasks have written so far, one after the other.
+    pub(super) async fn all(&mut self, client: &Client, tasks: IndexRange) -> Result<(), CliError> {
+        let mut left = tasks;
+        let mut had = OutputPosition::default();
+        while !left.is_empty() {
+            let page = self.page(client, left, had).await?;
+            // a task that still writes is shown as far as it is
+            let is_stuck = page.next == left.start && page.position == had;
+            left.start = if is_stuck { page.next + 1 } else { page.next };
+            had = if is_stuck {
+                OutputPosition::default()
+            } else {
+                page.position
+            };
+        }
+        Ok(())
+    }
+
+    /// Copies what a task has written since the last call. A later attempt begins anew.
+    pub(super) async fn more(&mut self, client: &Client, task: u64) -> Result<Rest, CliError> {
+        let before = self.had;
+        let page = self.page(client, IndexRange::new(task, task + 1), before).await?;
+        if page.position.attempt.is_some() {
+            self.had = page.position;
+        }
+        Ok(match self.had == before {
+            true => Rest::Nothing,
+            false => Rest::Something,
+        })
+    }
+
+    async fn page(
+        &mut self,
+        client: &Client,
+        tasks: IndexRange,
+        had: OutputPosition,
+    ) -> Result<phalanx_protocol::message::client::OutputPage, CliError> {
+        let query = OutputQuery {
+            job: self.job,
+            tasks,
+            had,
+            bytes_max: u64::MAX,
+        };
+        let page = client.output(query).await?;
+        for piece in &page.pieces {
+            match piece.is_error {
+                false => self.stream.write(&piece.bytes)?,
+                true => {
+                    self.stream.flush()?;
+                    // whoever closed it does not want to know
+                    let _ = io::stderr().write_all(&piece.bytes);
+                }
+            }
+        }
+        self.stream.flush()?;
+        Ok(page)
+    }
+}

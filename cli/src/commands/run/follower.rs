@@ -1,0 +1,157 @@
+//! Follows a job of commands: its output as it comes, and its end.
+
+use std::pin::pin;
+
+use phalanx::{Client, JobView, ResultEvent};
+use phalanx_protocol::exit::ExitCode;
+use phalanx_protocol::record::{FailureCause, Outcome};
+use phalanx_protocol::{IndexRange, JobId};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::super::logs::{LOOK_PAUSE_MIN, next_pause};
+use super::super::output::{OutputCopy, Rest};
+use crate::ui::Ui;
+use crate::ui::error::CliError;
+use crate::ui::outcome::{outcome_error, outcome_text};
+
+/// The way to a job's end.
+#[derive(Debug)]
+pub(in crate::commands) struct Follower<'a> {
+    client: &'a Client,
+    job: JobId,
+}
+
+/// Copies the job's output and ends as it ends. The first Ctrl-C cancels it, the second leaves.
+pub(super) async fn run(client: &Client, job: JobId, is_single: bool, ui: Ui) -> Result<ExitCode, CliError> {
+    let mut interrupts = signal(SignalKind::interrupt())
+        .map_err(|error| CliError::new(ExitCode::Internal, format!("cannot listen to signals: {error}")))?;
+    let follower = Follower::new(client, job);
+    let mut copy = OutputCopy::new(job, ui);
+    let mut followed = pin!(async {
+        match is_single {
+            true => follower.one(&mut copy, 0).await,
+            false => follower.each_as_it_ends(&mut copy).await,
+        }
+    });
+    let mut is_asked = false;
+    let view = loop {
+        tokio::select! {
+            view = &mut followed => break view,
+            _ = interrupts.recv() => {
+                if is_asked {
+                    ui.note(&format!("left; `phalanx job {job}` tells what became of it"));
+                    return Err(CliError::silent(ExitCode::Interrupted));
+                }
+                is_asked = true;
+                ui.note(&format!("cancelling job {job}; Ctrl-C again leaves at once"));
+                client.cancel(job).await?;
+            }
+        }
+    };
+    let view = match view {
+        Ok(view) => view,
+        Err(error) => {
+            // nobody is left to read the output; what is asked for is known to be wanted by nobody else
+            if error.code() == ExitCode::Success {
+                client.cancel(job).await?;
+            }
+            return Err(error);
+        }
+    };
+    match (outcome_error(&view), is_single) {
+        (None, true) => Ok(ExitCode::Success),
+        (None, false) => {
+            ui.note(&outcome_text(&view));
+            Ok(ExitCode::Success)
+        }
+        (Some(error), true) => Err(single_error(&view).unwrap_or(error)),
+        (Some(error), false) => Err(error),
+    }
+}
+
+/// The end of a command as its own: its exit code, and no more words than it takes.
+fn single_error(view: &JobView) -> Option<CliError> {
+    let failure = view
+        .first_failures
+        .first()
+        .filter(|_| view.outcome == Some(Outcome::Failed))?;
+    let code = match failure.cause {
+        FailureCause::Exit(status) => status,
+        FailureCause::Signal(signal) => 128_u8.saturating_add(signal),
+        FailureCause::Error
+        | FailureCause::Panic
+        | FailureCause::Input
+        | FailureCause::Result
+        | FailureCause::Crash
+        | FailureCause::TimeLimit
+        | FailureCause::Memory
+        | FailureCause::Lost => return None,
+    };
+    // what a program exits with is its own affair, and mostly told by itself
+    Some(match (failure.cause, failure.message.is_empty()) {
+        (FailureCause::Exit(_), true) => CliError::silent(ExitCode::Command(code)),
+        (cause @ FailureCause::Signal(_), false) => {
+            let what = format!("job {}: {cause} ({})", view.job, failure.message);
+            CliError::new(ExitCode::Command(code), what)
+        }
+        (_, false) => CliError::new(ExitCode::Command(code), failure.message.clone()),
+        (cause, true) => CliError::new(ExitCode::Command(code), format!("job {}: {cause}", view.job)),
+    })
+}
+
+impl<'a> Follower<'a> {
+    pub(in crate::commands) fn new(client: &'a Client, job: JobId) -> Self {
+        Self { client, job }
+    }
+
+    /// Copies what one task writes, while it does, up to the end of the job.
+    pub(in crate::commands) async fn one(
+        &self,
+        copy: &mut OutputCopy,
+        task: u64,
+    ) -> Result<JobView, CliError> {
+        let mut watch = self.client.watch(self.job);
+        let mut last = None;
+        let mut pause = LOOK_PAUSE_MIN;
+        loop {
+            tokio::select! {
+                view = watch.next() => match view? {
+                    Some(view) => last = Some(view),
+                    None => break,
+                },
+                () = tokio::time::sleep(pause) => pause = next_pause(pause, copy.more(self.client, task).await?),
+            }
+        }
+        // now that it is over there is an end
+        while copy.more(self.client, task).await? == Rest::Something {}
+        match last {
+            Some(view) => Ok(view),
+            None => Ok(self.client.job(self.job).await?),
+        }
+    }
+
+    /// Copies what each task has written once it has ended, in the order in which they end.
+    pub(in crate::commands) async fn each_as_it_ends(
+        &self,
+        copy: &mut OutputCopy,
+    ) -> Result<JobView, CliError> {
+        let mut results = self.client.results(self.job, false);
+        while let Some(event) = results.next().await? {
+            match event {
+                ResultEvent::Block { keep, .. } | ResultEvent::NoResults(keep) => {
+                    for range in keep {
+                        copy.all(self.client, range).await?;
+                    }
+                }
+                ResultEvent::Failed(failures) => {
+                    for failure in failures {
+                        let one = IndexRange::new(failure.index, failure.index + 1);
+                        copy.all(self.client, one).await?;
+                    }
+                }
+                ResultEvent::Ended(view) => return Ok(view),
+            }
+        }
+        Ok(self.client.job(self.job).await?)
+    }
+}

@@ -1,0 +1,186 @@
+//! A job that calls a kernel.
+
+use std::fs;
+
+use bytes::Bytes;
+use phalanx::Client;
+use phalanx_protocol::exit::ExitCode;
+use phalanx_protocol::limits::PARAMETERS_INLINE_BYTES_MAX;
+use phalanx_protocol::{
+    BlobId, Encoding, Feeding, IndexRange, Inputs, JobId, JobSpec, KernelWork, Payload, SubmissionId, Work,
+};
+use serde::de::IgnoredAny;
+
+use super::items::Items;
+use super::new_submission;
+use crate::args::job::SubmitArguments;
+use crate::program::{Call, Program};
+use crate::ui::error::CliError;
+
+/// A call of a kernel, checked.
+#[derive(Debug)]
+pub(in crate::commands) struct KernelDraft {
+    arguments: SubmitArguments,
+    kernel: String,
+    tasks: Tasks,
+    parameters: Vec<u8>,
+    submission: SubmissionId,
+}
+
+#[derive(Debug)]
+enum Tasks {
+    Range(IndexRange),
+    Items(Items),
+}
+
+impl KernelDraft {
+    /// Checks the program, the parameters and the inputs.
+    pub(super) fn prepare(arguments: SubmitArguments) -> Result<Self, CliError> {
+        let kernel = arguments.kernel.clone().unwrap_or_default();
+        let tasks = match (&arguments.range, &arguments.inputs) {
+            (Some(range), None) => Tasks::Range(*range),
+            (None, Some(path)) => Tasks::Items(Items::JsonLines(path.clone())),
+            (Some(_), Some(_)) | (None, None) => {
+                return Err(CliError::usage(
+                    "a kernel is called for numbers or for inputs, and neither is given",
+                )
+                .hint("give either --range A..B or --inputs FILE"));
+            }
+        };
+        if let Some(argument) = arguments.arguments.first() {
+            let what = format!("a kernel takes no arguments such as `{}`", argument.display());
+            return Err(CliError::usage(what).hint("give what all its tasks share with --parameters"));
+        }
+        Program::open(&arguments.program)?.check(Call {
+            kernel: &kernel,
+            indices: matches!(tasks, Tasks::Range(_)),
+            parameters: arguments.parameters.is_some(),
+            reduce: arguments.reduce,
+        })?;
+        let parameters = match &arguments.parameters {
+            Some(text) => read_parameters(text)?,
+            None => Vec::new(),
+        };
+        if let Tasks::Items(items) = &tasks {
+            items.check()?;
+        }
+        let draft = Self {
+            arguments,
+            kernel,
+            tasks,
+            parameters,
+            submission: new_submission()?,
+        };
+        // the job as it will be, but for what storage will call its parts
+        let nothing = BlobId([0; 32]);
+        let (inputs, tasks) = match draft.tasks {
+            Tasks::Range(range) => (Inputs::Index { first: range.start }, range.len()),
+            Tasks::Items(_) => (Inputs::Items { table: nothing }, 0),
+        };
+        let spec = draft.spec(nothing, Payload::Inline(Bytes::new()), inputs, tasks);
+        spec.check()
+            .map_err(|error| CliError::from_chain(ExitCode::Usage, &error))?;
+        Ok(draft)
+    }
+
+    /// Whether results of neighbours are merged.
+    pub(super) fn reduces(&self) -> bool {
+        self.arguments.reduce
+    }
+
+    /// Uploads what storage lacks and submits the job.
+    pub(super) async fn send(&self, client: &Client) -> Result<JobId, CliError> {
+        let program = client.ensure_program(&self.arguments.program).await?;
+        let parameters = match self.parameters.len() {
+            0..=PARAMETERS_INLINE_BYTES_MAX => Payload::Inline(Bytes::copy_from_slice(&self.parameters)),
+            _ => Payload::Blob(client.ensure_blob(&self.parameters).await?),
+        };
+        let (inputs, tasks) = match &self.tasks {
+            Tasks::Range(range) => (Inputs::Index { first: range.start }, range.len()),
+            Tasks::Items(items) => items.send(client).await?,
+        };
+        Ok(client
+            .submit(self.spec(program, parameters, inputs, tasks))
+            .await?)
+    }
+
+    fn spec(&self, program: BlobId, parameters: Payload, inputs: Inputs, tasks: u64) -> JobSpec {
+        let arguments = &self.arguments;
+        JobSpec {
+            submission: self.submission,
+            name: arguments.name.clone().unwrap_or_else(|| self.kernel.clone()),
+            tasks,
+            work: Work::Kernel(KernelWork {
+                program,
+                kernel: self.kernel.clone(),
+                parameters,
+                inputs,
+                encoding: Encoding::Json,
+                reduce: arguments.reduce,
+            }),
+            request: arguments.request(),
+            priority: arguments.priority,
+            feeding: Feeding::default(),
+            failures_max: arguments.failures_max,
+            retries: arguments.limits.retries(),
+            task_time_limit_millis: arguments.limits.task_time_limit_millis(),
+            time_limit_millis: arguments.limits.time_limit_millis(),
+            idempotent: false,
+            slots_max: arguments.command.at_most,
+            dependency: None,
+            held: false,
+            begin_unix_millis: None,
+        }
+    }
+}
+
+/// The bytes of the parameters: JSON, given as it is or as `@FILE`.
+fn read_parameters(text: &str) -> Result<Vec<u8>, CliError> {
+    let (bytes, from) = match text.strip_prefix('@') {
+        Some(path) => {
+            let bytes = fs::read(path)
+                .map_err(|error| CliError::usage(format!("cannot read the parameters `{path}`: {error}")))?;
+            (bytes, format!("`{path}`"))
+        }
+        None => (text.as_bytes().to_vec(), "--parameters".to_owned()),
+    };
+    let checked: Result<IgnoredAny, _> = serde_json::from_slice(&bytes);
+    match checked {
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(CliError::usage(format!("{from} is not JSON: {error}"))
+            .hint("a text needs quotes of its own, as in --parameters '\"text\"'")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::style::Style;
+
+    #[test]
+    fn parameters_are_json_or_a_file_of_it() {
+        assert_eq!(read_parameters(r#"{"width": 8}"#).unwrap(), br#"{"width": 8}"#);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("scene.json");
+        fs::write(&path, "[1,\n2]\n").unwrap();
+        assert_eq!(
+            read_parameters(&format!("@{}", path.display())).unwrap(),
+            b"[1,\n2]\n"
+        );
+    }
+
+    #[test]
+    fn parameters_that_are_no_json_are_told_with_their_place() {
+        assert_eq!(
+            read_parameters("text").unwrap_err().render(Style::Plain),
+            "error: --parameters is not JSON: expected ident at line 1 column 2\n\n\
+             hint: a text needs quotes of its own, as in --parameters '\"text\"'\n"
+        );
+        assert_eq!(
+            read_parameters("@/does/not/exist")
+                .unwrap_err()
+                .render(Style::Plain),
+            "error: cannot read the parameters `/does/not/exist`: No such file or directory (os error 2)\n"
+        );
+    }
+}

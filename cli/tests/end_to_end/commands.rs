@@ -1,0 +1,198 @@
+//! Programs and scripts as jobs: what they print, how they end, what they find around them.
+
+use rustix::process::Signal;
+
+use crate::command::{eventually, finish, is_alive, run, send};
+use crate::up::Up;
+
+/// The command with words of any kind behind it.
+fn with(up: &Up, line: &str, words: &[&str]) -> std::process::Command {
+    let mut command = up.command(line);
+    command.args(words);
+    command
+}
+
+#[test]
+fn run_passes_on_what_a_program_prints_and_how_it_ends() {
+    let up = Up::start();
+    let done = run(with(&up, "run -- sh -c", &["echo out; echo err >&2; exit 7"]));
+    assert_eq!(
+        (done.code, done.stdout.as_str(), done.stderr.as_str()),
+        (Some(7), "out\n", "err\n")
+    );
+    let done = run(with(&up, "run -- sh -c", &["kill -SEGV $$"]));
+    assert_eq!((done.code, done.stdout.as_str()), (Some(139), ""));
+    assert!(done.stderr.contains("killed by signal 11 (SIGSEGV)"), "{done:?}");
+    let done = up.run("run no-such-program");
+    assert_eq!(done.code, Some(127));
+    assert_eq!(
+        done.stderr,
+        "error: there is no program `no-such-program` on this worker\n"
+    );
+    // a progress bar or a summary would be in the way of what it prints
+    let done = up.run("run true");
+    assert_eq!((done.code, done.stdout + &done.stderr), (Some(0), String::new()));
+}
+
+#[test]
+fn output_is_seen_while_the_program_still_runs() {
+    let up = Up::start();
+    let gate = up.file("gate", "");
+    let script = format!(
+        "echo first; while [ -e {} ]; do sleep 0.05; done; echo second",
+        gate.display()
+    );
+    let submitted = run(with(&up, "submit -- sh -c", &[&script]));
+    let id = submitted.lines()[0].to_owned();
+    eventually("the first line is there", || {
+        up.run(&format!("logs {id}.0")).stdout == "first\n"
+    });
+    let follower = up.command(&format!("logs {id} --follow")).spawn().unwrap();
+    std::fs::remove_file(&gate).unwrap();
+    assert_eq!(finish(follower).lines(), ["first", "second"]);
+    assert_eq!(up.run(&format!("logs {id}")).lines(), ["first", "second"]);
+}
+
+#[test]
+fn each_task_of_an_array_gets_its_number_and_each_line_its_text() {
+    let up = Up::start();
+    let done = up.run("run --array 1,4-8:2 --at-most 1 -- echo n{}");
+    let mut lines = done.lines();
+    lines.sort_unstable();
+    assert_eq!(lines, ["n1", "n4", "n6", "n8"]);
+    let texts = up.file("texts", "a b\n\n$(id)\n");
+    let mut command = up.command("run --each-line");
+    command.arg(&texts).args(["--", "printf", "%s|\\n", "<{}>"]);
+    let done = run(command);
+    let mut lines = done.lines();
+    lines.sort_unstable();
+    assert_eq!(lines, ["<$(id)>|", "<>|", "<a b>|"]);
+    let list = up.file("list.json", "[1, {\"a\": \"b\"},\n \"c\"]");
+    let mut command = up.command("run --from-json");
+    command.arg(&list).args(["--", "echo"]);
+    let done = run(command);
+    let mut lines = done.lines();
+    lines.sort_unstable();
+    assert_eq!(lines, ["\"c\"", "1", "{\"a\": \"b\"}"]);
+}
+
+#[test]
+fn a_script_is_run_as_it_was_when_it_was_submitted() {
+    let up = Up::start();
+    let text =
+        "#!/bin/bash\necho \"$1 in $PWD with $GREETING, umask $(umask), number $PHALANX_ARRAY_TASK_ID\"\n";
+    let script = up.file("job.sh", text);
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("new/%j-%a.txt");
+    let mut command = up.command("submit --array 3 --env GREETING=hello --chdir");
+    command
+        .arg(folder.path())
+        .arg("--stdout")
+        .arg(&out)
+        .arg(&script)
+        .arg("one");
+    let id = run(command).lines()[0].to_owned();
+    std::fs::write(&script, "#!/bin/false\n").unwrap();
+    assert_eq!(up.run(&format!("wait {id}")).code, Some(0));
+    let mask = std::process::Command::new("sh")
+        .args(["-c", "umask"])
+        .output()
+        .unwrap()
+        .stdout;
+    let printed = std::fs::read_to_string(folder.path().join(format!("new/{id}_3-3.txt"))).unwrap();
+    let expected = format!(
+        "one in {} with hello, umask {}, number 3\n",
+        folder.path().display(),
+        String::from_utf8(mask).unwrap().trim()
+    );
+    assert_eq!(printed, expected);
+    // two jobs on one host: the second does not lose its script to the end of the first
+    for _ in 0..3 {
+        std::fs::write(&script, "#!/bin/sh\necho again\n").unwrap();
+        let mut command = up.command("run");
+        command.arg(&script);
+        assert_eq!(run(command).lines(), ["again"]);
+    }
+}
+
+#[test]
+fn an_interrupted_run_ends_its_program_and_all_that_it_started() {
+    let up = Up::start();
+    let pids = up.file("pids", "");
+    let script = format!(
+        "trap 'echo told; exit 0' TERM; sleep 1000 & echo $! >> {0}; setsid sleep 1000 & echo $! >> {0}; \
+         (sleep 1000 & echo $! >> {0}); echo ready; wait",
+        pids.display()
+    );
+    let running = with(&up, "run -- sh -c", &[&script]).spawn().unwrap();
+    let started = || -> Vec<u32> {
+        let text = std::fs::read_to_string(&pids).unwrap();
+        text.lines().filter_map(|line| line.parse().ok()).collect()
+    };
+    eventually("all are started", || started().len() == 3);
+    send(running.id(), Signal::INT);
+    let done = finish(running);
+    assert_eq!(done.code, Some(4), "{done:?}");
+    assert!(done.stdout.ends_with("ready\ntold\n"), "{done:?}");
+    eventually("nothing is left", || !started().into_iter().any(is_alive));
+}
+
+#[test]
+fn programs_of_a_killed_worker_are_killed_and_run_elsewhere() {
+    let up = Up::start();
+    let pids = up.file("pids", "");
+    let gate = up.file("gate", "");
+    let script = format!(
+        "echo $PHALANX_WORKER $$ >> {}; while [ -e {} ]; do sleep 0.05; done; echo done",
+        pids.display(),
+        gate.display()
+    );
+    let id = run(with(&up, "submit -- sh -c", &[&script])).lines()[0].to_owned();
+    let started = || std::fs::read_to_string(&pids).unwrap();
+    eventually("it is started", || started().lines().count() == 1);
+    let first = started();
+    let (worker, pid) = first.trim().split_once(' ').unwrap();
+    let number: usize = worker.rsplit('-').next().unwrap().parse().unwrap();
+    send(up.worker_pids()[number - 1], Signal::KILL);
+    eventually("it is dead", || !is_alive(pid.parse().unwrap()));
+    eventually("it is started again", || started().lines().count() == 2);
+    std::fs::remove_file(&gate).unwrap();
+    assert_eq!(up.run(&format!("wait {id}")).code, Some(0));
+    assert_eq!(up.run(&format!("logs {id}")).lines(), ["done"]);
+}
+
+#[test]
+fn a_task_over_its_time_limit_is_told_then_killed_and_the_others_go_on() {
+    let up = Up::start();
+    let script =
+        "trap 'echo ignored' TERM; if [ {} = 1 ]; then while :; do sleep 0.05; done; else echo fine; fi";
+    let done = run(with(
+        &up,
+        "run --array 0-2 --task-time-limit 300ms --grace 200ms -- sh -c",
+        &[script],
+    ));
+    assert_eq!(done.code, Some(1), "{done:?}");
+    let mut lines: Vec<&str> = done.stdout.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["fine", "fine", "ignored"]);
+    assert!(
+        done.stderr.contains("1.1 timed out: ran longer than 0.3 s"),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn mistakes_in_commands_are_told() {
+    let up = Up::start();
+    let told = |line: &str| up.run(line).stderr;
+    assert!(told("run --array 5-1 -- echo").contains("the range `5-1` ends before it begins"));
+    assert!(told("run --range 0..5 echo").contains("--kernel"));
+    assert!(told("run --each-line /no/such -- echo").contains("cannot read the inputs `/no/such`"));
+    assert!(told("run --chdir /no/such -- echo").contains("its working directory `/no/such` is not there"));
+    assert!(told("run --env =x -- echo").contains("names no variable"));
+    let kernel = up.submit("--kernel square --range 0..4");
+    assert!(told(&format!("logs {kernel}")).contains("calls a kernel, and keeps no output"));
+    let id = up.run("submit --stdout /dev/null -- echo").lines()[0].to_owned();
+    assert!(told(&format!("logs {id}")).contains("look at `/dev/null`"));
+    assert!(told(&format!("logs {kernel}.x")).contains("`x` is not a job id"));
+}
