@@ -4,10 +4,12 @@
 //! no file, environment variable or clock is read here, and nothing is printed; whoever calls gives texts and is given
 //! values, warnings and errors, each with its place.
 //!
-//! Reading order: [`settings`] (what a script asks for), [`directives`] and [`environment`] (where it says so),
-//! [`options`] and [`getopt`] (the words), then one file for each kind of value.
+//! Reading order: [`settings`] (what a script asks for) and [`merge`] (how it is put together), [`directives`],
+//! [`pbs`] and [`environment`] (where it says so), [`options`] and [`getopt`] (the words), then one file for each kind of
+//! value.
 
 mod array;
+mod begin;
 mod dependency;
 mod directives;
 mod getopt;
@@ -15,3 +17,4 @@ mod hostlist;
 mod memory;
 mod options;
 mod time;
+mod values;
