@@ -6,7 +6,7 @@
 //!
 //! Reading order: [`settings`] (what a script asks for) and [`merge`] (how it is put together), [`directives`],
 //! [`pbs`] and [`environment`] (where it says so), [`options`] and [`getopt`] (the words), then one file for each kind of
-//! value.
+//! value; [`states`] and [`lists`] (jobs as text).
 
 mod array;
 mod begin;
@@ -15,10 +15,12 @@ mod directives;
 mod environment;
 mod getopt;
 mod hostlist;
+mod lists;
 mod memory;
 mod merge;
 mod options;
 mod pbs;
 mod settings;
+mod states;
 mod time;
 mod values;
