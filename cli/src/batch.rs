@@ -4,14 +4,23 @@
 //! no file, environment variable or clock is read here, and nothing is printed; whoever calls gives texts and is given
 //! values, warnings and errors, each with its place.
 //!
-//! Reading order: [`settings`] (what a script asks for), [`directives`] and [`environment`] (where it says so),
-//! [`options`] and [`getopt`] (the words), then one file for each kind of value.
+//! Reading order: [`settings`] (what a script asks for) and [`merge`] (how it is put together), [`directives`],
+//! [`pbs`] and [`environment`] (where it says so), [`options`] and [`getopt`] (the words), then one file for each kind of
+//! value; [`states`] and [`lists`] (jobs as text).
 
 pub(crate) mod array;
-mod dependency;
-mod directives;
-mod getopt;
-mod hostlist;
-mod memory;
-mod options;
-mod time;
+pub(crate) mod begin;
+pub(crate) mod dependency;
+pub(crate) mod directives;
+pub(crate) mod environment;
+pub(crate) mod getopt;
+pub(crate) mod hostlist;
+pub(crate) mod lists;
+pub(crate) mod memory;
+pub(crate) mod merge;
+pub(crate) mod options;
+pub(crate) mod pbs;
+pub(crate) mod settings;
+pub(crate) mod states;
+pub(crate) mod time;
+pub(crate) mod values;
