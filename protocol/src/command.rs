@@ -123,8 +123,19 @@ pub struct Warning {
     pub signal: i32,
     /// How long before the limit, in milliseconds.
     pub before_millis: u64,
-    /// Only the process that was started gets it; else its whole group.
-    pub leader_only: bool,
+    /// Who gets it.
+    pub recipients: Recipients,
+}
+
+/// Who of a task's processes gets a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Recipients {
+    /// The process that was started.
+    Leader,
+    /// Its group without itself: what a batch shell has started, but not the shell.
+    Others,
+    /// Its whole group.
+    All,
 }
 
 /// The numbers of an array's tasks: task `i` has the `i`th number, in ascending order.

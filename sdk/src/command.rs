@@ -161,7 +161,7 @@ impl Commands {
         let time = self.command.task_time_limit_millis.map(millis);
         let warn = |warning: &Warning, limit: Duration| {
             let at = limit.saturating_sub(millis(warning.before_millis));
-            (at, warning.signal, warning.leader_only)
+            (at, warning.signal, warning.recipients)
         };
         Limits {
             time,

@@ -1,14 +1,16 @@
 //! One process from its start to its end, with what it has started: limits are kept here, and its whole process group goes
 //! with it.
 
+use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use phalanx_protocol::command::Recipients;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, getpgid, kill_process, kill_process_group, pidfd_open};
 
 use super::orphans::{self, Running};
 use super::signals::Wake;
@@ -29,8 +31,8 @@ pub(super) enum Ending {
 pub(super) struct Limits {
     /// From its start until it is told to end.
     pub(super) time: Option<Duration>,
-    /// When it is told before, with which signal, and whether only the process itself is.
-    pub(super) warning: Option<(Duration, i32, bool)>,
+    /// When it is told before, with which signal, and who is.
+    pub(super) warning: Option<(Duration, i32, Recipients)>,
     /// From then until it is killed.
     pub(super) grace: Duration,
 }
@@ -82,7 +84,7 @@ fn wait(pid: Pid, order: &Order<'_>) -> io::Result<bool> {
     };
     let began = Instant::now();
     let Limits { time, warning, grace } = order.limits;
-    let mut warning = warning.map(|(after, signal, leader_only)| (began + after, signal, leader_only));
+    let mut warning = warning.map(|(after, signal, recipients)| (began + after, signal, recipients));
     let mut end_at = time.map(|time| began + time);
     let mut kill_at = None;
     let mut is_over = false;
@@ -112,11 +114,11 @@ fn wait(pid: Pid, order: &Order<'_>) -> io::Result<bool> {
             is_cancelled = true;
             end_at = Some(now);
         }
-        if let Some((at, signal, leader_only)) = warning
+        if let Some((at, signal, recipients)) = warning
             && at <= now
         {
             warning = None;
-            tell(pid, signal, leader_only);
+            tell(pid, signal, recipients);
         }
         if end_at.is_some_and(|at| at <= now) {
             is_over = !is_cancelled;
@@ -132,15 +134,26 @@ fn wait(pid: Pid, order: &Order<'_>) -> io::Result<bool> {
     }
 }
 
-fn tell(pid: Pid, signal: i32, leader_only: bool) {
+fn tell(pid: Pid, signal: i32, recipients: Recipients) {
     let Some(signal) = Signal::from_named_raw(signal) else {
         return;
     };
     // it may just have ended
-    let _ = match leader_only {
-        true => kill_process(pid, signal),
-        false => kill_process_group(pid, signal),
+    let _ = match recipients {
+        Recipients::Leader => kill_process(pid, signal),
+        Recipients::All => kill_process_group(pid, signal),
+        Recipients::Others => others_of_group(pid)
+            .into_iter()
+            .try_for_each(|other| kill_process(other, signal)),
     };
+}
+
+/// The members of a process group, without its leader.
+fn others_of_group(leader: Pid) -> Vec<Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let others = numbers.filter_map(Pid::from_raw).filter(|&pid| pid != leader);
+    others.filter(|&pid| getpgid(Some(pid)) == Ok(leader)).collect()
 }
 
 /// Waits for an event, or until then.
