@@ -109,9 +109,9 @@ fn time_of_day(text: &str) -> Option<u32> {
         (None, None) => (text, None),
     };
     let fields: Vec<u32> = clock.trim().split(':').map(number).collect::<Option<_>>()?;
-    let (hours, minutes, seconds) = match fields.as_slice() {
-        &[hours, minutes] => (hours, minutes, 0),
-        &[hours, minutes, seconds] => (hours, minutes, seconds),
+    let (hours, minutes, seconds) = match *fields.as_slice() {
+        [hours, minutes] => (hours, minutes, 0),
+        [hours, minutes, seconds] => (hours, minutes, seconds),
         _ => return None,
     };
     let hours = match afternoon {
@@ -132,11 +132,11 @@ fn date_of(text: &str) -> Option<Date> {
         return of(Some(number(year)?), number(month)?, number(day)?);
     }
     let fields: Vec<u32> = text.split('/').map(number).collect::<Option<_>>()?;
-    match fields.as_slice() {
-        &[month, day] => of(None, month, day),
-        &[month, day, year] => of(Some(century(year)), month, day),
-        &[packed] if text.len() == 4 => of(None, packed / 100, packed % 100),
-        &[packed] if text.len() == 6 => of(Some(century(packed % 100)), packed / 10_000, packed / 100 % 100),
+    match *fields.as_slice() {
+        [month, day] => of(None, month, day),
+        [month, day, year] => of(Some(century(year)), month, day),
+        [packed] if text.len() == 4 => of(None, packed / 100, packed % 100),
+        [packed] if text.len() == 6 => of(Some(century(packed % 100)), packed / 10_000, packed / 100 % 100),
         _ => None,
     }
 }

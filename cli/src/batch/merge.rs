@@ -264,9 +264,9 @@ fn set(settings: &mut BatchSettings, spec: &OptionSpec, given: Option<&str>) -> 
         Kind::KillOnBadExit => settings.step.kill_on_bad_exit = Some(values::yes_no(given.unwrap_or("1"))?),
         Kind::KillOnInvalidDependency => settings.kill_on_invalid_dependency = Some(values::yes_no(text)?),
         Kind::Label => settings.step.label = true,
-        Kind::Mem => settings.memory = Some(match parse_memory(text)? { 0 => Memory::WholeNode, bytes => Memory::PerNode(bytes) }),
-        Kind::MemPerCpu => settings.memory = Some(match parse_memory(text)? { 0 => Memory::WholeNode, bytes => Memory::PerCpu(bytes) }),
-        Kind::MemPerGpu => settings.memory = Some(match parse_memory(text)? { 0 => Memory::WholeNode, bytes => Memory::PerGpu(bytes) }),
+        Kind::Mem => settings.memory = Some(memory(text, Memory::PerNode)?),
+        Kind::MemPerCpu => settings.memory = Some(memory(text, Memory::PerCpu)?),
+        Kind::MemPerGpu => settings.memory = Some(memory(text, Memory::PerGpu)?),
         Kind::Mpi => settings.step.mpi = owned(),
         Kind::MultiProg => settings.step.multi_prog = true,
         Kind::Nice => settings.nice = Some(values::nice(given)?),
@@ -285,7 +285,7 @@ fn set(settings: &mut BatchSettings, spec: &OptionSpec, given: Option<&str>) -> 
         Kind::Pty => settings.step.pty = true,
         Kind::Quiet => settings.quiet = true,
         Kind::Recorded => record(settings, spec.long, text),
-        Kind::Relative => settings.step.relative = Some(values::seconds(text).map_err(|_| ValueError::Position)?.as_secs()),
+        Kind::Relative => settings.step.relative = Some(values::position(text)?),
         Kind::Requeue => settings.requeue = Some(true),
         Kind::Signal => settings.signal = Some(values::warning_signal(text)?),
         Kind::StepWait => settings.step.wait = Some(values::seconds(text)?),
@@ -299,6 +299,14 @@ fn set(settings: &mut BatchSettings, spec: &OptionSpec, given: Option<&str>) -> 
         Kind::Wrap => settings.wrap = owned(),
     }
     Ok(())
+}
+
+/// Memory of one of the kinds; 0 is all that there is.
+fn memory(text: &str, of: fn(u64) -> Memory) -> Result<Memory, Reason> {
+    Ok(match parse_memory(text)? {
+        0 => Memory::WholeNode,
+        bytes => of(bytes),
+    })
 }
 
 /// A name of something, which an empty text is not.

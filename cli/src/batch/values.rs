@@ -65,6 +65,11 @@ pub(crate) fn count(text: &str) -> Result<u32, ValueError> {
     number.filter(|&number| number > 0).ok_or(ValueError::Count)
 }
 
+/// A position from 0 on.
+pub(crate) fn position(text: &str) -> Result<u64, ValueError> {
+    whole(text.trim()).ok_or(ValueError::Position)
+}
+
 /// A number of seconds from 0 on.
 pub(crate) fn seconds(text: &str) -> Result<Duration, ValueError> {
     let number = whole(text.trim()).ok_or(ValueError::Seconds)?;
@@ -121,14 +126,14 @@ fn one_gres(text: &str) -> Result<Gres, ValueError> {
         .or(text.strip_prefix("gres:"))
         .unwrap_or(text);
     let fields: Vec<&str> = text.split(':').collect();
-    let (name, kind, count) = match fields.as_slice() {
-        &[name] => (name, None, Some(1)),
+    let (name, kind, count) = match *fields.as_slice() {
+        [name] => (name, None, Some(1)),
         // the second is a count or a type
-        &[name, second] => match scaled(second) {
+        [name, second] => match scaled(second) {
             Some(count) => (name, None, Some(count)),
             None => (name, Some(second), Some(1)),
         },
-        &[name, kind, count] => (name, Some(kind), scaled(count)),
+        [name, kind, count] => (name, Some(kind), scaled(count)),
         _ => return Err(ValueError::Gres),
     };
     let is_name =

@@ -117,11 +117,11 @@ fn walltime(text: &str) -> Option<String> {
         plain.then(|| field.parse::<u32>().ok())?
     };
     let fields: Vec<u32> = whole.split(':').map(number).collect::<Option<_>>()?;
-    let (days, hours, minutes, seconds) = match fields.as_slice() {
-        &[seconds] => (0, 0, 0, seconds),
-        &[minutes, seconds] => (0, 0, minutes, seconds),
-        &[hours, minutes, seconds] => (0, hours, minutes, seconds),
-        &[days, hours, minutes, seconds] => (days, hours, minutes, seconds),
+    let (days, hours, minutes, seconds) = match *fields.as_slice() {
+        [seconds] => (0, 0, 0, seconds),
+        [minutes, seconds] => (0, 0, minutes, seconds),
+        [hours, minutes, seconds] => (0, hours, minutes, seconds),
+        [days, hours, minutes, seconds] => (days, hours, minutes, seconds),
         _ => return None,
     };
     Some(format!("{days}-{hours}:{minutes}:{seconds}"))

@@ -24,6 +24,12 @@ fn counts_begin_at_one() {
 }
 
 #[test]
+fn positions_begin_at_zero() {
+    assert_eq!((position("0"), position("3")), (Ok(0), Ok(3)));
+    assert_eq!(position("-1"), Err(ValueError::Position));
+}
+
+#[test]
 fn nodes_are_a_number_or_a_span() {
     for (text, least, most) in [("4", 4, 4), ("2-4", 2, 4), ("1k", 1024, 1024), ("3-3", 3, 3)] {
         assert_eq!(nodes(text), Ok(NodeCount { least, most }), "{text}");
