@@ -99,6 +99,12 @@ pub(crate) enum Command {
     /// Example: phalanx up --workers 2
     Up(UpArguments),
 
+    /// End a cluster that runs in the background
+    ///
+    /// Its workers leave first; jobs that have not ended go on when it is up again.
+    /// Example: phalanx down
+    Down,
+
     /// Submit a job, watch it, print its results
     ///
     /// A program's output goes to stdout and stderr as it comes; one that is run once ends this command with its own exit
@@ -186,6 +192,12 @@ pub(crate) enum Command {
     /// touch a directory that is not empty.
     /// Example: phalanx init /srv/lab --schedulers head:7878
     Init(InitArguments),
+
+    /// Install Slurm's commands: sbatch, srun and others
+    ///
+    /// Makes links to this program under their names. With DIR in PATH, batch scripts run as they are.
+    /// Example: phalanx shims ~/.local/bin
+    Shims(ShimsArguments),
 
     /// Run a scheduler in the foreground
     ///
@@ -350,6 +362,15 @@ impl std::str::FromStr for LogTarget {
             }),
         }
     }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShimsArguments {
+    /// Directory for the links; made if it is not there
+    ///
+    /// Example: ~/.local/bin
+    #[arg(value_name = "DIR")]
+    pub(crate) directory: PathBuf,
 }
 
 #[derive(Debug, clap::Args)]

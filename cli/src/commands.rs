@@ -11,11 +11,12 @@ mod logs;
 mod output;
 mod results;
 mod retry;
-mod run;
+pub(crate) mod run;
 mod scheduler;
+mod shims;
 mod storage;
-mod submit;
-mod up;
+pub(crate) mod submit;
+pub(crate) mod up;
 mod wait;
 mod worker;
 mod workers;
@@ -42,6 +43,8 @@ pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
     start_log(if is_role { "info" } else { "warn" })?;
     match command {
         Command::Up(arguments) => up::run(&global, &arguments, ui),
+        Command::Down => up::detached::down(&global, ui),
+        Command::Shims(arguments) => shims::run(&arguments, ui),
         Command::Init(arguments) => init::run(&global, arguments, ui),
         Command::Scheduler(arguments) => scheduler::run(&global, arguments, ui),
         Command::Worker(WorkerArguments {

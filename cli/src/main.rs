@@ -8,13 +8,14 @@
 //! anything is sent), [`process`] (signals, parents, logs), [`ui`] (how it is told).
 
 mod args;
-#[cfg_attr(not(test), expect(dead_code, reason = "the commands that use it follow"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "the lists of jobs that use it follow"))]
 mod batch;
 mod cluster;
 mod commands;
 mod inputs;
 mod process;
 mod program;
+mod slurm;
 mod ui;
 
 use clap::Parser;
@@ -22,6 +23,11 @@ use clap::Parser;
 /// The same binary is the kernel host of `phalanx chaos`.
 #[phalanx::main]
 fn main() -> std::process::ExitCode {
+    let mut words = std::env::args_os();
+    if let Some(name) = words.next().as_deref().and_then(slurm::name) {
+        let words: Vec<std::ffi::OsString> = words.collect();
+        return slurm::run(name, &words).into();
+    }
     let arguments = args::Arguments::parse();
     let ui = ui::Ui::new(arguments.global.output);
     match commands::run(arguments, ui) {

@@ -93,6 +93,20 @@ impl Ui {
     }
 }
 
+/// Says a line to the person at the terminal.
+pub(crate) fn say_line(line: &str) {
+    say(&format!("{line}\n"));
+}
+
+/// Prints a line of data.
+pub(crate) fn print_line(line: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    let written = out
+        .write_all(format!("{line}\n").as_bytes())
+        .and_then(|()| out.flush());
+    written.map_err(CliError::of_stdout)
+}
+
 /// Writes to stderr; if that is closed there is nobody to tell.
 fn say(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());

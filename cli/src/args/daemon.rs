@@ -168,6 +168,33 @@ pub(crate) struct UpArguments {
     /// first and the others take the ports behind it. Example: --listen 0.0.0.0:7878
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
+
+    /// Leave it running in the background
+    ///
+    /// Returns once it is up. What it logs is in up.log in the cluster directory; `phalanx down` ends it.
+    /// Example: phalanx up --detach
+    #[arg(long, short)]
+    pub(crate) detach: bool,
+
+    /// Be the cluster in the background
+    #[arg(long, hide = true, conflicts_with = "detach")]
+    pub(crate) in_background: bool,
+}
+
+impl UpArguments {
+    /// The words that say the same, but for --detach.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let mut words = vec![
+            format!("--workers={}", self.workers),
+            format!("--schedulers={}", self.schedulers),
+            format!("--listen={}", self.listen),
+        ];
+        words.extend(self.cpus.map(|cpus| format!("--cpus={cpus}")));
+        words.extend(self.memory.map(|bytes| format!("--memory={bytes}")));
+        let resources = self.resources.iter();
+        words.extend(resources.map(|one| format!("--resource={}={}", one.name, one.count)));
+        words
+    }
 }
 
 #[derive(Debug, clap::Args)]

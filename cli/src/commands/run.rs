@@ -17,6 +17,11 @@ use crate::ui::{DataStream, Ui};
 
 pub(super) use follower::Follower;
 
+/// Copies what the one command of a job prints, and ends as it ends.
+pub(crate) async fn follow_command(client: &Client, job: JobId, ui: Ui) -> Result<ExitCode, CliError> {
+    follower::run(client, job, true, ui).await
+}
+
 pub(super) async fn run(cluster: &Connected, draft: Draft, ui: Ui) -> Result<ExitCode, CliError> {
     if let Draft::Command(command) = &draft {
         let is_single = command.is_single();

@@ -3,8 +3,8 @@
 //! A [`Draft`] is checked here, without a cluster, so that a mistake costs nothing; [`Draft::send`] uploads and submits. There
 //! are two kinds: [`kernel`] and [`command`]; their tasks' [`items`] are read alike.
 
-pub(super) mod command;
-pub(super) mod items;
+pub(crate) mod command;
+pub(crate) mod items;
 mod kernel;
 
 use phalanx::Client;
@@ -59,7 +59,7 @@ impl Draft {
 }
 
 /// A name for one submission.
-fn new_submission() -> Result<SubmissionId, CliError> {
+pub(crate) fn new_submission() -> Result<SubmissionId, CliError> {
     let mut random = [0; 16];
     getrandom::fill(&mut random).map_err(|error| {
         CliError::new(

@@ -5,6 +5,7 @@
 //! same address. [`member`] minds one process. Nothing outlives this process: members are tied to it by the system, also if it
 //! is killed.
 
+pub(crate) mod detached;
 mod member;
 mod plan;
 mod running;
@@ -26,9 +27,21 @@ use plan::{Plan, share};
 use running::Up;
 
 pub(super) fn run(global: &GlobalArguments, arguments: &UpArguments, ui: Ui) -> Result<ExitCode, CliError> {
+    if arguments.detach {
+        detached::start(global, &arguments.words())?;
+        let root = root(global)?;
+        ui.note(&format!(
+            "the cluster {} is up in the background; `phalanx down` ends it",
+            root.display()
+        ));
+        return Ok(ExitCode::Success);
+    }
     let directory = open_or_make(&root(global)?, ui)?;
     let program = std::env::current_exe()
         .map_err(|error| CliError::new(ExitCode::Internal, format!("cannot find this program: {error}")))?;
+    if arguments.in_background {
+        detached::settle(&directory.root)?;
+    }
     let share = share(&detect_capacity(), arguments);
     let plan = Plan {
         program,

@@ -73,6 +73,17 @@ impl CliError {
         self.code
     }
 
+    /// What is told, as lines without any mark; none if it is silent.
+    pub(crate) fn plain_lines(&self) -> Vec<String> {
+        if self.what.is_empty() {
+            return Vec::new();
+        }
+        let mut lines = vec![self.what.clone()];
+        lines.extend(self.details.iter().cloned());
+        lines.extend(self.hint.iter().map(|hint| format!("hint: {hint}")));
+        lines
+    }
+
     /// The lines for stderr; none if it is silent.
     pub(crate) fn render(&self, style: Style) -> String {
         if self.what.is_empty() {

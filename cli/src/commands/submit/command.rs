@@ -32,9 +32,9 @@ const SCRIPT_BYTES_MAX: u64 = 4 << 20;
 
 /// A command, checked. `spec` is the job but for what storage will call its parts.
 #[derive(Debug)]
-pub(in crate::commands) struct CommandDraft {
-    pub(in crate::commands) spec: JobSpec,
-    pub(in crate::commands) plan: CommandPlan,
+pub(crate) struct CommandDraft {
+    pub(crate) spec: JobSpec,
+    pub(crate) plan: CommandPlan,
     items: Option<Items>,
 }
 
@@ -93,11 +93,7 @@ impl CommandDraft {
     }
 
     /// A draft of a job that is made of other words.
-    pub(in crate::commands) fn new(
-        spec: JobSpec,
-        plan: CommandPlan,
-        items: Option<Items>,
-    ) -> Result<Self, CliError> {
+    pub(crate) fn new(spec: JobSpec, plan: CommandPlan, items: Option<Items>) -> Result<Self, CliError> {
         spec.check()
             .map_err(|error| CliError::from_chain(ExitCode::Usage, &error))?;
         let bytes = codec::encode(&plan).len();
@@ -112,7 +108,7 @@ impl CommandDraft {
     }
 
     /// Whether one process is all that the job is.
-    pub(in crate::commands) fn is_single(&self) -> bool {
+    pub(crate) fn is_single(&self) -> bool {
         let Work::Command(work) = &self.spec.work else {
             return false;
         };
@@ -120,7 +116,7 @@ impl CommandDraft {
     }
 
     /// Uploads what storage lacks and submits the job.
-    pub(super) async fn send(&self, client: &Client) -> Result<JobId, CliError> {
+    pub(crate) async fn send(&self, client: &Client) -> Result<JobId, CliError> {
         let mut spec = self.spec.clone();
         let plan = codec::encode(&self.plan);
         let plan = match plan.len() {

@@ -11,7 +11,7 @@ use crate::ui::error::CliError;
 
 /// A file with an item for each task.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::commands) enum Items {
+pub(crate) enum Items {
     /// Each line is a JSON value.
     JsonLines(PathBuf),
     /// The same, or one JSON list.

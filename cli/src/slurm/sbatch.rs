@@ -1,0 +1,198 @@
+//! `sbatch`: a batch script becomes a job.
+
+use std::io::Read;
+use std::path::PathBuf;
+
+use phalanx::{Client, JobView};
+use phalanx_protocol::JobId;
+use phalanx_protocol::record::{FailureCause, Outcome};
+
+use super::spec::{Script, draft};
+use super::{Complaint, Name, home, say};
+use crate::batch::directives::{Directives, Remark, read_directives};
+use crate::batch::environment;
+use crate::batch::getopt::{self, OnUnknown};
+use crate::batch::merge::{Merged, merge};
+use crate::batch::options::Command;
+use crate::batch::settings::{BatchSettings, Question};
+use crate::process::runtime;
+use crate::ui::print_line;
+
+const USAGE: &str = "Usage: sbatch [OPTIONS...] executable [args...]";
+
+pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
+    let complain = |error: &dyn std::fmt::Display| Complaint::new(error.to_string());
+    let parsed =
+        getopt::parse(Command::Sbatch, words, OnUnknown::Refuse).map_err(|error| complain(&error))?;
+    let variables = std::env::vars_os().filter_map(|(name, value)| {
+        // what is no text is no option's value
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    });
+    let environment = environment::options(Command::Sbatch, variables);
+    // where the script is does not depend on what it says
+    let before = merge(
+        Command::Sbatch,
+        &Directives::default(),
+        &environment,
+        &parsed.given,
+    )
+    .map_err(|error| complain(&error))?;
+    if let Some(question) = before.settings.question {
+        print_line(match question {
+            Question::Help | Question::Usage => USAGE,
+            Question::Version => concat!("phalanx ", env!("CARGO_PKG_VERSION")),
+        })?;
+        return Ok(0);
+    }
+    let script = script(&before.settings, &parsed.rest)?;
+    let directives = read_directives(&script.content).map_err(|error| complain(&error))?;
+    if directives.interpreter.is_none() {
+        return Err(Complaint {
+            lines: vec![
+                format!(
+                    "`{}` does not look like a batch script: its first line must be",
+                    script.shown
+                ),
+                "#! and the path of an interpreter, as in #!/bin/bash; one command needs --wrap".to_owned(),
+            ],
+            code: 1,
+        });
+    }
+    let script = script.without_carriage_returns();
+    let Merged { settings, warnings } =
+        merge(Command::Sbatch, &directives, &environment, &parsed.given).map_err(|error| complain(&error))?;
+    let carriage = |line: &Remark| matches!(line, Remark::CarriageReturns { .. });
+    for warning in &warnings {
+        let is_mended = directives
+            .remarks
+            .iter()
+            .any(|remark| carriage(remark) && remark.to_string() == *warning);
+        match is_mended {
+            true => say(
+                Name::Sbatch,
+                "warning",
+                "its lines end as on Windows; the copy that runs has these ends removed",
+            ),
+            false => say(Name::Sbatch, "warning", warning),
+        }
+    }
+    submit(&settings, script)
+}
+
+fn submit(settings: &BatchSettings, script: Script) -> Result<u8, Complaint> {
+    let (draft, warnings) = draft(settings, script)?;
+    if !settings.quiet {
+        warnings
+            .iter()
+            .for_each(|warning| say(Name::Sbatch, "warning", warning));
+    }
+    if settings.test_only {
+        say(Name::Sbatch, "info", "the job would be accepted");
+        return Ok(0);
+    }
+    runtime()?.block_on(async {
+        let cluster = home::connected_or_started().await?;
+        let job = draft.send(&cluster.client).await?;
+        match (settings.parsable, settings.quiet) {
+            (true, _) => print_line(&job.to_string())?,
+            (false, true) => {}
+            (false, false) => print_line(&format!("Submitted batch job {job}"))?,
+        }
+        let code = match settings.wait {
+            true => wait(&cluster.client, job).await?,
+            false => 0,
+        };
+        cluster.client.close().await;
+        Ok(code)
+    })
+}
+
+/// The job's code once it is over: its script's, 1 if that was ended by a signal; of an array the highest.
+async fn wait(client: &Client, job: JobId) -> Result<u8, Complaint> {
+    let mut watch = client.watch(job);
+    let mut last = None;
+    while let Some(view) = watch.next().await? {
+        last = Some(view);
+    }
+    Ok(last.as_ref().map_or(0, code))
+}
+
+fn code(view: &JobView) -> u8 {
+    let of_failure = |cause: FailureCause| match cause {
+        FailureCause::Exit(status) => status,
+        FailureCause::Signal(_)
+        | FailureCause::Error
+        | FailureCause::Panic
+        | FailureCause::Input
+        | FailureCause::Result
+        | FailureCause::Crash
+        | FailureCause::TimeLimit
+        | FailureCause::Memory
+        | FailureCause::Lost => 1,
+    };
+    match &view.outcome {
+        None | Some(Outcome::Succeeded) => 0,
+        Some(_) => {
+            let codes = view
+                .first_failures
+                .iter()
+                .map(|failure| of_failure(failure.cause));
+            codes.max().unwrap_or(1)
+        }
+    }
+}
+
+/// The script that is meant: a file, standard input, or a command to wrap.
+fn script(settings: &BatchSettings, rest: &[String]) -> Result<Script, Complaint> {
+    if let Some(command) = &settings.wrap {
+        if let Some(file) = rest.first() {
+            return Err(Complaint::new(format!(
+                "--wrap and the script `{file}` exclude each other; keep one of them"
+            )));
+        }
+        let content = format!("#!/bin/sh\n# This script was made by sbatch --wrap.\n\n{command}\n");
+        return Ok(Script {
+            name: "wrap".to_owned(),
+            shown: "--wrap".to_owned(),
+            content: content.into_bytes(),
+            arguments: Vec::new(),
+        });
+    }
+    let mut content = Vec::new();
+    let Some(name) = rest.first() else {
+        let read = std::io::stdin().read_to_end(&mut content);
+        read.map_err(|error| Complaint::new(format!("cannot read the script from standard input: {error}")))?;
+        return Ok(Script {
+            name: "sbatch".to_owned(),
+            shown: "standard input".to_owned(),
+            content,
+            arguments: Vec::new(),
+        });
+    };
+    let path = find(name);
+    let content = std::fs::read(&path).map_err(|error| {
+        Complaint::new(format!(
+            "Unable to open file {name}: {error}; looked for `{}`",
+            path.display()
+        ))
+    })?;
+    Ok(Script {
+        name: path
+            .file_name()
+            .map_or_else(|| name.clone(), |file| file.to_string_lossy().into_owned()),
+        shown: name.clone(),
+        content,
+        arguments: rest[1..].to_vec(),
+    })
+}
+
+/// Where a script is: as its path says, in the working directory, else in PATH.
+fn find(name: &str) -> PathBuf {
+    let here = PathBuf::from(name);
+    if name.contains('/') || here.is_file() {
+        return here;
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
+    places.find(|place| place.is_file()).unwrap_or(here)
+}

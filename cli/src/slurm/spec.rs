@@ -1,0 +1,436 @@
+//! What a batch script asks for, in the words of our own jobs.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use phalanx::Surroundings;
+use phalanx_protocol::command::{
+    Action, ArrayPart, Dialect, FACT_BYTES_MAX, Output, Recipients, Warning, facts,
+};
+use phalanx_protocol::dependency::{Condition, Dependency, Joined, Never};
+use phalanx_protocol::pattern::{DEFAULT_ARRAY_PATTERN, DEFAULT_PATTERN};
+use phalanx_protocol::{
+    ArrayIds, CommandPlan, CommandWork, Feeding, Inputs, JobSpec, Payload, Request, Retries, Work,
+};
+use phalanx_storage::ProcessMark;
+
+use super::{Complaint, home};
+use crate::batch::array::ArraySpec;
+use crate::batch::begin::Begin;
+use crate::batch::dependency as text;
+use crate::batch::settings::{BatchSettings, Memory};
+use crate::batch::time::TimeLimit;
+use crate::batch::values::{Gres, OpenMode, Priority, SignalTo, WarningSignal};
+use crate::commands::submit::command::CommandDraft;
+use crate::commands::submit::new_submission;
+
+/// How long a script that is to end may take (Slurm's KillWait).
+const GRACE: Duration = Duration::from_secs(30);
+/// The variables that a job gets when nothing else of its submission is to be passed on.
+const KEPT_VARIABLES: [&str; 8] = [
+    "HOME", "USER", "LOGNAME", "SHELL", "PATH", "TMPDIR", "LANG", "TERM",
+];
+/// The name of the one partition.
+const PARTITION: &str = "phalanx";
+
+/// A batch script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Script {
+    /// The job's name, unless it has one.
+    pub(super) name: String,
+    /// What people know it by.
+    pub(super) shown: String,
+    pub(super) content: Vec<u8>,
+    pub(super) arguments: Vec<String>,
+}
+
+impl Script {
+    /// The same with lines that end as on Unix.
+    pub(super) fn without_carriage_returns(mut self) -> Self {
+        if self.content.windows(2).any(|pair| pair == b"\r\n") {
+            let lines = self.content.split(|&byte| byte == b'\n');
+            let lines: Vec<&[u8]> = lines
+                .map(|line| line.strip_suffix(b"\r").unwrap_or(line))
+                .collect();
+            self.content = lines.join(&b'\n');
+        }
+        self
+    }
+}
+
+/// The size of a job: ranks and what each has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Shape {
+    ranks: u32,
+    cpus_per_rank: u32,
+}
+
+impl Shape {
+    fn of(settings: &BatchSettings) -> Self {
+        let nodes = settings.nodes.map_or(1, |nodes| nodes.least);
+        let ranks = match (settings.ntasks, settings.ntasks_per_node) {
+            (Some(ranks), _) => ranks,
+            (None, Some(per_node)) => per_node.saturating_mul(nodes),
+            (None, None) => nodes,
+        };
+        Self {
+            ranks,
+            cpus_per_rank: settings.cpus_per_task.unwrap_or(1),
+        }
+    }
+
+    fn cpus(self) -> u32 {
+        self.ranks.saturating_mul(self.cpus_per_rank)
+    }
+}
+
+/// The job of one step, whose output is kept with it.
+pub(super) fn step_draft(settings: &BatchSettings, script: Script) -> Result<CommandDraft, Complaint> {
+    let (mut draft, _) = draft(settings, script)?;
+    draft.plan.output = Output::Packed;
+    if let Work::Command(work) = &mut draft.spec.work {
+        work.facts.remove(facts::OUTPUT);
+    }
+    Ok(draft)
+}
+
+/// The job, and what is to be said about it.
+pub(super) fn draft(
+    settings: &BatchSettings,
+    script: Script,
+) -> Result<(CommandDraft, Vec<String>), Complaint> {
+    let mut warnings = Vec::new();
+    if let Some(nodes) = settings.nodes.filter(|nodes| nodes.least > 1) {
+        warnings.push(format!(
+            "the job asks for {} nodes and gets the same cpus on one",
+            nodes.least
+        ));
+    }
+    if settings.exclusive.is_some() {
+        warnings.push("--exclusive is recorded only: other jobs may run on the same node".to_owned());
+    }
+    let shape = Shape::of(settings);
+    let name = settings.job_name.clone().unwrap_or_else(|| script.name.clone());
+    let array = settings.array.as_ref().map(ids).transpose()?;
+    let time = settings.time_limit.and_then(|limit| match limit {
+        TimeLimit::Limited(time) => Some(time),
+        TimeLimit::Unlimited => None,
+    });
+    let plan = plan(settings, &script, &name, shape, time)?;
+    let limit = settings.array.as_ref().and_then(|array| array.limit);
+    let spec = JobSpec {
+        submission: new_submission()?,
+        name,
+        tasks: array.as_ref().map_or(1, ArrayIds::count),
+        work: Work::Command(CommandWork {
+            command: std::iter::once(&script.shown)
+                .chain(&script.arguments)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join(" "),
+            plan: Payload::Inline(Bytes::new()),
+            inputs: Inputs::Index { first: 0 },
+            array,
+            facts: facts_of(settings, &plan, shape),
+        }),
+        request: request(settings, shape),
+        priority: priority(settings),
+        feeding: Feeding::default(),
+        failures_max: None,
+        retries: Retries {
+            lost_limit: (settings.requeue == Some(false)).then_some(1),
+            ..Retries::default()
+        },
+        task_time_limit_millis: time.map(millis),
+        time_limit_millis: None,
+        idempotent: false,
+        slots_max: limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX)),
+        dependency: settings
+            .dependency
+            .as_ref()
+            .map(|dependency| self::dependency(dependency, settings.kill_on_invalid_dependency))
+            .transpose()?,
+        held: settings.hold,
+        begin_unix_millis: settings.begin.map(begin).transpose()?,
+    };
+    Ok((CommandDraft::new(spec, plan, None)?, warnings))
+}
+
+fn plan(
+    settings: &BatchSettings,
+    script: &Script,
+    name: &str,
+    shape: Shape,
+    time: Option<Duration>,
+) -> Result<CommandPlan, Complaint> {
+    let found = Surroundings::capture()
+        .map_err(|error| Complaint::new(format!("the working directory cannot be told: {error}")))?;
+    let submitted_in = String::from_utf8_lossy(&found.directory).into_owned();
+    let directory = match &settings.chdir {
+        Some(directory) => std::path::Path::new(&submitted_in)
+            .join(directory)
+            .display()
+            .to_string(),
+        None => submitted_in.clone(),
+    };
+    let default = match settings.array.is_some() {
+        true => DEFAULT_ARRAY_PATTERN,
+        false => DEFAULT_PATTERN,
+    };
+    let arguments = script
+        .arguments
+        .iter()
+        .map(|word| Bytes::copy_from_slice(word.as_bytes()));
+    Ok(CommandPlan {
+        name: name.to_owned(),
+        action: Action::Script {
+            content: Bytes::copy_from_slice(&script.content),
+            arguments: arguments.collect(),
+        },
+        placeholders: false,
+        environment: environment(settings, &found, name, shape, &submitted_in)?,
+        directory: Bytes::from(directory),
+        umask: found.umask,
+        limits: found.limits,
+        input: settings.input.clone(),
+        output: Output::Files {
+            output: settings.output.clone().unwrap_or_else(|| default.to_owned()),
+            error: settings.error.clone().filter(|_| settings.joined != Some(true)),
+            append: settings.open_mode == Some(OpenMode::Append),
+        },
+        dialect: Dialect::Slurm,
+        warning: settings.signal.filter(|_| time.is_some()).map(warning),
+        grace_millis: millis(GRACE),
+    })
+}
+
+/// The variables that the script gets, apart from those that only its worker knows.
+fn environment(
+    settings: &BatchSettings,
+    found: &Surroundings,
+    name: &str,
+    shape: Shape,
+    submitted_in: &str,
+) -> Result<Vec<(Bytes, Bytes)>, Complaint> {
+    let export = settings.export.as_ref();
+    let passes_all = export.is_none_or(|export| export.all);
+    let is_passed =
+        |name: &Bytes| passes_all || KEPT_VARIABLES.iter().any(|kept| kept.as_bytes() == &name[..]);
+    let mut variables: BTreeMap<Bytes, Bytes> = found
+        .environment
+        .iter()
+        .filter(|(name, _)| is_passed(name))
+        .cloned()
+        .collect();
+    // what this job is submitted from may be a job itself
+    variables.retain(|name, _| !name.starts_with(b"SLURM_") && !name.starts_with(b"PHALANX_"));
+    for (name, value) in export.map_or(&[][..], |export| &export.named) {
+        let name = Bytes::copy_from_slice(name.as_bytes());
+        let now = found
+            .environment
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.clone());
+        let value = value
+            .as_ref()
+            .map(|value| Bytes::copy_from_slice(value.as_bytes()))
+            .or(now);
+        if let Some(value) = value {
+            variables.insert(name, value);
+        }
+    }
+    let mut set = |name: &str, value: String| {
+        variables.insert(Bytes::copy_from_slice(name.as_bytes()), Bytes::from(value));
+    };
+    set("PHALANX_CLUSTER", home::directory()?);
+    set("SLURM_JOB_NAME", name.to_owned());
+    set("SLURM_SUBMIT_DIR", submitted_in.to_owned());
+    set("SLURM_SUBMIT_HOST", ProcessMark::of_this_process().host);
+    set("SLURM_CLUSTER_NAME", "phalanx".to_owned());
+    set(
+        "SLURM_JOB_PARTITION",
+        settings.partition.clone().unwrap_or_else(|| PARTITION.to_owned()),
+    );
+    for name in ["SLURM_JOB_NUM_NODES", "SLURM_NNODES"] {
+        set(name, "1".to_owned());
+    }
+    for name in ["SLURM_NTASKS", "SLURM_NPROCS", "SLURM_TASKS_PER_NODE"] {
+        set(name, shape.ranks.to_string());
+    }
+    set("SLURM_JOB_CPUS_PER_NODE", shape.cpus().to_string());
+    set("SLURM_JOB_UID", rustix::process::getuid().as_raw().to_string());
+    set("SLURM_JOB_GID", rustix::process::getgid().as_raw().to_string());
+    if let Some(cpus) = settings.cpus_per_task {
+        set("SLURM_CPUS_PER_TASK", cpus.to_string());
+    }
+    if let Some(per_node) = settings.ntasks_per_node {
+        set("SLURM_NTASKS_PER_NODE", per_node.to_string());
+    }
+    match settings.memory {
+        Some(Memory::PerNode(bytes)) => set("SLURM_MEM_PER_NODE", mebibytes(bytes)),
+        Some(Memory::PerCpu(bytes)) => set("SLURM_MEM_PER_CPU", mebibytes(bytes)),
+        Some(Memory::PerGpu(bytes)) => set("SLURM_MEM_PER_GPU", mebibytes(bytes)),
+        Some(Memory::WholeNode) | None => {}
+    }
+    let counted = |gpus: &[Gres]| gpus.iter().map(|gres| gres.count).sum::<u64>().to_string();
+    for (name, gpus) in [
+        ("SLURM_GPUS", &settings.gpus),
+        ("SLURM_GPUS_PER_NODE", &settings.gpus_per_node),
+        ("SLURM_GPUS_PER_TASK", &settings.gpus_per_task),
+    ] {
+        if !gpus.is_empty() {
+            set(name, counted(gpus));
+        }
+    }
+    let gpus = gpus(settings, shape);
+    if gpus > 0 {
+        set("SLURM_GPUS_ON_NODE", gpus.to_string());
+    }
+    for (variable, option) in [
+        ("SLURM_JOB_ACCOUNT", "account"),
+        ("SLURM_JOB_QOS", "qos"),
+        ("SLURM_JOB_RESERVATION", "reservation"),
+    ] {
+        if let Some(value) = settings.recorded(option) {
+            set(variable, value.to_owned());
+        }
+    }
+    if let Some(user) = std::env::var_os("USER") {
+        set("SLURM_JOB_USER", user.to_string_lossy().into_owned());
+    }
+    Ok(variables.into_iter().collect())
+}
+
+/// What the script needs on its node: cpus for all ranks, memory, gpus and whatever else is counted.
+fn request(settings: &BatchSettings, shape: Shape) -> Request {
+    let gpus = gpus(settings, shape);
+    let memory_bytes = match settings.memory {
+        Some(Memory::PerNode(bytes)) => bytes,
+        Some(Memory::PerCpu(bytes)) => bytes.saturating_mul(shape.cpus().into()),
+        Some(Memory::PerGpu(bytes)) => bytes.saturating_mul(gpus),
+        Some(Memory::WholeNode) | None => 0,
+    };
+    let mut named = BTreeMap::new();
+    if gpus > 0 {
+        named.insert("gpu".to_owned(), gpus);
+    }
+    Request {
+        cpus: shape.cpus().max(1),
+        memory_bytes,
+        named,
+    }
+}
+
+fn gpus(settings: &BatchSettings, shape: Shape) -> u64 {
+    let count = |gpus: &[Gres]| gpus.iter().map(|gres| gres.count).sum::<u64>();
+    let per_rank = count(&settings.gpus_per_task).saturating_mul(shape.ranks.into());
+    count(&settings.gpus)
+        .max(count(&settings.gpus_per_node))
+        .max(per_rank)
+}
+
+fn priority(settings: &BatchSettings) -> i32 {
+    let nice = settings.nice.unwrap_or(0);
+    match settings.priority {
+        Some(Priority::Top) => i32::MAX,
+        Some(Priority::Number(number)) => i32::try_from(number).unwrap_or(i32::MAX),
+        None => i32::try_from(-nice).unwrap_or(i32::MIN),
+    }
+}
+
+fn warning(signal: WarningSignal) -> Warning {
+    Warning {
+        signal: signal.number,
+        before_millis: millis(signal.lead),
+        recipients: match signal.to {
+            SignalTo::BatchShell => Recipients::Leader,
+            SignalTo::Steps => Recipients::Others,
+        },
+    }
+}
+
+fn begin(begin: Begin) -> Result<u64, Complaint> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    match begin {
+        Begin::In(delay) => Ok(millis(now.saturating_add(delay))),
+        Begin::At { .. } => Err(Complaint::new(
+            "--begin at a time of day is not there yet; say how long from now, as in --begin=now+2hours",
+        )),
+    }
+}
+
+fn dependency(dependency: &text::Dependency, kill: Option<bool>) -> Result<Dependency, Complaint> {
+    let conditions = dependency.terms.iter().map(|term| match term {
+        text::Term::Singleton => Ok(Condition::Singleton),
+        text::Term::Job { on, .. } if on.element.is_some() => Err(Complaint::new(format!(
+            "a dependency on one element ({on}) is not there yet; name its job, {}, or use aftercorr",
+            on.job
+        ))),
+        text::Term::Job { condition, on } => Ok(match condition {
+            text::Condition::After { delay } => Condition::After {
+                job: on.job,
+                delay_millis: millis(*delay),
+            },
+            text::Condition::AfterAny => Condition::AfterAny(on.job),
+            text::Condition::AfterOk => Condition::AfterOk(on.job),
+            text::Condition::AfterNotOk => Condition::AfterNotOk(on.job),
+            text::Condition::AfterCorr => Condition::AfterCorresponding(on.job),
+        }),
+    });
+    Ok(Dependency {
+        joined: match dependency.join {
+            text::Join::All => Joined::All,
+            text::Join::Any => Joined::Any,
+        },
+        conditions: conditions.collect::<Result<_, _>>()?,
+        never: match kill {
+            Some(true) => Never::Cancel,
+            Some(false) | None => Never::Stay,
+        },
+    })
+}
+
+fn ids(array: &ArraySpec) -> Result<ArrayIds, Complaint> {
+    let parts = array.segments.iter().map(|segment| ArrayPart {
+        first: segment.first,
+        count: segment.count,
+        step: segment.step,
+    });
+    ArrayIds::new(parts.collect()).ok_or_else(|| Complaint::new("the ids of the array are too large"))
+}
+
+/// What other commands show of the job: all that is said of it and does nothing too.
+fn facts_of(settings: &BatchSettings, plan: &CommandPlan, shape: Shape) -> BTreeMap<String, String> {
+    let mut known = BTreeMap::new();
+    let mut note = |name: &str, value: &str| {
+        if value.len() <= FACT_BYTES_MAX {
+            known.insert(name.to_owned(), value.to_owned());
+        }
+    };
+    for (name, value) in &settings.recorded {
+        note(name, value);
+    }
+    note(facts::DIRECTORY, &String::from_utf8_lossy(&plan.directory));
+    if let Output::Files { output, error, .. } = &plan.output {
+        note(facts::OUTPUT, output);
+        if let Some(error) = error {
+            note(facts::ERROR, error);
+        }
+    }
+    note(
+        facts::PARTITION,
+        settings.partition.as_deref().unwrap_or(PARTITION),
+    );
+    note("ntasks", &shape.ranks.to_string());
+    note("cpus-per-task", &shape.cpus_per_rank.to_string());
+    known
+}
+
+fn mebibytes(bytes: u64) -> String {
+    (bytes >> 20).to_string()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
