@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use phalanx_protocol::exit::ExitCode;
-use phalanx_scheduler::{Scheduler, SchedulerConfig, StartError};
+use phalanx_scheduler::{JournalOptions, Scheduler, SchedulerConfig, StartError};
 use phalanx_transport::Role;
 
 use crate::args::GlobalArguments;
@@ -36,6 +36,7 @@ pub(super) fn run(
                 .join(format!("credentials/scheduler-{name}.keys")),
         ),
         takeover_after: arguments.takeover_after,
+        journal: JournalOptions::default(),
     };
     let runtime = runtime()?;
     let _context = runtime.enter();
