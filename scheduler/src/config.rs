@@ -197,7 +197,9 @@ impl StartError {
             Self::Acquire {
                 source: AcquireError::Log(LogError::BeginningGone { .. }),
                 ..
-            } => Some("without such a copy, start with --accept-loss: what is left of the log is kept"),
+            } => Some(
+                "without such a copy, start `phalanx scheduler --accept-loss` once: what is left of the log is kept",
+            ),
             Self::Acquire {
                 source: AcquireError::Log(LogError::Store { .. }),
                 ..

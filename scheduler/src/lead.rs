@@ -8,7 +8,9 @@ use phalanx_protocol::record::Record;
 use phalanx_protocol::{Term, codec};
 use phalanx_scheduler_core::Core;
 use phalanx_storage::snapshot::snapshot_key;
-use phalanx_storage::{AppendError, Blobs, Candidate, JournalEvent, JournalWriter, LogId, Store, acquire};
+use phalanx_storage::{
+    AppendError, Blobs, Candidate, Effect, JournalEvent, JournalWriter, LogId, Store, acquire,
+};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
@@ -55,6 +57,8 @@ impl Ground {
         for damage in &leadership.damage {
             tracing::error!("{damage}");
         }
+        let mut damage = leadership.damage.iter();
+        let gives_up_beginning = damage.any(|damage| matches!(damage.effect, Effect::BeginningLost { .. }));
         let term = leadership.term;
         let (mut core, mut feeds) = match leadership.snapshot.take() {
             Some(snapshot) => {
@@ -79,13 +83,16 @@ impl Ground {
             feeds.add(record, place, false);
         }
         feeds.keep(|job| core.remembers(job));
-        let snapshots = Snapshots::new(
+        let mut snapshots = Snapshots::new(
             Arc::clone(&self.store),
             (self.log, term),
             leadership.next_slot - 1,
             journal_bytes,
             &self.options,
         );
+        if gives_up_beginning {
+            snapshots.hurry();
+        }
         let (sender, journaled) = mpsc::unbounded_channel();
         let journal = JournalWriter::start(Arc::clone(&self.store), leadership, move |event| {
             // fails only once the driver is gone, and then nobody needs to know

@@ -76,6 +76,12 @@ impl Snapshots {
         }
     }
 
+    /// One should be taken at once: the journal cannot be read again as it was this time.
+    pub(crate) fn hurry(&mut self) {
+        self.changed = Some(Instant::now());
+        self.journal_bytes = self.journal_bytes.max(JOURNAL_BYTES);
+    }
+
     /// These records are published, and with them all that lie in the same or lower slots.
     pub(crate) fn applied(&mut self, places: &[(u64, Place)]) {
         for (_, place) in places {
