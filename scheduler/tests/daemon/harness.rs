@@ -41,23 +41,23 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     pub(crate) fn start() -> Self {
-        Self::start_with(JournalOptions::default())
+        let mut cluster = Self::prepared_with(JournalOptions::default());
+        cluster.restart();
+        cluster
     }
 
-    pub(crate) fn start_with(journal: JournalOptions) -> Self {
+    /// With nothing on its storage and no scheduler yet.
+    pub(crate) fn prepared_with(journal: JournalOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let storage = folder.path().join("storage");
         let mut cluster = Self::on(folder, storage, false);
         cluster.journal = journal;
-        cluster.restart();
         cluster
     }
 
     /// On storage that fails when it is told to.
     pub(crate) fn on_faulty_storage() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let storage = folder.path().join("storage");
-        let mut cluster = Self::on(folder, storage, false);
+        let mut cluster = Self::prepared_with(JournalOptions::default());
         cluster.journal.layer = Some(cluster.faults.layer());
         cluster.restart();
         cluster
