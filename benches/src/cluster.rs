@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use phalanx::{ClientOptions, Cluster};
 use phalanx_protocol::Resources;
-use phalanx_scheduler::{RunningScheduler, Scheduler, SchedulerConfig};
+use phalanx_scheduler::{JournalOptions, RunningScheduler, Scheduler, SchedulerConfig};
 use phalanx_transport::Role;
 use phalanx_transport::directory::{ClusterDirectory, NewCluster};
 use phalanx_worker::{AddressSource, Worker, WorkerConfig, detect_capacity};
@@ -132,6 +132,7 @@ impl ProcessCluster {
             cluster: directory.config.cluster.clone(),
             keys: None,
             takeover_after: SchedulerConfig::TAKEOVER_AFTER,
+            journal: JournalOptions::default(),
         })?;
         let address = scheduler.address();
         let mut children = Vec::new();
@@ -186,6 +187,7 @@ fn scheduler_if_asked() -> Result<(), Box<dyn Error>> {
         cluster: directory.config.cluster.clone(),
         keys: None,
         takeover_after: SchedulerConfig::TAKEOVER_AFTER,
+        journal: JournalOptions::default(),
     })?;
     println!("{}", scheduler.address());
     // the parent holds the other end of stdin: its end is ours

@@ -1,13 +1,17 @@
 //! What a scheduler is started with, and why it does not start or end well.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::state::StateError;
 use phalanx_storage::cluster::ParseClusterIdError;
 use phalanx_storage::journal::acquire::AcquireError;
-use phalanx_storage::{AppendError, ClusterError, NameError, ProbeError, StoreError};
+use phalanx_storage::{
+    AppendError, ClusterError, LogError, NameError, OnDamage, ProbeError, Store, StoreError, collect,
+};
 use phalanx_transport::{BindError, Credential, IdentityError};
 
 /// What a scheduler is started with.
@@ -28,11 +32,60 @@ pub struct SchedulerConfig {
     /// How long the leader's card must stand still before this scheduler takes the lead;
     /// [`SchedulerConfig::TAKEOVER_AFTER`] is usual. Too short a time costs needless takeovers, never a result.
     pub takeover_after: Duration,
+    /// How it keeps its journal; the default suits every cluster.
+    pub journal: JournalOptions,
 }
 
 impl SchedulerConfig {
     /// How long a leader may be silent unless told otherwise: 2 s.
     pub const TAKEOVER_AFTER: Duration = Duration::from_secs(2);
+}
+
+/// How a scheduler keeps its journal.
+#[derive(Debug, Clone)]
+pub struct JournalOptions {
+    /// What to do about damage that is met when the lead is taken.
+    pub on_damage: OnDamage,
+    /// How long something new waits for its snapshot.
+    pub snapshot_interval: Duration,
+    /// How long log must have been marked before it is deleted. Less than the usual is for tests only: a leader that slept for
+    /// longer than that has no other guard.
+    pub deletion_grace: Duration,
+    /// What lies between this scheduler and its storage; nothing, but in tests.
+    pub layer: Option<StoreLayer>,
+}
+
+impl Default for JournalOptions {
+    fn default() -> Self {
+        Self {
+            on_damage: OnDamage::default(),
+            snapshot_interval: Duration::from_secs(60),
+            deletion_grace: collect::GRACE,
+            layer: None,
+        }
+    }
+}
+
+/// Goes between a scheduler and its storage, so that tests can fail and delay its calls. Programs and inputs that clients
+/// send do not pass through it.
+#[derive(Clone)]
+pub struct StoreLayer(Arc<dyn Fn(Arc<dyn Store>) -> Arc<dyn Store> + Send + Sync>);
+
+impl StoreLayer {
+    /// `wrap` is given the storage once, when a scheduler has opened it.
+    pub fn new(wrap: impl Fn(Arc<dyn Store>) -> Arc<dyn Store> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(wrap))
+    }
+
+    pub(crate) fn over(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
+        (self.0)(store)
+    }
+}
+
+impl fmt::Debug for StoreLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("StoreLayer").finish_non_exhaustive()
+    }
 }
 
 /// Why a scheduler does not start. Nothing was changed then, except that a fresh storage may have been marked.
@@ -110,6 +163,26 @@ pub enum StartError {
 }
 
 impl StartError {
+    /// Whether it may be over in a moment without anybody's doing.
+    pub(crate) fn may_pass(&self) -> bool {
+        let Self::Acquire { source, .. } = self else {
+            return false;
+        };
+        match source {
+            AcquireError::Log(LogError::Store { source, .. }) => matches!(source, StoreError::Io { .. }),
+            AcquireError::Log(LogError::Vanished { .. }) | AcquireError::RanAway | AcquireError::Outdated => {
+                true
+            }
+            AcquireError::StoodDown { .. }
+            | AcquireError::Log(
+                LogError::Damaged { .. }
+                | LogError::DamagedRecord { .. }
+                | LogError::Lost { .. }
+                | LogError::BeginningGone { .. },
+            ) => false,
+        }
+    }
+
     /// The next step for whoever reads the error.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
@@ -121,6 +194,19 @@ impl StartError {
             ),
             Self::Cluster { .. } => Some("point `storage` in cluster.toml to this cluster's own directory"),
             Self::Bind(_) => Some("choose another --listen address, or port 0 for any free one"),
+            Self::Acquire {
+                source: AcquireError::Log(LogError::BeginningGone { .. }),
+                ..
+            } => Some(
+                "without such a copy, start `phalanx scheduler --accept-loss` once: what is left of the log is kept",
+            ),
+            Self::Acquire {
+                source: AcquireError::Log(LogError::Store { .. }),
+                ..
+            } => Some(
+                "look at what holds this object, then start again; nothing was changed. If only this one stays unreadable, \
+                 put an empty file in its place: what it held is then told as lost, and all else is kept",
+            ),
             Self::ClusterId(_)
             | Self::Probe { .. }
             | Self::Acquire { .. }

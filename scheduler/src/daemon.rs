@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use phalanx_protocol::Term;
 use phalanx_storage::{
-    Card, ClusterError, ClusterId, Directory, LogId, Members, ProbeError, ProcessMark, Store, cluster, probe,
-    wait_for_name,
+    Blobs, Card, ClusterError, ClusterId, Directory, LogId, Members, ProbeError, ProcessMark, Store, cluster,
+    probe, wait_for_name,
 };
 use phalanx_transport::{Dialer, EndpointKeys, EndpointOptions, Listener};
 use tokio::sync::watch;
@@ -156,11 +156,16 @@ struct Parts {
 }
 
 /// Opens the shared storage, marks it as this cluster's or checks that it is, and tries it out.
-fn open_storage(config: &SchedulerConfig, cluster: ClusterId) -> Result<Arc<Directory>, StartError> {
+fn open_storage(config: &SchedulerConfig, cluster: ClusterId) -> Result<(Arc<dyn Store>, Blobs), StartError> {
     let path = || config.storage.clone();
     let opened = Directory::open(&config.storage);
     let directory = Arc::new(opened.map_err(|source| StartError::Storage { path: path(), source })?);
-    cluster::create_or_check(&*directory, cluster, 1).map_err(|error| match error {
+    let blobs = Blobs::new(Arc::clone(&directory));
+    let store: Arc<dyn Store> = match &config.journal.layer {
+        Some(layer) => layer.over(directory),
+        None => directory,
+    };
+    cluster::create_or_check(&*store, cluster, 1).map_err(|error| match error {
         ClusterError::Store(source) => StartError::Storage { path: path(), source },
         source @ (ClusterError::Damaged { .. }
         | ClusterError::Id { .. }
@@ -168,7 +173,7 @@ fn open_storage(config: &SchedulerConfig, cluster: ClusterId) -> Result<Arc<Dire
         | ClusterError::OtherCluster { .. }
         | ClusterError::Vanished) => StartError::Cluster { path: path(), source },
     })?;
-    let report = probe(&*directory, random()?, PROBE_ROUNDS).map_err(|error| match error {
+    let report = probe(&*store, random()?, PROBE_ROUNDS).map_err(|error| match error {
         ProbeError::Store(source) => StartError::Storage { path: path(), source },
         source @ (ProbeError::CreatedTwice { .. }
         | ProbeError::ExistsAtOnce { .. }
@@ -178,15 +183,15 @@ fn open_storage(config: &SchedulerConfig, cluster: ClusterId) -> Result<Arc<Dire
         | ProbeError::NotDeleted { .. }) => StartError::Probe { path: path(), source },
     })?;
     tracing::debug!(?report, "storage is fit");
-    Ok(directory)
+    Ok((store, blobs))
 }
 
 impl Parts {
     /// Opens everything. Blocks.
     fn open(config: &SchedulerConfig) -> Result<Self, StartError> {
         let id = config.cluster.parse().map_err(StartError::ClusterId)?;
-        let directory = open_storage(config, id)?;
-        let members = Members::new(Arc::clone(&directory) as Arc<dyn Store>);
+        let (store, blobs) = open_storage(config, id)?;
+        let members = Members::new(Arc::clone(&store));
         let process = ProcessMark::of_this_process();
         wait_for_name(&members, &config.name, &process, &mut thread::sleep).map_err(StartError::Name)?;
         let keys = config
@@ -208,7 +213,9 @@ impl Parts {
         };
         Ok(Self {
             ground: Ground {
-                directory,
+                store,
+                blobs,
+                options: config.journal.clone(),
                 log: LogId {
                     cluster: id,
                     shard: SHARD,

@@ -21,13 +21,12 @@ use crate::feed::Feeds;
 use crate::lead::Journal;
 use crate::roster::Roster;
 use crate::snapshots::Snapshots;
+use crate::strain::{LAG_BYTES_MAX, Strain};
 
 /// Events handled before their records are appended together.
 const BATCH_MAX: usize = 256;
 /// Bytes of records after which a batch is appended, however few events it had: a log slot's worth.
 const BATCH_BYTES: usize = 1 << 20;
-/// Bytes that may wait for the storage before events have to wait too: a quarter of what the journal can hold back.
-const LAG_BYTES_MAX: usize = 64 << 20;
 
 /// Why a lead has ended.
 #[derive(Debug)]
@@ -68,7 +67,7 @@ pub(crate) struct Driver {
     joining: BTreeMap<SessionId, WorkerLink>,
     admitted: BTreeMap<SessionId, Admitted>,
     sessions: BTreeMap<WorkerId, SessionId>,
-    storage_error: Option<String>,
+    strain: Strain,
 }
 
 impl Driver {
@@ -96,14 +95,14 @@ impl Driver {
             joining: BTreeMap::new(),
             admitted: BTreeMap::new(),
             sessions: BTreeMap::new(),
-            storage_error: None,
+            strain: Strain::default(),
         }
     }
 
-    /// Runs until told to stop, the lead is lost, or nobody can send events any more.
+    /// Runs until told to stop, the lead is lost, or nobody can send events any more: neither workers' nor clients'.
     pub(crate) async fn run(
         mut self,
-        mut events: mpsc::Receiver<Event>,
+        (mut events, mut requests): (mpsc::Receiver<Event>, mpsc::Receiver<Event>),
         mut journaled: mpsc::UnboundedReceiver<JournalEvent>,
         mut stopped: watch::Receiver<bool>,
     ) -> Result<(), LeadEnd> {
@@ -115,7 +114,7 @@ impl Driver {
         self.append()?;
         loop {
             let deadline = self.core.next_deadline().map(|deadline| self.started + deadline);
-            let snapshot_due = self.snapshots.due();
+            let (snapshot_due, look_due) = (self.snapshots.due(), self.strain.next_look());
             let alarm = sleep_until(deadline.unwrap_or_else(far_away).into());
             tokio::select! {
                 biased;
@@ -123,21 +122,25 @@ impl Driver {
                     let Some(event) = event else { return Ok(()) };
                     self.on_journal(event)?;
                 }
-                // storage that lags holds back whoever would make it lag more
+                // storage that lags holds back workers, who would make it lag more, and nobody who asks
+                event = requests.recv() => {
+                    let Some(event) = event else { return Ok(()) };
+                    self.on_events(event, &mut requests);
+                    // clients that never pause do not silence workers
+                    if self.journal.bytes_waiting() < LAG_BYTES_MAX
+                        && let Ok(event) = events.try_recv()
+                    {
+                        self.on_events(event, &mut events);
+                    }
+                }
                 event = events.recv(), if self.journal.bytes_waiting() < LAG_BYTES_MAX => {
                     let Some(event) = event else { return Ok(()) };
-                    self.on_event(event);
-                    for _ in 1..BATCH_MAX {
-                        if self.unappended_bytes >= BATCH_BYTES {
-                            break;
-                        }
-                        let Ok(event) = events.try_recv() else { break };
-                        self.on_event(event);
-                    }
+                    self.on_events(event, &mut events);
                 }
                 () = alarm, if deadline.is_some() => self.tell(Input::Ticked),
                 Ok(()) = self.roster.changed() => self.tell_addresses_to_all(),
                 () = self.snapshots.ended() => {}
+                () = sleep_until(look_due.unwrap_or_else(far_away).into()), if look_due.is_some() => {}
                 () = sleep_until(snapshot_due.unwrap_or_else(far_away).into()), if snapshot_due.is_some() => {
                     self.snapshots.begin(&self.core, &self.feeds);
                 }
@@ -148,6 +151,7 @@ impl Driver {
             }
             self.carry_out();
             self.append()?;
+            self.judge_storage();
         }
     }
 
@@ -157,6 +161,7 @@ impl Driver {
                 upto_sequence,
                 places,
             } => {
+                self.strain.durable(upto_sequence);
                 self.places.extend(places.iter().copied());
                 self.tell(Input::Appended {
                     sequence: upto_sequence,
@@ -167,14 +172,11 @@ impl Driver {
             JournalEvent::Failing { error } => {
                 let text = error_text(&error);
                 tracing::error!(error = text, "shared storage fails; trying again");
-                self.storage_error = Some(text.clone());
-                self.tell(Input::StorageChanged { error: Some(text) });
-                self.refuse_waiting();
+                self.strain.fails(text, Instant::now());
             }
             JournalEvent::Recovered => {
                 tracing::info!("shared storage works again");
-                self.storage_error = None;
-                self.tell(Input::StorageChanged { error: None });
+                self.strain.works();
             }
             JournalEvent::Deposed { term } => return Err(LeadEnd::Deposed { term }),
             JournalEvent::Expired { expiry } => return Err(LeadEnd::Expired(expiry)),
@@ -182,12 +184,40 @@ impl Driver {
         Ok(())
     }
 
-    /// Tells clients that wait for durability that storage fails. What they asked for may still come to pass.
+    /// Tells the core and whoever waits if the storage does not keep up any more, and the core if it does again.
+    fn judge_storage(&mut self) {
+        let Some(error) = self.strain.judge(Instant::now(), self.journal.bytes_waiting()) else {
+            return;
+        };
+        match &error {
+            Some(error) => tracing::error!(error, "submissions are refused"),
+            None => tracing::info!("submissions are taken again"),
+        }
+        self.tell(Input::StorageChanged { error });
+        self.carry_out();
+        self.refuse_waiting();
+    }
+
+    /// Tells clients that wait for durability why they wait in vain, if they do. What they asked for may still come to pass.
     fn refuse_waiting(&mut self) {
-        let error = self.storage_error.clone().unwrap_or_default();
+        let Some(error) = self.strain.told().cloned() else {
+            return;
+        };
         for (_, request) in std::mem::take(&mut self.requests) {
             // a client that is gone needs no answer
             let _ = request.send(Reply::Refused(Refusal::Storage { error: error.clone() }));
+        }
+    }
+
+    /// Handles an event and those that wait behind it, up to a batch.
+    fn on_events(&mut self, first: Event, more: &mut mpsc::Receiver<Event>) {
+        self.on_event(first);
+        for _ in 1..BATCH_MAX {
+            if self.unappended_bytes >= BATCH_BYTES {
+                break;
+            }
+            let Ok(event) = more.try_recv() else { break };
+            self.on_event(event);
         }
     }
 
@@ -195,9 +225,7 @@ impl Driver {
     fn on_event(&mut self, event: Event) {
         self.dispatch(event);
         self.carry_out();
-        if self.storage_error.is_some() {
-            self.refuse_waiting();
-        }
+        self.refuse_waiting();
     }
 
     fn dispatch(&mut self, event: Event) {
@@ -379,6 +407,9 @@ impl Driver {
     /// Appends what was gathered, as one group.
     fn append(&mut self) -> Result<(), LeadEnd> {
         self.unappended_bytes = 0;
+        if let Some(&(last, _)) = self.unappended.last() {
+            self.strain.appended(last, Instant::now());
+        }
         match self.journal.append_all(self.unappended.drain(..)) {
             // the journal says so itself, and where the other one is
             Ok(()) | Err(AppendError::Deposed { .. } | AppendError::Expired(_)) => Ok(()),

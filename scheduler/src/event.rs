@@ -12,8 +12,10 @@ use crate::feed::Feed;
 
 /// Messages to one worker that may wait for its connection; a worker that lags more is given up.
 pub(crate) const WORKER_QUEUE_MAX: usize = 65_536;
-/// Events of all sessions that may wait for the driver.
+/// Events of all workers' sessions that may wait for the driver.
 pub(crate) const EVENT_QUEUE_MAX: usize = 4096;
+/// Events of all clients' sessions that may wait for the driver.
+pub(crate) const REQUEST_QUEUE_MAX: usize = 1024;
 
 /// Something happened.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use phalanx_protocol::record::{Record, ResultBlock, ResultData, TaskFailure};
 use phalanx_protocol::{IndexRange, JobId, RangeSet, codec};
 use phalanx_storage::journal::replay::LogError;
 use phalanx_storage::results::ResultError;
-use phalanx_storage::{Directory, Place, Results, read_record};
+use phalanx_storage::{Place, Results, Store, read_record};
 use tokio::sync::watch;
 
 /// The shard whose log holds everything, until there are several.
@@ -382,8 +382,8 @@ impl Feeds {
 }
 
 /// Reads the failures that a record holds, by index. Blocks.
-pub(crate) fn read_failures(directory: &Directory, place: Place) -> Result<Vec<TaskFailure>, SourceError> {
-    match read_ended(directory, place)? {
+pub(crate) fn read_failures(store: &dyn Store, place: Place) -> Result<Vec<TaskFailure>, SourceError> {
+    match read_ended(store, place)? {
         Record::TasksEnded { mut failed, .. } => {
             failed.sort_by_key(|failure| failure.index);
             Ok(failed)
@@ -395,8 +395,8 @@ pub(crate) fn read_failures(directory: &Directory, place: Place) -> Result<Vec<T
     }
 }
 
-fn read_ended(directory: &Directory, place: Place) -> Result<Record, SourceError> {
-    let record = read_record(directory, SHARD, place)?;
+fn read_ended(store: &dyn Store, place: Place) -> Result<Record, SourceError> {
+    let record = read_record(store, SHARD, place)?;
     codec::decode(&record).map_err(|_| SourceError::Record(place))
 }
 
@@ -410,7 +410,7 @@ impl Source {
     }
 
     /// Reads the bytes. Blocks.
-    pub(crate) fn read(&self, directory: &Arc<Directory>, job: JobId) -> Result<Bytes, SourceError> {
+    pub(crate) fn read(&self, store: &Arc<dyn Store>, job: JobId) -> Result<Bytes, SourceError> {
         match self {
             Self::Journal {
                 cached: Some(bytes), ..
@@ -421,7 +421,7 @@ impl Source {
                 cached: None,
             } => {
                 let missing = || SourceError::Record(*place);
-                let Record::TasksEnded { mut results, .. } = read_ended(directory, *place)? else {
+                let Record::TasksEnded { mut results, .. } = read_ended(&**store, *place)? else {
                     return Err(missing());
                 };
                 if *block >= results.len() {
@@ -438,7 +438,7 @@ impl Source {
                 bytes,
                 crc32c,
             } => {
-                let results = Results::new(Arc::clone(directory) as Arc<dyn phalanx_storage::Store>);
+                let results = Results::new(Arc::clone(store));
                 Ok(results.read_part(job, name, *offset, *bytes, *crc32c)?.into())
             }
         }

@@ -9,21 +9,23 @@ use phalanx_protocol::{Term, codec};
 use phalanx_scheduler_core::Core;
 use phalanx_storage::snapshot::snapshot_key;
 use phalanx_storage::{
-    AppendError, Candidate, Directory, JournalEvent, JournalWriter, LogId, Store, acquire,
+    AppendError, Blobs, Candidate, Effect, JournalEvent, JournalWriter, LogId, Store, acquire,
 };
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::config::StartError;
+use crate::config::{JournalOptions, StartError};
 use crate::feed::Feeds;
 use crate::snapshots::Snapshots;
 use crate::state;
 
 /// A log that can be led.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Ground {
-    pub(crate) directory: Arc<Directory>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) blobs: Blobs,
     pub(crate) log: LogId,
+    pub(crate) options: JournalOptions,
     /// The storage's root, for people.
     pub(crate) path: PathBuf,
 }
@@ -44,14 +46,19 @@ impl Ground {
     /// # Errors
     /// [`StartError::Acquire`] if another one leads or the storage fails, or what else is in the way.
     pub(crate) fn take(&self) -> Result<Lead, StartError> {
-        let candidate = Candidate::new(self.log, random()?);
-        let mut leadership = acquire(&*self.directory, candidate).map_err(|source| StartError::Acquire {
+        let candidate = Candidate {
+            on_damage: self.options.on_damage,
+            ..Candidate::new(self.log, random()?)
+        };
+        let mut leadership = acquire(&*self.store, candidate).map_err(|source| StartError::Acquire {
             path: self.path.clone(),
             source,
         })?;
         for damage in &leadership.damage {
             tracing::error!("{damage}");
         }
+        let mut damage = leadership.damage.iter();
+        let gives_up_beginning = damage.any(|damage| matches!(damage.effect, Effect::BeginningLost { .. }));
         let term = leadership.term;
         let (mut core, mut feeds) = match leadership.snapshot.take() {
             Some(snapshot) => {
@@ -76,16 +83,18 @@ impl Ground {
             feeds.add(record, place, false);
         }
         feeds.keep(|job| core.remembers(job));
-        let snapshots = Snapshots::new(
-            Arc::clone(&self.directory),
-            self.log,
-            term,
+        let mut snapshots = Snapshots::new(
+            Arc::clone(&self.store),
+            (self.log, term),
             leadership.next_slot - 1,
             journal_bytes,
+            &self.options,
         );
+        if gives_up_beginning {
+            snapshots.hurry();
+        }
         let (sender, journaled) = mpsc::unbounded_channel();
-        let store = Arc::clone(&self.directory) as Arc<dyn Store>;
-        let journal = JournalWriter::start(store, leadership, move |event| {
+        let journal = JournalWriter::start(Arc::clone(&self.store), leadership, move |event| {
             // fails only once the driver is gone, and then nobody needs to know
             let _ = sender.send(event);
         })?;

@@ -20,7 +20,8 @@ mod roster;
 mod session;
 mod snapshots;
 mod state;
+mod strain;
 
-pub use config::{EndError, SchedulerConfig, StartError};
+pub use config::{EndError, JournalOptions, SchedulerConfig, StartError, StoreLayer};
 pub use daemon::{RunningScheduler, Scheduler};
 pub use state::StateError;

@@ -19,7 +19,7 @@ use tokio::time::{sleep, timeout};
 use crate::config::{EndError, StartError};
 use crate::contact;
 use crate::driver::{Driver, LeadEnd, error_text};
-use crate::event::EVENT_QUEUE_MAX;
+use crate::event::{EVENT_QUEUE_MAX, REQUEST_QUEUE_MAX};
 use crate::lead::{Ground, Lead};
 use crate::roster::{Roster, Watcher};
 use crate::session::{Context, Role};
@@ -32,6 +32,8 @@ const RANK_DELAY_MAX: Duration = Duration::from_secs(2);
 const RETRY_MIN: Duration = Duration::from_millis(300);
 /// The longest pause between attempts.
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// How long a scheduler that was just started tries again on storage that fails, before whoever started it is told.
+const START_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Whether this scheduler leads, for whoever started it.
 #[derive(Debug, Default)]
@@ -116,6 +118,7 @@ impl Roles {
     async fn stand_by(&mut self) -> Option<Lead> {
         let mut roster = self.watcher.roster();
         let mut pause = RETRY_MIN;
+        let begun = Instant::now();
         loop {
             let lost = self.wait_for_vacancy(&mut roster).await;
             let rank = roster.borrow().rank;
@@ -125,6 +128,7 @@ impl Roles {
             if !is_vacant(&roster.borrow(), lost) {
                 continue;
             }
+            let mut wait = RETRY_MIN;
             match self.attempt().await {
                 Ok(lead) => return Some(lead),
                 Err(StartError::Acquire {
@@ -132,16 +136,18 @@ impl Roles {
                     ..
                 }) => tracing::info!(%term, "another scheduler was quicker"),
                 Err(error) => {
-                    if let Some(starter) = self.starter.take() {
+                    let is_final = !error.may_pass() || begun.elapsed() >= START_PATIENCE;
+                    if let Some(starter) = self.starter.take_if(|_| is_final) {
                         let _ = starter.send(Err(error));
                         return None;
                     }
                     tracing::error!(error = error_text(&error), "cannot take the lead; trying again");
+                    wait = pause;
                     pause = (pause * 2).min(RETRY_MAX);
                 }
             }
             // who was quicker says so on its card
-            let _ = timeout(pause, roster.changed()).await;
+            let _ = timeout(wait, roster.changed()).await;
         }
     }
 
@@ -193,7 +199,10 @@ impl Roles {
         let (address, term, jobs) = (self.address, lead.term, lead.core.jobs().len());
         tracing::info!(%term, %address, jobs, "leading");
         let (events_sender, events) = mpsc::channel(EVENT_QUEUE_MAX);
-        let context = Context::new(term, events_sender, Arc::clone(&self.ground.directory));
+        let (requests_sender, requests) = mpsc::channel(REQUEST_QUEUE_MAX);
+        let senders = (events_sender, requests_sender);
+        let store = Arc::clone(&self.ground.store);
+        let context = Context::new(term, senders, store, self.ground.blobs.clone());
         self.role.send_replace(Role::Leader(context));
         self.standing.set(Some(term));
         if let Some(starter) = self.starter.take() {
@@ -203,7 +212,7 @@ impl Roles {
         let state = (lead.core, lead.feeds, lead.journal, lead.snapshots);
         let driver = Driver::new(state, self.advertised.clone(), self.watcher.roster());
         let ended = tokio::select! {
-            ended = driver.run(events, lead.journaled, stopped.clone()) => ended,
+            ended = driver.run((events, requests), lead.journaled, stopped.clone()) => ended,
             term = superseded(&mut roster, term) => Err(LeadEnd::Deposed { term }),
         };
         self.standing.set(None);

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use phalanx_protocol::{BlobId, Term};
-use phalanx_storage::{Blobs, Directory};
+use phalanx_storage::{Blobs, Store};
 use phalanx_transport::{Accepted, CloseReason, Connection, Listener, Role as PeerRole};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -45,24 +45,40 @@ impl Role {
 }
 
 /// What sessions need under one leadership.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) term: Term,
+    /// What workers say. It waits while the storage lags.
     pub(crate) events: mpsc::Sender<Event>,
-    pub(crate) directory: Arc<Directory>,
+    /// What clients ask.
+    pub(crate) requests: mpsc::Sender<Event>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) blobs: Blobs,
     sessions_made: Arc<AtomicU64>,
     /// Blobs that were seen on the storage; they stay there.
     blobs_seen: Arc<Mutex<BTreeSet<BlobId>>>,
 }
 
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("term", &self.term)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Context {
-    pub(crate) fn new(term: Term, events: mpsc::Sender<Event>, directory: Arc<Directory>) -> Self {
-        let blobs = Blobs::new(Arc::clone(&directory));
+    pub(crate) fn new(
+        term: Term,
+        (events, requests): (mpsc::Sender<Event>, mpsc::Sender<Event>),
+        store: Arc<dyn Store>,
+        blobs: Blobs,
+    ) -> Self {
         Self {
             term,
             events,
-            directory,
+            requests,
+            store,
             blobs,
             sessions_made: Arc::default(),
             blobs_seen: Arc::default(),

@@ -10,18 +10,16 @@ use phalanx_protocol::snapshot::CoreSnapshot;
 use phalanx_protocol::{JobId, Term};
 use phalanx_scheduler_core::Core;
 use phalanx_storage::{
-    Checkpoints, Collector, Directory, LogId, Moment, Needed, Place, Snapshot, Store, WriteSnapshotError,
-    write_snapshot,
+    Checkpoints, Collector, LogId, Moment, Needed, Place, Snapshot, Store, WriteSnapshotError, write_snapshot,
 };
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::config::JournalOptions;
 use crate::driver::error_text;
 use crate::feed::{Feeds, Mark};
 use crate::state::{self, StateError};
 
-/// How long something new waits for its snapshot.
-const INTERVAL: Duration = Duration::from_secs(60);
 /// Bytes of journal after which a snapshot is taken sooner.
 const JOURNAL_BYTES: u64 = 64 << 20;
 /// How long an orderly stop waits for its snapshot. It is only for speed.
@@ -38,9 +36,11 @@ enum SnapshotFailure {
 
 /// Takes a leader's snapshots, one at a time.
 pub(crate) struct Snapshots {
-    directory: Arc<Directory>,
+    store: Arc<dyn Store>,
     log: LogId,
     term: Term,
+    /// How long something new waits for its snapshot.
+    interval: Duration,
     /// The last slot of which everything is published.
     applied_slot: u64,
     /// When the first of what is not in a snapshot was published.
@@ -55,24 +55,31 @@ pub(crate) struct Snapshots {
 impl Snapshots {
     /// For a leader that knows everything up to `applied_slot`, of which `journal_bytes` are in no snapshot.
     pub(crate) fn new(
-        directory: Arc<Directory>,
-        log: LogId,
-        term: Term,
+        store: Arc<dyn Store>,
+        (log, term): (LogId, Term),
         applied_slot: u64,
         journal_bytes: u64,
+        options: &JournalOptions,
     ) -> Self {
-        let store = Arc::clone(&directory) as Arc<dyn Store>;
+        let collector = Collector::with_grace(Arc::clone(&store), log, options.deletion_grace);
         Self {
-            directory,
+            store,
             log,
             term,
+            interval: options.snapshot_interval,
             applied_slot,
             changed: (journal_bytes > 0).then(Instant::now),
             journal_bytes,
             over: Vec::new(),
-            collector: Some(Collector::new(store, log)),
+            collector: Some(collector),
             running: None,
         }
+    }
+
+    /// One should be taken at once: the journal cannot be read again as it was this time.
+    pub(crate) fn hurry(&mut self) {
+        self.changed = Some(Instant::now());
+        self.journal_bytes = self.journal_bytes.max(JOURNAL_BYTES);
     }
 
     /// These records are published, and with them all that lie in the same or lower slots.
@@ -97,7 +104,7 @@ impl Snapshots {
         }
         match self.journal_bytes >= JOURNAL_BYTES {
             true => self.changed,
-            false => self.changed.map(|changed| changed + INTERVAL),
+            false => self.changed.map(|changed| changed + self.interval),
         }
     }
 
@@ -108,17 +115,12 @@ impl Snapshots {
         };
         (self.changed, self.journal_bytes) = (None, 0);
         let (core, marks, over) = (core.snapshot(), feeds.marks(), std::mem::take(&mut self.over));
-        let (directory, log, term, slot) = (
-            Arc::clone(&self.directory),
-            self.log,
-            self.term,
-            self.applied_slot,
-        );
+        let (store, log, term, slot) = (Arc::clone(&self.store), self.log, self.term, self.applied_slot);
         self.running = Some(tokio::task::spawn_blocking(move || {
-            match take(&directory, (log, slot, term), core, &marks) {
+            match take(&*store, (log, slot, term), core, &marks) {
                 Ok(needed) => {
                     collect(&mut collector, &needed);
-                    clear(directory, &over);
+                    clear(store, &over);
                 }
                 Err(error) => tracing::warn!(error = error_text(&error), "no snapshot was taken"),
             }
@@ -157,7 +159,7 @@ impl Snapshots {
 
 /// Writes a snapshot that reads back as it should. Blocks.
 fn take(
-    directory: &Directory,
+    store: &dyn Store,
     (log, slot, term): (LogId, u64, Term),
     core: CoreSnapshot,
     marks: &[Mark],
@@ -173,15 +175,15 @@ fn take(
         term,
         payload: payload.into(),
     };
-    write_snapshot(directory, &snapshot)?;
+    write_snapshot(store, &snapshot)?;
     let millis = started.elapsed().as_millis();
     tracing::debug!(slot, bytes, millis, "snapshot");
     Ok(Needed { through: slot, slots })
 }
 
 /// Removes the checkpoints of jobs that are over.
-fn clear(directory: Arc<Directory>, over: &[JobId]) {
-    let checkpoints = Checkpoints::new(directory as Arc<dyn Store>);
+fn clear(store: Arc<dyn Store>, over: &[JobId]) {
+    let checkpoints = Checkpoints::new(store);
     for &job in over {
         if let Err(error) = checkpoints.clear(job) {
             tracing::warn!(%job, error = error_text(&error), "checkpoints of a job that is over are left behind");

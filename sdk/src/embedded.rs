@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use phalanx_protocol::Resources;
-use phalanx_scheduler::{RunningScheduler, Scheduler, SchedulerConfig};
+use phalanx_scheduler::{JournalOptions, RunningScheduler, Scheduler, SchedulerConfig};
 use phalanx_transport::{ClusterDirectory, DirectoryError, NewCluster, Role};
 use phalanx_worker::{RunningWorker, Worker, WorkerConfig};
 
@@ -165,6 +165,7 @@ fn start_scheduler(directory: &ClusterDirectory) -> Result<RunningScheduler, Emb
         // it is never restarted, so nobody has to recognise it
         keys: None,
         takeover_after: SchedulerConfig::TAKEOVER_AFTER,
+        journal: JournalOptions::default(),
     })?)
 }
 

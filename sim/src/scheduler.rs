@@ -277,8 +277,7 @@ impl Cluster {
             Mishap::Unanswered
         } else if fails || (self.weather.ambiguous_one_in > 0 && self.storm_lasts() && self.dice.one_in(3)) {
             Mishap::OneIn(self.dice.pick(&[3, 10, 40]))
-        } else if !self.weather.faults.is_empty() && self.dice.one_in(4) && !self.objects.has_rotten() {
-            // a listing that hides the one snapshot that holds what rotted is two losses at once
+        } else if !self.weather.faults.is_empty() && self.dice.one_in(4) {
             Mishap::StaleListing
         } else {
             usual

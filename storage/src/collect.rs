@@ -116,7 +116,7 @@ pub struct Collected {
 }
 
 /// Deletes what is old from one log. One per leader; it must not be older than the process, which has to see each marker for
-/// [`GRACE`] itself.
+/// the grace itself.
 pub struct Collector {
     store: Arc<dyn Store>,
     log: LogId,
@@ -135,10 +135,15 @@ impl std::fmt::Debug for Collector {
 impl Collector {
     /// Knows of no marker yet.
     pub fn new(store: Arc<dyn Store>, log: LogId) -> Self {
+        Self::with_grace(store, log, GRACE)
+    }
+
+    /// The same with another grace than [`GRACE`], which is for tests: they have less time.
+    pub fn with_grace(store: Arc<dyn Store>, log: LogId, grace: Duration) -> Self {
         Self {
             store,
             log,
-            schedule: Schedule::new(CHUNK_SLOTS, GRACE),
+            schedule: Schedule::new(CHUNK_SLOTS, grace),
         }
     }
 

@@ -99,7 +99,7 @@ impl Effect {
                 "bring this object back from a copy of the storage if results of old jobs cannot be read"
             }
             Self::BeginningLost { .. } => {
-                "bring a snapshot back from a copy of the storage, or start with loss accepted"
+                "bring a snapshot back from a copy of the storage, or start `phalanx scheduler` once with --accept-loss"
             }
             Self::BlobLost => "remove this object and submit such jobs again",
             Self::FileLost => "bring this object back from a copy of the storage, or run these tasks again",

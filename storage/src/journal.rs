@@ -15,7 +15,8 @@
 //!   free a second time: R6 on storage that shows markers late, R7 on machines whose clocks stop. Either alone is enough.
 //! - **R11 snapshot** ([`crate::snapshot`]): counts when it was read back; the two newest are kept.
 //! - **R12 recover** ([`follow`]): the newest whole snapshot, then the log behind it. A damaged slot is named, all others
-//!   are kept, and the start goes on unless told otherwise.
+//!   are kept, and the start goes on unless told otherwise. Before anything is given up, snapshots that no listing shows are
+//!   asked for by their names ([`acquire`]).
 //!
 //! How a scheduler uses it: a standby reads the newest snapshot ([`crate::snapshot::newest_whole`]), stands at
 //! [`follow::Position::behind`] it, and calls [`follow::follow`] whenever it likes: that never writes. To lead it calls

@@ -228,25 +228,35 @@ pub fn read_snapshot(
     Ok(object.map(|object| decode(object.into(), log, slot)))
 }
 
-/// The newest whole snapshot, and every newer one that is damaged.
+/// The newest whole snapshot, and every newer one that is damaged or cannot be read.
 ///
 /// # Errors
-/// Says why they could not be listed or read.
+/// Says why they could not be listed, or why none could be read: none that is whole is no reason to think that there is none.
 pub fn newest_whole(store: &dyn Store, log: LogId) -> Result<(Option<Snapshot>, Vec<Damage>), StoreError> {
     let mut damage = Vec::new();
     for slot in list_snapshots(store, log.shard)?.into_iter().rev() {
-        match read_snapshot(store, log, slot)? {
+        let fault = match read_snapshot(store, log, slot) {
             // deleted meanwhile: newer ones are whole
-            None => {}
-            Some(Ok(snapshot)) => return Ok((Some(snapshot), damage)),
-            Some(Err(fault)) => damage.push(Damage {
-                key: snapshot_key(log.shard, slot),
-                fault: Fault::Snapshot(fault),
-                effect: Effect::SnapshotPassedOver,
-            }),
-        }
+            Ok(None) => continue,
+            Ok(Some(Ok(snapshot))) => return Ok((Some(snapshot), damage)),
+            Ok(Some(Err(fault))) => Fault::Snapshot(fault),
+            Err(error) => Fault::Unreadable(error),
+        };
+        damage.push(Damage {
+            key: snapshot_key(log.shard, slot),
+            fault,
+            effect: Effect::SnapshotPassedOver,
+        });
     }
-    Ok((None, damage))
+    let is_unreadable = |damage: &Damage| matches!(damage.fault, Fault::Unreadable(_));
+    match damage
+        .iter()
+        .position(is_unreadable)
+        .map(|at| damage.swap_remove(at).fault)
+    {
+        Some(Fault::Unreadable(error)) => Err(error),
+        Some(_) | None => Ok((None, damage)),
+    }
 }
 
 /// The slots of the newest whole snapshots, newest first, [`SNAPSHOTS_KEPT`] at the most. Reads them all through.

@@ -19,7 +19,7 @@ use phalanx_protocol::record::{Record, ResultBlock, ResultData};
 use phalanx_protocol::{
     BlobId, Encoding, Feeding, IndexRange, JobId, JobSpec, Request, Retries, SubmissionId, codec,
 };
-use phalanx_scheduler::{Scheduler, SchedulerConfig};
+use phalanx_scheduler::{JournalOptions, Scheduler, SchedulerConfig};
 use phalanx_storage::{Candidate, Directory, JournalEvent, JournalWriter, LogId, Store, acquire, cluster};
 use phalanx_transport::Role;
 use phalanx_transport::directory::{ClusterDirectory, NewCluster};
@@ -155,6 +155,7 @@ fn long_journal(has_results: bool) -> Result<(Vec<f64>, Vec<f64>), Box<dyn Error
             cluster: directory.config.cluster.clone(),
             keys: None,
             takeover_after: SchedulerConfig::TAKEOVER_AFTER,
+            journal: JournalOptions::default(),
         })?;
         let took = started.elapsed().as_secs_f64();
         if scheduler.term().is_none() {

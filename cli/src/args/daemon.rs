@@ -59,6 +59,15 @@ pub(crate) struct SchedulerArguments {
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_time)]
     pub(crate) takeover_after: Duration,
 
+    /// Start on what is left when the beginning of the journal is lost
+    ///
+    /// Without it a scheduler does not start on a journal whose old log was deleted and whose snapshots are all damaged or gone:
+    /// a copy of the storage may still have one. With it, all that was recorded before what is left is given up. Start with it
+    /// once, and without it again.
+    /// Example: phalanx scheduler --accept-loss
+    #[arg(long)]
+    pub(crate) accept_loss: bool,
+
     #[command(flatten)]
     pub(crate) parent: ParentArguments,
 }

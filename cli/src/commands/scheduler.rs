@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use phalanx_protocol::exit::ExitCode;
-use phalanx_scheduler::{Scheduler, SchedulerConfig, StartError};
+use phalanx_scheduler::{JournalOptions, Scheduler, SchedulerConfig, StartError};
+use phalanx_storage::OnDamage;
 use phalanx_transport::Role;
 
 use crate::args::GlobalArguments;
@@ -36,6 +37,13 @@ pub(super) fn run(
                 .join(format!("credentials/scheduler-{name}.keys")),
         ),
         takeover_after: arguments.takeover_after,
+        journal: JournalOptions {
+            on_damage: match arguments.accept_loss {
+                true => OnDamage::AcceptLoss,
+                false => OnDamage::default(),
+            },
+            ..JournalOptions::default()
+        },
     };
     let runtime = runtime()?;
     let _context = runtime.enter();

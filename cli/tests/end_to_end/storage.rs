@@ -1,11 +1,21 @@
 //! Looking at the shared storage, with and without a scheduler on it.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use phalanx_protocol::record::Record;
+use phalanx_protocol::{JobId, Term, codec};
+use phalanx_storage::marker::put_marker;
+use phalanx_storage::slot::{CHUNK_SLOTS, SlotHead, SlotKind, encode, slot_key};
+use phalanx_storage::snapshot::snapshot_key;
+use phalanx_storage::{Directory, LogId, Store, replay};
+use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::command::{Done, phalanx, run};
+use crate::command::{Done, eventually, finish, phalanx, run, send};
 use crate::up::Up;
 
 /// A small storage of the first format.
@@ -153,6 +163,91 @@ fn records_are_dumped_in_order_for_people_and_programs() {
     assert_eq!(ended["record"]["done"], serde_json::json!(["0-1"]));
     assert_eq!(rest["record"]["results"][0]["range"], "2-99");
     assert_eq!(finished["record"]["outcome"], "succeeded");
+}
+
+/// Moves what the log says of one job behind its first chunk, and deletes the rest as if snapshots had held it; the one that is
+/// left is damaged.
+fn lose_beginning(root: &Path, kept: JobId) {
+    let store = Directory::open(root).unwrap();
+    let log = LogId {
+        cluster: phalanx_storage::cluster::read(&store).unwrap().unwrap().cluster,
+        shard: 0,
+    };
+    let mut records = Vec::new();
+    replay(&store, log, &mut |record| records.push(record.bytes)).unwrap();
+    let of_job = |bytes: &Bytes| codec::decode::<Record>(bytes).unwrap().job() == kept;
+    records.retain(of_job);
+    fs::remove_dir_all(root.join("shards/0/log")).unwrap();
+    fs::remove_dir_all(root.join("shards/0/snapshots")).unwrap();
+    for (slot, record) in (CHUNK_SLOTS..).zip(records) {
+        let head = SlotHead {
+            log,
+            slot,
+            term: Term(1),
+            nonce: u128::from(slot),
+            kind: SlotKind::Data,
+        };
+        let (object, _) = encode(&head, &[record]);
+        store.put_if_absent(&slot_key(0, slot), &object).unwrap();
+    }
+    put_marker(&store, log, 0).unwrap();
+    store.put_if_absent(&snapshot_key(0, 4000), b"rotten").unwrap();
+}
+
+#[test]
+fn a_journal_without_its_beginning_is_led_only_with_loss_accepted_and_then_keeps_the_rest() {
+    let up = Up::start();
+    for job in ["1", "2"] {
+        let done = up.run("run PROGRAM --kernel square --range 0..4");
+        assert_eq!(done.lines(), ["0", "1", "4", "9"], "job {job}");
+    }
+    let (code, folder) = up.stop();
+    assert_eq!(code, Some(0));
+    let root = folder.path().join("lab");
+    lose_beginning(&root.join("storage"), JobId(2));
+    let scheduler = |options: &[&str]| {
+        let mut command = phalanx();
+        command
+            .env("PHALANX_CLUSTER", &root)
+            .args(["scheduler", "--name", "s1", "--listen", "127.0.0.1:0"])
+            .args(options);
+        command
+    };
+    let refused = run(scheduler(&[]));
+    assert_eq!(refused.code, Some(70), "{refused:?}");
+    let told = |words: &str| assert!(refused.stderr.contains(words), "{words}: {refused:?}");
+    told("the log before slot 4096 is deleted");
+    told(&snapshot_key(0, 4000));
+    told("hint: without such a copy, start `phalanx scheduler --accept-loss` once");
+
+    let mut leader = scheduler(&["--accept-loss"]).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(leader.stdout.as_mut().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(line.ends_with(" and leads\n"), "{line}");
+    // as soon as a snapshot holds what is left, any end will do
+    let begun = Instant::now();
+    let snapshots = root.join("storage/shards/0/snapshots");
+    eventually("a snapshot is taken", || {
+        fs::read_dir(&snapshots).unwrap().count() == 2
+    });
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    send(leader.id(), Signal::KILL);
+    let done = finish(leader);
+    assert!(
+        done.stderr
+            .contains("all that was recorded before slot 4096 is lost"),
+        "{done:?}"
+    );
+
+    // it need not be accepted again
+    let up = Up::start_in(folder);
+    assert_eq!(up.run("results 2").lines(), ["0", "1", "4", "9"]);
+    let jobs = up.run("--output json jobs --all").json();
+    assert_eq!(jobs["jobs"].as_array().unwrap().len(), 1, "{jobs}");
+    let done = up.run("run PROGRAM --kernel square --range 0..2");
+    assert_eq!(done.lines(), ["0", "1"]);
 }
 
 #[test]

@@ -44,8 +44,15 @@ impl Core {
         true
     }
 
-    /// Counts the loss of a worker for the tasks at the front of what it held of each job, which may have been running.
-    pub(crate) fn count_lost(&mut self, now: Now, lost: Vec<(JobId, Vec<u64>)>, effects: &mut Vec<Effect>) {
+    /// Counts the loss of a worker, the process `instance`, for the tasks at the front of what it held of each job, which may
+    /// have been running.
+    pub(crate) fn count_lost(
+        &mut self,
+        now: Now,
+        instance: u128,
+        lost: Vec<(JobId, Vec<u64>)>,
+        effects: &mut Vec<Effect>,
+    ) {
         for (id, indices) in lost {
             let Some(job) = self.jobs.get_mut(&id) else {
                 continue;
@@ -53,10 +60,31 @@ impl Core {
             let limit = job.spec.retries.lost_limit.unwrap_or(u32::MAX);
             let fates = indices.into_iter();
             let fates = fates
-                .map(|index| (index, job.trouble.lost(limit, index)))
+                .map(|index| (index, job.trouble.lost(limit, index, instance, now.elapsed)))
                 .collect();
             self.meet_fates(now, id, fates, effects);
         }
+    }
+
+    /// A worker that was lost is back, the same process: it has not lost anything. Returns the jobs of which more waits now.
+    pub(crate) fn count_found(&mut self, instance: u128) -> Vec<JobId> {
+        let mut concerned = Vec::new();
+        for &id in &self.live {
+            let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
+                continue;
+            };
+            let Some(limit) = job.spec.retries.lost_limit else {
+                continue;
+            };
+            let found = job.trouble.found(limit, instance);
+            if !found.is_empty() {
+                concerned.push(id);
+            }
+            for index in found {
+                job.wait_again(one(index));
+            }
+        }
+        concerned
     }
 
     /// The tasks of its jobs that a worker may be running, as far as anybody limits their losses.
@@ -112,10 +140,11 @@ impl Core {
             let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
                 continue;
             };
-            let rested = job.trouble.rested(now.elapsed);
-            for index in rested {
-                job.wait_again(one(index));
-            }
+            let limit = job.spec.retries.lost_limit.unwrap_or(u32::MAX);
+            let rested = job.trouble.rested(now.elapsed).into_iter();
+            let fates = rested.map(|index| (index, job.trouble.after_rest(limit, index)));
+            let fates = fates.collect();
+            self.meet_fates(now, id, fates, effects);
             self.feed_hungry(id, effects);
         }
     }

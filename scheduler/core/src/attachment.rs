@@ -18,6 +18,8 @@ use crate::worker::Worker;
 /// Kernel hosts of one job that may die in a row with no task to blame, and without one ending in between, before the job
 /// is given up.
 const HOSTS_LOST_MAX: u32 = 3;
+/// Workers that were to leave and are gone of which that is remembered, in case they never heard it.
+const DRAINS_LOST_MAX: usize = 1024;
 /// Highest id that a worker may claim to have had, so that there is always a next one.
 const WORKER_ID_CLAIMED_MAX: u64 = 1 << 53;
 
@@ -42,9 +44,12 @@ impl Core {
         }
         let id = claimed.unwrap_or(WorkerId(self.last_worker.0 + 1));
         self.last_worker = self.last_worker.max(id);
-        let draining = self.workers.get(&id).is_some_and(|worker| worker.draining);
+        let draining = self.drains_lost.contains(&join.instance)
+            || self.workers.get(&id).is_some_and(|worker| worker.draining);
+        self.drains_lost.retain(|&instance| instance != join.instance);
         // what its last session held waits again, before what it still holds is taken out
-        let concerned = self.forget(id);
+        let mut concerned = self.forget(id);
+        concerned.extend(self.count_found(join.instance));
         let worker = Worker {
             name: join.name,
             address,
@@ -148,9 +153,15 @@ impl Core {
 
     pub(crate) fn worker_lost(&mut self, now: Now, worker: WorkerId, effects: &mut Vec<Effect>) {
         let ran = self.may_run(worker);
+        let model = self.workers.get(&worker);
+        let instance = model.map_or(0, |model| model.instance);
+        if model.is_some_and(|model| model.draining) {
+            self.drains_lost.truncate(DRAINS_LOST_MAX - 1);
+            self.drains_lost.push_front(instance);
+        }
         let concerned = self.forget(worker);
         self.plan_due = true;
-        self.count_lost(now, ran, effects);
+        self.count_lost(now, instance, ran, effects);
         concerned
             .into_iter()
             .for_each(|job| self.feed_hungry(job, effects));

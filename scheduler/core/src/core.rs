@@ -26,6 +26,8 @@ pub struct Core {
     pub(crate) last_job: JobId,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) last_worker: WorkerId,
+    /// Processes that were to leave and then were lost, the latest first.
+    pub(crate) drains_lost: VecDeque<u128>,
     pub(crate) durability: Durability,
     pub(crate) storage_error: Option<String>,
     /// The plan is out of date.
@@ -55,6 +57,7 @@ impl Core {
             last_job: JobId(0),
             workers: BTreeMap::new(),
             last_worker: WorkerId(0),
+            drains_lost: VecDeque::new(),
             durability: Durability::default(),
             storage_error: None,
             plan_due: false,

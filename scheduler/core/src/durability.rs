@@ -105,10 +105,8 @@ impl Core {
         effects.push(Effect::Publish { job: id, sequence });
         match record {
             Record::JobFinished { .. } => self.job_finished(id, effects),
-            Record::JobSubmitted { .. }
-            | Record::TasksEnded { .. }
-            | Record::JobStarted { .. }
-            | Record::JobReopened { .. } => {}
+            Record::JobReopened { .. } => self.finished.retain(|&over| over != id),
+            Record::JobSubmitted { .. } | Record::TasksEnded { .. } | Record::JobStarted { .. } => {}
         }
     }
 }

@@ -41,8 +41,8 @@ impl Core {
             job.reopen(&tasks[..tasks.len().saturating_sub(forgotten)]);
             job.reopened = true;
         }
+        // among the finished it stays until that is durable
         self.live.insert(id);
-        self.finished.retain(|&over| over != id);
         self.durability
             .append(Record::JobReopened { job: id, tasks }, effects);
         self.answer_when_durable(request, Reply::Reopened { tasks: count }, effects);

@@ -11,6 +11,9 @@ use phalanx_protocol::limits::{BACKOFF_MILLIS_MAX, MESSAGE_BYTES_MAX, RETRIED_TA
 use phalanx_protocol::record::{FailureCause, TaskFailure};
 use phalanx_protocol::{IndexRange, RangeSet};
 
+/// How long a worker that was lost may take to come back before what it may have run is failed for that.
+const LOST_WINDOW: Duration = Duration::from_secs(3);
+
 /// Rests end at multiples of this, so that many of them end at once.
 const REST_STEP_MILLIS: u64 = 10;
 
@@ -58,6 +61,8 @@ pub(crate) struct Trouble {
     resting: BTreeMap<u64, Duration>,
     /// The same, the earliest first.
     due: BTreeSet<(Duration, u64)>,
+    /// Tasks whose last worker was lost, and which process that was: if that comes back, it was only not to be reached.
+    lost_with: BTreeMap<u64, u128>,
     /// Tasks in whose company a host died, and which have not ended: they run alone.
     suspected: BTreeSet<u64>,
     /// Those of them that wait.
@@ -129,6 +134,7 @@ impl Trouble {
             let ended = self.tries.extract_if(range.start..range.end, |_, _| true);
             for (index, _) in ended {
                 self.suspected.remove(&index);
+                self.lost_with.remove(&index);
             }
         }
     }
@@ -225,21 +231,56 @@ impl Trouble {
         }
     }
 
-    /// Counts the loss of a worker that may have run a task, and decides; `limit` is how many may be lost.
-    pub(crate) fn lost(&mut self, limit: u32, index: u64) -> Fate {
+    /// Counts the loss of a worker, the process `instance`, that may have run a task, and decides; `limit` is how many may be
+    /// lost. A task that has reached it is not failed before that process has had time to come back.
+    pub(crate) fn lost(&mut self, limit: u32, index: u64, instance: u128, now: Duration) -> Fate {
         let Some(tries) = self.entry(index, true) else {
             return Fate::Wait;
         };
         tries.lost = tries.lost.saturating_add(1);
-        if tries.lost < limit {
+        let is_last = tries.lost >= limit;
+        self.lost_with.insert(index, instance);
+        match is_last {
+            true => Fate::Rest(now + LOST_WINDOW),
+            false => Fate::Wait,
+        }
+    }
+
+    /// What becomes of a task that has rested, if so many workers may be lost under it.
+    pub(crate) fn after_rest(&self, limit: u32, index: u64) -> Fate {
+        let lost = self.tries.get(&index).map_or(0, |tries| tries.lost);
+        if lost < limit {
             return Fate::Wait;
         }
-        let message = format!("its worker was lost while it may have run{}", times(tries.lost));
+        let message = format!("its worker was lost while it may have run{}", times(lost));
         Fate::Fail(TaskFailure {
             index,
             cause: FailureCause::Lost,
             message,
         })
+    }
+
+    /// A process that was lost is back: takes back what was counted for that. Returns the tasks that rested for nothing else
+    /// and now wait; `limit` is as before.
+    pub(crate) fn found(&mut self, limit: u32, instance: u128) -> Vec<u64> {
+        let with_it: Vec<u64> = self
+            .lost_with
+            .extract_if(.., |_, of| *of == instance)
+            .map(|(index, _)| index)
+            .collect();
+        let mut waiting = Vec::new();
+        for index in with_it {
+            let Some(tries) = self.tries.get_mut(&index) else {
+                continue;
+            };
+            let was_last = tries.lost >= limit;
+            tries.lost -= 1;
+            if was_last && let Some(until) = self.resting.remove(&index) {
+                self.due.remove(&(until, index));
+                waiting.push(index);
+            }
+        }
+        waiting
     }
 
     /// The history of a task; `None` if it has none, and is not to get one or there is no room for more.
@@ -262,6 +303,8 @@ impl Trouble {
         }
         let known = |index: &u64| self.tries.contains_key(index);
         assert!(self.suspected.iter().all(known), "a suspect has no history");
+        let counted = |index: &u64| self.tries.get(index).is_some_and(|tries| tries.lost > 0);
+        assert!(self.lost_with.keys().all(counted), "a loss is not counted");
         let resting = self.resting.keys().map(|&index| one(index));
         self.suspects.iter().chain(resting).collect()
     }

@@ -164,7 +164,7 @@ pub(super) async fn query(context: &Context, query: Query) -> Reply {
 }
 
 async fn answered(context: &Context, event: Event, answer: oneshot::Receiver<Reply>) -> Reply {
-    let sent = context.events.send(event).await.is_ok();
+    let sent = context.requests.send(event).await.is_ok();
     let reply = if sent { answer.await.ok() } else { None };
     reply.unwrap_or(Reply::Refused(Refusal::NotLeader { leader: Vec::new() }))
 }

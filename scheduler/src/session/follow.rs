@@ -219,8 +219,8 @@ impl Sender<'_> {
     /// Sends the failures of a range that a record holds.
     async fn failures(&mut self, place: Place, range: IndexRange) -> Result<(), SendError> {
         if !self.records.iter().any(|(read, _)| *read == place) {
-            let directory = Arc::clone(&self.context.directory);
-            let read = tokio::task::spawn_blocking(move || read_failures(&directory, place)).await;
+            let store = Arc::clone(&self.context.store);
+            let read = tokio::task::spawn_blocking(move || read_failures(&*store, place)).await;
             let failures = match read {
                 Ok(Ok(failures)) => failures,
                 Ok(Err(error)) => return Err(SendError::Unreadable(error_text(&error))),
@@ -243,8 +243,8 @@ impl Sender<'_> {
         if let Some(bytes) = source.cached() {
             return Ok(bytes);
         }
-        let (directory, job) = (Arc::clone(&self.context.directory), self.job);
-        let read = tokio::task::spawn_blocking(move || source.read(&directory, job)).await;
+        let (store, job) = (Arc::clone(&self.context.store), self.job);
+        let read = tokio::task::spawn_blocking(move || source.read(&store, job)).await;
         match read {
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(error)) => Err(SendError::Unreadable(error_text(&error))),

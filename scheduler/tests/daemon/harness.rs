@@ -1,5 +1,6 @@
 //! A scheduler in a temporary directory, and peers that say what a test tells them to.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,13 +15,15 @@ use phalanx_protocol::{
     BlobId, Encoding, Feeding, GrantId, IndexRange, Inputs, JobId, JobSpec, KernelWork, Payload, Resources,
     Retries, SubmissionId, Work,
 };
-use phalanx_scheduler::{RunningScheduler, Scheduler, SchedulerConfig, StartError};
+use phalanx_scheduler::{JournalOptions, RunningScheduler, Scheduler, SchedulerConfig, StartError};
 use phalanx_storage::{Directory, LogId};
 use phalanx_transport::{
     Authority, CloseReason, Connection, ConnectionLost, Credential, Dialer, Role, StreamReader, StreamWriter,
 };
 use rustix::mount::MountFlags;
 use tokio::time::timeout;
+
+use crate::faulty::Faults;
 
 /// How long anything may take that a test waits for.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -30,15 +33,38 @@ pub(crate) struct Cluster {
     authority: Authority,
     scheduler: Option<RunningScheduler>,
     storage: PathBuf,
+    journal: JournalOptions,
+    faults: Arc<Faults>,
     _folder: tempfile::TempDir,
     mounted: bool,
 }
 
 impl Cluster {
     pub(crate) fn start() -> Self {
+        let mut cluster = Self::prepared_with(JournalOptions::default());
+        cluster.restart();
+        cluster
+    }
+
+    /// With nothing on its storage and no scheduler yet.
+    pub(crate) fn prepared_with(journal: JournalOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let storage = folder.path().join("storage");
-        Self::on(folder, storage, false)
+        let mut cluster = Self::on(folder, storage, false);
+        cluster.journal = journal;
+        cluster
+    }
+
+    /// On storage that fails when it is told to.
+    pub(crate) fn on_faulty_storage() -> Self {
+        let mut cluster = Self::prepared_with(JournalOptions::default());
+        cluster.journal.layer = Some(cluster.faults.layer());
+        cluster.restart();
+        cluster
+    }
+
+    pub(crate) fn faults(&self) -> Arc<Faults> {
+        Arc::clone(&self.faults)
     }
 
     /// On a file system of 4 MiB; `None` if this process may not mount one.
@@ -48,20 +74,22 @@ impl Cluster {
         std::fs::create_dir(&storage).unwrap();
         let flags = MountFlags::empty();
         rustix::mount::mount("none", &storage, "tmpfs", flags, c"size=4m").ok()?;
-        Some(Self::on(folder, storage, true))
+        let mut cluster = Self::on(folder, storage, true);
+        cluster.restart();
+        Some(cluster)
     }
 
     fn on(folder: tempfile::TempDir, storage: PathBuf, mounted: bool) -> Self {
         let authority = Authority::create(CLUSTER_ID).unwrap();
-        let mut cluster = Self {
+        Self {
             authority,
             scheduler: None,
             storage,
+            journal: JournalOptions::default(),
+            faults: Arc::default(),
             _folder: folder,
             mounted,
-        };
-        cluster.restart();
-        cluster
+        }
     }
 
     /// Stops the scheduler, mounts its storage anew with other options, and tries to start: why it does not.
@@ -99,6 +127,7 @@ impl Cluster {
             cluster: CLUSTER_ID.into(),
             keys: None,
             takeover_after: SchedulerConfig::TAKEOVER_AFTER,
+            journal: self.journal.clone(),
         }
     }
 
@@ -202,6 +231,7 @@ impl Cluster {
             messages,
             reports,
             sent: 0,
+            passed: VecDeque::new(),
         };
         worker
             .until(|message| matches!(message, ToWorker::Welcome { .. }))
@@ -226,6 +256,8 @@ pub(crate) struct Worker {
     messages: StreamReader,
     reports: StreamWriter,
     sent: u64,
+    /// Grants that came while something else was waited for.
+    passed: VecDeque<(JobId, GrantId, IndexRange)>,
 }
 
 impl Worker {
@@ -238,10 +270,18 @@ impl Worker {
             if wanted(&message) {
                 return message;
             }
+            if let ToWorker::Grant { job, grant, range } = message {
+                self.passed.push_back((job, grant, range));
+            }
         }
     }
 
     pub(crate) async fn next_grant(&mut self, job: JobId) -> (GrantId, IndexRange) {
+        if let Some(at) = self.passed.iter().position(|(of, ..)| *of == job)
+            && let Some((_, grant, range)) = self.passed.remove(at)
+        {
+            return (grant, range);
+        }
         let wanted = |message: &ToWorker| matches!(message, ToWorker::Grant { job: of, .. } if *of == job);
         match self.until(wanted).await {
             ToWorker::Grant { grant, range, .. } => (grant, range),

@@ -7,6 +7,8 @@
     reason = "a test may: its panic names the place, and what it skips it says"
 )]
 
+mod faults;
+mod faulty;
 mod harness;
 mod roles;
 mod snapshots;

@@ -1,13 +1,19 @@
 //! Snapshots, as far as a restart shows them; and jobs that are reopened.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use phalanx_protocol::message::client::{Reply, Request};
 use phalanx_protocol::record::{FailureCause, Outcome, TaskFailure};
-use phalanx_protocol::{IndexRange, JobId, RangeSet};
+use phalanx_protocol::{IndexRange, JobId, RangeSet, Term};
+use phalanx_scheduler::JournalOptions;
+use phalanx_storage::marker::marker_key;
+use phalanx_storage::slot::{CHUNK_SLOTS, SlotHead, SlotKind, chunk_prefix, encode, slot_key};
 
 use crate::harness::{Client, Cluster, index_job, reported};
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder)
@@ -73,6 +79,73 @@ async fn a_restart_reads_the_snapshot_and_of_the_log_only_what_holds_results() {
         panic!("{replies:?}")
     };
     assert_eq!((view.done, view.outcome.clone()), (2, Some(Outcome::Succeeded)));
+}
+
+/// A log of so many empty slots, as a leader of term 1 would have left it.
+fn grow_log(cluster: &Cluster, slots: u64) {
+    for slot in 0..slots {
+        let head = SlotHead {
+            log: cluster.log(),
+            slot,
+            term: Term(1),
+            nonce: u128::from(slot),
+            kind: match slot {
+                0 => SlotKind::Fence,
+                _ => SlotKind::NoOp,
+            },
+        };
+        let path = cluster.storage().join(slot_key(0, slot));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, encode(&head, &[]).0).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn old_log_goes_but_for_results_and_a_restart_has_everything() {
+    let mut cluster = Cluster::prepared_with(JournalOptions {
+        snapshot_interval: Duration::from_millis(50),
+        deletion_grace: Duration::from_millis(50),
+        ..JournalOptions::default()
+    });
+    grow_log(&cluster, CHUNK_SLOTS - 40);
+    cluster.restart();
+    let mut worker = cluster.worker(1).await;
+    let client = cluster.client("ada").await;
+    let spec = index_job(&client, 1).await;
+    let job = client.submit(spec.clone()).await;
+    let (grant, range) = worker.next_grant(job).await;
+    worker
+        .report(reported(job, grant, range, Some(Bytes::from_static(b"early"))))
+        .await;
+    worker.acknowledged().await;
+    drop(worker);
+
+    let first_chunk = cluster.storage().join(chunk_prefix(0, 0));
+    assert!(files(&first_chunk).len() as u64 > CHUNK_SLOTS - 40);
+    let begun = Instant::now();
+    let mut jobs = 1;
+    // snapshots are taken of what is new
+    while files(&first_chunk).len() > 1 {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "{} are left",
+            files(&first_chunk).len()
+        );
+        let mut other = spec.clone();
+        other.submission.0 += jobs;
+        client.submit(other).await;
+        jobs += 1;
+    }
+    assert!(cluster.storage().join(marker_key(0, 0)).exists());
+
+    cluster.restart();
+    let client = cluster.client("ada").await;
+    let replies = results(&client, job).await;
+    assert_eq!(replies[0].1, Some(Bytes::from_static(b"early")));
+    let (Reply::Jobs(listed), None) = client.one(Request::Jobs).await else {
+        panic!()
+    };
+    assert_eq!(listed.len() as u128, jobs);
 }
 
 #[tokio::test]

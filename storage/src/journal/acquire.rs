@@ -3,10 +3,12 @@
 //! It reads the log from the newest whole snapshot (or on from where it stood by) before it does anything, so that little is
 //! left between the fence and the first service. The rest, from the end that it saw to the fence, is `settle`'s.
 
+use std::ops::Range;
+
 use phalanx_protocol::Term;
 
 use super::PIPELINE_DEPTH_MAX;
-use super::follow::{OnDamage, Position, follow};
+use super::follow::{OnDamage, Position, WINDOW_SLOTS, follow, read_each};
 use super::replay::{Found, LogError, LogRecord, VoidRule};
 use super::settle::{Settling, create_or_find};
 use crate::clock::Moment;
@@ -15,13 +17,17 @@ use crate::marker::{is_marked, list_markers, marker_prefix};
 use crate::slot::{
     CHUNK_SLOTS, LogId, Nonces, SlotHead, SlotKind, encode, log_prefix, slot_key, slot_of_key,
 };
-use crate::snapshot::{Snapshot, newest_whole, snapshot_prefix};
+use crate::snapshot::{Snapshot, newest_whole, read_snapshot, snapshot_key, snapshot_prefix};
 use crate::store::Store;
 
 /// How far beyond the end the first fence goes: further than a living leader writes while it is put.
 const JUMP: u64 = 2 * PIPELINE_DEPTH_MAX;
 /// Fences tried, each twice as far ahead, before giving way to a log that runs away.
 const FENCES_MAX: u32 = 24;
+
+/// Names of snapshots that are asked for when a listing may have hidden one: what a minute brings at the most, which is how
+/// far apart they are, on storage that takes a millisecond for a slot.
+const NAMES_ASKED_MAX: u64 = 1 << 16;
 
 /// Who wants to lead what.
 #[derive(Debug, Clone)]
@@ -98,6 +104,15 @@ pub enum AcquireError {
 /// [`AcquireError::StoodDown`] if someone leads with a higher term. After any error it may be called again, with a fresh
 /// nonce seed.
 pub fn acquire(store: &dyn Store, candidate: Candidate) -> Result<Leadership, AcquireError> {
+    acquire_behind(store, candidate, None)
+}
+
+/// The same, for one that was shown the snapshot of that slot by its name, if by nothing else.
+fn acquire_behind(
+    store: &dyn Store,
+    candidate: Candidate,
+    shown: Option<u64>,
+) -> Result<Leadership, AcquireError> {
     let log = candidate.log;
     let Base {
         first_slot,
@@ -105,7 +120,7 @@ pub fn acquire(store: &dyn Store, candidate: Candidate) -> Result<Leadership, Ac
         snapshot,
         resumed,
         mut damage,
-    } = Base::choose(store, &candidate)?;
+    } = Base::choose(store, &candidate, shown)?;
     let mut nonces = Nonces::new(candidate.nonce_seed);
     let mut records = Vec::new();
     let mut keep = |record| records.push(record);
@@ -114,7 +129,12 @@ pub fn acquire(store: &dyn Store, candidate: Candidate) -> Result<Leadership, Ac
         false => candidate.on_damage,
     };
     match follow(store, log, &mut position, on_damage, &mut keep) {
-        Ok(found) => damage.extend(found),
+        Ok(found) => {
+            if let Some(hidden) = covering(store, log, &found, position.next_slot)? {
+                return acquire_behind(store, candidate, Some(hidden));
+            }
+            damage.extend(found);
+        }
         // a snapshot may hold what cannot be read any more where it stood by
         Err(LogError::Damaged { .. }) if resumed => return acquire(store, anew(candidate)),
         Err(error) => return Err(error.into()),
@@ -126,7 +146,12 @@ pub fn acquire(store: &dyn Store, candidate: Candidate) -> Result<Leadership, Ac
     let term = Term(fence + 1);
     let settling = Settling::new(store, &candidate, on_damage, term, first_slot, tail, position)?;
     match settling.run(&mut position, &mut keep) {
-        Ok(found) => damage.extend(found),
+        Ok(found) => {
+            if let Some(hidden) = covering(store, log, &found, position.next_slot)? {
+                return acquire_behind(store, candidate, Some(hidden));
+            }
+            damage.extend(found);
+        }
         Err(AcquireError::Log(LogError::Damaged { .. } | LogError::Lost { .. })) if resumed => {
             return acquire(store, anew(candidate));
         }
@@ -169,7 +194,7 @@ struct Base {
 }
 
 impl Base {
-    fn choose(store: &dyn Store, candidate: &Candidate) -> Result<Self, LogError> {
+    fn choose(store: &dyn Store, candidate: &Candidate, shown: Option<u64>) -> Result<Self, LogError> {
         let log = candidate.log;
         if let Some(position) = candidate.from
             && !marked(store, log, position.next_slot)?
@@ -190,10 +215,22 @@ impl Base {
             key: snapshot_prefix(log.shard),
             source,
         };
-        let (snapshot, mut damage) = newest_whole(store, log).map_err(failed)?;
+        let (mut snapshot, mut damage) = newest_whole(store, log).map_err(failed)?;
+        let is_newer = |slot: &u64| snapshot.as_ref().is_none_or(|listed| listed.slot < *slot);
+        if let Some(slot) = shown.filter(is_newer)
+            && let Some(Ok(whole)) = read_snapshot(store, log, slot).map_err(failed)?
+        {
+            snapshot = Some(whole);
+        }
         let mut position = snapshot.as_ref().map_or_else(Position::start, Position::behind);
         if marked(store, log, position.next_slot)? {
             let first_slot = first_slot_left(store, log)?;
+            let tail = tail_hint(store, log, first_slot)?;
+            if shown.is_none()
+                && let Some(hidden) = find_snapshot(store, log, first_slot.saturating_sub(1)..tail)?
+            {
+                return Self::choose(store, candidate, Some(hidden));
+            }
             if candidate.on_damage != OnDamage::AcceptLoss {
                 return Err(LogError::BeginningGone {
                     key: snapshot_prefix(log.shard),
@@ -216,6 +253,40 @@ impl Base {
             damage,
         })
     }
+}
+
+/// The slot of a snapshot that holds the first of what seems lost, if there is one; the log has been read up to `end`. None
+/// that was listed does, so the listing was stale.
+fn covering(store: &dyn Store, log: LogId, damage: &[Damage], end: u64) -> Result<Option<u64>, LogError> {
+    let lost = damage
+        .iter()
+        .find(|damage| matches!(damage.effect, Effect::RecordsLost { .. }));
+    match lost.and_then(|damage| slot_of_key(log.shard, &damage.key)) {
+        Some(first) => find_snapshot(store, log, first..end),
+        None => Ok(None),
+    }
+}
+
+/// The newest whole snapshot of one of these slots, whatever listings show: each is asked for by its name. That takes a
+/// while, and is done only when something would be given up otherwise.
+fn find_snapshot(store: &dyn Store, log: LogId, slots: Range<u64>) -> Result<Option<u64>, LogError> {
+    let first = slots.start.max(slots.end.saturating_sub(NAMES_ASKED_MAX));
+    let look = |slot| match read_snapshot(store, log, slot) {
+        Ok(found) => Ok(matches!(found, Some(Ok(_))).then_some(slot)),
+        Err(source) => Err(LogError::Store {
+            key: snapshot_key(log.shard, slot),
+            source,
+        }),
+    };
+    let mut end = slots.end;
+    while end > first {
+        let start = first.max(end.saturating_sub(WINDOW_SLOTS));
+        if let Some(newest) = read_each(start..end, &look)?.into_iter().flatten().max() {
+            return Ok(Some(newest));
+        }
+        end = start;
+    }
+    Ok(None)
 }
 
 pub(super) fn marked(store: &dyn Store, log: LogId, slot: u64) -> Result<bool, LogError> {

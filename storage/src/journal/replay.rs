@@ -74,7 +74,7 @@ pub enum LogError {
     /// The old log was deleted, and every snapshot of it is gone or damaged.
     #[error(
         "no snapshot below `{key}` is whole, and the log before slot {first_slot} is deleted; nothing was changed: bring \
-         the newest snapshot back from a copy of the storage, or start with the loss of all earlier jobs accepted{}",
+         the newest snapshot back from a copy of the storage, or start with --accept-loss, which gives up all earlier jobs{}",
         listed(damage)
     )]
     BeginningGone {

@@ -95,6 +95,23 @@ fn a_drained_worker_that_comes_back_is_told_again_and_keeps_what_it_runs() {
 }
 
 #[test]
+fn a_drained_worker_that_was_given_up_before_it_heard_of_that_is_told_when_it_comes_back() {
+    let mut story = Story::new();
+    let w1 = story.join(1, None, node(1), Vec::new());
+    story.drain(w1, true);
+    story.lose(w1);
+    // by its old id or as if it had none
+    for claimed in [Some(w1), None] {
+        let job = story.submit(kernel_job(10));
+        let back = story.join(1, claimed, node(1), Vec::new());
+        assert!(is_draining(&story, back));
+        assert_eq!(story.slots(back, job), 0);
+        story.lose(back);
+    }
+    assert_eq!(drains(&story, w1), 2);
+}
+
+#[test]
 fn another_process_under_a_drained_workers_id_takes_work() {
     let mut story = Story::new();
     let w1 = story.join(1, None, node(1), Vec::new());

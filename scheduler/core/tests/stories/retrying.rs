@@ -6,7 +6,7 @@ use phalanx_protocol::record::{FailureCause, Outcome};
 use phalanx_protocol::view::Verdict;
 use phalanx_protocol::{Feeding, JobSpec, Retries};
 
-use crate::story::{Story, kernel_job};
+use crate::story::{Story, held, kernel_job, node};
 
 fn whole(tasks: u64, retries: Retries) -> JobSpec {
     JobSpec {
@@ -316,9 +316,56 @@ fn tasks_that_lose_their_workers_are_failed_where_that_is_limited() {
             assert_eq!(story.held(w1), 10);
             story.lose(w1);
         }
-        let view = story.view(job);
-        assert_eq!(view.failed, failed, "those at the front, one for each slot");
         let w1 = story.worker(2);
-        assert_eq!(story.held(w1), 10 - failed);
+        assert_eq!(
+            story.held(w1),
+            10 - failed,
+            "those at the front, one for each slot"
+        );
+        assert_eq!(story.view(job).failed, 0, "their worker may yet come back");
+        story.wait(3100);
+        assert_eq!(story.view(job).failed, failed);
     }
+}
+
+#[test]
+fn a_worker_that_comes_back_has_lost_nothing_however_often_it_goes() {
+    let mut story = Story::new();
+    let w1 = story.join(1, None, node(2), Vec::new());
+    let job = story.submit(whole(
+        10,
+        Retries {
+            lost_limit: Some(1),
+            ..Retries::default()
+        },
+    ));
+    let granted = story.grant(w1, job);
+    for _ in 0..3 {
+        story.lose(w1);
+        story.wait(2000);
+        story.join(1, Some(w1), node(2), vec![held(&granted)]);
+    }
+    story.wait(10_000);
+    assert_eq!((story.view(job).failed, story.held(w1)), (0, 10));
+    story.finish(w1, job, 1000);
+    assert_eq!(story.outcome(job), Some(Outcome::Succeeded));
+}
+
+#[test]
+fn another_process_under_a_lost_workers_id_does_not_bring_its_tasks_back() {
+    let mut story = Story::new();
+    let w1 = story.join(1, None, node(2), Vec::new());
+    let job = story.submit(whole(
+        10,
+        Retries {
+            lost_limit: Some(1),
+            ..Retries::default()
+        },
+    ));
+    story.lose(w1);
+    story.join(2, Some(w1), node(2), Vec::new());
+    story.wait(3100);
+    assert_eq!(story.view(job).failed, 2);
+    story.run_to_the_end(job, 1000);
+    assert_eq!(story.outcome(job), Some(Outcome::Failed));
 }

@@ -55,6 +55,24 @@ fn a_snapshot_and_the_records_behind_it_say_what_all_records_say() {
 }
 
 #[test]
+fn a_job_that_goes_on_again_keeps_its_place_among_the_finished_until_that_is_durable() {
+    let mut story = Story::new();
+    let w1 = story.worker(1);
+    let first = story.submit(kernel_job(1));
+    let granted = story.grant(w1, first);
+    story.fail(w1, first, granted.grant, &[0]);
+    let second = story.submit(kernel_job(1));
+    story.run_to_the_end(second, 1000);
+    let before = story.core.snapshot();
+    assert_eq!(before.finished, [first, second]);
+    story.storage_slows_down();
+    story.retry_as("ada", false, first);
+    assert_eq!(story.core.snapshot(), before);
+    story.storage_catches_up();
+    assert_eq!(story.core.snapshot().finished, [second]);
+}
+
+#[test]
 fn a_snapshot_of_a_leader_at_work_holds_what_is_durable_and_nothing_else() {
     for seed in 0..12 {
         let mut story = random_story(seed, 200);

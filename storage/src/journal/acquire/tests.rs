@@ -413,6 +413,116 @@ fn a_log_without_its_beginning_and_its_snapshots_is_led_only_by_who_accepts_the_
     assert_eq!(leadership.damage.len(), 2);
 }
 
+/// Listings that lack a key, and an object that cannot be read.
+struct Hiding {
+    objects: MemoryStore,
+    unlisted: String,
+    unreadable: String,
+}
+
+impl Hiding {
+    fn new(objects: MemoryStore, unlisted: &str, unreadable: &str) -> Self {
+        Self {
+            objects,
+            unlisted: unlisted.to_owned(),
+            unreadable: unreadable.to_owned(),
+        }
+    }
+}
+
+impl Store for Hiding {
+    fn put_if_absent(&self, key: &str, bytes: &[u8]) -> Result<Put, StoreError> {
+        self.objects.put_if_absent(key, bytes)
+    }
+    fn get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        if key == self.unreadable {
+            let source = std::io::ErrorKind::TimedOut.into();
+            return Err(StoreError::new("read", key.as_ref(), source));
+        }
+        self.objects.get(key)
+    }
+    fn get_range(&self, key: &str, offset: u64, length: usize) -> Result<Option<Vec<u8>>, StoreError> {
+        self.objects.get_range(key, offset, length)
+    }
+    fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<String>, StoreError> {
+        let mut keys = self.objects.list(prefix, after)?;
+        keys.retain(|key| *key != self.unlisted);
+        Ok(keys)
+    }
+    fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.objects.delete(key)
+    }
+    fn replace(&self, key: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.objects.replace(key, bytes)
+    }
+}
+
+#[test]
+fn a_snapshot_that_a_listing_hides_is_found_before_what_it_holds_is_told_as_lost() {
+    for damage in [None, Some(b"torn")] {
+        let store = five_records();
+        write_snapshot(&store, &snapshot(17, 17)).unwrap();
+        write_snapshot(&store, &snapshot(20, 17)).unwrap();
+        // an older snapshot is damaged, and so is a slot that only the hidden one holds
+        store.replace(&snapshot_key(0, 17), b"torn").unwrap();
+        store.delete(&slot_key(0, 19)).unwrap();
+        if let Some(bytes) = damage {
+            store.replace(&slot_key(0, 19), bytes).unwrap();
+        }
+        let store = Hiding::new(store, &snapshot_key(0, 20), "");
+        let leadership = acquire(&store, Candidate::new(LOG, 2)).unwrap();
+        assert_eq!(leadership.snapshot, Some(snapshot(20, 17)));
+        assert_eq!(texts(&leadership), [b"e"]);
+        assert_eq!(damaged_keys(&leadership), [snapshot_key(0, 17)]);
+    }
+}
+
+#[test]
+fn a_snapshot_that_a_listing_hides_is_found_before_the_beginning_is_given_up() {
+    let store = MemoryStore::default();
+    put_marker(&store, LOG, 0).unwrap();
+    for slot in 4096..4120 {
+        put(&store, slot, 17, SlotKind::Data, "a");
+    }
+    write_snapshot(&store, &snapshot(4100, 17)).unwrap();
+    let store = Hiding::new(store, &snapshot_key(0, 4100), "");
+    let accepting = Candidate {
+        on_damage: OnDamage::AcceptLoss,
+        ..Candidate::new(LOG, 2)
+    };
+    let leadership = acquire(&store, accepting).unwrap();
+    assert_eq!(leadership.snapshot, Some(snapshot(4100, 17)));
+    assert_eq!((texts(&leadership).len(), leadership.damage.len()), (19, 0));
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_read_is_passed_over_unless_something_rests_on_it() {
+    let store = five_records();
+    write_snapshot(&store, &snapshot(18, 17)).unwrap();
+    write_snapshot(&store, &snapshot(20, 17)).unwrap();
+    let mut store = Hiding::new(store, "", &snapshot_key(0, 20));
+    let leadership = acquire(&store, Candidate::new(LOG, 2)).unwrap();
+    assert_eq!(leadership.snapshot, Some(snapshot(18, 17)));
+    assert_eq!(texts(&leadership), [b"c", b"d", b"e"]);
+    assert_eq!(damaged_keys(&leadership), [snapshot_key(0, 20)]);
+
+    // it may hold what is damaged in the log
+    let torn = store.objects.get(&slot_key(0, 19)).unwrap().unwrap();
+    store.replace(&slot_key(0, 19), b"torn").unwrap();
+    let failed = acquire(&store, Candidate::new(LOG, 3)).unwrap_err();
+    let at = |failed: &AcquireError, expected: &str| matches!(failed, AcquireError::Log(LogError::Store { key, .. }) if key == expected);
+    assert!(at(&failed, &snapshot_key(0, 20)), "{failed}");
+    store.replace(&slot_key(0, 19), &torn).unwrap();
+
+    // and what cannot be read is not gone
+    store.delete(&snapshot_key(0, 18)).unwrap();
+    let failed = acquire(&store, Candidate::new(LOG, 4)).unwrap_err();
+    assert!(at(&failed, "shards/0/snapshots/"), "{failed}");
+    store.unreadable.clear();
+    let leadership = acquire(&store, Candidate::new(LOG, 5)).unwrap();
+    assert_eq!(leadership.snapshot, Some(snapshot(20, 17)));
+}
+
 /// Marks the first chunk as soon as somebody has looked for the end of the log.
 struct MarkedMeanwhile(MemoryStore);
 
