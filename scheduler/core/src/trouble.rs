@@ -83,6 +83,11 @@ impl Trouble {
         self.suspected.contains(&index)
     }
 
+    /// Removes from `tasks` all that have a history.
+    pub(crate) fn leave_out_tried(&self, tasks: &mut RangeSet) {
+        self.tries.keys().for_each(|&index| tasks.remove(one(index)));
+    }
+
     /// Takes the suspects out of what begins to wait: they wait apart.
     pub(crate) fn set_apart(&mut self, waiting: &mut RangeSet, range: IndexRange) {
         for &index in self.suspected.range(range.start..range.end.max(range.start)) {
