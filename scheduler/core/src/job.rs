@@ -375,7 +375,7 @@ impl Job {
         let mut seen = self.ended.clone();
         let mut count = seen.len();
         let open = self.check_twins(id);
-        let troubled = self.trouble.check();
+        let troubled = self.trouble.check(&self.ended);
         for range in self.waiting.iter().chain(open.iter()).chain(troubled) {
             assert!(seen.pieces(range).is_empty(), "ONCE: job {id} has {range} twice");
             seen.insert(range);

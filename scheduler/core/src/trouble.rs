@@ -255,8 +255,13 @@ impl Trouble {
         self.tries.get_mut(&index)
     }
 
-    /// The places that it knows of, for ONCE; asserts that they fit together.
-    pub(crate) fn check(&self) -> Vec<IndexRange> {
+    /// The places that it knows of, for ONCE; asserts that they fit together, and to what has ended.
+    pub(crate) fn check(&self, ended: &RangeSet) -> Vec<IndexRange> {
+        let has_ended = |&index: &u64| ended.contains(index);
+        assert!(
+            !self.tries.keys().any(has_ended),
+            "the history of a task that has ended is not forgotten"
+        );
         assert_eq!(self.resting.len(), self.due.len(), "every rest has one end");
         let apart = self.suspects.iter().flat_map(|range| range.start..range.end);
         for index in apart {
