@@ -35,8 +35,8 @@ pub struct JobSpec {
     pub task_time_limit_millis: Option<u64>,
     /// How long the job may take from its first slot on, in milliseconds; for ever, if absent.
     pub time_limit_millis: Option<u64>,
-    /// A task may run twice at the same time without harm, so that stragglers could be run elsewhere too; no scheduler does
-    /// that yet.
+    /// A task may run twice at the same time without harm: what a straggler holds at the end of the job is run elsewhere
+    /// too, and whichever ends first counts.
     pub idempotent: bool,
     /// At most this many of its tasks run at a time; as many as there is room for, if absent.
     pub slots_max: Option<u32>,

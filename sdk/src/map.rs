@@ -69,6 +69,7 @@ struct Wishes {
     retries: Retries,
     task_time_limit: Option<Duration>,
     time_limit: Option<Duration>,
+    idempotent: bool,
 }
 
 impl<K> std::fmt::Debug for Map<K> {
@@ -93,6 +94,7 @@ impl<K: Kernel> Map<K> {
                 retries: Retries::default(),
                 task_time_limit: None,
                 time_limit: None,
+                idempotent: false,
             },
             tasks,
             first,
@@ -209,6 +211,24 @@ impl<K: Kernel> Map<K> {
     /// called, it may take for ever.
     pub fn time_limit(mut self, limit: Duration) -> Self {
         self.wishes.time_limit = Some(limit);
+        self
+    }
+
+    /// Says that a task may run twice at the same time without harm. What a slow or stopped worker holds at the end of
+    /// the job is then run elsewhere too, once it takes much longer than tasks of the job usually do, and on at most 5 %
+    /// of the job's slots; whichever ends first counts. Unless called, a task runs twice only if its worker is given up.
+    ///
+    /// ```no_run
+    /// # use phalanx::Cluster;
+    /// # #[phalanx::kernel]
+    /// # fn simulate(seed: u64) -> f64 { seed as f64 }
+    /// # fn example(cluster: Cluster) -> Result<(), Box<dyn std::error::Error>> {
+    /// let energies = cluster.map::<simulate>(0..10_000).idempotent().collect()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn idempotent(mut self) -> Self {
+        self.wishes.idempotent = true;
         self
     }
 
@@ -353,7 +373,7 @@ impl Wishes {
             retries: self.retries,
             task_time_limit_millis: self.task_time_limit.map(millis),
             time_limit_millis: self.time_limit.map(millis),
-            idempotent: false,
+            idempotent: self.idempotent,
             slots_max: None,
             dependency: None,
             held: false,

@@ -90,7 +90,7 @@ impl Plan {
             },
             task_time_limit_millis: None,
             time_limit_millis: None,
-            idempotent: false,
+            idempotent: dice.one_in(3),
             slots_max: None,
             dependency: None,
             held: false,

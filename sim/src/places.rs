@@ -127,8 +127,12 @@ impl Cluster {
                     if self.weather.is_calm() {
                         let started = &self.workers[life.0].running[&chunk];
                         let plan = &self.load[started.plan];
-                        if !plan.runs_again() && !plan.retried {
-                            self.invariants.once.started_in_calm(started.job, started.range);
+                        // a merged value in which the slower of two twins took part is made again
+                        let merged_again = plan.spec.idempotent && plan.spec.work.reduces();
+                        if !plan.runs_again() && !plan.retried && !merged_again {
+                            let idempotent = plan.spec.idempotent;
+                            let once = &mut self.invariants.once;
+                            once.started_in_calm(started.job, started.range, idempotent);
                         }
                     }
                     self.agenda.after(micros, Event::ChunkEnded(life, chunk));

@@ -72,6 +72,27 @@ fn a_repeated_report_that_counts_twice_is_found() {
 }
 
 #[test]
+fn a_task_that_waits_though_its_twin_runs_is_found() {
+    core_with(|term| Core::with_bug(term, PlantedBug::RequeuesTwins), &["ONCE"]);
+}
+
+#[test]
+fn a_task_that_counts_for_both_of_its_twins_is_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::CountsBothTwins),
+        &["ONCE"],
+    );
+}
+
+#[test]
+fn speculation_on_every_idle_slot_is_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::SpeculatesWithoutLimit),
+        &["SLOT"],
+    );
+}
+
+#[test]
 fn a_new_leader_that_reads_void_slots_is_found() {
     cluster_with(Planted::IgnoresVoidRule, Climate::Takeovers, &["TERM"]);
 }

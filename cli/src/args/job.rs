@@ -100,6 +100,14 @@ pub(crate) struct SubmitArguments {
     #[arg(long, value_name = "N")]
     pub(crate) failures_max: Option<u64>,
 
+    /// Run tasks of slow or stopped workers elsewhere too, at the job's end
+    ///
+    /// For kernels that may run twice at the same time for the same task without harm. At most 5 % of the job's slots
+    /// do that, for tasks that take much longer than usual; whichever run ends first counts.
+    /// Default: a task runs twice only if its worker is given up. Example: --idempotent
+    #[arg(long, requires = "kernel")]
+    pub(crate) idempotent: bool,
+
     #[command(flatten)]
     pub(crate) limits: LimitArguments,
 

@@ -108,7 +108,7 @@ fn the_exit_codes_are_those_of_the_protocol() {
 #[test]
 fn a_job_is_read_whole() {
     let line = "submit prog --kernel square --range 5..15 --cpus 2 --memory 1G --resource gpu=1 --resource disk=3 \
-                --priority -4 --name nightly --failures-max 0 --reduce --parameters {}";
+                --priority -4 --name nightly --failures-max 0 --reduce --idempotent --parameters {}";
     let arguments = submitted(line);
     assert_eq!(arguments.range, Some(IndexRange::new(5, 15)));
     assert_eq!(
@@ -123,8 +123,10 @@ fn a_job_is_read_whole() {
         (arguments.priority, arguments.failures_max, arguments.reduce),
         (-4, Some(0), true)
     );
+    assert!(arguments.idempotent);
     let least = submitted("run prog -k text -i in.jsonl");
     assert_eq!(least.request(), Request::default());
+    assert!(!least.idempotent, "only its user can know");
 }
 
 #[test]

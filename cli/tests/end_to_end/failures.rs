@@ -135,6 +135,36 @@ fn a_killed_worker_costs_no_result_and_comes_back() {
 }
 
 #[test]
+fn a_stopped_worker_does_not_hold_up_the_end_of_an_idempotent_job() {
+    let up = Up::start();
+    let victim = up.worker_pids()[0];
+    let done = |id: &str| up.job(id)["done"].as_u64().unwrap();
+    let stopped_in_a_tail = (0..10).find_map(|_| {
+        let id = up.submit("--kernel slow --range 0..16 --parameters 100 --idempotent");
+        eventually("results come in", || done(&id) > 5);
+        send(victim, Signal::STOP);
+        if done(&id) < 16 {
+            return Some(id);
+        }
+        send(victim, Signal::CONT);
+        None
+    });
+    let id = stopped_in_a_tail.expect("a job goes on for a while");
+    assert_eq!(up.run(&format!("wait {id}")).code, Some(0));
+    let workers = up.run("--output json workers").json();
+    let workers = workers["workers"].as_array().unwrap();
+    assert_eq!(
+        workers.len(),
+        2,
+        "it ended before anybody was given up: {workers:?}"
+    );
+    send(victim, Signal::CONT);
+    let expected: Vec<String> = (0..16).map(|number| number.to_string()).collect();
+    assert_eq!(up.run(&format!("results {id}")).lines(), expected);
+    assert_eq!(up.run("run PROGRAM -k square -r 0..3").lines(), ["0", "1", "4"]);
+}
+
+#[test]
 fn a_worker_that_is_told_to_stop_leaves_in_order_and_is_not_started_again() {
     let up = Up::start();
     let child = up

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use phalanx_protocol::message::host::HOST_SLOTS_MAX;
-use phalanx_protocol::record::{Record, TaskFailure};
+use phalanx_protocol::record::{FailureCause, Record, TaskFailure};
 use phalanx_protocol::{JobId, RangeSet, WorkerId};
 
 use crate::core::Core;
@@ -36,7 +36,8 @@ impl Core {
             return false;
         }
         let mut fates = Vec::new();
-        for index in blamed {
+        // what has ended elsewhere meanwhile is to blame, and nothing comes of it
+        for index in blamed.into_iter().filter(|&index| !job.ended.contains(index)) {
             let retries = job.spec.retries;
             fates.push((index, job.trouble.blamed(&retries, index, death, now.elapsed)));
         }
@@ -99,14 +100,18 @@ impl Core {
         limited.map(|(id, job)| (id, job.front(worker))).collect()
     }
 
-    /// Carries out what was decided about tasks that wait.
+    /// Carries out what was decided about tasks that wait, or whose twins still run: these are their next tries.
     fn meet_fates(&mut self, now: Now, id: JobId, fates: Vec<(u64, Fate)>, effects: &mut Vec<Effect>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let mut failed: Vec<TaskFailure> = Vec::new();
         for (index, fate) in fates {
+            let waited = job.waiting.contains(index);
             job.waiting.remove(one(index));
-            job.trouble.take(one(index));
+            let runs = job.trouble.take(one(index)) == 0 && !waited;
             match fate {
+                Fate::Wait | Fate::Rest(_) if runs => {}
+                // not before there is nobody left who could end it
+                Fate::Fail(failure) if runs && failure.cause == FailureCause::Lost => {}
                 Fate::Wait => job.wait_again(one(index)),
                 Fate::Rest(until) => {
                     job.trouble.rest(index, until);
@@ -115,6 +120,9 @@ impl Core {
                 Fate::Fail(failure) => {
                     job.note_ended(one(index));
                     job.failed.insert(one(index));
+                    if runs {
+                        job.end_elsewhere(&one(index).into());
+                    }
                     failed.push(failure);
                 }
             }
@@ -141,11 +149,20 @@ impl Core {
                 continue;
             };
             let limit = job.spec.retries.lost_limit.unwrap_or(u32::MAX);
-            let rested = job.trouble.rested(now.elapsed).into_iter();
-            let fates = rested.map(|index| (index, job.trouble.after_rest(limit, index)));
-            let fates = fates.collect();
+            let is_look = job.is_to_be_looked_at(now.elapsed);
+            let mut fates = Vec::new();
+            for index in job.trouble.rested(now.elapsed) {
+                fates.push((index, job.trouble.after_rest(limit, index)));
+                job.wait_again(one(index));
+            }
+            if is_look {
+                job.stop_waiting_for_answers(now.elapsed);
+            }
             self.meet_fates(now, id, fates, effects);
             self.feed_hungry(id, effects);
+            if is_look {
+                self.speculate(id, effects);
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use phalanx_protocol::record::Outcome;
 use phalanx_protocol::{GrantId, JobId, RangeSet, WorkerId};
 
 use crate::core::Core;
+use crate::holding::Grant;
 use crate::input::{Effect, Now, SessionId};
 use crate::job::{Job, Phase};
 use crate::planted::PlantedBug;
@@ -134,12 +135,12 @@ impl Core {
             rest.iter().for_each(|range| job.waiting.remove(range));
             job.set_slots(worker, 0);
             let end = held.iter().next_back().map_or(0, |range| range.end);
-            job.open_grant(grant, worker, rest, end);
+            job.open_grant(self.clock, grant, Grant { worker, rest, end });
         }
         // it has slots for the job from before, whatever the next plan says
         model.unplanned.insert(id);
         if stale > 0 {
-            job.revoke_sent(worker);
+            job.revoke_sent(self.clock, worker);
             effects.push(Effect::Send {
                 worker,
                 message: ToWorker::Revoke {
@@ -174,6 +175,9 @@ impl Core {
         };
         for id in &model.opened {
             if let Some(job) = self.jobs.get_mut(id) {
+                if self.planted.is(PlantedBug::RequeuesTwins) {
+                    job.twins.running = RangeSet::new();
+                }
                 let waited = self.planted.is(PlantedBug::ForgetsLostTasks);
                 let waited = waited.then(|| job.waiting.clone());
                 job.drop_holding(worker);

@@ -16,6 +16,8 @@ use crate::worker::Worker;
 #[derive(Debug)]
 pub struct Core {
     pub(crate) term: Term,
+    /// When that happened which it takes in, on the clock of [`Now::elapsed`].
+    pub(crate) clock: Duration,
     pub(crate) grants_made: u64,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     /// Jobs that are not finished.
@@ -49,6 +51,7 @@ impl Core {
     pub fn new(term: Term) -> Self {
         Self {
             term,
+            clock: Duration::ZERO,
             grants_made: 0,
             jobs: BTreeMap::new(),
             live: BTreeSet::new(),
@@ -72,6 +75,7 @@ impl Core {
 
     /// Takes in what happened at `now` and adds what is to be done to `effects`.
     pub fn handle(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) {
+        self.clock = now.elapsed;
         match input {
             Input::Submitted { request, user, spec } => self.submitted(now, request, user, *spec, effects),
             Input::CancelRequested {

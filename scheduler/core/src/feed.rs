@@ -4,14 +4,17 @@
 //! (Hummel, Schmidt, Uma and Wein, 1996), a share of half of what waits, in proportion to measured rates, at least
 //! [`LOW_WATER_PICOS`] of work so that it never waits for a round trip, at most [`CREDIT_PICOS`]. Tasks longer than the
 //! credit are granted one per slot. When nothing waits, an idle slot makes the core revoke half of the longest backlog:
-//! the worker gives back what it has not started, by the same atomic step by which it would start it.
+//! the worker gives back what it has not started, by the same atomic step by which it would start it. Workers that do
+//! not answer are a matter of `tail`.
+
+use std::time::Duration;
 
 use phalanx_protocol::limits::GRANT_TASKS_MAX;
 use phalanx_protocol::message::worker::ToWorker;
 use phalanx_protocol::{Feeding, GrantId, IndexRange, JobId, RangeSet, WorkerId};
 
 use crate::core::Core;
-use crate::holding::Holding;
+use crate::holding::{Grant, Holding};
 use crate::input::Effect;
 use crate::job::Job;
 use crate::planted::PlantedBug;
@@ -19,9 +22,9 @@ use crate::planted::PlantedBug;
 /// Most work that a slot holds, in picoseconds: 2 s.
 const CREDIT_PICOS: u64 = 2_000_000_000_000;
 /// Least work that a slot is granted while any waits, in picoseconds: 5 ms, ten times a round trip.
-const LOW_WATER_PICOS: u64 = 5_000_000_000;
+pub(crate) const LOW_WATER_PICOS: u64 = 5_000_000_000;
 /// A backlog shorter than this is not worth a revoke, in picoseconds: 2 ms.
-const STEAL_PICOS_MIN: u64 = 2_000_000_000;
+pub(crate) const STEAL_PICOS_MIN: u64 = 2_000_000_000;
 /// Grants made in one go to one worker; fragments beyond that wait for the next report.
 const GRANTS_AT_ONCE_MAX: usize = 64;
 /// Open grants of one job on one worker, when work is in fragments; workers refuse 16 times as many.
@@ -57,7 +60,7 @@ impl Core {
                     term: self.term,
                     number: self.grants_made,
                 };
-                job.grant(id, worker, grant, range, effects);
+                job.grant(id, worker, grant, range, self.clock, effects);
             }
         }
         let idle = job.waiting.is_empty() && job.holdings[&worker].open == 0;
@@ -67,7 +70,7 @@ impl Core {
                 term: self.term,
                 number: self.grants_made,
             };
-            job.grant(id, worker, grant, range, effects);
+            job.grant(id, worker, grant, range, self.clock, effects);
             job.leave_alone(worker);
         }
         if job.hungry.contains(&worker) {
@@ -115,13 +118,19 @@ impl Core {
             if !self.planted.is(PlantedBug::KeepsReturnedRange) {
                 job.take_from_grant(grant, piece);
             }
-            job.wait_again(piece);
+            job.let_go(piece);
         }
         self.feed_hungry(id, effects);
     }
 
-    /// Revokes half of the longest backlog, one revoke for each hungry worker at the most.
+    /// Takes work from others for those that have too little, and sees to it that nobody waits for an answer for ever.
     fn steal(&mut self, id: JobId, effects: &mut Vec<Effect>) {
+        self.revoke_longest(id, effects);
+        self.watch_tail(id);
+    }
+
+    /// Revokes half of the longest backlog, one revoke for each hungry worker at the most.
+    fn revoke_longest(&mut self, id: JobId, effects: &mut Vec<Effect>) {
         let Some(job) = self
             .jobs
             .get_mut(&id)
@@ -138,7 +147,7 @@ impl Core {
             }
             let holding = &job.holdings[&victim];
             let half = (holding.open - u64::from(holding.slots)).div_ceil(2);
-            job.revoke(id, victim, half, effects);
+            job.revoke(id, victim, half, self.clock, effects);
         }
     }
 }
@@ -149,15 +158,22 @@ impl Job {
         !self.waiting.is_empty() || !self.trouble.suspects.is_empty()
     }
 
-    fn grant(
+    /// Grants a worker a range.
+    pub(crate) fn grant(
         &mut self,
         id: JobId,
         worker: WorkerId,
         grant: GrantId,
         range: IndexRange,
+        now: Duration,
         effects: &mut Vec<Effect>,
     ) {
-        self.open_grant(grant, worker, RangeSet::from(range), range.end);
+        let open = Grant {
+            worker,
+            rest: RangeSet::from(range),
+            end: range.end,
+        };
+        self.open_grant(now, grant, open);
         effects.push(Effect::Send {
             worker,
             message: ToWorker::Grant {
@@ -178,7 +194,14 @@ impl Job {
     }
 
     /// Asks a worker for up to `count` unstarted tasks, its latest grants first.
-    pub(crate) fn revoke(&mut self, id: JobId, worker: WorkerId, mut count: u64, effects: &mut Vec<Effect>) {
+    pub(crate) fn revoke(
+        &mut self,
+        id: JobId,
+        worker: WorkerId,
+        mut count: u64,
+        now: Duration,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(holding) = self.holdings.get(&worker) else {
             return;
         };
@@ -196,7 +219,7 @@ impl Job {
                 count: open.tail(part),
             };
             effects.push(Effect::Send { worker, message });
-            self.revoke_sent(worker);
+            self.revoke_sent(now, worker);
         }
         self.touch(worker);
     }

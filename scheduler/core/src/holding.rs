@@ -1,6 +1,7 @@
 //! What one worker holds of a job: slots, open grants, and how fast it is.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use phalanx_protocol::limits::WORKERS_MAX;
 use phalanx_protocol::{GrantId, RangeSet, WorkerId};
@@ -40,8 +41,14 @@ pub(crate) struct Holding {
     /// Its open grants, oldest first.
     pub(crate) grants: BTreeSet<GrantId>,
     pub(crate) pace: Pace,
+    /// When it last reported or was granted something.
+    pub(crate) heard: Duration,
     /// Revokes without an answer.
     pub(crate) revoking: usize,
+    /// When the last of them was sent.
+    pub(crate) asked: Duration,
+    /// Nobody waits for the answers any more.
+    pub(crate) does_not_answer: bool,
     /// A revoke came back empty since the last report: everything there has started.
     pub(crate) all_started: bool,
     /// What it has open is a suspect, which runs alone.
@@ -67,9 +74,11 @@ impl Pace {
         if tasks == 0 {
             return;
         }
-        while self.busy_nanos > Self::MEMORY_NANOS {
-            self.busy_nanos /= 2;
-            self.tasks = (self.tasks / 2).max(1);
+        while self.busy_nanos > Self::MEMORY_NANOS && self.tasks > 1 {
+            let kept = self.tasks.div_ceil(2);
+            let nanos = u128::from(self.busy_nanos) * u128::from(kept) / u128::from(self.tasks);
+            self.busy_nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
+            self.tasks = kept;
         }
         self.busy_nanos = self.busy_nanos.saturating_add(busy_nanos);
         self.tasks = self.tasks.saturating_add(tasks);
@@ -88,6 +97,11 @@ impl Holding {
     /// Whether it has fewer tasks than slots, and may have more.
     pub(crate) fn is_hungry(&self) -> bool {
         self.open < u64::from(self.slots) && !self.alone
+    }
+
+    /// Revokes whose answers are waited for.
+    pub(crate) fn awaited(&self) -> usize {
+        if self.does_not_answer { 0 } else { self.revoking }
     }
 
     /// Measured tasks per second of all its slots.

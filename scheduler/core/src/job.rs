@@ -2,6 +2,7 @@
 //! people may see of it, which is only what is durable.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use phalanx_protocol::limits::FAILURES_KEPT_MAX;
 use phalanx_protocol::message::host::HOST_SLOTS_MAX;
@@ -12,6 +13,7 @@ use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, RangeSet, Term, Work
 use crate::holding::{Grant, Holding};
 use crate::limits::TimeLimit;
 use crate::trouble::Trouble;
+use crate::twins::Twins;
 
 /// Failures that a view lists.
 const FAILURES_SHOWN_MAX: usize = 10;
@@ -46,6 +48,8 @@ pub(crate) struct Job {
     /// Some of its tasks were given another chance.
     pub(crate) reopened: bool,
     pub(crate) grants: BTreeMap<GrantId, Grant>,
+    /// Tasks that two grants hold.
+    pub(crate) twins: Twins,
     pub(crate) holdings: BTreeMap<WorkerId, Holding>,
     /// Workers that hold fewer tasks than slots.
     pub(crate) hungry: BTreeSet<WorkerId>,
@@ -57,8 +61,10 @@ pub(crate) struct Job {
     pub(crate) excluded: BTreeMap<WorkerId, String>,
     /// Kernel hosts that died since a task last ended.
     pub(crate) hosts_lost: u32,
-    /// Revokes without an answer.
+    /// Revokes whose answers are waited for.
     pub(crate) revoking: usize,
+    /// When its tail is to be looked at.
+    pub(crate) look_due: Option<Duration>,
     /// Sum of the holdings' measured rates, in tasks per second.
     pub(crate) rate: u64,
     /// Slots of holdings that have no measured rate yet.
@@ -97,6 +103,7 @@ impl Job {
             trouble: Trouble::default(),
             reopened: false,
             grants: BTreeMap::new(),
+            twins: Twins::default(),
             holdings: BTreeMap::new(),
             hungry: BTreeSet::new(),
             backlogs: BTreeSet::new(),
@@ -104,6 +111,7 @@ impl Job {
             excluded: BTreeMap::new(),
             hosts_lost: 0,
             revoking: 0,
+            look_due: None,
             rate: 0,
             slots_unmeasured: 0,
             slots: 0,
@@ -122,7 +130,7 @@ impl Job {
     /// Slots that it could use.
     pub(crate) fn slots_wanted(&self) -> u64 {
         if self.is_active() {
-            self.spec.tasks - self.ended.len()
+            self.spec.tasks - self.ended.len() + self.twins.slots_wanted
         } else {
             0
         }
@@ -135,11 +143,13 @@ impl Job {
         self.failed = RangeSet::new();
         self.trouble = Trouble::default();
         self.grants.clear();
+        self.twins = Twins::default();
         self.holdings.clear();
         self.hungry.clear();
         self.backlogs.clear();
         self.excluded.clear();
         self.revoking = 0;
+        self.look_due = None;
         (self.rate, self.slots, self.slots_unmeasured) = (0, 0, 0);
     }
 
@@ -166,24 +176,26 @@ impl Job {
         grants.flat_map(|grant| grant.rest.iter()).collect()
     }
 
-    /// The first tasks of what a worker holds, one for each slot.
+    /// The first tasks of what a worker holds, one for each slot, as far as they have not ended elsewhere.
     pub(crate) fn front(&self, worker: WorkerId) -> Vec<u64> {
         let Some(holding) = self.holdings.get(&worker) else {
             return Vec::new();
         };
         let grants = holding.grants.iter().filter_map(|grant| self.grants.get(grant));
         let indices = grants.flat_map(|grant| grant.rest.iter().flat_map(|range| range.start..range.end));
-        indices.take(HOST_SLOTS_MAX.min(holding.slots as usize)).collect()
+        let first = indices.take(HOST_SLOTS_MAX.min(holding.slots as usize));
+        first.filter(|&index| !self.ended.contains(index)).collect()
     }
 
-    /// Gives a grant's rest back to `waiting`.
+    /// Gives back what is left of a grant.
     pub(crate) fn drop_grant(&mut self, id: GrantId) {
         if let Some(grant) = self.grants.remove(&id) {
             if let Some(holding) = self.holdings.get_mut(&grant.worker) {
                 holding.grants.remove(&id);
                 holding.open -= grant.rest.len();
             }
-            grant.rest.iter().for_each(|range| self.wait_again(range));
+            self.twins.closed(id);
+            grant.rest.iter().for_each(|range| self.let_go(range));
             self.touch(grant.worker);
         }
     }
@@ -198,6 +210,7 @@ impl Job {
         let (worker, taken, empty) = (grant.worker, before - grant.rest.len(), grant.rest.is_empty());
         if empty {
             self.grants.remove(&id);
+            self.twins.closed(id);
         }
         if let Some(holding) = self.holdings.get_mut(&worker) {
             holding.open -= taken;
@@ -208,15 +221,17 @@ impl Job {
         self.touch(worker);
     }
 
-    /// Opens a grant, which was never open before and ends for the worker at `end`, where there is a holding.
-    pub(crate) fn open_grant(&mut self, id: GrantId, worker: WorkerId, rest: RangeSet, end: u64) {
+    /// Opens a grant, which was never open before, where there is a holding.
+    pub(crate) fn open_grant(&mut self, now: Duration, id: GrantId, grant: Grant) {
+        let worker = grant.worker;
         let Some(holding) = self.holdings.get_mut(&worker) else {
             return;
         };
-        holding.open += rest.len();
+        holding.open += grant.rest.len();
         holding.all_started = false;
+        holding.heard = now;
         holding.grants.insert(id);
-        self.grants.insert(id, Grant { worker, rest, end });
+        self.grants.insert(id, grant);
         self.touch(worker);
     }
 
@@ -232,15 +247,17 @@ impl Job {
         self.hungry.remove(&worker);
         if let Some(holding) = self.holdings.remove(&worker) {
             self.backlogs.remove(&(holding.backlog_key, worker));
-            self.revoking -= holding.revoking;
+            self.revoking -= holding.awaited();
         }
     }
 
     /// Counts a revoke that is on its way to a worker.
-    pub(crate) fn revoke_sent(&mut self, worker: WorkerId) {
+    pub(crate) fn revoke_sent(&mut self, now: Duration, worker: WorkerId) {
         if let Some(holding) = self.holdings.get_mut(&worker) {
+            self.revoking -= holding.awaited();
             holding.revoking += 1;
-            self.revoking += 1;
+            holding.asked = now;
+            self.revoking += holding.awaited();
         }
     }
 
@@ -251,9 +268,11 @@ impl Job {
             .get_mut(&worker)
             .filter(|holding| holding.revoking > 0)
         {
+            self.revoking -= holding.awaited();
             holding.revoking -= 1;
             holding.all_started |= nothing_left;
-            self.revoking -= 1;
+            holding.does_not_answer &= holding.revoking > 0;
+            self.revoking += holding.awaited();
         }
         self.touch(worker);
     }
@@ -270,13 +289,14 @@ impl Job {
     }
 
     /// Adds a measurement of a worker's pace.
-    pub(crate) fn measure(&mut self, worker: WorkerId, busy_nanos: u64, tasks: u64) {
+    pub(crate) fn measure(&mut self, now: Duration, worker: WorkerId, busy_nanos: u64, tasks: u64) {
         let Some(holding) = self.holdings.get_mut(&worker) else {
             return;
         };
         let was_unmeasured = holding.pace.task_picos().is_none();
         holding.pace.measure(busy_nanos, tasks);
         holding.all_started = false;
+        holding.heard = now;
         if was_unmeasured && holding.pace.task_picos().is_some() {
             self.slots_unmeasured -= u64::from(holding.slots);
         }
@@ -354,9 +374,9 @@ impl Job {
         }
         let mut seen = self.ended.clone();
         let mut count = seen.len();
-        let open = self.grants.values().flat_map(|grant| grant.rest.iter());
-        let troubled = self.trouble.check();
-        for range in self.waiting.iter().chain(open).chain(troubled) {
+        let open = self.check_twins(id);
+        let troubled = self.trouble.check(&self.ended);
+        for range in self.waiting.iter().chain(open.iter()).chain(troubled) {
             assert!(seen.pieces(range).is_empty(), "ONCE: job {id} has {range} twice");
             seen.insert(range);
             count += range.len();
@@ -394,7 +414,7 @@ impl Job {
         let hungry = self.holdings.iter().filter(hungry).map(|(&worker, _)| worker);
         let same = self.hungry.iter().copied().eq(hungry);
         assert!(same, "job {id} forgets who is hungry");
-        let revoking: usize = self.holdings.values().map(|holding| holding.revoking).sum();
+        let revoking: usize = self.holdings.values().map(Holding::awaited).sum();
         assert_eq!(revoking, self.revoking, "job {id} miscounts its revokes");
         let rate: u64 = self.holdings.values().map(Holding::rate).sum();
         assert_eq!(rate, self.rate, "job {id} miscounts its rate");

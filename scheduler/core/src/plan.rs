@@ -181,12 +181,12 @@ impl Core {
         send(ToWorker::SetSlots { job: id, slots });
         job.set_slots(worker, slots);
         if slots == 0 {
-            job.revoke(id, worker, u64::MAX, effects);
+            job.revoke(id, worker, u64::MAX, self.clock, effects);
         } else if slots < before {
             let open = u128::from(job.holdings[&worker].open);
             let excess = open * u128::from(before - slots) / u128::from(before);
             let excess = u64::try_from(excess).unwrap_or(u64::MAX);
-            job.revoke(id, worker, excess, effects);
+            job.revoke(id, worker, excess, self.clock, effects);
         }
     }
 

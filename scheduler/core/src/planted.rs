@@ -24,6 +24,12 @@ pub enum PlantedBug {
     BlamesNobody,
     /// Tasks that fail are run again without end.
     RetriesForever,
+    /// What a lost worker held waits again, though a twin of it runs elsewhere.
+    RequeuesTwins,
+    /// A task that two workers ran ends twice.
+    CountsBothTwins,
+    /// As much is run twice as there are idle slots for.
+    SpeculatesWithoutLimit,
 }
 
 /// The bug that a core has, if any.

@@ -87,6 +87,7 @@ impl Job {
             self.ended.remove(range);
             self.failed.remove(range);
             self.waiting.insert(range);
+            self.losers_go_on(range);
         }
     }
 }

@@ -56,6 +56,7 @@ impl Core {
 
     /// Ends the replay: jobs whose tasks had all ended are finished, the others go on.
     pub fn start(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        self.clock = now.elapsed;
         self.forget_oldest(effects);
         self.resume_times(now);
         let live: Vec<_> = self.live.iter().copied().collect();

@@ -27,6 +27,7 @@ impl Core {
             self.finish_if_over(now, id, effects);
             self.feed(id, worker, effects);
             self.feed_hungry(id, effects);
+            self.speculate(id, effects);
             let job = &self.jobs[&id];
             // slots that its last tasks leave empty are of use to somebody else
             self.plan_due |= self.unmet && !job.has_waiting();
@@ -56,6 +57,8 @@ impl Core {
         let mut failed = Vec::new();
         // ended, but not where the report says
         let mut astray = RangeSet::new();
+        // ended elsewhere before
+        let mut lost = 0;
         for (grant, range) in within(job.spec.tasks, &report.done) {
             let fresh = if self.planted.is(PlantedBug::CountsRepetitions) {
                 vec![range]
@@ -68,6 +71,12 @@ impl Core {
                     done.insert(piece);
                 }
             }
+            for piece in job.close_losing(grant, range) {
+                lost += piece.len();
+                if self.planted.is(PlantedBug::CountsBothTwins) {
+                    done.insert(piece);
+                }
+            }
         }
         let forever = self.planted.is(PlantedBug::RetriesForever);
         let mut rested = 0;
@@ -75,6 +84,7 @@ impl Core {
             for mut failure in failures {
                 let end = failure.message.floor_char_boundary(MESSAGE_BYTES_MAX);
                 failure.message.truncate(end);
+                lost += job.close_losing(grant, failure.range()).len() as u64;
                 match job.fail(grant, failure, now, forever, &mut astray) {
                     Some(Fate::Fail(failure)) => failed.push(failure),
                     Some(Fate::Rest(until)) => {
@@ -92,14 +102,14 @@ impl Core {
             }
         }
         let ended = job.ended.len() - ended_before;
-        job.measure(worker, report.busy_nanos, ended + rested);
+        job.measure(now.elapsed, worker, report.busy_nanos, ended + rested + lost);
         if let Some(model) = self.workers.get_mut(&worker) {
             model.tasks_ended += ended;
         }
         if ended + rested > 0 {
             job.hosts_lost = 0;
         }
-        if ended > 0 {
+        if !done.is_empty() || !failed.is_empty() {
             let record = Record::TasksEnded {
                 job: report.job,
                 results: decide(blocks, done.clone()),
@@ -167,12 +177,17 @@ impl Job {
 
     /// Moves `range`, of which nothing had ended, to `ended`; what was not in `grant` is added to `astray`.
     fn end_in_grant(&mut self, grant: GrantId, range: IndexRange, astray: &mut RangeSet) {
+        let mut held = Vec::new();
         match self.grants.get(&grant) {
-            Some(open) if open.rest.contains_range(range) => {}
-            Some(open) => astray.extend(open.rest.gaps(range)),
+            Some(open) if open.rest.contains_range(range) => held.push(range),
+            Some(open) => {
+                held = open.rest.pieces(range);
+                astray.extend(open.rest.gaps(range));
+            }
             None => astray.insert(range),
         }
         self.take_from_grant(grant, range);
+        held.into_iter().for_each(|piece| self.twins_lose(piece));
         self.note_ended(range);
     }
 
@@ -210,14 +225,19 @@ impl Job {
             }
             Fate::Rest(until) => {
                 self.take_from_grant(grant, one(index));
-                self.trouble.rest(index, *until);
+                if self.twins.running.contains(index) {
+                    // its twin runs, and is the next try
+                    self.twins.running.remove(one(index));
+                } else {
+                    self.trouble.rest(index, *until);
+                }
             }
         }
         Some(fate)
     }
 
     /// Takes what ended out of wherever it is: a worker that was given up reported after all.
-    fn end_elsewhere(&mut self, astray: &RangeSet) {
+    pub(crate) fn end_elsewhere(&mut self, astray: &RangeSet) {
         let waited = self.waiting.len();
         astray.iter().for_each(|range| self.waiting.remove(range));
         let troubled: u64 = astray.iter().map(|range| self.trouble.take(range)).sum();
@@ -235,6 +255,7 @@ impl Job {
                 self.take_from_grant(grant, piece);
             }
         }
+        astray.iter().for_each(|range| self.twins.running.remove(range));
     }
 
     /// Takes `range` back from a grant whose worker believes that it is done.
@@ -243,7 +264,7 @@ impl Job {
         let pieces = open.map(|open| open.rest.pieces(range)).unwrap_or_default();
         for piece in pieces {
             self.take_from_grant(grant, piece);
-            self.wait_again(piece);
+            self.let_go(piece);
         }
     }
 }

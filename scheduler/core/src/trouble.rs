@@ -88,6 +88,11 @@ impl Trouble {
         self.suspected.contains(&index)
     }
 
+    /// Removes from `tasks` all that have a history.
+    pub(crate) fn leave_out_tried(&self, tasks: &mut RangeSet) {
+        self.tries.keys().for_each(|&index| tasks.remove(one(index)));
+    }
+
     /// Takes the suspects out of what begins to wait: they wait apart.
     pub(crate) fn set_apart(&mut self, waiting: &mut RangeSet, range: IndexRange) {
         for &index in self.suspected.range(range.start..range.end.max(range.start)) {
@@ -291,8 +296,13 @@ impl Trouble {
         self.tries.get_mut(&index)
     }
 
-    /// The places that it knows of, for ONCE; asserts that they fit together.
-    pub(crate) fn check(&self) -> Vec<IndexRange> {
+    /// The places that it knows of, for ONCE; asserts that they fit together, and to what has ended.
+    pub(crate) fn check(&self, ended: &RangeSet) -> Vec<IndexRange> {
+        let has_ended = |&index: &u64| ended.contains(index);
+        assert!(
+            !self.tries.keys().any(has_ended),
+            "the history of a task that has ended is not forgotten"
+        );
         assert_eq!(self.resting.len(), self.due.len(), "every rest has one end");
         let apart = self.suspects.iter().flat_map(|range| range.start..range.end);
         for index in apart {

@@ -60,6 +60,7 @@ fn a_map_submits_what_was_wished_for() {
             .retry_errors(4)
             .task_time_limit(Duration::from_millis(1500))
             .time_limit(Duration::from_secs(60))
+            .idempotent()
     };
     assert_eq!(wish().submit().unwrap().id(), JobId(7));
     wish().submit().unwrap();
@@ -83,6 +84,7 @@ fn a_map_submits_what_was_wished_for() {
         (spec.task_time_limit_millis, spec.time_limit_millis),
         (Some(1500), Some(60_000))
     );
+    assert!(spec.idempotent);
     let work = spec.work.kernel().unwrap();
     assert_eq!((work.kernel.as_str(), work.reduce), ("letter", false));
     assert_eq!(work.inputs, Inputs::Index { first: 3 });

@@ -1,5 +1,5 @@
 //! ONCE: each index's end is published exactly once, and results cover exactly what is done. Where nothing goes wrong,
-//! no task is even started twice.
+//! no task is even started twice, unless its job is idempotent: then not three times.
 
 use std::collections::BTreeMap;
 
@@ -160,15 +160,26 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Once {
     started: BTreeMap<JobId, RangeSet>,
+    /// Of idempotent jobs.
+    started_twice: BTreeMap<JobId, RangeSet>,
 }
 
 impl Once {
-    pub(crate) fn started_in_calm(&mut self, job: JobId, range: IndexRange) {
+    pub(crate) fn started_in_calm(&mut self, job: JobId, range: IndexRange, idempotent: bool) {
         let started = self.started.entry(job).or_default();
+        let again = started.pieces(range);
         assert!(
-            started.pieces(range).is_empty(),
+            again.is_empty() || idempotent,
             "ONCE: {range} of job {job} starts twice for no reason"
         );
         started.insert(range);
+        let twice = self.started_twice.entry(job).or_default();
+        for range in again {
+            assert!(
+                twice.pieces(range).is_empty(),
+                "ONCE: {range} of job {job} starts three times for no reason"
+            );
+            twice.insert(range);
+        }
     }
 }

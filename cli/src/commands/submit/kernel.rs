@@ -125,7 +125,7 @@ impl KernelDraft {
             retries: arguments.limits.retries(),
             task_time_limit_millis: arguments.limits.task_time_limit_millis(),
             time_limit_millis: arguments.limits.time_limit_millis(),
-            idempotent: false,
+            idempotent: arguments.idempotent,
             slots_max: arguments.command.at_most,
             dependency: None,
             held: false,

@@ -24,4 +24,5 @@ mod sharing;
 mod snapshots;
 mod story;
 mod submitting;
+mod tail;
 mod workers;
