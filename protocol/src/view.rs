@@ -22,7 +22,7 @@ pub struct JobView {
     /// The kernel it calls, or the command it runs.
     pub kernel: String,
     /// What it says about its command; `None` for a kernel.
-    pub command: Option<CommandView>,
+    pub command: Option<Box<CommandView>>,
     /// How its results are written.
     pub encoding: Encoding,
     /// Whether results come as one merged value per range.

@@ -69,7 +69,9 @@ impl Default for JournalOptions {
 /// Goes between a scheduler and its storage, so that tests can fail and delay its calls. Programs and inputs that clients
 /// send do not pass through it.
 #[derive(Clone)]
-pub struct StoreLayer(Arc<dyn Fn(Arc<dyn Store>) -> Arc<dyn Store> + Send + Sync>);
+pub struct StoreLayer(Arc<LayerFn>);
+
+type LayerFn = dyn Fn(Arc<dyn Store>) -> Arc<dyn Store> + Send + Sync;
 
 impl StoreLayer {
     /// `wrap` is given the storage once, when a scheduler has opened it.

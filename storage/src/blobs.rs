@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use phalanx_protocol::BlobId;
@@ -106,6 +106,11 @@ impl Blobs {
     /// Whether the storage holds the blob.
     pub fn contains(&self, id: BlobId) -> bool {
         self.path(id).is_file()
+    }
+
+    /// The root of the storage that they lie on.
+    pub fn root(&self) -> &Path {
+        self.directory.root()
     }
 
     /// Where the blob lies, or would lie.

@@ -168,9 +168,10 @@ impl Step {
                         "error",
                         &format!("cannot start `{}`: {error}", self.words[0]),
                     );
-                    highest = match error.kind() {
-                        std::io::ErrorKind::NotFound => NOT_FOUND,
-                        _ => NOT_STARTED,
+                    highest = if error.kind() == std::io::ErrorKind::NotFound {
+                        NOT_FOUND
+                    } else {
+                        NOT_STARTED
                     };
                     break;
                 }

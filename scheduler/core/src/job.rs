@@ -460,12 +460,12 @@ impl Job {
 }
 
 /// What people see of a command, beside its label.
-fn command_view(work: &Work) -> Option<CommandView> {
+fn command_view(work: &Work) -> Option<Box<CommandView>> {
     match work {
         Work::Kernel(_) => None,
-        Work::Command(work) => Some(CommandView {
+        Work::Command(work) => Some(Box::new(CommandView {
             array: work.array.clone(),
             facts: work.facts.clone(),
-        }),
+        })),
     }
 }

@@ -100,6 +100,10 @@ fn spec(submission: u128) -> JobSpec {
         task_time_limit_millis: None,
         time_limit_millis: None,
         idempotent: false,
+        slots_max: None,
+        dependency: None,
+        held: false,
+        begin_unix_millis: None,
     }
 }
 
@@ -177,9 +181,9 @@ async fn storage_that_lags_too_far_behind_lets_workers_wait_and_answers_clients(
     let accepted = async {
         loop {
             let again = submit(&driven.requests, 0).await;
-            match again.await.unwrap() {
-                Reply::Refused(Refusal::Storage { .. }) => {}
-                other => return other,
+            let answer = again.await.unwrap();
+            if !matches!(answer, Reply::Refused(Refusal::Storage { .. })) {
+                return answer;
             }
         }
     };

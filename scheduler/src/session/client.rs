@@ -126,11 +126,11 @@ async fn submit(context: &Context, caller: Caller, spec: Box<JobSpec>) -> Reply 
 
 /// Reads what tasks have written; whoever may see a job may see that.
 async fn output(context: &Context, asked: OutputQuery) -> Reply {
-    match query(context, Query::Job(asked.job)).await {
-        Reply::Job(_) => {}
-        refused => return refused,
+    let found = query(context, Query::Job(asked.job)).await;
+    if let Reply::Refused(_) = found {
+        return found;
     }
-    let outputs = Outputs::new(context.directory.root().to_owned());
+    let outputs = Outputs::new(context.blobs.root().to_owned());
     match tokio::task::spawn_blocking(move || outputs.read(&asked)).await {
         Ok(Ok(page)) => Reply::Output(page),
         Ok(Err(error)) => Reply::Refused(Refusal::Storage {

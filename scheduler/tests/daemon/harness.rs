@@ -270,7 +270,10 @@ impl Worker {
             if wanted(&message) {
                 return message;
             }
-            if let ToWorker::Grant { job, grant, range } = message {
+            if let ToWorker::Grant {
+                job, grant, range, ..
+            } = message
+            {
                 self.passed.push_back((job, grant, range));
             }
         }

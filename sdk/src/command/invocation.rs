@@ -113,21 +113,17 @@ impl Invocation {
             return (FailureCause::Exit(NOT_STARTED), message);
         }
         let name = self.name.display();
-        match error.kind() {
-            io::ErrorKind::NotFound if self.program.exists() => {
-                let message =
-                    format!("cannot start `{name}`: the interpreter that its first line names is not there");
-                (FailureCause::Exit(NOT_FOUND), message)
-            }
-            io::ErrorKind::NotFound => {
-                let message = format!("there is no program `{name}` on this worker");
-                (FailureCause::Exit(NOT_FOUND), message)
-            }
-            _ => (
+        if error.kind() != io::ErrorKind::NotFound {
+            return (
                 FailureCause::Exit(NOT_STARTED),
                 format!("cannot start `{name}`: {error}"),
-            ),
+            );
         }
+        let message = match self.program.exists() {
+            true => format!("cannot start `{name}`: the interpreter that its first line names is not there"),
+            false => format!("there is no program `{name}` on this worker"),
+        };
+        (FailureCause::Exit(NOT_FOUND), message)
     }
 }
 

@@ -222,7 +222,7 @@ mod rlimits {
     pub(super) fn apply(command: &mut Command, changes: Vec<Change>) {
         let set = move || {
             for (resource, limit) in &changes {
-                setrlimit(*resource, limit.clone())?;
+                setrlimit(*resource, *limit)?;
             }
             Ok(())
         };

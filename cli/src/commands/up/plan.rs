@@ -130,6 +130,8 @@ mod tests {
             resources: vec![],
             schedulers: 1,
             listen: "127.0.0.1:0".parse().unwrap(),
+            detach: false,
+            in_background: false,
         }
     }
 
