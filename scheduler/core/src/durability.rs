@@ -108,6 +108,7 @@ impl Core {
             Record::JobSubmitted { .. }
             | Record::TasksEnded { .. }
             | Record::JobStarted { .. }
+            | Record::JobHeld { .. }
             | Record::JobReopened { .. } => {}
         }
     }

@@ -9,6 +9,7 @@ use phalanx_protocol::record::{Outcome, Record, TaskFailure};
 use phalanx_protocol::view::{CommandView, JobView};
 use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, RangeSet, Term, Work, WorkerId};
 
+use crate::gate::Gate;
 use crate::holding::{Grant, Holding};
 use crate::limits::TimeLimit;
 use crate::trouble::Trouble;
@@ -65,6 +66,11 @@ pub(crate) struct Job {
     pub(crate) slots_unmeasured: u64,
     /// Slots that all holdings have.
     pub(crate) slots: u64,
+    /// Tasks that may run without a slot, on all holdings.
+    pub(crate) overhang: u64,
+    pub(crate) gate: Gate,
+    /// When it got its first slots; milliseconds since 1970.
+    pub(crate) started_unix_millis: Option<u64>,
     /// From its first slots on, if its spec limits its time.
     pub(crate) time_limit: Option<TimeLimit>,
     pub(crate) seen: Seen,
@@ -75,6 +81,8 @@ pub(crate) struct Job {
 pub(crate) struct Seen {
     /// Its submission.
     pub(crate) accepted: bool,
+    /// Somebody holds it.
+    pub(crate) held: bool,
     pub(crate) done: RangeSet,
     pub(crate) failed: RangeSet,
     pub(crate) started_unix_millis: Option<u64>,
@@ -86,6 +94,7 @@ pub(crate) struct Seen {
 
 impl Job {
     pub(crate) fn new(term: Term, user: String, spec: JobSpec, submitted_unix_millis: u64) -> Self {
+        let held = spec.held;
         Self {
             term,
             user,
@@ -107,9 +116,16 @@ impl Job {
             rate: 0,
             slots_unmeasured: 0,
             slots: 0,
+            overhang: 0,
+            gate: Gate {
+                held,
+                ..Gate::default()
+            },
+            started_unix_millis: None,
             time_limit: None,
             seen: Seen {
                 submitted_unix_millis,
+                held,
                 ..Seen::default()
             },
         }
@@ -119,13 +135,19 @@ impl Job {
         self.phase == Phase::Active
     }
 
-    /// Slots that it could use.
+    /// Slots that it could use, and may have beside what still runs without one.
     pub(crate) fn slots_wanted(&self) -> u64 {
         if self.is_active() {
-            self.spec.tasks - self.ended.len()
+            (self.spec.tasks - self.ended.len()).min(self.slots_allowed())
         } else {
             0
         }
+    }
+
+    /// Slots that it may have.
+    pub(crate) fn slots_allowed(&self) -> u64 {
+        let allowed = |max: u32| u64::from(max).saturating_sub(self.overhang);
+        self.spec.slots_max.map_or(u64::MAX, allowed)
     }
 
     /// Drops everything that only a job with tasks to run needs.
@@ -140,7 +162,7 @@ impl Job {
         self.backlogs.clear();
         self.excluded.clear();
         self.revoking = 0;
-        (self.rate, self.slots, self.slots_unmeasured) = (0, 0, 0);
+        (self.rate, self.slots, self.slots_unmeasured, self.overhang) = (0, 0, 0, 0);
     }
 
     /// Lets tasks wait that are in no other place; suspects wait apart.
@@ -233,6 +255,7 @@ impl Job {
         if let Some(holding) = self.holdings.remove(&worker) {
             self.backlogs.remove(&(holding.backlog_key, worker));
             self.revoking -= holding.revoking;
+            self.overhang -= holding.overhang_counted;
         }
     }
 
@@ -265,6 +288,8 @@ impl Job {
         if holding.pace.task_picos().is_none() {
             self.slots_unmeasured = self.slots_unmeasured - u64::from(holding.slots) + u64::from(slots);
         }
+        let (before, after) = (u64::from(holding.slots), u64::from(slots));
+        holding.overhang = (holding.overhang + before).saturating_sub(after);
         holding.slots = slots;
         self.touch(worker);
     }
@@ -277,6 +302,7 @@ impl Job {
         let was_unmeasured = holding.pace.task_picos().is_none();
         holding.pace.measure(busy_nanos, tasks);
         holding.all_started = false;
+        holding.overhang = holding.overhang.saturating_sub(tasks);
         if was_unmeasured && holding.pace.task_picos().is_some() {
             self.slots_unmeasured -= u64::from(holding.slots);
         }
@@ -289,6 +315,10 @@ impl Job {
             return;
         };
         holding.alone &= holding.open > 0;
+        let without_slot = holding.open.saturating_sub(u64::from(holding.slots));
+        holding.overhang = holding.overhang.min(without_slot);
+        self.overhang = self.overhang - holding.overhang_counted + holding.overhang;
+        holding.overhang_counted = holding.overhang;
         let rate = holding.rate();
         self.rate = self.rate - holding.rate_counted + rate;
         holding.rate_counted = rate;
@@ -332,6 +362,7 @@ impl Job {
             Record::JobStarted {
                 started_unix_millis, ..
             } => self.seen.started_unix_millis = Some(*started_unix_millis),
+            Record::JobHeld { held, .. } => self.seen.held = *held,
             Record::JobReopened { tasks, .. } => {
                 for &range in tasks {
                     self.seen.failed.remove(range);
@@ -404,6 +435,8 @@ impl Job {
             .map(|holding| u64::from(holding.slots))
             .sum();
         assert_eq!(slots, self.slots, "job {id} miscounts its slots");
+        let overhang: u64 = self.holdings.values().map(|holding| holding.overhang).sum();
+        assert_eq!(overhang, self.overhang, "job {id} miscounts its overhang");
     }
 
     /// What people see.
@@ -435,6 +468,14 @@ impl Job {
                 .take(FAILURES_SHOWN_MAX)
                 .cloned()
                 .collect(),
+            slots_max: self.spec.slots_max,
+            task_time_limit_millis: self.spec.task_time_limit_millis,
+            time_limit_millis: self.spec.time_limit_millis,
+            started_unix_millis: self.seen.started_unix_millis.or(self.started_unix_millis),
+            held: self.seen.held,
+            begin_unix_millis: self.spec.begin_unix_millis,
+            waits_for: Vec::new(),
+            never: false,
         }
     }
 }

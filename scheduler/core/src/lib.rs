@@ -16,7 +16,7 @@
 //!
 //! Reading order: `input` (the contract), `core` (dispatch of inputs), `job`, `holding` and `worker` (the model),
 //! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan` (the slow path: who holds which
-//! slots), `feed` (the fast path: grants and revokes), `report` (what ended), `trouble` and `again` (what is run again),
+//! slots), `feed` (the fast path: grants and revokes), `gate` (jobs that are not to go on yet), `report` (what ended), `trouble` and `again` (what is run again),
 //! `limits`, `ending` and `reopening`, `durability`, `replay`, `snapshot`, `explain`.
 
 mod again;
@@ -27,6 +27,7 @@ mod durability;
 mod ending;
 mod explain;
 mod feed;
+mod gate;
 mod holding;
 mod input;
 mod job;

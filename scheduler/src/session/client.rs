@@ -104,6 +104,8 @@ async fn serve(
         Request::Workers => query(context, Query::Workers).await,
         Request::Explain(job) => query(context, Query::Explain(job)).await,
         Request::Retry(job) => command(context, caller, Command::Retry(job)).await,
+        Request::Hold(job) => command(context, caller, Command::Hold { job, held: true }).await,
+        Request::Release(job) => command(context, caller, Command::Hold { job, held: false }).await,
         Request::Drain(worker) => command(context, caller, Command::Drain(worker)).await,
         Request::Schedulers => Reply::Refused(Refusal::Full {
             what: "it cannot do that yet".to_owned(),
@@ -126,9 +128,9 @@ async fn submit(context: &Context, caller: Caller, spec: Box<JobSpec>) -> Reply 
 
 /// Reads what tasks have written; whoever may see a job may see that.
 async fn output(context: &Context, asked: OutputQuery) -> Reply {
-    match query(context, Query::Job(asked.job)).await {
-        Reply::Job(_) => {}
-        refused => return refused,
+    let found = query(context, Query::Job(asked.job)).await;
+    if !matches!(found, Reply::Job(_)) {
+        return found;
     }
     let outputs = Outputs::new(context.directory.root().to_owned());
     match tokio::task::spawn_blocking(move || outputs.read(&asked)).await {

@@ -322,3 +322,18 @@ fn tasks_that_lose_their_workers_are_failed_where_that_is_limited() {
         assert_eq!(story.held(w1), 10 - failed);
     }
 }
+
+#[test]
+fn a_late_report_of_a_task_that_took_too_long_does_not_let_it_rest_where_it_waits() {
+    let mut story = Story::new();
+    let w1 = story.worker(1);
+    let retries = Retries {
+        timeouts: 3,
+        ..Retries::default()
+    };
+    let job = story.submit(whole(10, retries));
+    let grant = story.grant(w1, job).grant;
+    story.lose(w1);
+    story.fail_for(FailureCause::TimeLimit, w1, job, grant, &[4]);
+    assert_eq!((story.view(job).resting, story.view(job).failed), (0, 0));
+}
