@@ -348,5 +348,6 @@ fn records() -> Vec<Record> {
         job: JOB,
         tasks: vec![RANGE],
     });
+    records.push(Record::JobHeld { job: JOB, held: true });
     records
 }

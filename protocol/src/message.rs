@@ -59,6 +59,10 @@ pub mod client {
         Schedulers,
         /// What tasks of a command job have written, as far as it is packed. Answer: [`Reply::Output`].
         Output(OutputQuery),
+        /// Start nothing more of a job until it is released. Answer, once durable: [`Reply::Done`].
+        Hold(JobId),
+        /// Let a job that is held go on. Answer, once durable: [`Reply::Done`].
+        Release(JobId),
     }
 
     /// Whose output, and what of it the client has.
@@ -228,6 +232,9 @@ pub mod client {
         /// Only an admin may ask this.
         #[error("only an admin may do this")]
         AdminOnly,
+        /// The job is over.
+        #[error("job {0} is over")]
+        Over(JobId),
     }
 }
 

@@ -59,6 +59,13 @@ pub enum Record {
         /// Its tasks.
         tasks: Vec<IndexRange>,
     },
+    /// Somebody holds a job, or has released it.
+    JobHeld {
+        /// Which.
+        job: JobId,
+        /// Held; else released.
+        held: bool,
+    },
 }
 
 impl Record {
@@ -69,7 +76,8 @@ impl Record {
             | Self::TasksEnded { job, .. }
             | Self::JobFinished { job, .. }
             | Self::JobStarted { job, .. }
-            | Self::JobReopened { job, .. } => *job,
+            | Self::JobReopened { job, .. }
+            | Self::JobHeld { job, .. } => *job,
         }
     }
 }
@@ -290,6 +298,13 @@ mod tests {
                     tasks: vec![IndexRange::new(2, 5)],
                 },
                 vec![5, 1, 1, 2, 5],
+            ),
+            (
+                Record::JobHeld {
+                    job: JobId(1),
+                    held: true,
+                },
+                vec![7, 1, 1],
             ),
         ];
         for (record, golden) in small {

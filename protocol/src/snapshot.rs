@@ -8,8 +8,8 @@ use crate::id::{JobId, Term};
 use crate::range::IndexRange;
 use crate::record::{Outcome, Record, TaskFailure};
 
-/// The layout of [`CoreSnapshot`], written before it.
-pub const CORE_SNAPSHOT_VERSION: u32 = 1;
+/// The layout of [`CoreSnapshot`], written before it. Of layout 1, which is read too, the jobs are [`FirstJobSnapshot`].
+pub const CORE_SNAPSHOT_VERSION: u32 = 2;
 
 /// Every job that is remembered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,4 +39,33 @@ pub struct JobSnapshot {
     pub failures: Vec<TaskFailure>,
     /// How it ended, and when, in milliseconds since 1970.
     pub end: Option<(Outcome, u64)>,
+    /// Somebody holds it.
+    pub held: bool,
+}
+
+/// A [`JobSnapshot`] as layout 1 has it.
+#[derive(Debug, Deserialize)]
+pub struct FirstJobSnapshot {
+    term: Term,
+    submitted: Record,
+    started_unix_millis: Option<u64>,
+    done: Vec<IndexRange>,
+    failed: Vec<IndexRange>,
+    failures: Vec<TaskFailure>,
+    end: Option<(Outcome, u64)>,
+}
+
+impl From<FirstJobSnapshot> for JobSnapshot {
+    fn from(first: FirstJobSnapshot) -> Self {
+        Self {
+            term: first.term,
+            submitted: first.submitted,
+            started_unix_millis: first.started_unix_millis,
+            done: first.done,
+            failed: first.failed,
+            failures: first.failures,
+            end: first.end,
+            held: false,
+        }
+    }
 }

@@ -53,7 +53,27 @@ pub struct JobView {
     pub finished_unix_millis: Option<u64>,
     /// The first failures, by index.
     pub first_failures: Vec<TaskFailure>,
+    /// At most this many of its tasks run at a time; as many as there is room for, if absent.
+    pub slots_max: Option<u32>,
+    /// How long one run of a task may take, in milliseconds; for ever, if absent.
+    pub task_time_limit_millis: Option<u64>,
+    /// How long it may take from its first slots on, in milliseconds; for ever, if absent.
+    pub time_limit_millis: Option<u64>,
+    /// When it got its first slots, milliseconds since 1970. What no journal keeps, a new leader counts anew: starts are
+    /// kept of jobs with a time limit or a dependency, and of those that others wait for to start.
+    pub started_unix_millis: Option<u64>,
+    /// Somebody holds it back: nothing more of it starts.
+    pub held: bool,
+    /// Nothing of it starts before; milliseconds since 1970.
+    pub begin_unix_millis: Option<u64>,
+    /// Jobs that it waits for, at most [`WAITS_FOR_MAX`].
+    pub waits_for: Vec<JobId>,
+    /// What it waits for cannot come to pass any more.
+    pub never: bool,
 }
+
+/// Jobs that a view or an explanation names as those that a job waits for.
+pub const WAITS_FOR_MAX: usize = 20;
 
 impl JobView {
     /// One word for a table: `waiting`, `running`, `succeeded`, `failed`, `cancelled`, `broken`, `timed out`.
@@ -158,4 +178,16 @@ pub enum Verdict {
     },
     /// All workers that could run it are about to leave.
     Draining,
+    /// It wants no more of its tasks to run at a time.
+    SlotsMax {
+        /// How many.
+        slots_max: u32,
+    },
+    /// Somebody holds it.
+    Held,
+    /// It is to begin later.
+    NotYet {
+        /// When; milliseconds since 1970.
+        begin_unix_millis: u64,
+    },
 }

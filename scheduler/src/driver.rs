@@ -253,6 +253,13 @@ impl Driver {
                         admin,
                         job,
                     },
+                    Command::Hold { job, held } => Input::HoldRequested {
+                        request,
+                        user,
+                        admin,
+                        job,
+                        held,
+                    },
                     Command::Drain(worker) => Input::DrainRequested {
                         request,
                         worker,
@@ -442,7 +449,7 @@ impl Driver {
             Effect::Answer { request, reply } => {
                 if let Some(client) = self.requests.remove(&request) {
                     // a client that is gone needs no answer
-                    let _ = client.send(reply);
+                    let _ = client.send(*reply);
                 }
             }
             Effect::Publish { sequence, .. } => self.publish(sequence),

@@ -58,6 +58,7 @@ pub(crate) enum Command {
     Submit(Box<JobSpec>),
     Cancel(JobId),
     Retry(JobId),
+    Hold { job: JobId, held: bool },
     Drain(WorkerId),
 }
 

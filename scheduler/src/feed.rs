@@ -152,7 +152,7 @@ impl Feed {
                 self.lock().take_back(&tasks.into());
                 over = false;
             }
-            Record::JobSubmitted { .. } | Record::JobStarted { .. } => {}
+            Record::JobSubmitted { .. } | Record::JobStarted { .. } | Record::JobHeld { .. } => {}
         }
         self.version.send_modify(|version| {
             version.changes += 1;
@@ -391,7 +391,8 @@ pub(crate) fn read_failures(store: &dyn Store, place: Place) -> Result<Vec<TaskF
         Record::JobSubmitted { .. }
         | Record::JobFinished { .. }
         | Record::JobStarted { .. }
-        | Record::JobReopened { .. } => Err(SourceError::Record(place)),
+        | Record::JobReopened { .. }
+        | Record::JobHeld { .. } => Err(SourceError::Record(place)),
     }
 }
 

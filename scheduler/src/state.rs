@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 
 use phalanx_protocol::codec::{self, DecodeError};
-use phalanx_protocol::snapshot::{CORE_SNAPSHOT_VERSION, CoreSnapshot, JobSnapshot};
+use phalanx_protocol::snapshot::{CORE_SNAPSHOT_VERSION, CoreSnapshot, FirstJobSnapshot, JobSnapshot};
 use phalanx_protocol::{IndexRange, JobId};
 use phalanx_storage::Place;
 use serde::de::DeserializeOwned;
@@ -30,7 +30,7 @@ const ENTRIES_PER_FRAME: usize = 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     /// Written by another version.
-    #[error("its layout is {found}, this version reads {LAYOUT}")]
+    #[error("its layout is {found}, which this version does not read")]
     Layout {
         /// The layout that it names.
         found: u32,
@@ -108,14 +108,17 @@ pub(crate) fn encode(mut core: CoreSnapshot, feeds: &[Mark]) -> (Vec<u8>, BTreeS
 /// [`StateError`]. No input makes this panic.
 pub(crate) fn decode(bytes: &[u8]) -> Result<(CoreSnapshot, Feeds), StateError> {
     let mut reader = Reader(bytes);
-    for known in [LAYOUT, CORE_SNAPSHOT_VERSION] {
-        let found = reader.number()?;
-        if found != known {
-            return Err(StateError::Layout { found });
-        }
+    let layout = reader.number()?;
+    if layout != LAYOUT {
+        return Err(StateError::Layout { found: layout });
     }
+    let of_core = reader.number()?;
     let mut core: CoreSnapshot = reader.value()?.ok_or(StateError::Length)?;
-    while let Some(job) = reader.value::<JobSnapshot>()? {
+    while let Some(job) = match of_core {
+        1 => reader.value::<FirstJobSnapshot>()?.map(JobSnapshot::from),
+        CORE_SNAPSHOT_VERSION => reader.value::<JobSnapshot>()?,
+        found => return Err(StateError::Layout { found }),
+    } {
         core.jobs.push(job);
     }
     let mut feeds = Feeds::default();

@@ -155,6 +155,24 @@ impl Client {
         self.ask(Request::Retry(job), answer).await
     }
 
+    /// Starts nothing more of a job until it is released; what runs goes on. Returns once that is durable.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if the job is over, there is none or it is somebody else's, or another [`ClientError`].
+    pub async fn hold(&self, job: JobId) -> Result<(), ClientError> {
+        let answer = |reply: Reply| (reply == Reply::Done).then_some(());
+        self.ask(Request::Hold(job), answer).await
+    }
+
+    /// Lets a job that is held go on; returns once that is durable.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if the job is over, there is none or it is somebody else's, or another [`ClientError`].
+    pub async fn release(&self, job: JobId) -> Result<(), ClientError> {
+        let answer = |reply: Reply| (reply == Reply::Done).then_some(());
+        self.ask(Request::Release(job), answer).await
+    }
+
     /// Gives a worker nothing more: it finishes what runs, gives back what has not started, and leaves. Returns at once.
     ///
     /// # Errors

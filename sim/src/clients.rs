@@ -172,7 +172,8 @@ impl Cluster {
         let cut = self.network.cut_until(scheduler, client, self.agenda.now);
         if cut.is_none() {
             let micros = self.dice.within(self.weather.delay.clone());
-            self.agenda.after(micros, Event::Answered(request, reply));
+            self.agenda
+                .after(micros, Event::Answered(request, Box::new(reply)));
         }
     }
 

@@ -62,7 +62,7 @@ impl Cluster {
                     }
                     self.send_to_worker(place, worker, message);
                 }
-                Effect::Answer { request, reply } => self.answer(place, request, reply),
+                Effect::Answer { request, reply } => self.answer(place, request, *reply),
                 Effect::Publish { job, sequence } => {
                     self.invariants.keep.published(leader, sequence);
                     self.invariants

@@ -73,7 +73,7 @@ pub(crate) enum Event {
     /// A client wants failed tasks of the job of a plan to be run again.
     Retry(usize),
     /// An answer reaches a client.
-    Answered(RequestId, Reply),
+    Answered(RequestId, Box<Reply>),
     /// Something breaks.
     FaultStrikes,
     /// Everything must have ended.

@@ -37,7 +37,9 @@ fn told(record: &Record) -> String {
             format!("{job} done [{}] failed [{}]", done.join(","), failed.join(","))
         }
         Record::JobFinished { job, outcome, .. } => format!("{job} finished: {outcome:?}"),
-        Record::JobStarted { .. } | Record::JobReopened { .. } => panic!("format 1 has no {record:?}"),
+        Record::JobStarted { .. } | Record::JobReopened { .. } | Record::JobHeld { .. } => {
+            panic!("format 1 has no {record:?}")
+        }
     }
 }
 

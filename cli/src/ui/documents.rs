@@ -270,6 +270,9 @@ impl<'a> ExplanationShape<'a> {
             Verdict::Reattaching => ("reattaching", none),
             Verdict::Storage { .. } => ("storage", none),
             Verdict::Draining => ("draining", none),
+            Verdict::SlotsMax { .. } => ("slots_max", none),
+            Verdict::Held => ("held", none),
+            Verdict::NotYet { .. } => ("not_yet", none),
         };
         Self {
             job: (&explanation.job).into(),

@@ -236,6 +236,15 @@ pub(crate) fn verdict_text(explanation: &Explanation) -> String {
         Verdict::Draining => {
             format!("job {id} waits: all workers that could run it are draining, and will leave.")
         }
+        Verdict::SlotsMax { slots_max } => format!(
+            "job {id} runs as many of its tasks at a time as it allows: {}.",
+            count(u64::from(*slots_max))
+        ),
+        Verdict::Held => format!("job {id} is held: nothing of it starts until somebody releases it."),
+        Verdict::NotYet { begin_unix_millis } => format!(
+            "job {id} waits: it is to begin {} after its submission.",
+            duration(begin_unix_millis.saturating_sub(job.submitted_unix_millis))
+        ),
     }
 }
 

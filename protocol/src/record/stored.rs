@@ -50,6 +50,10 @@ pub(super) enum Read {
         submitted_unix_millis: u64,
         spec: Box<JobSpec>,
     },
+    JobHeld {
+        job: JobId,
+        held: bool,
+    },
 }
 
 /// The newest layout of each record, to be written: the same list.
@@ -83,6 +87,10 @@ pub(super) enum Write<'a> {
         user: &'a str,
         submitted_unix_millis: u64,
         spec: &'a JobSpec,
+    },
+    JobHeld {
+        job: JobId,
+        held: bool,
     },
 }
 
@@ -210,6 +218,7 @@ impl From<Read> for Record {
                 started_unix_millis,
             },
             Read::JobReopened { job, tasks } => Self::JobReopened { job, tasks },
+            Read::JobHeld { job, held } => Self::JobHeld { job, held },
         }
     }
 }
@@ -256,6 +265,10 @@ impl<'a> From<&'a Record> for Write<'a> {
                 started_unix_millis: *started_unix_millis,
             },
             Record::JobReopened { job, tasks } => Self::JobReopened { job: *job, tasks },
+            Record::JobHeld { job, held } => Self::JobHeld {
+                job: *job,
+                held: *held,
+            },
         }
     }
 }

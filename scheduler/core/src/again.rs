@@ -145,6 +145,7 @@ impl Core {
             && due <= now.elapsed
         {
             self.alarms.pop_first();
+            self.begin_if_due(now, id, effects);
             let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
                 continue;
             };

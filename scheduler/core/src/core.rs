@@ -92,6 +92,13 @@ impl Core {
                 admin,
                 job,
             } => self.retry_requested(request, &user, admin, job, effects),
+            Input::HoldRequested {
+                request,
+                user,
+                admin,
+                job,
+                held,
+            } => self.hold_requested((request, &user, admin), job, held, effects),
             Input::WorkerJoined {
                 session,
                 address,

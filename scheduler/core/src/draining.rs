@@ -27,6 +27,7 @@ impl Core {
             self.worker_draining(worker, effects);
             Reply::Done
         };
+        let reply = Box::new(reply);
         effects.push(Effect::Answer { request, reply });
     }
 

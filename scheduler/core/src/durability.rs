@@ -106,7 +106,10 @@ impl Core {
         match record {
             Record::JobFinished { .. } => self.job_finished(id, effects),
             Record::JobReopened { .. } => self.finished.retain(|&over| over != id),
-            Record::JobSubmitted { .. } | Record::TasksEnded { .. } | Record::JobStarted { .. } => {}
+            Record::JobSubmitted { .. }
+            | Record::TasksEnded { .. }
+            | Record::JobStarted { .. }
+            | Record::JobHeld { .. } => {}
         }
     }
 }

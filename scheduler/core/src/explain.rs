@@ -75,8 +75,15 @@ impl Core {
         if self.is_reattaching(job) {
             return Verdict::Reattaching;
         }
+        if let Some(verdict) = job.kept_back().filter(|_| job.grants.is_empty()) {
+            return verdict;
+        }
         if job.trouble.resting() > 0 && job.grants.is_empty() && !job.has_waiting() {
             return Verdict::Resting;
+        }
+        let may_not_have_more = job.slots >= job.slots_allowed() && job.has_waiting();
+        if let Some(slots_max) = job.spec.slots_max.filter(|_| may_not_have_more) {
+            return Verdict::SlotsMax { slots_max };
         }
         if job.slots > 0 {
             return Verdict::Running;
@@ -117,5 +124,16 @@ impl Core {
 
     fn free(&self, worker: WorkerId) -> Resources {
         self.workers[&worker].free(|job| &self.jobs[&job].spec.request)
+    }
+}
+
+impl Job {
+    /// Why nothing of it is granted, if that is for reasons of its own.
+    fn kept_back(&self) -> Option<Verdict> {
+        if self.gate.held {
+            return Some(Verdict::Held);
+        }
+        let begin_unix_millis = self.spec.begin_unix_millis?;
+        self.gate.begins.map(|_| Verdict::NotYet { begin_unix_millis })
     }
 }

@@ -33,7 +33,7 @@ const GRANTS_OPEN_MAX: usize = 4096;
 impl Core {
     /// Fills what `worker` holds of a job, or asks others for work for it.
     pub(crate) fn feed(&mut self, id: JobId, worker: WorkerId, effects: &mut Vec<Effect>) {
-        if self.jobs.get(&id).is_some_and(|job| self.is_reattaching(job)) {
+        if self.jobs.get(&id).is_some_and(|job| self.is_held_back(job)) {
             return;
         }
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
@@ -84,13 +84,18 @@ impl Core {
         while let Some(job) = self
             .jobs
             .get(&id)
-            .filter(|job| job.has_waiting() && !self.is_reattaching(job))
+            .filter(|job| job.has_waiting() && !self.is_held_back(job))
             && let Some(&worker) = job.hungry.range(from..).next()
         {
             from = WorkerId(worker.0 + 1);
             self.feed(id, worker, effects);
         }
         self.steal(id, effects);
+    }
+
+    /// Whether nothing of a job is granted for now.
+    fn is_held_back(&self, job: &Job) -> bool {
+        job.gate.is_shut() || self.is_reattaching(job)
     }
 
     /// Takes in the answer to a revoke.
@@ -105,6 +110,7 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
             return;
         };
+        let allowed = job.slots_allowed();
         job.revoke_answered(worker, range.is_empty());
         let owned = job.grants.get_mut(&grant);
         let Some(open) = owned.filter(|open| open.worker == worker) else {
@@ -120,6 +126,7 @@ impl Core {
             }
             job.let_go(piece);
         }
+        self.plan_due |= job.slots_allowed() > allowed || job.gate.is_shut();
         self.feed_hungry(id, effects);
     }
 
@@ -134,7 +141,7 @@ impl Core {
         let Some(job) = self
             .jobs
             .get_mut(&id)
-            .filter(|job| job.is_active() && job.waiting.is_empty())
+            .filter(|job| job.is_active() && job.waiting.is_empty() && !job.gate.is_shut())
         else {
             return;
         };

@@ -51,6 +51,10 @@ pub(crate) struct Holding {
     pub(crate) does_not_answer: bool,
     /// A revoke came back empty since the last report: everything there has started.
     pub(crate) all_started: bool,
+    /// Tasks that may run there without a slot: it had more slots when they started.
+    pub(crate) overhang: u64,
+    /// Its part of `Job::overhang`.
+    pub(crate) overhang_counted: u64,
     /// What it has open is a suspect, which runs alone.
     pub(crate) alone: bool,
     /// Its key in `Job::backlogs`.

@@ -58,6 +58,19 @@ pub enum Input {
         /// Which job.
         job: JobId,
     },
+    /// A client wants a job held: nothing more of it is to start. Or released.
+    HoldRequested {
+        /// Which request to answer.
+        request: RequestId,
+        /// Who.
+        user: String,
+        /// Whether they may do that to anybody's.
+        admin: bool,
+        /// Which job.
+        job: JobId,
+        /// Held; else released.
+        held: bool,
+    },
     /// A worker introduced itself.
     WorkerJoined {
         /// Its connection.
@@ -172,7 +185,7 @@ pub enum Effect {
         /// Which request.
         request: RequestId,
         /// With what.
-        reply: Reply,
+        reply: Box<Reply>,
     },
     /// This record is durable: its results, and the job's new view, may be shown.
     Publish {

@@ -10,6 +10,7 @@ use phalanx_protocol::record::{Outcome, Record, TaskFailure};
 use phalanx_protocol::view::{CommandView, JobView};
 use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, RangeSet, Term, Work, WorkerId};
 
+use crate::gate::Gate;
 use crate::holding::{Grant, Holding};
 use crate::limits::TimeLimit;
 use crate::trouble::Trouble;
@@ -71,6 +72,11 @@ pub(crate) struct Job {
     pub(crate) slots_unmeasured: u64,
     /// Slots that all holdings have.
     pub(crate) slots: u64,
+    /// Tasks that may run without a slot, on all holdings.
+    pub(crate) overhang: u64,
+    pub(crate) gate: Gate,
+    /// When it got its first slots; milliseconds since 1970.
+    pub(crate) started_unix_millis: Option<u64>,
     /// From its first slots on, if its spec limits its time.
     pub(crate) time_limit: Option<TimeLimit>,
     pub(crate) seen: Seen,
@@ -81,6 +87,8 @@ pub(crate) struct Job {
 pub(crate) struct Seen {
     /// Its submission.
     pub(crate) accepted: bool,
+    /// Somebody holds it.
+    pub(crate) held: bool,
     pub(crate) done: RangeSet,
     pub(crate) failed: RangeSet,
     pub(crate) started_unix_millis: Option<u64>,
@@ -92,6 +100,7 @@ pub(crate) struct Seen {
 
 impl Job {
     pub(crate) fn new(term: Term, user: String, spec: JobSpec, submitted_unix_millis: u64) -> Self {
+        let held = spec.held;
         Self {
             term,
             user,
@@ -115,9 +124,16 @@ impl Job {
             rate: 0,
             slots_unmeasured: 0,
             slots: 0,
+            overhang: 0,
+            gate: Gate {
+                held,
+                ..Gate::default()
+            },
+            started_unix_millis: None,
             time_limit: None,
             seen: Seen {
                 submitted_unix_millis,
+                held,
                 ..Seen::default()
             },
         }
@@ -127,13 +143,20 @@ impl Job {
         self.phase == Phase::Active
     }
 
-    /// Slots that it could use.
+    /// Slots that it could use, and may have beside what still runs without one.
     pub(crate) fn slots_wanted(&self) -> u64 {
         if self.is_active() {
-            self.spec.tasks - self.ended.len() + self.twins.slots_wanted
+            let wanted = self.spec.tasks - self.ended.len() + self.twins.slots_wanted;
+            wanted.min(self.slots_allowed())
         } else {
             0
         }
+    }
+
+    /// Slots that it may have.
+    pub(crate) fn slots_allowed(&self) -> u64 {
+        let allowed = |max: u32| u64::from(max).saturating_sub(self.overhang);
+        self.spec.slots_max.map_or(u64::MAX, allowed)
     }
 
     /// Drops everything that only a job with tasks to run needs.
@@ -150,7 +173,7 @@ impl Job {
         self.excluded.clear();
         self.revoking = 0;
         self.look_due = None;
-        (self.rate, self.slots, self.slots_unmeasured) = (0, 0, 0);
+        (self.rate, self.slots, self.slots_unmeasured, self.overhang) = (0, 0, 0, 0);
     }
 
     /// Lets tasks wait that are in no other place; suspects wait apart.
@@ -248,6 +271,7 @@ impl Job {
         if let Some(holding) = self.holdings.remove(&worker) {
             self.backlogs.remove(&(holding.backlog_key, worker));
             self.revoking -= holding.awaited();
+            self.overhang -= holding.overhang_counted;
         }
     }
 
@@ -284,6 +308,8 @@ impl Job {
         if holding.pace.task_picos().is_none() {
             self.slots_unmeasured = self.slots_unmeasured - u64::from(holding.slots) + u64::from(slots);
         }
+        let (before, after) = (u64::from(holding.slots), u64::from(slots));
+        holding.overhang = (holding.overhang + before).saturating_sub(after);
         holding.slots = slots;
         self.touch(worker);
     }
@@ -297,6 +323,7 @@ impl Job {
         holding.pace.measure(busy_nanos, tasks);
         holding.all_started = false;
         holding.heard = now;
+        holding.overhang = holding.overhang.saturating_sub(tasks);
         if was_unmeasured && holding.pace.task_picos().is_some() {
             self.slots_unmeasured -= u64::from(holding.slots);
         }
@@ -309,6 +336,10 @@ impl Job {
             return;
         };
         holding.alone &= holding.open > 0;
+        let without_slot = holding.open.saturating_sub(u64::from(holding.slots));
+        holding.overhang = holding.overhang.min(without_slot);
+        self.overhang = self.overhang - holding.overhang_counted + holding.overhang;
+        holding.overhang_counted = holding.overhang;
         let rate = holding.rate();
         self.rate = self.rate - holding.rate_counted + rate;
         holding.rate_counted = rate;
@@ -352,6 +383,7 @@ impl Job {
             Record::JobStarted {
                 started_unix_millis, ..
             } => self.seen.started_unix_millis = Some(*started_unix_millis),
+            Record::JobHeld { held, .. } => self.seen.held = *held,
             Record::JobReopened { tasks, .. } => {
                 for &range in tasks {
                     self.seen.failed.remove(range);
@@ -424,6 +456,8 @@ impl Job {
             .map(|holding| u64::from(holding.slots))
             .sum();
         assert_eq!(slots, self.slots, "job {id} miscounts its slots");
+        let overhang: u64 = self.holdings.values().map(|holding| holding.overhang).sum();
+        assert_eq!(overhang, self.overhang, "job {id} miscounts its overhang");
     }
 
     /// What people see.
@@ -455,6 +489,14 @@ impl Job {
                 .take(FAILURES_SHOWN_MAX)
                 .cloned()
                 .collect(),
+            slots_max: self.spec.slots_max,
+            task_time_limit_millis: self.spec.task_time_limit_millis,
+            time_limit_millis: self.spec.time_limit_millis,
+            started_unix_millis: self.seen.started_unix_millis.or(self.started_unix_millis),
+            held: self.seen.held,
+            begin_unix_millis: self.spec.begin_unix_millis,
+            waits_for: Vec::new(),
+            never: false,
         }
     }
 }

@@ -17,8 +17,9 @@
 //!
 //! Reading order: `input` (the contract), `core` (dispatch of inputs), `job`, `holding` and `worker` (the model),
 //! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan` (the slow path: who holds which
-//! slots), `feed` (the fast path: grants and revokes), `tail` and `twins` (who does not answer, and what is run twice
-//! therefore), `report` (what ended), `trouble` and `again` (what is run again), `limits`, `ending` and `reopening`, `durability`, `replay`, `snapshot`, `explain`.
+//! slots), `feed` (the fast path: grants and revokes), `gate` (jobs that are not to go on yet), `tail` and `twins` (who does not
+//! answer, and what is run twice therefore), `report` (what ended), `trouble` and `again` (what is run again), `limits`, `ending` and
+//! `reopening`, `durability`, `replay`, `snapshot`, `explain`.
 
 mod again;
 mod attachment;
@@ -28,6 +29,7 @@ mod durability;
 mod ending;
 mod explain;
 mod feed;
+mod gate;
 mod holding;
 mod input;
 mod job;

@@ -27,9 +27,11 @@ pub(crate) struct TimeLimit {
 impl Core {
     /// A job has got slots: if it has a time limit and had none before, its time begins.
     pub(crate) fn begin_time(&mut self, now: Now, id: JobId, effects: &mut Vec<Effect>) {
-        let job = self.jobs.get(&id).filter(|job| job.is_active());
-        let Some(limit) = job.and_then(|job| job.spec.time_limit_millis.filter(|_| job.time_limit.is_none()))
-        else {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
+            return;
+        };
+        job.started_unix_millis.get_or_insert(now.unix_millis);
+        let Some(limit) = job.spec.time_limit_millis.filter(|_| job.time_limit.is_none()) else {
             return;
         };
         let record = Record::JobStarted {

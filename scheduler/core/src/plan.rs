@@ -33,6 +33,8 @@ struct Claim<'a> {
     share: u64,
     /// Slots given so far.
     given: u64,
+    /// It keeps what it has; other slots would be of no use to it.
+    keeps_only: bool,
 }
 
 /// Slots by worker and job.
@@ -75,6 +77,7 @@ impl Core {
             }
         }
         board.place(&mut claims, |claim| claim.wanted);
+        claims.iter_mut().for_each(|claim| board.keep_to_limit(claim));
         let slots = board.slots;
         self.unmet = claims.iter().any(|claim| claim.given < claim.wanted);
         slots
@@ -109,6 +112,7 @@ impl Core {
                 wanted: self.slots_of_use(job).min(capacity(&job.spec.request)),
                 share: 0,
                 given: 0,
+                keeps_only: job.gate.is_shut(),
             })
             .filter(|claim| claim.wanted > 0)
             .collect();
@@ -120,9 +124,12 @@ impl Core {
     /// Slots that a job could use now: as long as nothing more of it is granted, those for what it holds.
     fn slots_of_use(&self, job: &Job) -> u64 {
         let wanted = job.slots_wanted();
-        match self.is_reattaching(job) {
-            true => wanted.min(job.holdings.values().map(|holding| holding.open).sum()),
-            false => wanted,
+        if self.is_reattaching(job) {
+            wanted.min(job.holdings.values().map(|holding| holding.open).sum())
+        } else if job.gate.is_shut() {
+            wanted.min(job.slots_in_use())
+        } else {
+            wanted
         }
     }
 
@@ -235,10 +242,39 @@ impl Board<'_> {
         }
     }
 
+    /// Takes slots back that a claim was to get on top of tasks that go on without the slots which it is to lose, as far
+    /// as more of them would run at a time than its job allows. They follow when those have ended.
+    fn keep_to_limit(&mut self, claim: &mut Claim<'_>) {
+        let allowed = claim.job.slots_allowed();
+        if allowed == u64::MAX {
+            return;
+        }
+        let holdings = &claim.job.holdings;
+        let had = |worker| holdings.get(worker).map_or(0, |holding| holding.slots);
+        let mut losing = 0;
+        for (&worker, holding) in holdings {
+            let kept = self
+                .slots
+                .get(&(worker, claim.id))
+                .map_or(0, |&slots| u64::from(slots));
+            losing += holding.open.min(holding.slots.into()).saturating_sub(kept);
+        }
+        let mut excess = (claim.given + losing).saturating_sub(allowed);
+        let given = self.slots.iter_mut().filter(|((_, job), _)| *job == claim.id);
+        for ((worker, _), slots) in given {
+            let taken = excess.min(slots.saturating_sub(had(worker)).into());
+            *slots -= u32::try_from(taken).unwrap_or(u32::MAX);
+            excess -= taken;
+            claim.given -= taken;
+        }
+        self.slots.retain(|_, slots| *slots > 0);
+    }
+
     /// Gives a claim whatever is free, up to `limit`.
     fn top_up(&mut self, claim: &mut Claim<'_>, limit: u64) {
         let mut from = WorkerId(0);
         while claim.given < limit
+            && !claim.keeps_only
             && let Some((&worker, _)) = self.free.range(from..).next()
         {
             self.give(claim, worker, u64::MAX, limit);

@@ -8,6 +8,7 @@ use crate::core::Core;
 use crate::input::{Effect, RequestId};
 use crate::job::{Job, Phase};
 use crate::planted::PlantedBug;
+use crate::submission::refuse;
 
 impl Core {
     pub(crate) fn retry_requested(
@@ -31,8 +32,7 @@ impl Core {
         let tasks = match allowed {
             Ok(tasks) => tasks,
             Err(refusal) => {
-                let reply = Reply::Refused(refusal);
-                return effects.push(Effect::Answer { request, reply });
+                return refuse(request, refusal, effects);
             }
         };
         let count = tasks.iter().map(|range| range.len()).sum();

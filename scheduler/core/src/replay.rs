@@ -33,6 +33,7 @@ impl Core {
         job.see(record);
         match record {
             Record::JobSubmitted { .. } | Record::JobStarted { .. } => {}
+            Record::JobHeld { held, .. } => job.gate.held = *held,
             Record::TasksEnded { done, failed, .. } => {
                 done.iter().for_each(|&range| job.end(range));
                 for failure in failed {
@@ -60,8 +61,10 @@ impl Core {
         self.forget_oldest(effects);
         self.resume_times(now);
         let live: Vec<_> = self.live.iter().copied().collect();
-        live.into_iter()
-            .for_each(|id| self.finish_if_over(now, id, effects));
+        for id in live {
+            self.await_begin(now, id);
+            self.finish_if_over(now, id, effects);
+        }
         if !self.live.is_empty() {
             self.reattach_until = Some(now.elapsed + REATTACH_WINDOW);
         }

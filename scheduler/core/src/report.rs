@@ -22,7 +22,8 @@ impl Core {
             report.done.retain(|(grant, _)| grant.term >= job.term);
             report.failed.retain(|(grant, _)| grant.term >= job.term);
         }
-        if self.jobs.get(&id).is_some_and(Job::is_active) {
+        if let Some(job) = self.jobs.get(&id).filter(|job| job.is_active()) {
+            let allowed = job.slots_allowed();
             self.take_in(now, worker, report, effects);
             self.finish_if_over(now, id, effects);
             self.feed(id, worker, effects);
@@ -30,7 +31,8 @@ impl Core {
             self.speculate(id, effects);
             let job = &self.jobs[&id];
             // slots that its last tasks leave empty are of use to somebody else
-            self.plan_due |= self.unmet && !job.has_waiting();
+            let of_no_use = job.gate.is_shut() || (self.unmet && !job.has_waiting());
+            self.plan_due |= of_no_use || job.slots_allowed() > allowed;
         }
         if self.planted.is(PlantedBug::AcknowledgesAtOnce) {
             let message = ToWorker::Acknowledge { number };

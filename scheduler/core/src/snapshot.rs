@@ -69,6 +69,7 @@ impl Job {
             failed: seen.failed.iter().collect(),
             failures: seen.failures.values().cloned().collect(),
             end: seen.outcome.clone().zip(seen.finished_unix_millis),
+            held: seen.held,
         }
     }
 
@@ -90,11 +91,13 @@ impl Job {
             job.ended.insert(range);
         }
         job.failed = failed.clone();
+        job.gate.held = snapshot.held;
         let (outcome, finished_unix_millis) = snapshot.end.unzip();
         let is_over = outcome.is_some();
         let failures = snapshot.failures.into_iter();
         job.seen = Seen {
             accepted: true,
+            held: snapshot.held,
             done,
             failed,
             started_unix_millis: snapshot.started_unix_millis,

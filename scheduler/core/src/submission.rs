@@ -46,6 +46,7 @@ impl Core {
         // leader, the client submits it again. What they report is appended behind it, and a later leader that gives the
         // number to another job knows their grants by the older term.
         self.plan_due = true;
+        self.await_begin(now, id);
         self.finish_if_over(now, id, effects);
     }
 
@@ -108,12 +109,13 @@ impl Core {
         reply: Reply,
         effects: &mut Vec<Effect>,
     ) {
+        let reply = Box::new(reply);
         let answer = Held::Effect(Box::new(Effect::Answer { request, reply }));
         self.let_out_when_durable(answer, effects);
     }
 }
 
 pub(crate) fn refuse(request: RequestId, refusal: Refusal, effects: &mut Vec<Effect>) {
-    let reply = Reply::Refused(refusal);
+    let reply = Box::new(Reply::Refused(refusal));
     effects.push(Effect::Answer { request, reply });
 }

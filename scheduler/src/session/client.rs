@@ -104,6 +104,8 @@ async fn serve(
         Request::Workers => query(context, Query::Workers).await,
         Request::Explain(job) => query(context, Query::Explain(job)).await,
         Request::Retry(job) => command(context, caller, Command::Retry(job)).await,
+        Request::Hold(job) => command(context, caller, Command::Hold { job, held: true }).await,
+        Request::Release(job) => command(context, caller, Command::Hold { job, held: false }).await,
         Request::Drain(worker) => command(context, caller, Command::Drain(worker)).await,
         Request::Schedulers => Reply::Refused(Refusal::Full {
             what: "it cannot do that yet".to_owned(),
@@ -118,6 +120,12 @@ async fn serve(
 }
 
 async fn submit(context: &Context, caller: Caller, spec: Box<JobSpec>) -> Reply {
+    if spec.dependency.is_some() {
+        // better than to run it too early
+        return Reply::Refused(Refusal::Full {
+            what: "it cannot let jobs wait for others yet".to_owned(),
+        });
+    }
     match context.missing(spec.work.blobs()).await.first() {
         Some(&blob) => Reply::Refused(Refusal::BlobMissing(blob)),
         None => command(context, caller, Command::Submit(spec)).await,
@@ -127,7 +135,7 @@ async fn submit(context: &Context, caller: Caller, spec: Box<JobSpec>) -> Reply 
 /// Reads what tasks have written; whoever may see a job may see that.
 async fn output(context: &Context, asked: OutputQuery) -> Reply {
     let found = query(context, Query::Job(asked.job)).await;
-    if let Reply::Refused(_) = found {
+    if !matches!(found, Reply::Job(_)) {
         return found;
     }
     let outputs = Outputs::new(context.blobs.root().to_owned());

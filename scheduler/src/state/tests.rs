@@ -1,3 +1,4 @@
+use phalanx_protocol::Term;
 use phalanx_protocol::record::{FailureCause, Record, ResultBlock, ResultData, TaskFailure};
 
 use super::*;
@@ -72,7 +73,7 @@ fn a_state_is_read_as_it_was_written_and_names_the_slots_that_it_needs() {
 #[test]
 fn released_states_keep_their_bytes() {
     let (bytes, _) = encode(CoreSnapshot::default(), &feeds().marks());
-    let mut golden = vec![1, 0, 0, 0, 1, 0, 0, 0];
+    let mut golden = vec![1, 0, 0, 0, 2, 0, 0, 0];
     golden.extend([3, 0, 0, 0, 0, 0, 0]);
     golden.extend([0; 4]);
     golden.extend([3, 0, 0, 0, 3, 0, 4]);
@@ -84,6 +85,39 @@ fn released_states_keep_their_bytes() {
     golden.extend(entries);
     golden.extend([0; 4]);
     assert_eq!(bytes, golden);
+}
+
+#[test]
+fn a_state_of_the_first_layout_is_still_read() {
+    let job = JobSnapshot {
+        term: Term(3),
+        submitted: Record::JobStarted {
+            job: JobId(4),
+            started_unix_millis: 5,
+        },
+        started_unix_millis: Some(5),
+        done: vec![range(0, 10)],
+        failed: Vec::new(),
+        failures: Vec::new(),
+        end: None,
+        held: false,
+    };
+    let core = CoreSnapshot {
+        jobs: vec![job],
+        ..CoreSnapshot::default()
+    };
+    let (mut bytes, _) = encode(core.clone(), &feeds().marks());
+    bytes[4] = 1;
+    // the core without its jobs, of 3 bytes, lies before
+    let (frame, added) = (8 + 4 + 3, 1);
+    let end = frame + 4 + usize::from(bytes[frame]);
+    bytes[frame] -= added;
+    bytes.drain(end - usize::from(added)..end);
+    let (read, restored) = decode(&bytes).unwrap();
+    assert_eq!(read, core);
+    assert_eq!(entries(&restored), entries(&feeds()));
+    bytes[4] = 9;
+    assert!(matches!(decode(&bytes), Err(StateError::Layout { found: 9 })));
 }
 
 #[test]

@@ -288,6 +288,14 @@ pub(crate) fn view(job: u64, tasks: u64) -> JobView {
         submitted_unix_millis: 0,
         finished_unix_millis: None,
         first_failures: Vec::new(),
+        slots_max: None,
+        task_time_limit_millis: None,
+        time_limit_millis: None,
+        started_unix_millis: None,
+        held: false,
+        begin_unix_millis: None,
+        waits_for: Vec::new(),
+        never: false,
     }
 }
 

@@ -80,6 +80,7 @@ impl Watch {
 }
 
 /// What a stream of results brings.
+#[expect(clippy::large_enum_variant, reason = "the view is the last of many events")]
 #[derive(Debug, Clone, PartialEq)]
 pub enum ResultEvent {
     /// Results of the tasks in `range`, encoded back to back; one merged value if the job reduces.

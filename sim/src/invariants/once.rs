@@ -67,7 +67,7 @@ impl Ledger {
                 let entry = entry.expect("ONCE: a record is about a job that was submitted");
                 tasks.iter().for_each(|&range| entry.reopen(id, range));
             }
-            Record::JobStarted { .. } => {}
+            Record::JobStarted { .. } | Record::JobHeld { .. } => {}
         }
     }
 

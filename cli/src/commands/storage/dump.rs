@@ -196,6 +196,8 @@ fn told(record: &Record) -> String {
         },
         Record::JobStarted { .. } => format!("job {job} started"),
         Record::JobReopened { tasks, .. } => format!("job {job} reopened: {} wait again", ranges(tasks)),
+        Record::JobHeld { held: true, .. } => format!("job {job} held"),
+        Record::JobHeld { held: false, .. } => format!("job {job} released"),
     }
 }
 

@@ -177,6 +177,10 @@ pub(crate) enum RecordShape<'a> {
         job: JobId,
         tasks: Vec<RangeText>,
     },
+    JobHeld {
+        job: JobId,
+        held: bool,
+    },
 }
 
 /// Results of neighbouring tasks: their size, and the file that they are in.
@@ -250,6 +254,7 @@ impl<'a> From<&'a Record> for RecordShape<'a> {
                 job,
                 tasks: tasks.iter().copied().map(RangeText).collect(),
             },
+            Record::JobHeld { held, .. } => Self::JobHeld { job, held: *held },
         }
     }
 }

@@ -38,6 +38,14 @@ pub(crate) fn job_view() -> JobView {
             cause: FailureCause::Panic,
             message: "boom".to_owned(),
         }],
+        slots_max: None,
+        task_time_limit_millis: None,
+        time_limit_millis: None,
+        started_unix_millis: None,
+        held: false,
+        begin_unix_millis: None,
+        waits_for: Vec::new(),
+        never: false,
     }
 }
 

@@ -14,6 +14,7 @@ mod draining;
 mod ending;
 mod explaining;
 mod feeding;
+mod gates;
 mod limits;
 mod nonsense;
 mod reopening;

@@ -119,6 +119,9 @@ fn spec(dice: &mut Dice, user_count: u64) -> (String, JobSpec) {
             timeouts: dice.below(2) as u32,
             backoff_millis: dice.number(30),
         },
+        slots_max: dice.one_in(4).then(|| dice.below(6) as u32 + 1),
+        held: dice.one_in(10),
+        begin_unix_millis: dice.one_in(8).then(|| dice.number(400)),
         ..spec
     };
     (format!("user{}", dice.below(user_count)), spec)
@@ -227,6 +230,13 @@ fn step(dice: &mut Dice, story: &Story) -> Input {
                 spec: Box::new(spec),
             }
         }
+        12 if dice.one_in(2) => Input::HoldRequested {
+            request,
+            user: format!("user{}", dice.below(3)),
+            admin: dice.one_in(2),
+            job: JobId(dice.number(8)),
+            held: dice.one_in(2),
+        },
         12 => Input::CancelRequested {
             request,
             user: format!("user{}", dice.below(3)),

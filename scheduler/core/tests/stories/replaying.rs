@@ -38,6 +38,7 @@ fn lasting(view: JobView) -> JobView {
         slots: 0,
         workers: 0,
         tasks_per_second: 0.0,
+        started_unix_millis: None,
         ..view
     }
 }

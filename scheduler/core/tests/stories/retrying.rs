@@ -369,3 +369,18 @@ fn another_process_under_a_lost_workers_id_does_not_bring_its_tasks_back() {
     story.run_to_the_end(job, 1000);
     assert_eq!(story.outcome(job), Some(Outcome::Failed));
 }
+
+#[test]
+fn a_late_report_of_a_task_that_took_too_long_does_not_let_it_rest_where_it_waits() {
+    let mut story = Story::new();
+    let w1 = story.worker(1);
+    let retries = Retries {
+        timeouts: 3,
+        ..Retries::default()
+    };
+    let job = story.submit(whole(10, retries));
+    let grant = story.grant(w1, job).grant;
+    story.lose(w1);
+    story.fail_for(FailureCause::TimeLimit, w1, job, grant, &[4]);
+    assert_eq!((story.view(job).resting, story.view(job).failed), (0, 0));
+}

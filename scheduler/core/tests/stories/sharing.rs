@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use phalanx_protocol::view::Verdict;
 use phalanx_protocol::{Feeding, JobSpec, Request, Resources};
 
 use crate::story::{Story, cpus, kernel_job, node};
@@ -226,4 +227,73 @@ fn a_finished_job_leaves_its_slots_to_the_next() {
     assert_eq!(story.slots(w1, next), 0);
     story.finish(w1, first, SECOND);
     assert_eq!(story.slots(w1, next), 4);
+}
+
+/// A job of which at most `slots_max` tasks run at a time.
+fn limited(slots_max: u32, tasks: u64) -> JobSpec {
+    JobSpec {
+        slots_max: Some(slots_max),
+        ..kernel_job(tasks)
+    }
+}
+
+#[test]
+fn a_job_gets_no_more_slots_than_it_allows_over_all_workers() {
+    let mut story = Story::new();
+    let (w1, w2) = (story.worker(4), story.worker(4));
+    let job = story.submit(limited(5, 1000));
+    let other = story.submit(kernel_job(1000));
+    assert_eq!(story.slots(w1, job) + story.slots(w2, job), 5);
+    assert_eq!((story.view(other).slots, story.view(job).slots_max), (3, Some(5)));
+    let verdict = story.core.explain(job).map(|explanation| explanation.verdict);
+    assert_eq!(verdict, Some(Verdict::SlotsMax { slots_max: 5 }));
+    story.run_to_the_end(job, SECOND);
+    assert_eq!(story.view(job).done, 1000);
+}
+
+#[test]
+fn a_task_that_goes_on_without_a_slot_counts_among_those_that_may_run() {
+    let mut story = Story::new();
+    let w1 = story.worker(1);
+    let job = story.submit(limited(1, 10));
+    let w2 = story.worker(1);
+    story.drain(w1, true);
+    story.give_back_nothing(w1);
+    assert_eq!((story.held(w1), story.held(w2)), (1, 0), "one runs on");
+    story.finish(w1, job, SECOND);
+    assert_eq!((story.held(w1), story.held(w2)), (0, 1));
+}
+
+#[test]
+fn slots_elsewhere_follow_once_what_runs_without_one_has_ended() {
+    let mut story = Story::new();
+    let w1 = story.worker(2);
+    let job = story.submit(JobSpec {
+        feeding: Feeding::Static,
+        ..limited(2, 100)
+    });
+    let w2 = story.worker(2);
+    story.drain(w1, true);
+    assert_eq!((story.held(w1), story.slots(w2, job)), (100, 0));
+    story.give_back_all_but(w1, 2);
+    assert_eq!((story.held(w1), story.held(w2)), (2, 0));
+    story.finish(w1, job, SECOND);
+    assert_eq!(story.slots(w2, job), 2);
+}
+
+#[test]
+fn slots_that_move_to_another_worker_follow_when_those_before_are_empty() {
+    let mut story = Story::new();
+    let w1 = story.worker_with(gpu_node(2, 2));
+    let job = story.submit(limited(2, 10));
+    let w2 = story.worker(2);
+    let high = story.submit(JobSpec {
+        priority: 1,
+        request: gpu_task(),
+        ..kernel_job(2)
+    });
+    let slots = |story: &Story| (story.slots(w1, high), story.slots(w1, job), story.slots(w2, job));
+    assert_eq!(slots(&story), (2, 0, 0));
+    story.finish(w1, job, SECOND);
+    assert_eq!(slots(&story), (2, 0, 2));
 }

@@ -1,8 +1,8 @@
 //! Snapshots: a leader that begins with one and the records behind it knows what one knows that read them all.
 
-use phalanx_protocol::Term;
 use phalanx_protocol::record::Record;
 use phalanx_protocol::view::JobView;
+use phalanx_protocol::{JobSpec, SubmissionId, Term};
 use phalanx_scheduler_core::Core;
 
 use crate::nonsense::random_story;
@@ -31,7 +31,10 @@ fn knowledge(core: Core) -> (Vec<JobView>, String) {
     story.start(effects);
     story.worker(4);
     story.pass(std::time::Duration::from_secs(4));
-    story.submit(kernel_job(3));
+    story.submit(JobSpec {
+        submission: SubmissionId(1 << 100),
+        ..kernel_job(3)
+    });
     (views, format!("{:?}", story.effects))
 }
 

@@ -157,8 +157,9 @@ impl Story {
     /// Lets time pass, and tells the core each time that it asked to be told.
     pub(crate) fn pass(&mut self, time: Duration) {
         let end = self.micros + u64::try_from(time.as_micros()).expect("stories are short");
-        while let Some(due) = self.core.next_deadline().map(|due| due.as_micros() as u64)
-            && due + self.step_micros < end
+        let micros = |due: Duration| u64::try_from(due.as_micros()).unwrap_or(u64::MAX);
+        while let Some(due) = self.core.next_deadline().map(micros)
+            && due.saturating_add(self.step_micros) < end
         {
             self.micros = self.micros.max(due);
             self.tell(Input::Ticked);
@@ -310,6 +311,18 @@ impl Story {
         request
     }
 
+    pub(crate) fn hold_as(&mut self, user: &str, admin: bool, job: JobId, held: bool) -> RequestId {
+        let request = self.next_request();
+        self.tell(Input::HoldRequested {
+            request,
+            user: user.into(),
+            admin,
+            job,
+            held,
+        });
+        request
+    }
+
     pub(crate) fn drain(&mut self, worker: WorkerId, allowed: bool) -> RequestId {
         let request = self.next_request();
         self.tell(Input::DrainRequested {
@@ -328,7 +341,7 @@ impl Story {
     /// The answer to a request, if there is one.
     pub(crate) fn answer(&self, asked: RequestId) -> Option<Reply> {
         self.effects.iter().find_map(|effect| match effect {
-            Effect::Answer { request, reply } if *request == asked => Some(reply.clone()),
+            Effect::Answer { request, reply } if *request == asked => Some((**reply).clone()),
             _ => None,
         })
     }
@@ -599,6 +612,21 @@ impl Story {
             granted.range.end = end.saturating_sub(revoked.count).max(granted.range.start);
             let range = IndexRange::new(granted.range.end, end);
             grants.retain(|granted| !granted.range.is_empty());
+            self.returned(worker, revoked, range);
+        }
+    }
+
+    /// Answers all revokes: the first `started` tasks of each grant had started.
+    pub(crate) fn give_back_all_but(&mut self, worker: WorkerId, started: u64) {
+        for revoked in std::mem::take(&mut self.mail(worker).revokes) {
+            let grants = &mut self.mail(worker).grants;
+            let Some(granted) = grants.iter_mut().find(|granted| granted.grant == revoked.grant) else {
+                continue;
+            };
+            let end = granted.range.end;
+            let kept = end.min(granted.range.start + started);
+            granted.range.end = end.saturating_sub(revoked.count).max(kept);
+            let range = IndexRange::new(granted.range.end, end);
             self.returned(worker, revoked, range);
         }
     }

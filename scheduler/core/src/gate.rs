@@ -1,0 +1,107 @@
+//! What keeps tasks of a job from being granted although they wait: somebody holds it, or its time has not come.
+//!
+//! While a gate is shut its job keeps what runs, gives back what has not started, and gets nothing more.
+
+use std::time::Duration;
+
+use phalanx_protocol::message::client::{Refusal, Reply};
+use phalanx_protocol::record::Record;
+use phalanx_protocol::{JobId, WorkerId};
+
+use crate::core::Core;
+use crate::input::{Effect, Now, RequestId};
+use crate::job::Job;
+use crate::submission::refuse;
+
+/// Whether tasks of a job may be granted.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    /// Somebody holds it.
+    pub(crate) held: bool,
+    /// When its time comes, on the clock of [`Now::elapsed`]; `None` once it has.
+    pub(crate) begins: Option<Duration>,
+}
+
+impl Gate {
+    /// Whether nothing more is granted.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.held || self.begins.is_some()
+    }
+}
+
+impl Core {
+    /// Somebody wants a job held, or released.
+    pub(crate) fn hold_requested(
+        &mut self,
+        (request, user, admin): (RequestId, &str, bool),
+        id: JobId,
+        held: bool,
+        effects: &mut Vec<Effect>,
+    ) {
+        let refusal = self.not_yours(id, user).filter(|_| !admin);
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return refuse(request, Refusal::NoSuchJob(id), effects);
+        };
+        let over = (!job.is_active()).then_some(Refusal::Over(id));
+        if let Some(refusal) = refusal.or(over) {
+            return refuse(request, refusal, effects);
+        }
+        if job.gate.held != held {
+            self.durability.append(Record::JobHeld { job: id, held }, effects);
+            let was_shut = job.gate.is_shut();
+            job.gate.held = held;
+            self.gate_moved(id, was_shut, effects);
+        }
+        self.answer_when_durable(request, Reply::Done, effects);
+    }
+
+    /// A job that is to begin later waits for its time; at its submission, and when somebody else leads.
+    pub(crate) fn await_begin(&mut self, now: Now, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let begin = job.spec.begin_unix_millis.unwrap_or(0);
+        let left = begin.saturating_sub(now.unix_millis);
+        if left > 0 {
+            let due = now.elapsed + Duration::from_millis(left);
+            job.gate.begins = Some(due);
+            self.alarms.insert((due, id));
+        }
+    }
+
+    /// Opens the gate of a job whose time has come, if nothing else keeps it shut.
+    pub(crate) fn begin_if_due(&mut self, now: Now, id: JobId, effects: &mut Vec<Effect>) {
+        let job = self.jobs.get_mut(&id);
+        let due = job.filter(|job| job.gate.begins.is_some_and(|due| due <= now.elapsed));
+        if let Some(job) = due {
+            job.gate.begins = None;
+            self.gate_moved(id, true, effects);
+        }
+    }
+
+    /// Takes back what has not started once a gate is shut, and grants what waits once it is open.
+    fn gate_moved(&mut self, id: JobId, was_shut: bool, effects: &mut Vec<Effect>) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
+            return;
+        };
+        if job.gate.is_shut() == was_shut {
+            return;
+        }
+        self.plan_due = true;
+        if was_shut {
+            return self.feed_hungry(id, effects);
+        }
+        let workers: Vec<WorkerId> = job.holdings.keys().copied().collect();
+        for worker in workers {
+            job.revoke(id, worker, u64::MAX, self.clock, effects);
+        }
+    }
+}
+
+impl Job {
+    /// Slots for what runs, which a job keeps while nothing more of it is granted.
+    pub(crate) fn slots_in_use(&self) -> u64 {
+        let holdings = self.holdings.values();
+        holdings
+            .map(|holding| holding.open.min(holding.slots.into()))
+            .sum()
+    }
+}
