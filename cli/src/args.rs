@@ -161,6 +161,17 @@ pub(crate) enum Command {
     /// Example: phalanx cancel 42 43
     Cancel(JobsToCancel),
 
+    /// Keep jobs from starting anything more
+    ///
+    /// Tasks that run go on; nothing else starts until the job is released.
+    /// Example: phalanx hold 42
+    Hold(JobsToHold),
+
+    /// Let jobs that are held go on
+    ///
+    /// Example: phalanx release 42
+    Release(JobsToHold),
+
     /// Run the failed tasks of a job again
     ///
     /// And those that were not run because the job was stopped. Results that are there stay. A job that was cancelled, or
@@ -301,6 +312,15 @@ pub(crate) struct JobsToWaitFor {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct JobsToCancel {
+    /// The jobs' ids
+    ///
+    /// Example: 42 43
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) jobs: Vec<JobId>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct JobsToHold {
     /// The jobs' ids
     ///
     /// Example: 42 43

@@ -3,6 +3,7 @@
 mod cancel;
 mod chaos;
 mod explain;
+mod hold;
 mod init;
 mod job;
 mod jobs;
@@ -82,6 +83,12 @@ pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
         }),
         Command::Cancel(arguments) => with_cluster(&global, async |cluster| {
             cancel::run(cluster, &arguments.jobs, ui).await
+        }),
+        Command::Hold(arguments) => with_cluster(&global, async |cluster| {
+            hold::run(cluster, &arguments.jobs, hold::Hold::Hold, ui).await
+        }),
+        Command::Release(arguments) => with_cluster(&global, async |cluster| {
+            hold::run(cluster, &arguments.jobs, hold::Hold::Release, ui).await
         }),
         Command::Retry(arguments) => with_cluster(&global, async |cluster| {
             retry::run(cluster, arguments.job, ui).await

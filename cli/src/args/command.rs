@@ -67,9 +67,9 @@ pub(crate) struct CommandArguments {
     #[arg(long, short = 'D', value_name = "DIR", conflicts_with = "kernel")]
     pub(crate) chdir: Option<PathBuf>,
 
-    /// Variable that tasks get, beside those that are set now; may be repeated
+    /// Variable that tasks get; may be repeated
     ///
-    /// Without a value: as it is now, which is only of use with --clean-env. Example: --env OMP_NUM_THREADS=4
+    /// Beside those that are set now. Without a value: as it is now, which is only of use with --clean-env. Example: --env OMP_NUM_THREADS=4
     #[arg(long, value_name = "NAME[=VALUE]", conflicts_with = "kernel")]
     pub(crate) env: Vec<String>,
 

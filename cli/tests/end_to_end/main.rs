@@ -17,6 +17,7 @@ mod failures;
 mod inspection;
 mod jobs;
 mod mistakes;
+mod slurm;
 mod storage;
 mod takeover;
 mod up;

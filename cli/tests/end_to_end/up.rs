@@ -36,10 +36,20 @@ impl Up {
         Self::start_with(tempfile::tempdir().unwrap(), &["--schedulers", "2"])
     }
 
+    /// With one worker of four cpus, however many the machine has.
+    pub(crate) fn start_wide() -> Self {
+        Self::start_as(tempfile::tempdir().unwrap(), &["--workers", "1", "--cpus", "4"])
+    }
+
     fn start_with(folder: TempDir, arguments: &[&str]) -> Self {
+        let usual = ["--workers", "2", "--cpus", "1"];
+        Self::start_as(folder, &[&usual, arguments].concat())
+    }
+
+    fn start_as(folder: TempDir, arguments: &[&str]) -> Self {
         let mut command = phalanx();
         command
-            .args(["--output", "json", "up", "--workers", "2", "--cpus", "1"])
+            .args(["--output", "json", "up"])
             .args(arguments)
             .env("PHALANX_CLUSTER", folder.path().join("lab"))
             .stdout(Stdio::piped());

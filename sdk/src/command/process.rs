@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use phalanx_protocol::command::Recipients;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, getpgid, kill_process, kill_process_group, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
 use super::orphans::{self, Running};
 use super::signals::Wake;
@@ -138,14 +138,14 @@ fn tell(pid: Pid, signal: i32, recipients: Recipients) {
     let Some(signal) = Signal::from_named_raw(signal) else {
         return;
     };
-    // it may just have ended
-    let _ = match recipients {
-        Recipients::Leader => kill_process(pid, signal),
-        Recipients::All => kill_process_group(pid, signal),
-        Recipients::Others => others_of_group(pid)
-            .into_iter()
-            .try_for_each(|other| kill_process(other, signal)),
-    };
+    // any of them may just have ended
+    match recipients {
+        Recipients::Leader => drop(kill_process(pid, signal)),
+        Recipients::All => drop(kill_process_group(pid, signal)),
+        Recipients::Others => others_of_group(pid).into_iter().for_each(|other| {
+            let _ = kill_process(other, signal);
+        }),
+    }
 }
 
 /// The members of a process group, without its leader.
@@ -153,7 +153,17 @@ fn others_of_group(leader: Pid) -> Vec<Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let others = numbers.filter_map(Pid::from_raw).filter(|&pid| pid != leader);
-    others.filter(|&pid| getpgid(Some(pid)) == Ok(leader)).collect()
+    others
+        .filter(|&pid| group_of(pid) == Some(leader.as_raw_nonzero().get()))
+        .collect()
+}
+
+/// The process group of a process: 0 for those of the system, which `getpgid` cannot tell.
+fn group_of(pid: Pid) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    // state, parent and group follow the name, which may hold anything
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(2)?.parse().ok()
 }
 
 /// Waits for an event, or until then.

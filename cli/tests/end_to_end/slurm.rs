@@ -1,0 +1,278 @@
+//! Slurm's commands: batch scripts as they are, and what they leave.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+use crate::command::{Done, phalanx, run};
+use crate::up::Up;
+
+/// A folder to submit from, with the commands in PATH.
+struct Desk {
+    folder: TempDir,
+    cluster: PathBuf,
+}
+
+impl Desk {
+    fn new(cluster: PathBuf) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut shims = phalanx();
+        shims.arg("shims").arg(folder.path().join("bin"));
+        assert_eq!(run(shims).code, Some(0));
+        std::fs::create_dir(folder.path().join("work")).unwrap();
+        Self { folder, cluster }
+    }
+
+    fn work(&self) -> PathBuf {
+        self.folder.path().join("work")
+    }
+
+    /// A command of Slurm's, without what Slurm itself may have set around this test.
+    fn command(&self, words: &[&str]) -> Command {
+        let bin = self.folder.path().join("bin");
+        let mut command = phalanx();
+        let variables = command
+            .get_envs()
+            .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)));
+        let variables: Vec<_> = variables.collect();
+        command = Command::new(bin.join(words[0]));
+        for (name, value) in variables {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let path = std::env::var("PATH").unwrap();
+        command
+            .args(&words[1..])
+            .env("PATH", format!("{}:{path}", bin.display()))
+            .env("PHALANX_CLUSTER", &self.cluster)
+            .current_dir(self.work())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Done {
+        run(self.command(words))
+    }
+
+    fn script(&self, name: &str, text: &str) {
+        std::fs::write(self.work().join(name), text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        let path = self.work().join(name);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| {
+            panic!("{}: {error}; there are {:?}", path.display(), names(&self.work()));
+        })
+    }
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+const WATER: &str = "\
+#!/bin/bash
+#SBATCH --job-name=water   # its name
+#SBATCH -n 2 --cpus-per-task 1
+#SBATCH --time=00:05:00
+#SBATCH -A project --mail-type=END
+#SBATCH --output=out/%x-%j.txt
+
+#SBATCH --mem 100M
+echo \"$SLURM_JOB_ID $SLURM_JOB_NAME $SLURM_NTASKS $SLURM_CPUS_PER_TASK $SLURM_MEM_PER_NODE $SLURM_JOB_ACCOUNT: $*\"
+echo \"$PWD $SLURM_SUBMIT_DIR\"
+#SBATCH --ntasks=9
+";
+
+#[test]
+fn a_batch_script_runs_as_it_is_and_leaves_its_files() {
+    // its ranks need two cpus
+    let up = Up::start_wide();
+    let desk = Desk::new(up.directory());
+    desk.script("water.sh", WATER);
+    let done = desk.run(&["sbatch", "--wait", "water.sh", "a", "b c"]);
+    assert_eq!(done.stdout, "Submitted batch job 1\n");
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(
+        done.stderr
+            .contains("line 11 comes after the first command and is not read"),
+        "{done:?}"
+    );
+    let here = std::fs::canonicalize(desk.work()).unwrap();
+    let expected = format!("1 water 2 1 100 project: a b c\n{0} {0}\n", here.display());
+    assert_eq!(desk.read("out/water-1.txt"), expected);
+    // the command line goes before the environment, and that before the script
+    let mut command = desk.command(&["sbatch", "--parsable", "--wait", "-J", "ice", "water.sh"]);
+    command
+        .env("SBATCH_ACCOUNT", "other")
+        .env("SBATCH_JOB_NAME", "steam");
+    assert_eq!(run(command).stdout, "2\n");
+    assert!(desk.read("out/ice-2.txt").starts_with("2 ice 2 1 100 other: \n"));
+    let inside = "#!/bin/sh\n#SBATCH -n 2\nsrun -l sh -c 'echo rank $SLURM_PROCID of $SLURM_NTASKS' | sort\n\
+                  srun -n 3 sh -c 'exit $SLURM_PROCID' 2> /dev/null\necho code $?\n";
+    desk.script("ranks.sh", inside);
+    assert_eq!(desk.run(&["sbatch", "--wait", "ranks.sh"]).code, Some(0));
+    assert_eq!(
+        desk.read("slurm-3.out"),
+        "0: rank 0 of 2\n1: rank 1 of 2\ncode 2\n"
+    );
+}
+
+#[test]
+fn arrays_wrapped_commands_and_scripts_from_a_pipe_are_jobs_too() {
+    let up = Up::start();
+    let desk = Desk::new(up.directory());
+    let wrapped =
+        "echo $SLURM_ARRAY_TASK_ID $SLURM_ARRAY_TASK_COUNT $SLURM_ARRAY_TASK_MAX; exit $SLURM_ARRAY_TASK_ID";
+    let done = desk.run(&["sbatch", "--wait", "--array=1-5:2%1", "--wrap", wrapped]);
+    assert_eq!(
+        (done.code, done.stdout.as_str()),
+        (Some(5), "Submitted batch job 1\n")
+    );
+    assert_eq!(
+        names(&desk.work()),
+        ["slurm-1_1.out", "slurm-1_3.out", "slurm-1_5.out"]
+    );
+    assert_eq!(desk.read("slurm-1_3.out"), "3 3 5\n");
+    desk.script(
+        "piped.sh",
+        "#!/bin/sh\n#SBATCH -o piped.out -e piped.err\necho out; echo err >&2; kill -KILL $$\n",
+    );
+    let mut command = desk.command(&["sbatch", "--wait"]);
+    command.stdin(std::fs::File::open(desk.work().join("piped.sh")).unwrap());
+    assert_eq!(run(command).code, Some(1), "a signal counts as 1");
+    assert_eq!(
+        (desk.read("piped.out").as_str(), desk.read("piped.err").as_str()),
+        ("out\n", "err\n")
+    );
+    // overwritten, unless it is to be kept
+    for (mode, expected) in [("truncate", "again\n"), ("append", "again\nagain\n")] {
+        let mode = format!("--open-mode={mode}");
+        desk.run(&[
+            "sbatch",
+            "--wait",
+            &mode,
+            "-o",
+            "piped.out",
+            "--wrap",
+            "echo again",
+        ]);
+        assert_eq!(desk.read("piped.out"), expected);
+    }
+    desk.script("windows.sh", "#!/bin/bash\r\n#SBATCH -J win\r\necho fine\r\n");
+    let done = desk.run(&["sbatch", "--wait", "-o", "win.out", "windows.sh"]);
+    assert!(done.stderr.contains("ends removed"), "{done:?}");
+    assert_eq!(desk.read("win.out"), "fine\n");
+    let done = desk.run(&["srun", "-n", "1", "sh", "-c", "echo streamed; exit 6"]);
+    assert_eq!((done.code, done.stdout.as_str()), (Some(6), "streamed\n"));
+}
+
+#[test]
+fn a_held_job_waits_for_its_release() {
+    let up = Up::start();
+    let desk = Desk::new(up.directory());
+    assert_eq!(
+        desk.run(&["sbatch", "--parsable", "--hold", "--wrap", "echo went"])
+            .stdout,
+        "1\n"
+    );
+    let done = up.run("explain 1");
+    assert!(done.stdout.contains("is held"), "{done:?}");
+    assert_eq!(up.job("1")["state"], "waiting");
+    assert_eq!(up.run("release 1").code, Some(0));
+    assert_eq!(up.run("wait 1").code, Some(0));
+    assert_eq!(desk.read("slurm-1.out"), "went\n");
+}
+
+#[test]
+fn a_warning_reaches_what_the_script_has_started_or_the_script_alone() {
+    let up = Up::start();
+    let desk = Desk::new(up.directory());
+    let step = "#!/bin/bash\n#SBATCH --time=0:3\nsh -c 'trap \"echo step told; exit 0\" USR1; while :; do sleep 0.05; done'\necho on\n";
+    desk.script("step.sh", step);
+    assert_eq!(
+        desk.run(&["sbatch", "--wait", "--signal=USR1@2", "step.sh"]).code,
+        Some(0)
+    );
+    // before that, its shell may say how what it was waiting for ended
+    assert!(desk.read("slurm-1.out").ends_with("step told\non\n"));
+    let shell = "#!/bin/bash\n#SBATCH --time=0:3\ntrap 'echo shell told; exit 0' USR2\nwhile :; do sleep 0.05; done\n";
+    desk.script("shell.sh", shell);
+    assert_eq!(
+        desk.run(&["sbatch", "--wait", "--signal=B:USR2@2", "shell.sh"])
+            .code,
+        Some(0)
+    );
+    assert_eq!(desk.read("slurm-2.out"), "shell told\n");
+}
+
+#[test]
+fn what_cannot_be_submitted_is_told_and_nothing_is_left() {
+    let up = Up::start();
+    let desk = Desk::new(up.directory());
+    let told = |words: &[&str]| {
+        let done = desk.run(words);
+        assert_eq!((done.code, done.stdout.as_str()), (Some(1), ""), "{done:?}");
+        assert!(done.stderr.starts_with("sbatch: error: "), "{done:?}");
+        done.stderr
+    };
+    assert!(told(&["sbatch", "--tme=3", "x"]).contains("did you mean --time?"));
+    assert!(told(&["sbatch", "--mem=lots", "--wrap", "true"]).contains("--mem=lots"));
+    assert!(told(&["sbatch", "nowhere.sh"]).contains("Unable to open file nowhere.sh"));
+    assert!(told(&["sbatch", "--wrap", "true", "-c", "4000"]).contains("cannot ever start"));
+    assert!(
+        told(&["sbatch", "--wrap", "true", "-d", "afterok:1"])
+            .contains("cannot let jobs wait for others yet")
+    );
+    desk.script("plain.sh", "echo hi\n");
+    assert!(told(&["sbatch", "plain.sh"]).contains("#!/bin/bash"));
+    desk.script("bad.sh", "#!/bin/sh\n\n#SBATCH --time=soon\ntrue\n");
+    assert!(told(&["sbatch", "bad.sh"]).contains("line 3 of the script"));
+    assert_eq!(up.run("jobs --all").lines().len(), 0);
+}
+
+#[test]
+fn where_no_cluster_runs_sbatch_starts_one_in_the_background() {
+    let folder = tempfile::tempdir().unwrap();
+    let desk = Desk::new(folder.path().join("home/phalanx"));
+    let done = desk.run(&["sbatch", "--wait", "--wrap", "echo hello"]);
+    assert_eq!(
+        (done.code, done.stdout.as_str()),
+        (Some(0), "Submitted batch job 1\n"),
+        "{done:?}"
+    );
+    assert_eq!(desk.read("slurm-1.out"), "hello\n");
+    assert_eq!(
+        desk.run(&["sbatch", "--parsable", "--wait", "--wrap", "true"])
+            .stdout,
+        "2\n"
+    );
+    let as_phalanx = |word: &str| {
+        let mut command = phalanx();
+        command
+            .args(word.split_whitespace())
+            .env("PHALANX_CLUSTER", folder.path().join("home/phalanx"));
+        run(command)
+    };
+    let twice = as_phalanx("up --detach");
+    assert_eq!(twice.code, Some(2));
+    assert!(
+        twice.stderr.contains("runs in the background already"),
+        "{twice:?}"
+    );
+    assert_eq!(as_phalanx("down").code, Some(0));
+    assert_eq!(as_phalanx("down").code, Some(3));
+    assert_eq!(as_phalanx("up --detach --cpus 1").code, Some(0));
+    assert!(as_phalanx("jobs --all").stdout.contains("wrap"));
+    assert_eq!(as_phalanx("down").code, Some(0));
+}
