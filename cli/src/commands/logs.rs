@@ -70,6 +70,6 @@ fn check(view: &JobView, task: Option<u64>) -> Result<(), CliError> {
 pub(super) fn next_pause(pause: Duration, found: Rest) -> Duration {
     match found {
         Rest::Something => LOOK_PAUSE_MIN,
-        Rest::Nothing => (pause * 2).min(LOOK_PAUSE_MAX),
+        Rest::Nothing | Rest::Ended => (pause * 2).min(LOOK_PAUSE_MAX),
     }
 }

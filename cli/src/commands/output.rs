@@ -25,6 +25,8 @@ pub(super) enum Rest {
     Nothing,
     /// Something was, and there may be more at once.
     Something,
+    /// All that there was is copied, and the attempt writes no more.
+    Ended,
 }
 
 impl OutputCopy {
@@ -54,6 +56,11 @@ impl OutputCopy {
         Ok(())
     }
 
+    /// Whether the task that is followed was ever begun, as far as is known.
+    pub(super) fn has_begun(&self) -> bool {
+        self.had.attempt.is_some()
+    }
+
     /// Copies what a task has written since the last call. A later attempt begins anew.
     pub(super) async fn more(&mut self, client: &Client, task: u64) -> Result<Rest, CliError> {
         let before = self.had;
@@ -61,9 +68,10 @@ impl OutputCopy {
         if page.position.attempt.is_some() {
             self.had = page.position;
         }
-        Ok(match self.had == before {
-            true => Rest::Nothing,
-            false => Rest::Something,
+        Ok(match (self.had == before, page.has_ended) {
+            (true, true) => Rest::Ended,
+            (true, false) => Rest::Nothing,
+            (false, _) => Rest::Something,
         })
     }
 

@@ -1,18 +1,24 @@
 //! Follows a job of commands: its output as it comes, and its end.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use phalanx::{Client, JobView, ResultEvent};
 use phalanx_protocol::exit::ExitCode;
+use phalanx_protocol::limits::COMMAND_GRACE_MILLIS_MAX;
 use phalanx_protocol::record::{FailureCause, Outcome};
 use phalanx_protocol::{IndexRange, JobId};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use super::super::logs::{LOOK_PAUSE_MIN, next_pause};
 use super::super::output::{OutputCopy, Rest};
 use crate::ui::Ui;
 use crate::ui::error::CliError;
 use crate::ui::outcome::{outcome_error, outcome_text};
+
+/// How long a program that was told to end may still be copied: its longest grace, and a moment.
+const LAST_WORDS_MAX: Duration = Duration::from_millis(COMMAND_GRACE_MILLIS_MAX + 1_000);
 
 /// The way to a job's end.
 #[derive(Debug)]
@@ -122,8 +128,16 @@ impl<'a> Follower<'a> {
                 () = tokio::time::sleep(pause) => pause = next_pause(pause, copy.more(self.client, task).await?),
             }
         }
-        // now that it is over there is an end
-        while copy.more(self.client, task).await? == Rest::Something {}
+        // what was ended by force may still have its last words; nobody waits for a worker that does not come back
+        let deadline = Instant::now() + LAST_WORDS_MAX;
+        loop {
+            match copy.more(self.client, task).await? {
+                Rest::Ended => break,
+                Rest::Nothing if !copy.has_begun() || Instant::now() > deadline => break,
+                Rest::Nothing => tokio::time::sleep(LOOK_PAUSE_MIN).await,
+                Rest::Something => {}
+            }
+        }
         match last {
             Some(view) => Ok(view),
             None => Ok(self.client.job(self.job).await?),
