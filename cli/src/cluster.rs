@@ -192,7 +192,9 @@ fn of_refusal(refusal: &Refusal) -> CliError {
         Refusal::NoSuchWorker(_) => {
             told(ExitCode::Usage).hint("`phalanx workers` lists those that there are")
         }
-        Refusal::NothingToRetry { .. } | Refusal::Over(_) => told(ExitCode::Usage),
+        Refusal::NothingToRetry { .. } | Refusal::Over(_) | Refusal::NoSuchDependency(_) => {
+            told(ExitCode::Usage)
+        }
         Refusal::BlobMissing(_) | Refusal::BlobDamaged(_) => {
             told(ExitCode::Internal).hint("try again; if it goes on, the storage loses files")
         }

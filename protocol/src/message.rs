@@ -235,6 +235,9 @@ pub mod client {
         /// The job is over.
         #[error("job {0} is over")]
         Over(JobId),
+        /// A dependency names a job that there never was.
+        #[error("it waits for job {0}, which there never was")]
+        NoSuchDependency(JobId),
     }
 }
 

@@ -45,7 +45,7 @@ pub enum Record {
         /// Milliseconds since 1970.
         finished_unix_millis: u64,
     },
-    /// A job that has a time limit got its first slots.
+    /// A job got its first slots: one that has a time limit, or has to do with other jobs.
     JobStarted {
         /// Which.
         job: JobId,

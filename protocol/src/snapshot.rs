@@ -29,7 +29,7 @@ pub struct JobSnapshot {
     pub term: Term,
     /// Its [`Record::JobSubmitted`], which is read in every layout.
     pub submitted: Record,
-    /// When it got its first slots, if it has a time limit; milliseconds since 1970.
+    /// When it got its first slots, if that is on record; milliseconds since 1970.
     pub started_unix_millis: Option<u64>,
     /// Tasks that succeeded.
     pub done: Vec<IndexRange>,
@@ -41,6 +41,8 @@ pub struct JobSnapshot {
     pub end: Option<(Outcome, u64)>,
     /// Somebody holds it.
     pub held: bool,
+    /// It need not wait for other jobs again: it has started, or has gone on after its end.
+    pub unbound: bool,
 }
 
 /// A [`JobSnapshot`] as layout 1 has it.
@@ -66,6 +68,7 @@ impl From<FirstJobSnapshot> for JobSnapshot {
             failures: first.failures,
             end: first.end,
             held: false,
+            unbound: true,
         }
     }
 }

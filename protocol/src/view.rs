@@ -190,4 +190,14 @@ pub enum Verdict {
         /// When; milliseconds since 1970.
         begin_unix_millis: u64,
     },
+    /// It waits for other jobs.
+    Dependency {
+        /// Which, at most [`WAITS_FOR_MAX`].
+        jobs: Vec<JobId>,
+    },
+    /// It waits for what cannot come to pass any more, unless a job that is over is run again.
+    DependencyNeverSatisfied {
+        /// The jobs that ended otherwise, or so long ago that nothing is known of how; at most [`WAITS_FOR_MAX`].
+        jobs: Vec<JobId>,
+    },
 }

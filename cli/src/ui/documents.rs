@@ -252,7 +252,7 @@ pub(crate) struct ExplanationShape<'a> {
     job: JobShape<'a>,
     verdict: &'static str,
     text: String,
-    /// Jobs that come first.
+    /// Jobs that come first, or that it waits for.
     behind: &'a [JobId],
     offers: Vec<OfferShape<'a>>,
 }
@@ -272,6 +272,8 @@ impl<'a> ExplanationShape<'a> {
             Verdict::Draining => ("draining", none),
             Verdict::SlotsMax { .. } => ("slots_max", none),
             Verdict::Held => ("held", none),
+            Verdict::Dependency { jobs } => ("dependency", jobs.as_slice()),
+            Verdict::DependencyNeverSatisfied { jobs } => ("dependency_never_satisfied", jobs.as_slice()),
             Verdict::NotYet { .. } => ("not_yet", none),
         };
         Self {

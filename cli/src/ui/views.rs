@@ -176,6 +176,12 @@ fn list(jobs: &[JobId]) -> String {
     }
 }
 
+/// `job 7`, `jobs 7, 8`.
+fn jobs_named(jobs: &[JobId]) -> String {
+    let noun = if jobs.len() == 1 { "job" } else { "jobs" };
+    format!("{noun} {}", list(jobs))
+}
+
 /// Why a job is where it is: one or two sentences.
 pub(crate) fn verdict_text(explanation: &Explanation) -> String {
     let job = &explanation.job;
@@ -239,6 +245,12 @@ pub(crate) fn verdict_text(explanation: &Explanation) -> String {
         Verdict::SlotsMax { slots_max } => format!(
             "job {id} runs as many of its tasks at a time as it allows: {}.",
             count(u64::from(*slots_max))
+        ),
+        Verdict::Dependency { jobs } => format!("job {id} waits for {}.", jobs_named(jobs)),
+        Verdict::DependencyNeverSatisfied { jobs } => format!(
+            "job {id} cannot go on: what it waits for can never come to pass, since {} ended otherwise or long ago. \
+             `phalanx cancel {id}` ends it.",
+            jobs_named(jobs)
         ),
         Verdict::Held => format!("job {id} is held: nothing of it starts until somebody releases it."),
         Verdict::NotYet { begin_unix_millis } => format!(

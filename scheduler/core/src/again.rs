@@ -146,6 +146,7 @@ impl Core {
         {
             self.alarms.pop_first();
             self.begin_if_due(now, id, effects);
+            self.weigh_if_bound(now, id, effects);
             let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
                 continue;
             };

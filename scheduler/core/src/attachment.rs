@@ -136,6 +136,9 @@ impl Core {
             job.set_slots(worker, 0);
             let end = held.iter().next_back().map_or(0, |range| range.end);
             job.open_grant(self.clock, grant, Grant { worker, rest, end });
+            if job.gate.is_shut() {
+                job.revoke(id, worker, u64::MAX, self.clock, effects);
+            }
         }
         // it has slots for the job from before, whatever the next plan says
         model.unplanned.insert(id);

@@ -43,6 +43,8 @@ pub struct Core {
     pub(crate) reattach_until: Option<Duration>,
     /// When to look after the time limits of which jobs.
     pub(crate) time_limits: BTreeSet<(Duration, JobId)>,
+    /// Who waits for which job, of those that are known.
+    pub(crate) dependents: BTreeMap<JobId, BTreeSet<JobId>>,
     pub(crate) planted: Planted,
 }
 
@@ -69,6 +71,7 @@ impl Core {
             unmet: false,
             reattach_until: None,
             time_limits: BTreeSet::new(),
+            dependents: BTreeMap::new(),
             planted: Planted::default(),
         }
     }
@@ -91,14 +94,14 @@ impl Core {
                 user,
                 admin,
                 job,
-            } => self.retry_requested(request, &user, admin, job, effects),
+            } => self.retry_requested(now, request, &user, admin, job, effects),
             Input::HoldRequested {
                 request,
                 user,
                 admin,
                 job,
                 held,
-            } => self.hold_requested((request, &user, admin), job, held, effects),
+            } => self.hold_requested(now, (request, &user, admin), job, held, effects),
             Input::WorkerJoined {
                 session,
                 address,
@@ -130,7 +133,7 @@ impl Core {
                 let death = HostDeath { blamed, cause, how };
                 self.host_lost(now, worker, job, &death, effects);
             }
-            Input::Appended { sequence } => self.appended(sequence, effects),
+            Input::Appended { sequence } => self.appended(now, sequence, effects),
             Input::StorageChanged { error } => self.storage_error = error,
             Input::Ticked => {}
             Input::DrainRequested {
@@ -161,6 +164,7 @@ impl Core {
     /// If one does not hold, with its name.
     pub fn check(&self) {
         self.check_time_limits();
+        self.check_dependencies();
         for (id, job) in &self.jobs {
             job.check(*id);
             assert_eq!(

@@ -8,7 +8,7 @@ use phalanx_protocol::message::worker::ToWorker;
 use phalanx_protocol::record::Record;
 
 use crate::core::Core;
-use crate::input::Effect;
+use crate::input::{Effect, Now};
 
 /// Numbers records and holds back what may not be seen before them.
 #[derive(Debug, Default)]
@@ -88,28 +88,27 @@ impl Core {
         }
     }
 
-    pub(crate) fn appended(&mut self, sequence: u64, effects: &mut Vec<Effect>) {
+    pub(crate) fn appended(&mut self, now: Now, sequence: u64, effects: &mut Vec<Effect>) {
         self.durability.reached(sequence);
         while let Some((sequence, held)) = self.durability.pop() {
             match held {
-                Held::Record(record) => self.record_durable(sequence, &record, effects),
+                Held::Record(record) => self.record_durable(now, sequence, &record, effects),
                 Held::Effect(_) | Held::Acknowledge { .. } => self.let_out(held, effects),
             }
         }
     }
 
-    fn record_durable(&mut self, sequence: u64, record: &Record, effects: &mut Vec<Effect>) {
+    fn record_durable(&mut self, now: Now, sequence: u64, record: &Record, effects: &mut Vec<Effect>) {
         let id = record.job();
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.see(record);
         effects.push(Effect::Publish { job: id, sequence });
         match record {
-            Record::JobFinished { .. } => self.job_finished(id, effects),
+            Record::JobFinished { .. } => self.job_finished(now, id, effects),
             Record::JobReopened { .. } => self.finished.retain(|&over| over != id),
-            Record::JobSubmitted { .. }
-            | Record::TasksEnded { .. }
-            | Record::JobStarted { .. }
-            | Record::JobHeld { .. } => {}
+            Record::TasksEnded { done, .. } => self.free_counterparts(now, id, done, effects),
+            Record::JobStarted { .. } => self.weigh_dependents(now, id, effects),
+            Record::JobSubmitted { .. } | Record::JobHeld { .. } => {}
         }
     }
 }

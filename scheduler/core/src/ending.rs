@@ -14,9 +14,15 @@ const FINISHED_JOBS_MAX: usize = 100_000;
 impl Core {
     /// Ends a job whose tasks have all ended, or of which too many failed.
     pub(crate) fn finish_if_over(&mut self, now: Now, id: JobId, effects: &mut Vec<Effect>) {
+        if self.end_if_stranded(now, id, effects) {
+            return;
+        }
         let Some(job) = self.jobs.get(&id).filter(|job| job.is_active()) else {
             return;
         };
+        if job.spec.tasks == 0 && job.gate.is_shut() {
+            return;
+        }
         let too_many = job.spec.failures_max.is_some_and(|max| job.failed.len() > max);
         if too_many || job.ended.len() == job.spec.tasks {
             let outcome = if !job.failed.is_empty() {
@@ -31,6 +37,7 @@ impl Core {
     /// Writes a job's end down. Its slots are free from now on; workers hear of it once it is durable.
     pub(crate) fn end_job(&mut self, now: Now, id: JobId, outcome: Outcome, effects: &mut Vec<Effect>) {
         self.drop_time_limit(id);
+        self.untie(id);
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let record = Record::JobFinished {
             job: id,
@@ -50,7 +57,7 @@ impl Core {
     }
 
     /// Closes a job whose end is durable.
-    pub(crate) fn job_finished(&mut self, id: JobId, effects: &mut Vec<Effect>) {
+    pub(crate) fn job_finished(&mut self, now: Now, id: JobId, effects: &mut Vec<Effect>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.phase = Phase::Finished;
         self.live.remove(&id);
@@ -62,15 +69,17 @@ impl Core {
             let message = ToWorker::Close { job: id };
             effects.push(Effect::Send { worker, message });
         }
+        self.weigh_dependents(now, id, effects);
         self.forget_oldest(effects);
     }
 
     /// Forgets finished jobs beyond what is remembered.
     pub(crate) fn forget_oldest(&mut self, effects: &mut Vec<Effect>) {
         while self.finished.len() > FINISHED_JOBS_MAX {
-            // one may be about to go on
+            // one may be about to go on, and others may wait for one
             let over = |id: &JobId| self.jobs.get(id).is_some_and(|job| job.phase == Phase::Finished);
-            let oldest = self.finished.iter().position(over);
+            let idle = |id: &JobId| over(id) && !self.dependents.contains_key(id);
+            let oldest = self.finished.iter().position(idle);
             let Some(id) = oldest.and_then(|oldest| self.finished.remove(oldest)) else {
                 return;
             };

@@ -6,6 +6,7 @@ use phalanx_protocol::view::{Explanation, JobView, Offer, Verdict, WorkerView};
 use phalanx_protocol::{JobId, Request, Resources, WorkerId};
 
 use crate::core::Core;
+use crate::gate::Standing;
 use crate::job::{Job, Phase};
 
 /// Workers and jobs that an explanation names.
@@ -133,7 +134,17 @@ impl Job {
         if self.gate.held {
             return Some(Verdict::Held);
         }
-        let begin_unix_millis = self.spec.begin_unix_millis?;
-        self.gate.begins.map(|_| Verdict::NotYet { begin_unix_millis })
+        if let Some(begin_unix_millis) = self.spec.begin_unix_millis.filter(|_| self.gate.begins.is_some()) {
+            return Some(Verdict::NotYet { begin_unix_millis });
+        }
+        let all_wait = self.gate.blocked.is_empty() || self.has_waiting();
+        if self.gate.standing == Standing::Met && all_wait {
+            return None;
+        }
+        let jobs = self.gate.waits_for.clone();
+        Some(match self.gate.is_in_vain() {
+            true => Verdict::DependencyNeverSatisfied { jobs },
+            false => Verdict::Dependency { jobs },
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! What keeps tasks of a job from being granted although they wait: somebody holds it, or its time has not come.
+//! What keeps tasks of a job from being granted although they wait: somebody holds it, its time has not come, or it waits for
+//! other jobs (see `dependency`).
 //!
 //! While a gate is shut its job keeps what runs, gives back what has not started, and gets nothing more.
 
@@ -6,12 +7,21 @@ use std::time::Duration;
 
 use phalanx_protocol::message::client::{Refusal, Reply};
 use phalanx_protocol::record::Record;
-use phalanx_protocol::{JobId, WorkerId};
+use phalanx_protocol::{JobId, RangeSet, WorkerId};
 
 use crate::core::Core;
 use crate::input::{Effect, Now, RequestId};
-use crate::job::Job;
 use crate::submission::refuse;
+
+/// How it stands with a condition.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    #[default]
+    Met,
+    Waits,
+    /// It cannot be met any more, unless a job that is over goes on.
+    Never,
+}
 
 /// Whether tasks of a job may be granted.
 #[derive(Debug, Default)]
@@ -20,12 +30,39 @@ pub(crate) struct Gate {
     pub(crate) held: bool,
     /// When its time comes, on the clock of [`Now::elapsed`]; `None` once it has.
     pub(crate) begins: Option<Duration>,
+    /// It has started, or has gone on after its end: it need not wait for jobs as a whole again.
+    pub(crate) unbound: bool,
+    /// The jobs that it waits for know of it.
+    pub(crate) tied: bool,
+    /// How it stands with all conditions on jobs as a whole.
+    pub(crate) standing: Standing,
+    /// Tasks that have not ended and wait for their counterparts in other jobs.
+    pub(crate) blocked: RangeSet,
+    /// How many of them wait in vain.
+    pub(crate) lost: u64,
+    /// Jobs that it waits for, the first ones; those because of which it waits in vain, if it does.
+    pub(crate) waits_for: Vec<JobId>,
+    /// The job that it waits for because of its name.
+    pub(crate) namesake: Option<JobId>,
 }
 
 impl Gate {
     /// Whether nothing more is granted.
     pub(crate) fn is_shut(&self) -> bool {
-        self.held || self.begins.is_some()
+        self.held || self.begins.is_some() || self.standing != Standing::Met
+    }
+
+    /// Whether something that it waits for cannot come to pass any more.
+    pub(crate) fn is_in_vain(&self) -> bool {
+        self.standing == Standing::Never || self.lost > 0
+    }
+
+    /// Forgets what the job waited for: it is over.
+    pub(crate) fn settle(&mut self) {
+        self.standing = Standing::Met;
+        self.blocked = RangeSet::new();
+        self.lost = 0;
+        self.waits_for.clear();
     }
 }
 
@@ -33,6 +70,7 @@ impl Core {
     /// Somebody wants a job held, or released.
     pub(crate) fn hold_requested(
         &mut self,
+        now: Now,
         (request, user, admin): (RequestId, &str, bool),
         id: JobId,
         held: bool,
@@ -50,7 +88,7 @@ impl Core {
             self.durability.append(Record::JobHeld { job: id, held }, effects);
             let was_shut = job.gate.is_shut();
             job.gate.held = held;
-            self.gate_moved(id, was_shut, effects);
+            self.gate_moved(now, id, was_shut, effects);
         }
         self.answer_when_durable(request, Reply::Done, effects);
     }
@@ -73,12 +111,12 @@ impl Core {
         let due = job.filter(|job| job.gate.begins.is_some_and(|due| due <= now.elapsed));
         if let Some(job) = due {
             job.gate.begins = None;
-            self.gate_moved(id, true, effects);
+            self.gate_moved(now, id, true, effects);
         }
     }
 
     /// Takes back what has not started once a gate is shut, and grants what waits once it is open.
-    fn gate_moved(&mut self, id: JobId, was_shut: bool, effects: &mut Vec<Effect>) {
+    pub(crate) fn gate_moved(&mut self, now: Now, id: JobId, was_shut: bool, effects: &mut Vec<Effect>) {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
             return;
         };
@@ -87,21 +125,12 @@ impl Core {
         }
         self.plan_due = true;
         if was_shut {
+            self.finish_if_over(now, id, effects);
             return self.feed_hungry(id, effects);
         }
         let workers: Vec<WorkerId> = job.holdings.keys().copied().collect();
         for worker in workers {
             job.revoke(id, worker, u64::MAX, self.clock, effects);
         }
-    }
-}
-
-impl Job {
-    /// Slots for what runs, which a job keeps while nothing more of it is granted.
-    pub(crate) fn slots_in_use(&self) -> u64 {
-        let holdings = self.holdings.values();
-        holdings
-            .map(|holding| holding.open.min(holding.slots.into()))
-            .sum()
     }
 }

@@ -77,6 +77,8 @@ pub(crate) struct Job {
     pub(crate) gate: Gate,
     /// When it got its first slots; milliseconds since 1970.
     pub(crate) started_unix_millis: Option<u64>,
+    /// That is on record, durable or not.
+    pub(crate) start_written: bool,
     /// From its first slots on, if its spec limits its time.
     pub(crate) time_limit: Option<TimeLimit>,
     pub(crate) seen: Seen,
@@ -89,6 +91,8 @@ pub(crate) struct Seen {
     pub(crate) accepted: bool,
     /// Somebody holds it.
     pub(crate) held: bool,
+    /// See [`Gate::unbound`].
+    pub(crate) unbound: bool,
     pub(crate) done: RangeSet,
     pub(crate) failed: RangeSet,
     pub(crate) started_unix_millis: Option<u64>,
@@ -130,6 +134,7 @@ impl Job {
                 ..Gate::default()
             },
             started_unix_millis: None,
+            start_written: false,
             time_limit: None,
             seen: Seen {
                 submitted_unix_millis,
@@ -146,7 +151,8 @@ impl Job {
     /// Slots that it could use, and may have beside what still runs without one.
     pub(crate) fn slots_wanted(&self) -> u64 {
         if self.is_active() {
-            let wanted = self.spec.tasks - self.ended.len() + self.twins.slots_wanted;
+            let may_run = self.spec.tasks - self.ended.len() - self.gate.blocked.len();
+            let wanted = may_run + self.twins.slots_wanted;
             wanted.min(self.slots_allowed())
         } else {
             0
@@ -165,6 +171,7 @@ impl Job {
         self.ended = RangeSet::new();
         self.failed = RangeSet::new();
         self.trouble = Trouble::default();
+        self.gate.settle();
         self.grants.clear();
         self.twins = Twins::default();
         self.holdings.clear();
@@ -382,7 +389,10 @@ impl Job {
             }
             Record::JobStarted {
                 started_unix_millis, ..
-            } => self.seen.started_unix_millis = Some(*started_unix_millis),
+            } => {
+                self.seen.started_unix_millis = Some(*started_unix_millis);
+                self.seen.unbound = true;
+            }
             Record::JobHeld { held, .. } => self.seen.held = *held,
             Record::JobReopened { tasks, .. } => {
                 for &range in tasks {
@@ -391,6 +401,7 @@ impl Job {
                 let failed = &self.seen.failed;
                 self.seen.failures.retain(|&index, _| failed.contains(index));
                 self.seen.outcome = None;
+                self.seen.unbound = true;
                 // one that goes on again has its whole time; one that was going on keeps what is left
                 if self.seen.finished_unix_millis.take().is_some() {
                     self.seen.started_unix_millis = None;
@@ -408,7 +419,14 @@ impl Job {
         let mut count = seen.len();
         let open = self.check_twins(id);
         let troubled = self.trouble.check(&self.ended);
-        for range in self.waiting.iter().chain(open.iter()).chain(troubled) {
+        let blocked = self.gate.blocked.iter();
+        for range in self
+            .waiting
+            .iter()
+            .chain(blocked)
+            .chain(open.iter())
+            .chain(troubled)
+        {
             assert!(seen.pieces(range).is_empty(), "ONCE: job {id} has {range} twice");
             seen.insert(range);
             count += range.len();
@@ -495,8 +513,8 @@ impl Job {
             started_unix_millis: self.seen.started_unix_millis.or(self.started_unix_millis),
             held: self.seen.held,
             begin_unix_millis: self.spec.begin_unix_millis,
-            waits_for: Vec::new(),
-            never: false,
+            waits_for: self.gate.waits_for.clone(),
+            never: self.gate.is_in_vain(),
         }
     }
 }

@@ -7,9 +7,10 @@
 //!
 //! Invariants, asserted by [`Core::check`] after every step in tests and simulation:
 //!
-//! - **ONCE**: a job's indices are each in exactly one of: waiting, waiting apart as a suspect, resting, held by one open
-//!   grant, ended. A task's end enters the journal once, and again only after a record that reopened it. Of idempotent
-//!   jobs two grants may hold an index, and one may still hold what has ended in the other (`twins`).
+//! - **ONCE**: a job's indices are each in exactly one of: waiting, waiting apart as a suspect or for a counterpart in
+//!   another job, resting, held by one open grant, ended. A task's end enters the journal once, and again only after a
+//!   record that reopened it. Of idempotent jobs two grants may hold an index, and one may still hold what has ended in the
+//!   other (`twins`).
 //! - **SLOT**: the slots that jobs hold on a worker never ask for more than the worker has; one that is to leave
 //!   has none of them. No more than 5 % of a job's slots, but one at least, run what others run.
 //! - **KEEP**: nothing is answered, acknowledged or published before the record that says it is durable. All such
@@ -17,13 +18,14 @@
 //!
 //! Reading order: `input` (the contract), `core` (dispatch of inputs), `job`, `holding` and `worker` (the model),
 //! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan` (the slow path: who holds which
-//! slots), `feed` (the fast path: grants and revokes), `gate` (jobs that are not to go on yet), `tail` and `twins` (who does not
-//! answer, and what is run twice therefore), `report` (what ended), `trouble` and `again` (what is run again), `limits`, `ending` and
-//! `reopening`, `durability`, `replay`, `snapshot`, `explain`.
+//! slots), `feed` (the fast path: grants and revokes), `gate` and `dependency` (jobs that are not to go on yet), `tail` and
+//! `twins` (who does not answer, and what is run twice therefore), `report` (what ended), `trouble` and `again` (what is run
+//! again), `limits`, `ending` and `reopening`, `durability`, `replay`, `snapshot`, `explain`.
 
 mod again;
 mod attachment;
 mod core;
+mod dependency;
 mod draining;
 mod durability;
 mod ending;

@@ -30,16 +30,36 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
             return;
         };
-        job.started_unix_millis.get_or_insert(now.unix_millis);
-        let Some(limit) = job.spec.time_limit_millis.filter(|_| job.time_limit.is_none()) else {
+        job.gate.unbound = true;
+        let started = *job.started_unix_millis.get_or_insert(now.unix_millis);
+        let limit = job.spec.time_limit_millis.filter(|_| job.time_limit.is_none());
+        let of_interest = job.spec.dependency.is_some() || self.dependents.contains_key(&id);
+        if limit.is_some() || of_interest {
+            self.write_start(id, effects);
+        }
+        if let Some(limit) = limit {
+            self.set_time_limit(now, id, started, limit);
+        }
+    }
+
+    /// Writes down when a job that runs got its first slots, unless that is on record.
+    pub(crate) fn write_start(&mut self, id: JobId, effects: &mut Vec<Effect>) {
+        let job = self
+            .jobs
+            .get_mut(&id)
+            .filter(|job| job.is_active() && !job.start_written);
+        let Some((job, started_unix_millis)) = job.and_then(|job| {
+            let started = job.started_unix_millis?;
+            Some((job, started))
+        }) else {
             return;
         };
+        job.start_written = true;
         let record = Record::JobStarted {
             job: id,
-            started_unix_millis: now.unix_millis,
+            started_unix_millis,
         };
         self.durability.append(record, effects);
-        self.set_time_limit(now, id, now.unix_millis, limit);
     }
 
     /// Goes on with the time of jobs that began under an earlier leader.

@@ -109,7 +109,7 @@ impl Core {
             .map(|(id, job)| Claim {
                 id,
                 job,
-                wanted: self.slots_of_use(job).min(capacity(&job.spec.request)),
+                wanted: self.slots_of_use(id, job).min(capacity(&job.spec.request)),
                 share: 0,
                 given: 0,
                 keeps_only: job.gate.is_shut(),
@@ -122,12 +122,19 @@ impl Core {
     }
 
     /// Slots that a job could use now: as long as nothing more of it is granted, those for what it holds.
-    fn slots_of_use(&self, job: &Job) -> u64 {
+    fn slots_of_use(&self, id: JobId, job: &Job) -> u64 {
         let wanted = job.slots_wanted();
         if self.is_reattaching(job) {
             wanted.min(job.holdings.values().map(|holding| holding.open).sum())
         } else if job.gate.is_shut() {
-            wanted.min(job.slots_in_use())
+            let in_use = job.holdings.iter().map(|(worker, holding)| {
+                let model = self.workers.get(worker);
+                match model.is_some_and(|model| model.unplanned.contains(&id)) {
+                    true => holding.open,
+                    false => holding.open.min(holding.slots.into()),
+                }
+            });
+            wanted.min(in_use.sum())
         } else {
             wanted
         }

@@ -5,7 +5,7 @@ use phalanx_protocol::record::{Outcome, Record};
 use phalanx_protocol::{IndexRange, JobId, RangeSet};
 
 use crate::core::Core;
-use crate::input::{Effect, RequestId};
+use crate::input::{Effect, Now, RequestId};
 use crate::job::{Job, Phase};
 use crate::planted::PlantedBug;
 use crate::submission::refuse;
@@ -13,6 +13,7 @@ use crate::submission::refuse;
 impl Core {
     pub(crate) fn retry_requested(
         &mut self,
+        now: Now,
         request: RequestId,
         user: &str,
         admin: bool,
@@ -47,6 +48,7 @@ impl Core {
             .append(Record::JobReopened { job: id, tasks }, effects);
         self.answer_when_durable(request, Reply::Reopened { tasks: count }, effects);
         self.plan_due = true;
+        self.weigh_after_reopening(now, id, effects);
         self.feed_hungry(id, effects);
     }
 }
@@ -82,7 +84,10 @@ impl Job {
             self.ended = RangeSet::from(all);
             self.failed = self.seen.failed.clone();
             self.hosts_lost = 0;
+            self.started_unix_millis = None;
+            self.start_written = false;
         }
+        self.gate.unbound = true;
         for &range in tasks {
             self.ended.remove(range);
             self.failed.remove(range);

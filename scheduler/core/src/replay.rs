@@ -32,7 +32,10 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.see(record);
         match record {
-            Record::JobSubmitted { .. } | Record::JobStarted { .. } => {}
+            Record::JobSubmitted { .. } => {}
+            Record::JobStarted {
+                started_unix_millis, ..
+            } => job.note_start(*started_unix_millis),
             Record::JobHeld { held, .. } => job.gate.held = *held,
             Record::TasksEnded { done, failed, .. } => {
                 done.iter().for_each(|&range| job.end(range));
@@ -58,13 +61,15 @@ impl Core {
     /// Ends the replay: jobs whose tasks had all ended are finished, the others go on.
     pub fn start(&mut self, now: Now, effects: &mut Vec<Effect>) {
         self.clock = now.elapsed;
-        self.forget_oldest(effects);
         self.resume_times(now);
         let live: Vec<_> = self.live.iter().copied().collect();
         for id in live {
             self.await_begin(now, id);
+            self.tie(now, id, effects);
             self.finish_if_over(now, id, effects);
         }
+        // only now: those that somebody waits for stay
+        self.forget_oldest(effects);
         if !self.live.is_empty() {
             self.reattach_until = Some(now.elapsed + REATTACH_WINDOW);
         }
@@ -90,6 +95,13 @@ impl Core {
 }
 
 impl Job {
+    /// Takes in that its start is on record.
+    pub(crate) fn note_start(&mut self, started_unix_millis: u64) {
+        self.started_unix_millis = Some(started_unix_millis);
+        self.start_written = true;
+        self.gate.unbound = true;
+    }
+
     fn end(&mut self, range: phalanx_protocol::IndexRange) {
         if self.phase == Phase::Active {
             self.waiting.remove(range);

@@ -31,7 +31,8 @@ impl Core {
             self.speculate(id, effects);
             let job = &self.jobs[&id];
             // slots that its last tasks leave empty are of use to somebody else
-            let of_no_use = job.gate.is_shut() || (self.unmet && !job.has_waiting());
+            let may_be_idle = self.unmet || !job.gate.blocked.is_empty();
+            let of_no_use = job.gate.is_shut() || (may_be_idle && !job.has_waiting());
             self.plan_due |= of_no_use || job.slots_allowed() > allowed;
         }
         if self.planted.is(PlantedBug::AcknowledgesAtOnce) {
@@ -240,10 +241,13 @@ impl Job {
 
     /// Takes what ended out of wherever it is: a worker that was given up reported after all.
     pub(crate) fn end_elsewhere(&mut self, astray: &RangeSet) {
-        let waited = self.waiting.len();
-        astray.iter().for_each(|range| self.waiting.remove(range));
+        let waited = self.waiting.len() + self.gate.blocked.len();
+        for range in astray.iter() {
+            self.waiting.remove(range);
+            self.gate.blocked.remove(range);
+        }
         let troubled: u64 = astray.iter().map(|range| self.trouble.take(range)).sum();
-        if waited - self.waiting.len() + troubled == astray.len() {
+        if waited - self.waiting.len() - self.gate.blocked.len() + troubled == astray.len() {
             return;
         }
         let grants: Vec<GrantId> = self.grants.keys().copied().collect();

@@ -70,6 +70,7 @@ impl Job {
             failures: seen.failures.values().cloned().collect(),
             end: seen.outcome.clone().zip(seen.finished_unix_millis),
             held: seen.held,
+            unbound: seen.unbound,
         }
     }
 
@@ -92,12 +93,17 @@ impl Job {
         }
         job.failed = failed.clone();
         job.gate.held = snapshot.held;
+        if let Some(started) = snapshot.started_unix_millis {
+            job.note_start(started);
+        }
+        job.gate.unbound = snapshot.unbound;
         let (outcome, finished_unix_millis) = snapshot.end.unzip();
         let is_over = outcome.is_some();
         let failures = snapshot.failures.into_iter();
         job.seen = Seen {
             accepted: true,
             held: snapshot.held,
+            unbound: snapshot.unbound,
             done,
             failed,
             started_unix_millis: snapshot.started_unix_millis,

@@ -47,12 +47,16 @@ impl Core {
         // number to another job knows their grants by the older term.
         self.plan_due = true;
         self.await_begin(now, id);
+        self.tie(now, id, effects);
         self.finish_if_over(now, id, effects);
     }
 
     fn refusal(&self, spec: &JobSpec) -> Option<Refusal> {
         if let Err(error) = spec.check() {
             return Some(Refusal::Spec(error));
+        }
+        if let Some(refusal) = self.unknown_dependency(spec) {
+            return Some(refusal);
         }
         if let Some(error) = &self.storage_error {
             return Some(Refusal::Storage { error: error.clone() });

@@ -109,7 +109,8 @@ impl Job {
     /// Whether it is idempotent, and nothing waits or can be taken back.
     fn may_speculate(&self) -> bool {
         let longest = self.backlogs.last().map_or(0, |&(picos, _)| picos);
-        self.spec.idempotent && !self.has_waiting() && self.revoking == 0 && longest < STEAL_PICOS_MIN
+        let may_start = self.spec.idempotent && !self.gate.is_shut();
+        may_start && !self.has_waiting() && self.revoking == 0 && longest < STEAL_PICOS_MIN
     }
 
     /// The median of what workers measured, in picoseconds; the faster one of two.

@@ -101,6 +101,7 @@ fn a_state_of_the_first_layout_is_still_read() {
         failures: Vec::new(),
         end: None,
         held: false,
+        unbound: true,
     };
     let core = CoreSnapshot {
         jobs: vec![job],
@@ -109,7 +110,7 @@ fn a_state_of_the_first_layout_is_still_read() {
     let (mut bytes, _) = encode(core.clone(), &feeds().marks());
     bytes[4] = 1;
     // the core without its jobs, of 3 bytes, lies before
-    let (frame, added) = (8 + 4 + 3, 1);
+    let (frame, added) = (8 + 4 + 3, 2);
     let end = frame + 4 + usize::from(bytes[frame]);
     bytes[frame] -= added;
     bytes.drain(end - usize::from(added)..end);

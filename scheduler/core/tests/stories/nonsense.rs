@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use phalanx_protocol::dependency::{Condition, Dependency, Joined, Never};
 use phalanx_protocol::limits::TASKS_MAX;
 use phalanx_protocol::message::worker::{HeldGrant, Join, Report};
 use phalanx_protocol::record::{FailureCause, Record, TaskFailure};
@@ -86,6 +87,30 @@ impl Dice {
     }
 }
 
+fn dependency(dice: &mut Dice) -> Dependency {
+    let count = dice.below(3) + 1;
+    let conditions = (0..count).map(|_| {
+        let job = JobId(dice.below(7));
+        match dice.below(6) {
+            0 => Condition::After {
+                job,
+                delay_millis: dice.number(200),
+            },
+            1 => Condition::AfterAny(job),
+            2 => Condition::AfterOk(job),
+            3 => Condition::AfterNotOk(job),
+            4 => Condition::AfterCorresponding(job),
+            _ => Condition::Singleton,
+        }
+    });
+    let conditions = conditions.collect();
+    Dependency {
+        joined: [Joined::All, Joined::Any][dice.below(2) as usize],
+        conditions,
+        never: [Never::Stay, Never::Cancel][dice.below(2) as usize],
+    }
+}
+
 fn spec(dice: &mut Dice, user_count: u64) -> (String, JobSpec) {
     let tasks = if dice.one_in(10) {
         TASKS_MAX
@@ -121,6 +146,7 @@ fn spec(dice: &mut Dice, user_count: u64) -> (String, JobSpec) {
         },
         slots_max: dice.one_in(4).then(|| dice.below(6) as u32 + 1),
         held: dice.one_in(10),
+        dependency: dice.one_in(3).then(|| dependency(dice)),
         begin_unix_millis: dice.one_in(8).then(|| dice.number(400)),
         ..spec
     };
