@@ -40,7 +40,7 @@ pub struct JobSpec {
     pub idempotent: bool,
     /// At most this many of its tasks run at a time; as many as there is room for, if absent.
     pub slots_max: Option<u32>,
-    /// What it waits for before any task starts; schedulers refuse such jobs yet.
+    /// What it waits for before any task starts.
     pub dependency: Option<Dependency>,
     /// It was submitted held: nothing of it starts until somebody releases it.
     pub held: bool,

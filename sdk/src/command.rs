@@ -6,6 +6,7 @@
 
 mod capture;
 mod invocation;
+mod memory;
 mod orphans;
 mod outlet;
 mod process;
@@ -15,7 +16,6 @@ mod variables;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,12 +26,13 @@ use phalanx_protocol::limits::{COMMAND_GRACE_MILLIS_MAX, COMMAND_PLAN_BYTES_MAX}
 use phalanx_protocol::message::host::{HostCommand, HostParameters};
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::FailureCause;
+use phalanx_protocol::resources::format_bytes;
 use phalanx_protocol::{CommandPlan, JobId, codec};
 
 pub use self::capture::Surroundings;
 use self::invocation::Invocation;
 use self::orphans::Running;
-use self::outlet::{Names, Outlet, Outlets};
+use self::outlet::{Names, Outlet, Outlets, Streams};
 use self::process::{Ending, Limits, Order};
 use self::signals::Wake;
 use self::variables::Variables;
@@ -50,6 +51,14 @@ pub(crate) struct Commands {
     running: Running,
     wake: Wake,
     scratch: PathBuf,
+}
+
+/// What is different from task to task.
+struct Task<'a> {
+    index: u64,
+    /// Its number in the array.
+    number: Option<u64>,
+    item: Option<&'a [u8]>,
 }
 
 /// Locks; what a lock protects here is consistent between any two statements, so poisoning means nothing.
@@ -116,24 +125,17 @@ impl Commands {
             .outlets
             .begin(outlet, &self.plan, &names, index, chunk.grant)
             .map_err(error)?;
-        let mut command = self
-            .invocation
-            .command(number.unwrap_or(index), item)
-            .map_err(error)?;
-        self.variables
-            .set(&mut command, index, number, item, chunk.grant, chunk.restarts);
-        command
-            .stdin(streams.input)
-            .stdout(streams.output)
-            .stderr(streams.error);
-        let ended = self.execute(command, index, chunk);
+        let task = Task { index, number, item };
+        let ended = self.execute(&task, streams, chunk);
         outlet
             .end(index, chunk.grant)
             .map_err(|cause| error(format!("the end of its output cannot be noted: {cause}")))?;
         ended
     }
 
-    fn execute(&self, mut command: Command, index: u64, chunk: &Chunk<'_>) -> Result<(), Failed> {
+    /// Runs a task's process to its end.
+    fn execute(&self, task: &Task<'_>, streams: Streams, chunk: &Chunk<'_>) -> Result<(), Failed> {
+        let &Task { index, number, item } = task;
         let order = Order {
             limits: self.limits(),
             rlimits: &self.plan.limits,
@@ -141,7 +143,25 @@ impl Commands {
             running: &self.running,
             task: index,
         };
-        match process::run(&mut command, &order) {
+        let ended = loop {
+            let mut command = self
+                .invocation
+                .command(number.unwrap_or(index), item)
+                .map_err(|message| (FailureCause::Error, message))?;
+            self.variables
+                .set(&mut command, index, number, item, chunk.grant, chunk.restarts);
+            streams.give(&mut command).map_err(|error| {
+                (
+                    FailureCause::Error,
+                    format!("its files cannot be shared: {error}"),
+                )
+            })?;
+            match process::run(&mut command, &order) {
+                Err(error) if self.invocation.try_by_shell(&error) => {}
+                ended => break ended,
+            }
+        };
+        match ended {
             Ok(Ending::Exit(0)) => Ok(()),
             Ok(_) if chunk.context.is_cancelled() => {
                 Err((FailureCause::Error, "the job was ended".to_owned()))
@@ -151,6 +171,10 @@ impl Commands {
             Ok(Ending::TimeLimit(limit)) => {
                 let seconds = limit.as_secs_f64();
                 Err((FailureCause::TimeLimit, format!("ran longer than {seconds} s")))
+            }
+            Ok(Ending::Memory(used, allowed)) => {
+                let message = format!("used {} of {}", format_bytes(used), format_bytes(allowed));
+                Err((FailureCause::Memory, message))
             }
             Err(error) => Err(self.invocation.not_started(&error)),
         }
@@ -163,8 +187,10 @@ impl Commands {
             let at = limit.saturating_sub(millis(warning.before_millis));
             (at, warning.signal, warning.recipients)
         };
+        let memory = self.command.request.memory_bytes;
         Limits {
             time,
+            memory: (memory > 0).then_some(memory),
             warning: self
                 .plan
                 .warning

@@ -182,6 +182,19 @@ fn a_task_over_its_time_limit_is_told_then_killed_and_the_others_go_on() {
 }
 
 #[test]
+fn a_program_that_uses_more_memory_than_it_asked_for_is_ended_alone() {
+    let up = Up::start();
+    let script = "if [ {} = 1 ]; then head -c 300M /dev/zero | tail; else echo fine; fi";
+    let done = run(with(&up, "run --array 0-2 --memory 64M -- sh -c", &[script]));
+    assert_eq!(
+        (done.code, done.stdout.as_str()),
+        (Some(1), "fine\nfine\n"),
+        "{done:?}"
+    );
+    assert!(done.stderr.contains("1.1 out of memory: used "), "{done:?}");
+}
+
+#[test]
 fn mistakes_in_commands_are_told() {
     let up = Up::start();
     let told = |line: &str| up.run(line).stderr;

@@ -178,6 +178,43 @@ fn arrays_wrapped_commands_and_scripts_from_a_pipe_are_jobs_too() {
 }
 
 #[test]
+fn jobs_wait_for_others_as_their_dependencies_say() {
+    let up = Up::start();
+    let desk = Desk::new(up.directory());
+    let submit = |words: &[&str]| {
+        let all = [
+            &["sbatch", "--parsable", "-o", "log", "--open-mode=append"],
+            words,
+        ]
+        .concat();
+        desk.run(&all).stdout.trim().to_owned()
+    };
+    let first = submit(&["--hold", "--wrap", "echo first"]);
+    let second = submit(&["-d", &format!("afterok:{first}"), "--wrap", "echo second; exit 1"]);
+    let never = submit(&["-d", &format!("afterok:{second}"), "--wrap", "echo never"]);
+    let killed = submit(&[
+        "-d",
+        &format!("afterok:{second}"),
+        "--kill-on-invalid-dep=yes",
+        "--wrap",
+        "echo never",
+    ]);
+    let last = submit(&["-d", &format!("afternotok:{second}"), "--wrap", "echo last"]);
+    let explained = up.run(&format!("explain {second}"));
+    assert!(
+        explained.stdout.contains(&format!("job {first}")),
+        "{explained:?}"
+    );
+    assert_eq!(up.run(&format!("release {first}")).code, Some(0));
+    assert_eq!(up.run(&format!("wait {last}")).code, Some(0));
+    assert_eq!(desk.read("log"), "first\nsecond\nlast\n");
+    assert_eq!(up.run(&format!("wait {killed}")).code, Some(4));
+    assert_eq!(up.job(&never)["state"], "waiting");
+    let explained = up.run(&format!("explain {never}"));
+    assert!(explained.stdout.contains("never"), "{explained:?}");
+}
+
+#[test]
 fn a_held_job_waits_for_its_release() {
     let up = Up::start();
     let desk = Desk::new(up.directory());
@@ -230,10 +267,8 @@ fn what_cannot_be_submitted_is_told_and_nothing_is_left() {
     assert!(told(&["sbatch", "--mem=lots", "--wrap", "true"]).contains("--mem=lots"));
     assert!(told(&["sbatch", "nowhere.sh"]).contains("Unable to open file nowhere.sh"));
     assert!(told(&["sbatch", "--wrap", "true", "-c", "4000"]).contains("cannot ever start"));
-    assert!(
-        told(&["sbatch", "--wrap", "true", "-d", "afterok:1"])
-            .contains("cannot let jobs wait for others yet")
-    );
+    assert!(told(&["sbatch", "--wrap", "true", "-d", "afterok:1"]).contains("job 1"));
+    assert!(told(&["sbatch", "--wrap", "true", "-d", "afterok:x"]).contains("`x` is no job"));
     desk.script("plain.sh", "echo hi\n");
     assert!(told(&["sbatch", "plain.sh"]).contains("#!/bin/bash"));
     desk.script("bad.sh", "#!/bin/sh\n\n#SBATCH --time=soon\ntrue\n");

@@ -120,12 +120,6 @@ async fn serve(
 }
 
 async fn submit(context: &Context, caller: Caller, spec: Box<JobSpec>) -> Reply {
-    if spec.dependency.is_some() {
-        // better than to run it too early
-        return Reply::Refused(Refusal::Full {
-            what: "it cannot let jobs wait for others yet".to_owned(),
-        });
-    }
     match context.missing(spec.work.blobs()).await.first() {
         Some(&blob) => Reply::Refused(Refusal::BlobMissing(blob)),
         None => command(context, caller, Command::Submit(spec)).await,

@@ -2,15 +2,17 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use phalanx_protocol::CommandPlan;
 use phalanx_protocol::command::Action;
 use phalanx_protocol::record::FailureCause;
+use rustix::io::Errno;
 
 use crate::kernel::runner::Failed;
 
@@ -21,6 +23,10 @@ const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// What a shell exits with if it does not find a program, and if it cannot start one.
 const NOT_FOUND: u8 = 127;
 const NOT_STARTED: u8 = 126;
+/// What runs a program that does not say what runs it.
+const SHELL: &str = "/bin/sh";
+/// Bytes that tell text from a program for another kind of machine.
+const TEXT_BYTES: u64 = 128;
 
 /// How tasks of a job are invoked.
 #[derive(Debug)]
@@ -31,6 +37,9 @@ pub(super) struct Invocation {
     arguments: Vec<Vec<u8>>,
     directory: PathBuf,
     placeholders: bool,
+    is_script: bool,
+    /// The program is text without a first line that says what runs it, so that a shell does.
+    by_shell: AtomicBool,
 }
 
 impl Invocation {
@@ -72,6 +81,8 @@ impl Invocation {
             arguments,
             directory,
             placeholders: plan.placeholders,
+            is_script: matches!(plan.action, Action::Script { .. }),
+            by_shell: AtomicBool::new(false),
         })
     }
 
@@ -80,7 +91,14 @@ impl Invocation {
     /// # Errors
     /// A sentence if the item cannot be an argument.
     pub(super) fn command(&self, number: u64, item: Option<&[u8]>) -> Result<Command, String> {
-        let mut command = Command::new(&self.program);
+        let mut command = match self.by_shell.load(Ordering::Relaxed) {
+            false => Command::new(&self.program),
+            true => {
+                let mut command = Command::new(SHELL);
+                command.arg(&self.program);
+                command
+            }
+        };
         command.current_dir(&self.directory);
         if !self.placeholders {
             command.args(self.arguments.iter().map(|argument| OsStr::from_bytes(argument)));
@@ -105,6 +123,18 @@ impl Invocation {
         Ok(command)
     }
 
+    /// Whether to try again, by a shell this time, after a process could not be started: as shells do with programs that are
+    /// text and do not say what runs them.
+    pub(super) fn try_by_shell(&self, error: &io::Error) -> bool {
+        let is_text = !self.is_script
+            && error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error())
+            && looks_like_text(&self.program);
+        is_text && {
+            self.by_shell.store(true, Ordering::Relaxed);
+            true
+        }
+    }
+
     /// What to say of a task whose process could not be started.
     pub(super) fn not_started(&self, error: &io::Error) -> Failed {
         let directory = self.directory.display();
@@ -113,6 +143,10 @@ impl Invocation {
             return (FailureCause::Exit(NOT_STARTED), message);
         }
         let name = self.name.display();
+        if self.is_script && error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) {
+            let message = "the script does not begin with `#!` and what runs it, as in `#!/bin/sh`";
+            return (FailureCause::Exit(NOT_STARTED), message.to_owned());
+        }
         if error.kind() != io::ErrorKind::NotFound {
             return (
                 FailureCause::Exit(NOT_STARTED),
@@ -125,6 +159,13 @@ impl Invocation {
         };
         (FailureCause::Exit(NOT_FOUND), message)
     }
+}
+
+/// Whether a file has no zero byte where it begins.
+fn looks_like_text(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(TEXT_BYTES).read_to_end(&mut start));
+    read.is_ok() && !start.contains(&0)
 }
 
 /// The argument with `text` wherever it has a place for it; `None` if it has none.

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::sync::Mutex;
+use std::process::Child;
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use rustix::process::{
     Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, set_child_subreaper,
@@ -27,27 +28,55 @@ pub(super) fn adopt() -> io::Result<()> {
 
 /// The tasks that run now, each with the process that leads its group.
 #[derive(Debug, Default)]
-pub(super) struct Running(Mutex<BTreeMap<u64, Pid>>);
+pub(super) struct Running {
+    leaders: Mutex<BTreeMap<u64, Pid>>,
+    /// Set once no process may be started any more. Held, shared, while one is being started, so that none gets by.
+    is_over: RwLock<bool>,
+}
 
 impl Running {
-    pub(super) fn began(&self, task: u64, leader: Pid) {
-        lock(&self.0).insert(task, leader);
+    /// Starts a task's process.
+    ///
+    /// # Errors
+    /// Says why it is not started, which may be that all were killed.
+    pub(super) fn start(
+        &self,
+        task: u64,
+        spawn: impl FnOnce() -> io::Result<Child>,
+    ) -> io::Result<(Child, Pid)> {
+        let is_over = self.is_over.read().unwrap_or_else(PoisonError::into_inner);
+        if *is_over {
+            return Err(io::Error::other("its job was ended"));
+        }
+        let child = spawn()?;
+        let Some(leader) = Pid::from_raw(child.id().cast_signed()) else {
+            return Err(io::Error::other("the system gave a process no number"));
+        };
+        lock(&self.leaders).insert(task, leader);
+        Ok((child, leader))
     }
 
     pub(super) fn ended(&self, task: u64) {
-        lock(&self.0).remove(&task);
+        lock(&self.leaders).remove(&task);
     }
 
     fn runs(&self, task: u64) -> bool {
-        lock(&self.0).contains_key(&task)
+        lock(&self.leaders).contains_key(&task)
     }
 
-    /// Kills all tasks and what they have left behind.
+    /// Kills all tasks and what they have left behind; no other is started from then on.
     pub(super) fn kill_all(&self) {
-        for leader in std::mem::take(&mut *lock(&self.0)).into_values() {
+        // at first without waiting for any that is being started: its program may lie on storage that hangs
+        self.kill_leaders();
+        *self.is_over.write().unwrap_or_else(PoisonError::into_inner) = true;
+        self.kill_leaders();
+        sweep(self);
+    }
+
+    fn kill_leaders(&self) {
+        for leader in std::mem::take(&mut *lock(&self.leaders)).into_values() {
             let _ = kill_process_group(leader, Signal::KILL);
         }
-        sweep(self);
     }
 }
 
@@ -72,7 +101,7 @@ pub(super) fn sweep(running: &Running) {
 }
 
 /// Children that this process has not started: the system gives orphans to its first thread, which starts none.
-fn orphans() -> Vec<Pid> {
+pub(super) fn orphans() -> Vec<Pid> {
     let own = getpid().as_raw_nonzero();
     let children = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
     let numbers = children
@@ -82,11 +111,31 @@ fn orphans() -> Vec<Pid> {
 }
 
 /// The task that has started a process, by its variables.
-fn task_of(process: Pid) -> Option<u64> {
+pub(super) fn task_of(process: Pid) -> Option<u64> {
     let variables = fs::read(format!("/proc/{}/environ", process.as_raw_nonzero())).ok()?;
     let found = variables.split(|&byte| byte == 0).find_map(|variable| {
         let value = variable.strip_prefix(INDEX_VARIABLE.as_bytes())?;
         value.strip_prefix(b"=")
     })?;
     std::str::from_utf8(found).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn once_all_were_killed_nothing_is_started() {
+        let running = Running::default();
+        running.kill_all();
+        let mut was_tried = false;
+        let error = running.start(0, || {
+            was_tried = true;
+            Command::new("true").spawn()
+        });
+        assert_eq!(error.unwrap_err().to_string(), "its job was ended");
+        assert!(!was_tried && !running.runs(0));
+    }
 }

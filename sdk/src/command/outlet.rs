@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use phalanx_protocol::command::Output;
@@ -17,9 +17,25 @@ use super::lock;
 
 /// The three streams of a process.
 pub(super) struct Streams {
-    pub(super) input: Stdio,
-    pub(super) output: Stdio,
-    pub(super) error: Stdio,
+    /// It is empty if absent.
+    input: Option<File>,
+    output: File,
+    error: File,
+}
+
+impl Streams {
+    /// Gives them to a process.
+    ///
+    /// # Errors
+    /// If there are too many open files.
+    pub(super) fn give(&self, command: &mut Command) -> io::Result<()> {
+        let input = self.input.as_ref().map(File::try_clone).transpose()?;
+        command
+            .stdin(input.map_or_else(Stdio::null, Stdio::from))
+            .stdout(self.output.try_clone()?)
+            .stderr(self.error.try_clone()?);
+        Ok(())
+    }
 }
 
 /// What names of files may be made of.
@@ -85,10 +101,9 @@ impl Outlets {
             Some(pattern) => {
                 let path = resolved(pattern);
                 let file = File::open(&path);
-                file.map_err(|error| format!("cannot read its input `{}`: {error}", path.display()))?
-                    .into()
+                Some(file.map_err(|error| format!("cannot read its input `{}`: {error}", path.display()))?)
             }
-            None => Stdio::null(),
+            None => None,
         };
         let (output, error) = match &plan.output {
             Output::Packed => self
@@ -110,11 +125,7 @@ impl Outlets {
                 (file, second)
             }
         };
-        Ok(Streams {
-            input,
-            output: output.into(),
-            error: error.into(),
-        })
+        Ok(Streams { input, output, error })
     }
 
     fn packed(&self, outlet: &mut Outlet, task: u64, attempt: GrantId) -> io::Result<(File, File)> {

@@ -12,8 +12,12 @@ use phalanx_protocol::command::Recipients;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
+use super::memory;
 use super::orphans::{self, Running};
 use super::signals::Wake;
+
+/// How often it is looked at how much memory a process uses, where that is limited.
+const MEMORY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub(super) enum Ending {
     Signal(u8),
     /// It was told to end after that time.
     TimeLimit(Duration),
+    /// It was killed when it used that many bytes of the second number.
+    Memory(u64, u64),
 }
 
 /// How long a process may take.
@@ -31,6 +37,8 @@ pub(super) enum Ending {
 pub(super) struct Limits {
     /// From its start until it is told to end.
     pub(super) time: Option<Duration>,
+    /// How much memory it and all that it has started may use, in bytes.
+    pub(super) memory: Option<u64>,
     /// When it is told before, with which signal, and who is.
     pub(super) warning: Option<(Duration, i32, Recipients)>,
     /// From then until it is killed.
@@ -55,81 +63,118 @@ pub(super) struct Order<'a> {
 pub(super) fn run(command: &mut Command, order: &Order<'_>) -> io::Result<Ending> {
     command.process_group(0);
     limit(command, order.rlimits);
-    let mut child = command.spawn()?;
-    let Some(pid) = Pid::from_raw(child.id().cast_signed()) else {
-        return Err(io::Error::other("the system gave a process no number"));
-    };
-    order.running.began(order.task, pid);
-    let waited = wait(pid, order);
+    let (mut child, pid) = order.running.start(order.task, || command.spawn())?;
+    let waited = Watch::begin(pid, order).wait();
     // it is dead but not reaped, so its number is still its group's
     let _ = kill_process_group(pid, Signal::KILL);
     order.running.ended(order.task);
     let status = child.wait()?;
     orphans::sweep(order.running);
-    let is_over = waited?;
-    Ok(match order.limits.time.filter(|_| is_over) {
-        Some(limit) => Ending::TimeLimit(limit),
-        None => ending(status),
-    })
+    Ok(waited?.unwrap_or_else(|| ending(status)))
 }
 
-/// Waits until the process has ended, and ends it when its time is over; says whether it was.
-fn wait(pid: Pid, order: &Order<'_>) -> io::Result<bool> {
-    let process = match pidfd_open(pid, PidfdFlags::empty()) {
-        Ok(process) => process,
-        Err(error) => {
-            let _ = kill_process_group(pid, Signal::KILL);
-            return Err(error.into());
+/// A process that runs, and what is to be done when.
+struct Watch<'a> {
+    pid: Pid,
+    order: &'a Order<'a>,
+    warning: Option<(Instant, i32, Recipients)>,
+    end_at: Option<Instant>,
+    kill_at: Option<Instant>,
+    look_at: Option<Instant>,
+    is_cancelled: bool,
+    /// How it ends if not by itself.
+    over: Option<Ending>,
+}
+
+impl<'a> Watch<'a> {
+    fn begin(pid: Pid, order: &'a Order<'a>) -> Self {
+        let began = Instant::now();
+        let limits = &order.limits;
+        let warning = limits.warning;
+        Self {
+            pid,
+            order,
+            warning: warning.map(|(after, signal, recipients)| (began + after, signal, recipients)),
+            end_at: limits.time.map(|time| began + time),
+            kill_at: None,
+            look_at: limits.memory.map(|_| began + MEMORY_INTERVAL),
+            is_cancelled: false,
+            over: None,
         }
-    };
-    let began = Instant::now();
-    let Limits { time, warning, grace } = order.limits;
-    let mut warning = warning.map(|(after, signal, recipients)| (began + after, signal, recipients));
-    let mut end_at = time.map(|time| began + time);
-    let mut kill_at = None;
-    let mut is_over = false;
-    let mut is_cancelled = false;
-    loop {
-        let next = [warning.map(|(at, ..)| at), end_at, kill_at]
+    }
+
+    /// Waits until the process has ended, and ends it when it is over a limit; says whether that was so.
+    fn wait(mut self) -> io::Result<Option<Ending>> {
+        let process = match pidfd_open(self.pid, PidfdFlags::empty()) {
+            Ok(process) => process,
+            Err(error) => {
+                let _ = kill_process_group(self.pid, Signal::KILL);
+                return Err(error.into());
+            }
+        };
+        loop {
+            let mut events = [
+                PollFd::new(&process, PollFlags::IN),
+                PollFd::from_borrowed_fd(self.order.wake.as_fd(), PollFlags::IN),
+            ];
+            // what was raised stays so, and need not be seen twice
+            let watched = if self.is_cancelled {
+                &mut events[..1]
+            } else {
+                &mut events[..]
+            };
+            poll_until(watched, self.next())?;
+            let has_ended = !events[0].revents().is_empty();
+            if has_ended {
+                return Ok(self.over);
+            }
+            let now = Instant::now();
+            if !self.is_cancelled && !events[1].revents().is_empty() {
+                self.is_cancelled = true;
+                // it may have been told already
+                self.end_at = self.kill_at.is_none().then_some(now);
+            }
+            self.act(now);
+        }
+    }
+
+    /// When there is something to do next.
+    fn next(&self) -> Option<Instant> {
+        let warn_at = self.warning.map(|(at, ..)| at);
+        [warn_at, self.end_at, self.kill_at, self.look_at]
             .into_iter()
             .flatten()
-            .min();
-        let mut events = [
-            PollFd::new(&process, PollFlags::IN),
-            PollFd::from_borrowed_fd(order.wake.as_fd(), PollFlags::IN),
-        ];
-        // what was raised stays so, and need not be seen twice
-        let watched = if is_cancelled {
-            &mut events[..1]
-        } else {
-            &mut events[..]
-        };
-        poll_until(watched, next)?;
-        let has_ended = !events[0].revents().is_empty();
-        if has_ended {
-            return Ok(is_over);
+            .min()
+    }
+
+    /// Does what is due.
+    fn act(&mut self, now: Instant) {
+        let is_due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
+        if let Some((_, signal, recipients)) = self.warning.take_if(|(at, ..)| *at <= now) {
+            tell(self.pid, signal, recipients);
         }
-        let now = Instant::now();
-        if !is_cancelled && !events[1].revents().is_empty() {
-            is_cancelled = true;
-            end_at = Some(now);
-        }
-        if let Some((at, signal, recipients)) = warning
-            && at <= now
-        {
-            warning = None;
-            tell(pid, signal, recipients);
-        }
-        if end_at.is_some_and(|at| at <= now) {
-            is_over = !is_cancelled;
-            (end_at, warning, kill_at) = (None, None, Some(now + grace));
-            let _ = kill_process_group(pid, Signal::TERM);
+        if is_due(&mut self.end_at) {
+            if !self.is_cancelled {
+                self.over = self.order.limits.time.map(Ending::TimeLimit);
+            }
+            (self.warning, self.kill_at) = (None, Some(now + self.order.limits.grace));
+            let _ = kill_process_group(self.pid, Signal::TERM);
             // one that is stopped hears nothing otherwise
-            let _ = kill_process_group(pid, Signal::CONT);
+            let _ = kill_process_group(self.pid, Signal::CONT);
         }
-        if kill_at.is_some_and(|at| at <= now) {
-            kill_at = None;
-            let _ = kill_process_group(pid, Signal::KILL);
+        if is_due(&mut self.kill_at) {
+            let _ = kill_process_group(self.pid, Signal::KILL);
+        }
+        if is_due(&mut self.look_at)
+            && let Some(allowed) = self.order.limits.memory
+        {
+            let used = memory::resident_bytes(self.pid, self.order.task);
+            if used > allowed {
+                self.over = Some(Ending::Memory(used, allowed));
+                let _ = kill_process_group(self.pid, Signal::KILL);
+            } else {
+                self.look_at = Some(now + MEMORY_INTERVAL);
+            }
         }
     }
 }
@@ -138,13 +183,17 @@ fn tell(pid: Pid, signal: i32, recipients: Recipients) {
     let Some(signal) = Signal::from_named_raw(signal) else {
         return;
     };
-    // any of them may just have ended
-    match recipients {
-        Recipients::Leader => drop(kill_process(pid, signal)),
-        Recipients::All => drop(kill_process_group(pid, signal)),
-        Recipients::Others => others_of_group(pid).into_iter().for_each(|other| {
-            let _ = kill_process(other, signal);
-        }),
+    let told = match recipients {
+        Recipients::All => {
+            // it may just have ended
+            let _ = kill_process_group(pid, signal);
+            return;
+        }
+        Recipients::Leader => vec![pid],
+        Recipients::Others => others_of_group(pid),
+    };
+    for process in told {
+        let _ = kill_process(process, signal);
     }
 }
 
@@ -153,16 +202,16 @@ fn others_of_group(leader: Pid) -> Vec<Pid> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     let others = numbers.filter_map(Pid::from_raw).filter(|&pid| pid != leader);
-    others
-        .filter(|&pid| group_of(pid) == Some(leader.as_raw_nonzero().get()))
-        .collect()
+    let group = leader.as_raw_nonzero().get();
+    others.filter(|&pid| group_of(pid) == Some(group)).collect()
 }
 
-/// The process group of a process: 0 for those of the system, which `getpgid` cannot tell.
-fn group_of(pid: Pid) -> Option<i32> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-    // state, parent and group follow the name, which may hold anything
-    let (_, fields) = stat.rsplit_once(')')?;
+/// The process group of a process, which is 0 for those of the system: the third field behind its name, which is in
+/// parentheses and may have any letters.
+fn group_of(process: Pid) -> Option<i32> {
+    let stat = fs::read(format!("/proc/{}/stat", process.as_raw_nonzero())).ok()?;
+    let name_end = stat.iter().rposition(|&byte| byte == b')')?;
+    let fields = str::from_utf8(&stat[name_end + 1..]).ok()?;
     fields.split_ascii_whitespace().nth(2)?.parse().ok()
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::{Condvar, LazyLock, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -250,16 +251,21 @@ impl Driver {
         reduce: bool,
         cpus: u32,
     ) {
+        let work = HostWork::Kernel {
+            kernel: kernel.to_owned(),
+            parameters: HostParameters::Inline(parameters.into()),
+            encoding,
+            reduce,
+        };
+        self.open_work(work, cpus, std::env::temp_dir());
+    }
+
+    pub(crate) fn open_work(&mut self, work: HostWork, cpus: u32, storage: PathBuf) {
         self.send(&ToHost::Open {
             job: JobId(1),
-            work: HostWork::Kernel {
-                kernel: kernel.to_owned(),
-                parameters: HostParameters::Inline(parameters.into()),
-                encoding,
-                reduce,
-            },
+            work,
             cpus,
-            storage: std::env::temp_dir(),
+            storage,
         });
     }
 
