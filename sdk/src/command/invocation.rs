@@ -217,7 +217,7 @@ mod tests {
         let tool = folder.path().join("tool");
         fs::write(&tool, "").unwrap();
         let path = OsString::from(format!("/nowhere:{}", folder.path().display()));
-        let here = Path::new("/work");
+        let here = Path::new("/desk");
         assert_eq!(
             find(OsStr::new("tool"), &path, here),
             here.join("tool"),
@@ -225,7 +225,7 @@ mod tests {
         );
         fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(find(OsStr::new("tool"), &path, here), tool);
-        assert_eq!(find(OsStr::new("./tool"), &path, here), Path::new("/work/./tool"));
+        assert_eq!(find(OsStr::new("./tool"), &path, here), Path::new("/desk/./tool"));
         assert_eq!(find(OsStr::new("/bin/true"), &path, here), Path::new("/bin/true"));
     }
 }
