@@ -3,7 +3,7 @@
 //! No I/O, no clock, no threads: every other crate may depend on this one, this one on none of them.
 //! Reading order: [`id`] and [`range`] (the nouns), [`job`], [`command`] and [`dependency`] (what a user asks for), [`message`] (who
 //! tells whom what), [`record`] and [`snapshot`] (what the journal keeps), [`view`] (what people are shown),
-//! [`pattern`] (how output files are named), [`codec`] and [`limits`] (bytes and bounds).
+//! [`pattern`] (how output files are named), [`signal`] (their names), [`codec`] and [`limits`] (bytes and bounds).
 
 pub mod codec;
 pub mod command;
@@ -17,6 +17,7 @@ pub mod pattern;
 pub mod range;
 pub mod record;
 pub mod resources;
+pub mod signal;
 pub mod snapshot;
 pub mod view;
 

@@ -10,14 +10,14 @@ mod memory;
 mod orphans;
 mod outlet;
 mod process;
-mod signals;
 mod variables;
+mod wake;
 
 use std::fs;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use phalanx_protocol::command::Warning;
@@ -27,15 +27,16 @@ use phalanx_protocol::message::host::{HostCommand, HostParameters};
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::FailureCause;
 use phalanx_protocol::resources::format_bytes;
-use phalanx_protocol::{CommandPlan, JobId, codec};
+use phalanx_protocol::{CommandPlan, JobId, codec, signal};
 
 pub use self::capture::Surroundings;
 use self::invocation::Invocation;
 use self::orphans::Running;
 use self::outlet::{Names, Outlet, Outlets, Streams};
 use self::process::{Ending, Limits, Order};
-use self::signals::Wake;
 use self::variables::Variables;
+use self::wake::Wake;
+use crate::host::panics;
 use crate::kernel::collect::join;
 use crate::kernel::output::{Block, ChunkOutput, Piece, Yield};
 use crate::kernel::runner::{Chunk, ChunkInputs, Failed, Runner, Stop};
@@ -59,11 +60,6 @@ struct Task<'a> {
     /// Its number in the array.
     number: Option<u64>,
     item: Option<&'a [u8]>,
-}
-
-/// Locks; what a lock protects here is consistent between any two statements, so poisoning means nothing.
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Commands {
@@ -167,7 +163,7 @@ impl Commands {
                 Err((FailureCause::Error, "the job was ended".to_owned()))
             }
             Ok(Ending::Exit(status)) => Err((FailureCause::Exit(status), String::new())),
-            Ok(Ending::Signal(signal)) => Err((FailureCause::Signal(signal), signals::name(signal))),
+            Ok(Ending::Signal(signal)) => Err((FailureCause::Signal(signal), signal_name(signal))),
             Ok(Ending::TimeLimit(limit)) => {
                 let seconds = limit.as_secs_f64();
                 Err((FailureCause::TimeLimit, format!("ran longer than {seconds} s")))
@@ -213,7 +209,11 @@ impl Runner for Commands {
                 break;
             }
             running.store(index, Ordering::Relaxed);
-            match self.run_task(chunk, index, &mut outlet) {
+            let run = || self.run_task(chunk, index, &mut outlet);
+            // one that goes wrong here ends its own task, as one of a kernel's does
+            let ended = catch_unwind(AssertUnwindSafe(run))
+                .unwrap_or_else(|payload| Err((FailureCause::Error, panics::message(payload.as_ref()))));
+            match ended {
                 Ok(()) => output.push(Piece {
                     grant: chunk.grant,
                     range: IndexRange::new(index, index + 1),
@@ -248,6 +248,11 @@ impl Drop for Commands {
         // what is left of it lies in the worker's cache, which it sweeps when it starts
         let _ = fs::remove_dir_all(&self.scratch);
     }
+}
+
+/// `SIGSEGV`; the number for those without a name.
+fn signal_name(number: u8) -> String {
+    signal::name(number.into()).unwrap_or_else(|| number.to_string())
 }
 
 /// The plan, from the message or its file.

@@ -71,7 +71,7 @@ pub enum HostError {
 }
 
 /// Locks; what a lock protects here is consistent between any two statements, so poisoning means nothing.
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

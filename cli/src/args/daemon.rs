@@ -180,7 +180,7 @@ pub(crate) struct UpArguments {
 
     /// Leave it running in the background
     ///
-    /// Returns once it is up. What it logs is in up.log in the cluster directory; `phalanx down` ends it.
+    /// Returns once it is up. What it logs is beside the cluster directory: ~/.phalanx.log. `phalanx down` ends it.
     /// Example: phalanx up --detach
     #[arg(long, short)]
     pub(crate) detach: bool,

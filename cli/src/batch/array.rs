@@ -4,6 +4,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use phalanx_protocol::ArrayIds;
+use phalanx_protocol::command::ArrayPart;
+
 /// Ids and counts are below this.
 pub(crate) const ARRAY_ID_MAX: u64 = 1 << 40;
 
@@ -85,6 +88,19 @@ impl ArraySpec {
             // Slurm's meaning of 0
             limit: limit.filter(|&limit| limit > 0),
         })
+    }
+
+    /// The numbers of the job's tasks.
+    ///
+    /// # Panics
+    /// Never: what was parsed is ascending and below 2^40.
+    pub(crate) fn ids(&self) -> ArrayIds {
+        let parts = self.segments.iter().map(|segment| ArrayPart {
+            first: segment.first,
+            count: segment.count,
+            step: segment.step,
+        });
+        ArrayIds::new(parts.collect()).expect("parsed segments ascend")
     }
 
     /// How many elements there are.

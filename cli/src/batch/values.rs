@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use phalanx_protocol::signal;
+
 /// How long before the end a signal comes if nothing is said.
 const SIGNAL_LEAD_DEFAULT: Duration = Duration::from_secs(60);
 
@@ -273,41 +275,11 @@ pub(crate) struct WarningSignal {
     pub(crate) to: SignalTo,
 }
 
-/// The signals that have names, with their numbers on Linux.
-const SIGNALS: [(&str, i32); 21] = [
-    ("HUP", 1),
-    ("INT", 2),
-    ("QUIT", 3),
-    ("ABRT", 6),
-    ("KILL", 9),
-    ("USR1", 10),
-    ("SEGV", 11),
-    ("USR2", 12),
-    ("PIPE", 13),
-    ("ALRM", 14),
-    ("TERM", 15),
-    ("CHLD", 17),
-    ("CONT", 18),
-    ("STOP", 19),
-    ("TSTP", 20),
-    ("TTIN", 21),
-    ("TTOU", 22),
-    ("URG", 23),
-    ("XCPU", 24),
-    ("XFSZ", 25),
-    ("WINCH", 28),
-];
-
 /// The number of `USR1`, `SIGUSR1`, `usr1` or `10`.
 pub(crate) fn signal_number(text: &str) -> Result<i32, ValueError> {
     let upper = text.trim().to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let named = SIGNALS
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|&(_, number)| number);
     let number = whole(&upper).and_then(|number| i32::try_from(number).ok());
-    named
+    signal::number(&upper)
         .or(number.filter(|number| (1..=64).contains(number)))
         .ok_or_else(|| ValueError::SignalName {
             name: text.to_owned(),

@@ -8,7 +8,7 @@ use phalanx_protocol::command::facts;
 use phalanx_protocol::exit::ExitCode;
 
 use super::output::{OutputCopy, Rest};
-use super::run::Follower;
+use super::run::{Follower, Until};
 use crate::args::LogsArguments;
 use crate::cluster::Connected;
 use crate::ui::Ui;
@@ -31,7 +31,8 @@ pub(super) async fn run(
     let is_over = view.outcome.is_some();
     match target.task {
         Some(task) if arguments.follow && !is_over => {
-            Follower::new(client, target.job).one(&mut copy, task).await?;
+            let follower = Follower::new(client, target.job);
+            follower.one(&mut copy, task, Until::AttemptEnds).await?;
         }
         None if arguments.follow && !is_over => {
             Follower::new(client, target.job)

@@ -27,6 +27,12 @@ pub(super) async fn run(
         is_json: ui.is_json(),
         reduces: view.reduce,
     };
+    if view.command.is_some() {
+        return Err(
+            CliError::usage(format!("job {job} runs programs, which return nothing"))
+                .hint(format!("`phalanx logs {job}` prints what they have printed")),
+        );
+    }
     if view.encoding != Encoding::Json {
         return Err(writer.not_json());
     }

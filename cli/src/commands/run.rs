@@ -15,7 +15,7 @@ use crate::ui::error::CliError;
 use crate::ui::outcome::{outcome_error, outcome_text};
 use crate::ui::{DataStream, Ui};
 
-pub(super) use follower::Follower;
+pub(super) use follower::{Follower, Until};
 
 /// Copies what the one command of a job prints, and ends as it ends.
 pub(crate) async fn follow_command(client: &Client, job: JobId, ui: Ui) -> Result<ExitCode, CliError> {

@@ -5,9 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use phalanx::Surroundings;
-use phalanx_protocol::command::{
-    Action, ArrayPart, Dialect, FACT_BYTES_MAX, Output, Recipients, Warning, facts,
-};
+use phalanx_protocol::command::{Action, Dialect, FACT_BYTES_MAX, Output, Recipients, Warning, facts};
 use phalanx_protocol::dependency::{Condition, Dependency, Joined, Never};
 use phalanx_protocol::pattern::{DEFAULT_ARRAY_PATTERN, DEFAULT_PATTERN};
 use phalanx_protocol::{
@@ -16,6 +14,7 @@ use phalanx_protocol::{
 use phalanx_storage::ProcessMark;
 
 use super::{Complaint, home};
+use crate::args::job::millis;
 use crate::batch::array::ArraySpec;
 use crate::batch::begin::Begin;
 use crate::batch::dependency as text;
@@ -112,7 +111,7 @@ pub(super) fn draft(
     }
     let shape = Shape::of(settings);
     let name = settings.job_name.clone().unwrap_or_else(|| script.name.clone());
-    let array = settings.array.as_ref().map(ids).transpose()?;
+    let array = settings.array.as_ref().map(ArraySpec::ids);
     let time = settings.time_limit.and_then(|limit| match limit {
         TimeLimit::Limited(time) => Some(time),
         TimeLimit::Unlimited => None,
@@ -391,15 +390,6 @@ fn dependency(dependency: &text::Dependency, kill: Option<bool>) -> Result<Depen
     })
 }
 
-fn ids(array: &ArraySpec) -> Result<ArrayIds, Complaint> {
-    let parts = array.segments.iter().map(|segment| ArrayPart {
-        first: segment.first,
-        count: segment.count,
-        step: segment.step,
-    });
-    ArrayIds::new(parts.collect()).ok_or_else(|| Complaint::new("the ids of the array are too large"))
-}
-
 /// What other commands show of the job: all that is said of it and does nothing too.
 fn facts_of(settings: &BatchSettings, plan: &CommandPlan, shape: Shape) -> BTreeMap<String, String> {
     let mut known = BTreeMap::new();
@@ -429,8 +419,4 @@ fn facts_of(settings: &BatchSettings, plan: &CommandPlan, shape: Shape) -> BTree
 
 fn mebibytes(bytes: u64) -> String {
     (bytes >> 20).to_string()
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -71,7 +71,10 @@ pub(crate) fn outcome_text(job: &JobView) -> String {
 /// What a command that follows a job ends with, unless every task succeeded.
 pub(crate) fn outcome_error(job: &JobView) -> Option<CliError> {
     let id = job.job;
-    let results = format!("`phalanx results {id}` prints what the other tasks returned");
+    let results = match job.command {
+        None => format!("`phalanx results {id}` prints what the other tasks returned"),
+        Some(_) => format!("`phalanx logs {id}` prints what its tasks have printed"),
+    };
     match job.outcome.as_ref()? {
         Outcome::Succeeded => None,
         Outcome::Failed => {

@@ -54,6 +54,21 @@ fn output_is_seen_while_the_program_still_runs() {
 }
 
 #[test]
+fn a_followed_task_is_followed_to_its_own_end() {
+    let up = Up::start();
+    let gate = up.file("gate", "");
+    let script = format!(
+        "echo n{{}}; while [ {{}} = 0 ] && [ -e {} ]; do sleep 0.05; done",
+        gate.display()
+    );
+    let id = run(with(&up, "submit --array 0-1 -- sh -c", &[&script])).lines()[0].to_owned();
+    assert_eq!(up.run(&format!("logs {id}.1 --follow")).lines(), ["n1"]);
+    eventually("the other one still runs", || up.job(&id)["done"] == 1);
+    std::fs::remove_file(&gate).unwrap();
+    assert_eq!(up.run(&format!("wait {id}")).code, Some(0));
+}
+
+#[test]
 fn each_task_of_an_array_gets_its_number_and_each_line_its_text() {
     let up = Up::start();
     let done = up.run("run --array 1,4-8:2 --at-most 1 -- echo n{}");
@@ -207,5 +222,6 @@ fn mistakes_in_commands_are_told() {
     assert!(told(&format!("logs {kernel}")).contains("calls a kernel, and keeps no output"));
     let id = up.run("submit --stdout /dev/null -- echo").lines()[0].to_owned();
     assert!(told(&format!("logs {id}")).contains("look at `/dev/null`"));
+    assert!(told(&format!("results {id}")).contains(&format!("`phalanx logs {id}`")));
     assert!(told(&format!("logs {kernel}.x")).contains("`x` is not a job id"));
 }

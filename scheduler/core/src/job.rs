@@ -7,17 +7,13 @@ use std::time::Duration;
 use phalanx_protocol::limits::FAILURES_KEPT_MAX;
 use phalanx_protocol::message::host::HOST_SLOTS_MAX;
 use phalanx_protocol::record::{Outcome, Record, TaskFailure};
-use phalanx_protocol::view::{CommandView, JobView};
-use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, RangeSet, Term, Work, WorkerId};
+use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, RangeSet, Term, WorkerId};
 
 use crate::gate::Gate;
 use crate::holding::{Grant, Holding};
 use crate::limits::TimeLimit;
 use crate::trouble::Trouble;
 use crate::twins::Twins;
-
-/// Failures that a view lists.
-const FAILURES_SHOWN_MAX: usize = 10;
 
 /// Where a job is in its life. Each phase waits for one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -476,56 +472,5 @@ impl Job {
         assert_eq!(slots, self.slots, "job {id} miscounts its slots");
         let overhang: u64 = self.holdings.values().map(|holding| holding.overhang).sum();
         assert_eq!(overhang, self.overhang, "job {id} miscounts its overhang");
-    }
-
-    /// What people see.
-    pub(crate) fn view(&self, job: JobId) -> JobView {
-        JobView {
-            job,
-            name: self.spec.name.clone(),
-            user: self.user.clone(),
-            kernel: self.spec.work.label().to_owned(),
-            command: command_view(&self.spec.work),
-            encoding: self.spec.work.encoding(),
-            reduce: self.spec.work.reduces(),
-            request: self.spec.request.clone(),
-            priority: self.spec.priority,
-            outcome: self.seen.outcome.clone(),
-            tasks: self.spec.tasks,
-            done: self.seen.done.len(),
-            failed: self.seen.failed.len(),
-            resting: self.trouble.resting(),
-            slots: self.slots,
-            workers: self.holdings.values().filter(|holding| holding.slots > 0).count() as u64,
-            tasks_per_second: self.rate as f64,
-            submitted_unix_millis: self.seen.submitted_unix_millis,
-            finished_unix_millis: self.seen.finished_unix_millis,
-            first_failures: self
-                .seen
-                .failures
-                .values()
-                .take(FAILURES_SHOWN_MAX)
-                .cloned()
-                .collect(),
-            slots_max: self.spec.slots_max,
-            task_time_limit_millis: self.spec.task_time_limit_millis,
-            time_limit_millis: self.spec.time_limit_millis,
-            started_unix_millis: self.seen.started_unix_millis.or(self.started_unix_millis),
-            held: self.seen.held,
-            begin_unix_millis: self.spec.begin_unix_millis,
-            waits_for: self.gate.waits_for.clone(),
-            never: self.gate.is_in_vain(),
-        }
-    }
-}
-
-/// What people see of a command, beside its label.
-fn command_view(work: &Work) -> Option<Box<CommandView>> {
-    match work {
-        Work::Kernel(_) => None,
-        Work::Command(work) => Some(Box::new(CommandView {
-            array: work.array.clone(),
-            facts: work.facts.clone(),
-        })),
     }
 }

@@ -12,8 +12,8 @@ use rustix::process::{
     set_parent_process_death_signal, waitpid,
 };
 
-use super::lock;
 use super::variables::INDEX_VARIABLE;
+use crate::host::lock;
 
 /// Looks for orphans at most so often after one task: each look finds what was started during the one before.
 const LOOKS_MAX: usize = 50;

@@ -13,7 +13,7 @@ use phalanx_protocol::pattern::{PatternValues, expand};
 use phalanx_protocol::{CommandPlan, GrantId, JobId};
 use phalanx_storage::OutputLane;
 
-use super::lock;
+use crate::host::lock;
 
 /// The three streams of a process.
 pub(super) struct Streams {

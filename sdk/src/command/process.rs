@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group,
 
 use super::memory;
 use super::orphans::{self, Running};
-use super::signals::Wake;
+use super::wake::Wake;
 
 /// How often it is looked at how much memory a process uses, where that is limited.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(200);

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::process::{ExitStatus, Stdio};
 
 use phalanx_protocol::message::host::{HOST_BOARD_VARIABLE, HOST_FD_VARIABLE, HOST_MARK_VARIABLE};
+use phalanx_protocol::signal;
 use rustix::process::{Pid, Signal};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -101,12 +102,12 @@ impl Process for ChildProcess {
 }
 
 fn ending(status: ExitStatus) -> Ending {
-    if let Some(signal) = status.signal() {
-        let name = signal_name(signal)
+    if let Some(number) = status.signal() {
+        let name = signal::name(number)
             .map(|name| format!(" ({name})"))
             .unwrap_or_default();
         return Ending {
-            how: format!("signal {signal}{name}"),
+            how: format!("signal {number}{name}"),
             by_itself: false,
         };
     }
@@ -115,30 +116,6 @@ fn ending(status: ExitStatus) -> Ending {
         how: format!("exit status {code}"),
         by_itself: !NOT_RUN.contains(&code),
     }
-}
-
-fn signal_name(signal: i32) -> Option<&'static str> {
-    Some(match signal {
-        1 => "SIGHUP",
-        2 => "SIGINT",
-        3 => "SIGQUIT",
-        4 => "SIGILL",
-        5 => "SIGTRAP",
-        6 => "SIGABRT",
-        7 => "SIGBUS",
-        8 => "SIGFPE",
-        9 => "SIGKILL",
-        10 => "SIGUSR1",
-        11 => "SIGSEGV",
-        12 => "SIGUSR2",
-        13 => "SIGPIPE",
-        14 => "SIGALRM",
-        15 => "SIGTERM",
-        24 => "SIGXCPU",
-        25 => "SIGXFSZ",
-        31 => "SIGSYS",
-        _ => return None,
-    })
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub(super) async fn run(client: &Client, job: JobId, is_single: bool, ui: Ui) ->
     let mut copy = OutputCopy::new(job, ui);
     let mut followed = pin!(async {
         match is_single {
-            true => follower.one(&mut copy, 0).await,
+            true => follower.one(&mut copy, 0, Until::JobEnds).await,
             false => follower.each_as_it_ends(&mut copy).await,
         }
     });
@@ -105,16 +105,24 @@ fn single_error(view: &JobView) -> Option<CliError> {
     })
 }
 
+/// How long one task is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::commands) enum Until {
+    JobEnds,
+    AttemptEnds,
+}
+
 impl<'a> Follower<'a> {
     pub(in crate::commands) fn new(client: &'a Client, job: JobId) -> Self {
         Self { client, job }
     }
 
-    /// Copies what one task writes, while it does, up to the end of the job.
+    /// Copies what one task writes, while it does, up to the end of the job, or of the attempt at the task if that is enough.
     pub(in crate::commands) async fn one(
         &self,
         copy: &mut OutputCopy,
         task: u64,
+        until: Until,
     ) -> Result<JobView, CliError> {
         let mut watch = self.client.watch(self.job);
         let mut last = None;
@@ -125,7 +133,13 @@ impl<'a> Follower<'a> {
                     Some(view) => last = Some(view),
                     None => break,
                 },
-                () = tokio::time::sleep(pause) => pause = next_pause(pause, copy.more(self.client, task).await?),
+                () = tokio::time::sleep(pause) => {
+                    let found = copy.more(self.client, task).await?;
+                    if found == Rest::Ended && until == Until::AttemptEnds {
+                        break;
+                    }
+                    pause = next_pause(pause, found);
+                }
             }
         }
         // what was ended by force may still have its last words; nobody waits for a worker that does not come back

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use phalanx::{Client, Surroundings};
-use phalanx_protocol::command::{Action, ArrayPart, Dialect, Output, facts};
+use phalanx_protocol::command::{Action, Dialect, Output, facts};
 use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::limits::{
     COMMAND_GRACE_MILLIS_MAX, COMMAND_PLAN_BYTES_MAX, PARAMETERS_INLINE_BYTES_MAX,
@@ -21,7 +21,7 @@ use phalanx_protocol::{
 use super::items::Items;
 use super::new_submission;
 use crate::args::command::CommandArguments;
-use crate::args::job::SubmitArguments;
+use crate::args::job::{SubmitArguments, millis};
 use crate::batch::array::ArraySpec;
 use crate::ui::error::CliError;
 
@@ -62,7 +62,7 @@ impl CommandDraft {
         let name = arguments.name.clone().unwrap_or_else(|| shown(program));
         plan.name.clone_from(&name);
         let limit = array.as_ref().and_then(|array| array.limit);
-        let ids = array.as_ref().map(ids).transpose()?;
+        let ids = array.as_ref().map(ArraySpec::ids);
         let spec = JobSpec {
             submission: new_submission()?,
             name,
@@ -148,7 +148,7 @@ fn surrounded(command: &CommandArguments) -> Result<CommandPlan, CliError> {
         }
         None => found.directory,
     };
-    let grace_millis = u64::try_from(command.grace.as_millis()).unwrap_or(u64::MAX);
+    let grace_millis = millis(command.grace);
     if grace_millis > COMMAND_GRACE_MILLIS_MAX {
         let most = Duration::from_millis(COMMAND_GRACE_MILLIS_MAX).as_secs();
         return Err(CliError::usage(format!("--grace is at most {most} s")));
@@ -251,15 +251,6 @@ fn script(path: &Path) -> Result<Option<Vec<u8>>, CliError> {
 fn which(name: &OsStr) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
-}
-
-fn ids(array: &ArraySpec) -> Result<ArrayIds, CliError> {
-    let parts = array.segments.iter().map(|segment| ArrayPart {
-        first: segment.first,
-        count: segment.count,
-        step: segment.step,
-    });
-    ArrayIds::new(parts.collect()).ok_or_else(|| CliError::usage("the numbers of the array are too large"))
 }
 
 fn facts_of(plan: &CommandPlan) -> BTreeMap<String, String> {

@@ -5,11 +5,12 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use phalanx_protocol::exit::ExitCode;
 use phalanx_storage::ProcessMark;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::args::GlobalArguments;
 use crate::cluster::root;
@@ -18,10 +19,11 @@ use crate::ui::error::CliError;
 
 /// Which process the cluster is, in its directory.
 const MARK_FILE: &str = "up.json";
-/// What its processes log.
-const LOG_FILE: &str = "up.log";
 /// How long a cluster may take to end.
-const DOWN_MAX: Duration = Duration::from_secs(30);
+const DOWN_MAX: Timespec = Timespec {
+    tv_sec: 30,
+    tv_nsec: 0,
+};
 
 /// Starts `phalanx up` with these arguments in a session of its own and waits until the cluster is up.
 pub(crate) fn start(global: &GlobalArguments, arguments: &[String]) -> Result<(), CliError> {
@@ -35,7 +37,7 @@ pub(crate) fn start(global: &GlobalArguments, arguments: &[String]) -> Result<()
         );
         return Err(CliError::usage(what).hint("`phalanx workers` shows it, `phalanx down` ends it"));
     }
-    let log_path = beside(&root);
+    let log_path = log_path(&root);
     let log = fs::create_dir_all(root.parent().unwrap_or(Path::new("/"))).and_then(|()| {
         let mut options = File::options();
         options.create(true).append(true).mode(0o600).open(&log_path)
@@ -90,22 +92,21 @@ pub(in crate::commands) fn down(global: &GlobalArguments, ui: Ui) -> Result<Exit
         return Err(CliError::new(ExitCode::Unreachable, what)
             .hint("one that runs in a terminal ends with Ctrl-C there"));
     };
+    let failed = |error: Errno| {
+        let what = format!("cannot end process {}: {error}", mark.pid);
+        CliError::new(ExitCode::Internal, what)
+    };
     let pid = i32::try_from(mark.pid).ok().and_then(Pid::from_raw);
-    let told = pid.map(|pid| kill_process(pid, Signal::TERM));
-    if let Some(Err(error)) = told {
-        return Err(CliError::new(
-            ExitCode::Internal,
-            format!("cannot end process {}: {error}", mark.pid),
-        ));
-    }
-    let deadline = Instant::now() + DOWN_MAX;
-    while running(&root).is_some() {
-        if Instant::now() > deadline {
-            let what = format!("process {} still runs after {} s", mark.pid, DOWN_MAX.as_secs());
+    let pid = pid.ok_or_else(|| failed(Errno::SRCH))?;
+    let process = pidfd_open(pid, PidfdFlags::empty()).map_err(failed)?;
+    // the number may have become another's before the line above
+    if running(&root).is_some() {
+        pidfd_send_signal(&process, Signal::TERM).map_err(failed)?;
+        let mut ended = [PollFd::new(&process, PollFlags::IN)];
+        if poll(&mut ended, Some(&DOWN_MAX)).map_err(failed)? == 0 {
+            let what = format!("process {} still runs after {} s", mark.pid, DOWN_MAX.tv_sec);
             return Err(CliError::new(ExitCode::Internal, what));
         }
-        // its end can only be looked for: it is no child of this process
-        std::thread::sleep(Duration::from_millis(20));
     }
     ui.note(&format!(
         "the cluster {} is down; its jobs go on when it is up again",
@@ -122,15 +123,9 @@ fn running(root: &Path) -> Option<ProcessMark> {
     (mark.host == here.host && !mark.is_gone(&here)).then_some(mark)
 }
 
-/// The log's path: beside the directory, which may not be there yet.
-fn beside(root: &Path) -> PathBuf {
-    match root.is_dir() {
-        true => root.join(LOG_FILE),
-        false => {
-            let mut path = root.as_os_str().to_owned();
-            path.push(".");
-            path.push(LOG_FILE);
-            path.into()
-        }
-    }
+/// What its processes log: beside the directory, which may not be there yet.
+fn log_path(root: &Path) -> PathBuf {
+    let mut path = root.as_os_str().to_owned();
+    path.push(".log");
+    path.into()
 }

@@ -1,0 +1,235 @@
+//! A worker drives a kernel host over a socket pair.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::command::ArrayIds;
+use crate::id::{GrantId, JobId};
+use crate::job::Encoding;
+use crate::range::IndexRange;
+use crate::record::TaskFailure;
+use crate::resources::Request;
+
+/// The environment variable that makes a kernel program a host: the number of its socket's file descriptor.
+pub const HOST_FD_VARIABLE: &str = "PHALANX_HOST_FD";
+/// The environment variable that names the host's running board: a file in which each slot keeps, as a `u64` in the
+/// machine's byte order at [`BOARD_LINE_BYTES`] times its number, the index that it runs, or [`BOARD_IDLE`].
+pub const HOST_BOARD_VARIABLE: &str = "PHALANX_HOST_BOARD";
+/// The environment variable that marks everything that a host starts: no other host has the same.
+pub const HOST_MARK_VARIABLE: &str = "PHALANX_HOST_MARK";
+/// Bytes between two slots' words on a running board: each has a cache line of its own, since all are written often.
+pub const BOARD_LINE_BYTES: usize = 64;
+/// What a slot that runs nothing has on the running board.
+pub const BOARD_IDLE: u64 = u64::MAX;
+/// Slots of one host, at the most.
+pub const HOST_SLOTS_MAX: usize = 4096;
+/// The ELF section in which a kernel program lists its kernels, one line each: see [`KernelLine`].
+pub const KERNELS_SECTION: &str = ".phalanx.kernels";
+
+/// From the worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum ToHost {
+    /// Get ready for a job; a host serves one job at a time. Answer: `Ready` or `Refused`.
+    Open {
+        /// Which.
+        job: JobId,
+        /// What its tasks do.
+        work: HostWork,
+        /// Cpus of a slot: the size of its rayon pool.
+        cpus: u32,
+        /// The root of the shared storage, where its tasks keep their checkpoints.
+        storage: PathBuf,
+    },
+    /// Run at most this many tasks at a time. Answer, as soon as it is true: `Slots`.
+    SetSlots(u32),
+    /// Run these.
+    Grant {
+        /// The grant's id.
+        grant: GrantId,
+        /// Which tasks.
+        range: IndexRange,
+        /// Where their inputs are.
+        inputs: HostInputs,
+        /// How often these were started before, as far as is known.
+        restarts: u32,
+    },
+    /// Give back unstarted tasks from the grant's end, at most `count`. Answer: `Returned`.
+    Revoke {
+        /// Which.
+        grant: GrantId,
+        /// How many at the most.
+        count: u64,
+    },
+    /// Send no results for this many bytes more than were acknowledged; the worker's outbox is full.
+    Pause(bool),
+    /// End the job: started tasks see `cancelled`, unstarted ones are dropped. Answer, once all stopped: `Closed`.
+    Close,
+    /// Tasks should save what they have: the job, or this worker, will be ended soon.
+    CheckpointNow,
+}
+
+/// What the tasks of a job do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostWork {
+    /// Call a kernel of this program.
+    Kernel {
+        /// Its name.
+        kernel: String,
+        /// Encoded parameters.
+        parameters: HostParameters,
+        /// How values are written.
+        encoding: Encoding,
+        /// Merge neighbouring results.
+        reduce: bool,
+    },
+    /// Run programs.
+    Command(HostCommand),
+}
+
+/// What a host needs to run programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostCommand {
+    /// An encoded [`crate::command::CommandPlan`].
+    pub plan: HostParameters,
+    /// The numbers that tasks have outside, if the job is an array.
+    pub array: Option<ArrayIds>,
+    /// Whose job it is.
+    pub user: String,
+    /// The worker's name.
+    pub worker: String,
+    /// What each task may use.
+    pub request: Request,
+    /// How long one run of a task may take, in milliseconds.
+    pub task_time_limit_millis: Option<u64>,
+    /// An empty folder of this node for files that only this host needs; it outlives neither.
+    pub scratch: PathBuf,
+}
+
+/// Where a job's encoded parameters are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostParameters {
+    /// Here.
+    Inline(Bytes),
+    /// In a file whose content the worker has checked.
+    File(PathBuf),
+}
+
+/// Where the inputs of a grant are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum HostInputs {
+    /// Input of task `i` is the number `first + i`.
+    Index {
+        /// Input of task 0.
+        first: u64,
+    },
+    /// Files in the layout of [`crate::job::InputChunk`] that cover the grant, in order.
+    Items(Vec<(IndexRange, PathBuf)>),
+}
+
+/// From the host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum FromHost {
+    /// The first frame, before any job: the protocol version the program was built with.
+    Hello {
+        /// [`PROTOCOL_VERSION`] of the SDK in the program.
+        version: u32,
+    },
+    /// The job can start.
+    Ready,
+    /// The job can't run: no such kernel, wrong parameters, no reduction, ...
+    Refused {
+        /// Why, as a sentence.
+        reason: String,
+    },
+    /// How many tasks run at most from now on, after a change.
+    Slots(u32),
+    /// The answer to a revoke.
+    Returned {
+        /// Which grant.
+        grant: GrantId,
+        /// What will not be started.
+        range: IndexRange,
+    },
+    /// What ended since the last one.
+    Progress(Progress),
+    /// The job is closed; the host is free for another.
+    Closed,
+}
+
+/// What ended since the last progress.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Tasks that succeeded, by grant.
+    pub done: Vec<(GrantId, Vec<IndexRange>)>,
+    /// Tasks that failed, by grant.
+    pub failed: Vec<(GrantId, Vec<TaskFailure>)>,
+    /// Results of the tasks in `done`, in blocks of neighbours.
+    pub results: Vec<(IndexRange, Bytes)>,
+    /// Slot time spent on them, summed over slots, in nanoseconds.
+    pub busy_nanos: u64,
+    /// Granted tasks that have not started.
+    pub backlog: u64,
+}
+
+/// Version of the conversations in this module and its siblings.
+pub const PROTOCOL_VERSION: u32 = 3;
+
+/// One line of [`KERNELS_SECTION`]: `name<TAB>input type<TAB>output type<TAB>parameter type or -<TAB>reduce or -`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelLine {
+    /// The kernel's name.
+    pub name: String,
+    /// Its input type, as written; `u64` can be mapped over an index range.
+    pub input: String,
+    /// What it returns, as written.
+    pub output: String,
+    /// Its parameter type, as written.
+    pub parameters: Option<String>,
+    /// Whether it names a function that merges two results.
+    pub reduces: bool,
+}
+
+impl KernelLine {
+    /// Reads a whole section; lines that are no kernel's are passed over.
+    pub fn parse_section(section: &[u8]) -> Vec<Self> {
+        let text = String::from_utf8_lossy(section);
+        text.lines().filter_map(Self::parse).collect()
+    }
+
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.trim_matches('\0').split('\t');
+        let mut field = || fields.next().map(str::to_owned);
+        let (name, input, output) = (field()?, field()?, field()?);
+        let parameters = field().filter(|text| text != "-");
+        let reduces = field()? == "reduce";
+        Some(Self {
+            name,
+            input,
+            output,
+            parameters,
+            reduces,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_lists_its_kernels_and_padding_is_passed_over() {
+        let lines =
+            KernelLine::parse_section(b"primes\tu64\tu64\t-\treduce\n\0\0count\tString\tu32\tK\t-\n\0\n");
+        assert_eq!(lines.len(), 2);
+        assert_eq!(
+            (lines[0].name.as_str(), lines[0].reduces, &lines[0].parameters),
+            ("primes", true, &None)
+        );
+        assert_eq!(
+            (lines[1].input.as_str(), lines[1].parameters.as_deref()),
+            ("String", Some("K"))
+        );
+    }
+}

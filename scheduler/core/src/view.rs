@@ -1,0 +1,62 @@
+//! A job as people see it: of what has ended, only what is durable.
+
+use phalanx_protocol::view::{CommandView, JobView};
+use phalanx_protocol::{JobId, Work};
+
+use crate::job::Job;
+
+/// Failures that a view lists.
+const FAILURES_SHOWN_MAX: usize = 10;
+
+impl Job {
+    /// What people see.
+    pub(crate) fn view(&self, job: JobId) -> JobView {
+        JobView {
+            job,
+            name: self.spec.name.clone(),
+            user: self.user.clone(),
+            kernel: self.spec.work.label().to_owned(),
+            command: command_view(&self.spec.work),
+            encoding: self.spec.work.encoding(),
+            reduce: self.spec.work.reduces(),
+            request: self.spec.request.clone(),
+            priority: self.spec.priority,
+            outcome: self.seen.outcome.clone(),
+            tasks: self.spec.tasks,
+            done: self.seen.done.len(),
+            failed: self.seen.failed.len(),
+            resting: self.trouble.resting(),
+            slots: self.slots,
+            workers: self.holdings.values().filter(|holding| holding.slots > 0).count() as u64,
+            tasks_per_second: self.rate as f64,
+            submitted_unix_millis: self.seen.submitted_unix_millis,
+            finished_unix_millis: self.seen.finished_unix_millis,
+            first_failures: self
+                .seen
+                .failures
+                .values()
+                .take(FAILURES_SHOWN_MAX)
+                .cloned()
+                .collect(),
+            slots_max: self.spec.slots_max,
+            task_time_limit_millis: self.spec.task_time_limit_millis,
+            time_limit_millis: self.spec.time_limit_millis,
+            started_unix_millis: self.seen.started_unix_millis.or(self.started_unix_millis),
+            held: self.seen.held,
+            begin_unix_millis: self.spec.begin_unix_millis,
+            waits_for: self.gate.waits_for.clone(),
+            never: self.gate.is_in_vain(),
+        }
+    }
+}
+
+/// What people see of a command, beside its label.
+fn command_view(work: &Work) -> Option<Box<CommandView>> {
+    match work {
+        Work::Kernel(_) => None,
+        Work::Command(work) => Some(Box::new(CommandView {
+            array: work.array.clone(),
+            facts: work.facts.clone(),
+        })),
+    }
+}
