@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -110,6 +110,8 @@ pub fn wait_for_workers(cluster: &Cluster, count: usize) -> Result<(), Box<dyn E
 pub struct ProcessCluster {
     /// The way in.
     pub cluster: Cluster,
+    /// The shared storage.
+    pub storage: PathBuf,
     workers: Vec<Child>,
     _scheduler: RunningScheduler,
     _folder: tempfile::TempDir,
@@ -147,6 +149,7 @@ impl ProcessCluster {
         wait_for_workers(&cluster, workers as usize)?;
         Ok(Self {
             cluster,
+            storage: directory.storage_path(),
             workers: children,
             _scheduler: scheduler,
             _folder: folder,

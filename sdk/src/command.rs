@@ -10,6 +10,7 @@ mod memory;
 mod orphans;
 mod outlet;
 mod process;
+mod rlimits;
 mod variables;
 mod wake;
 
@@ -50,6 +51,7 @@ pub(crate) struct Commands {
     variables: Variables,
     outlets: Outlets,
     running: Running,
+    rlimits: rlimits::Changes,
     wake: Wake,
     scratch: PathBuf,
 }
@@ -87,8 +89,9 @@ impl Commands {
         Ok(Box::new(Self {
             job,
             variables: Variables::new(job, &command, &plan),
-            outlets: Outlets::new(job, storage, &plan),
-            running: Running::default(),
+            outlets: Outlets::new(job, storage, &plan).map_err(failed("the system has no empty file"))?,
+            running: Running::new().map_err(failed("the system does not tell of processes"))?,
+            rlimits: rlimits::Changes::to(&plan.limits),
             wake: Wake::new().map_err(failed("the system gives no event"))?,
             command,
             plan,
@@ -134,7 +137,7 @@ impl Commands {
         let &Task { index, number, item } = task;
         let order = Order {
             limits: self.limits(),
-            rlimits: &self.plan.limits,
+            rlimits: &self.rlimits,
             wake: &self.wake,
             running: &self.running,
             task: index,

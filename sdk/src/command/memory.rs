@@ -5,14 +5,12 @@ use std::fs;
 
 use rustix::process::Pid;
 
-use super::orphans::{orphans, task_of};
+use super::orphans::task_of;
 
-/// Resident bytes of the task `task`, whose process is `leader`.
-pub(super) fn resident_bytes(leader: Pid, task: u64) -> u64 {
-    let own = orphans()
-        .into_iter()
-        .filter(|&orphan| task_of(orphan) == Some(task));
-    let mut waiting: Vec<Pid> = std::iter::once(leader).chain(own).collect();
+/// Resident bytes of the task `task`, whose process is `leader` and to which some of the `orphans` may belong.
+pub(super) fn resident_bytes(leader: Pid, task: u64, orphans: &[Pid]) -> u64 {
+    let own = orphans.iter().filter(|&&orphan| task_of(orphan) == Some(task));
+    let mut waiting: Vec<Pid> = std::iter::once(&leader).chain(own).copied().collect();
     let mut pages = 0;
     while let Some(process) = waiting.pop() {
         pages += resident_pages(process).unwrap_or_default();
@@ -54,9 +52,9 @@ mod tests {
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let pid = Pid::from_child(&child);
         assert!(children(rustix::process::getpid()).contains(&pid));
-        assert!(resident_bytes(pid, 0) > 0);
+        assert!(resident_bytes(pid, 0, &[]) > 0);
         drop(child.stdin.take());
         child.wait().unwrap();
-        assert_eq!(resident_bytes(pid, 0), 0);
+        assert_eq!(resident_bytes(pid, 0, &[]), 0);
     }
 }

@@ -2,8 +2,9 @@
 //! what left its task's process group; and whoever ends without it is ended.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::process::Child;
 use std::sync::{Mutex, PoisonError, RwLock};
 
@@ -18,6 +19,9 @@ use crate::host::lock;
 /// Looks for orphans at most so often after one task: each look finds what was started during the one before.
 const LOOKS_MAX: usize = 50;
 
+/// Bytes of the list of children that are read at a time.
+const READ_BYTES: usize = 4096;
+
 /// Makes this process the parent of orphans, and lets it outlive its worker by as long as it takes to end its tasks.
 pub(super) fn adopt() -> io::Result<()> {
     set_child_subreaper(Some(getpid()))?;
@@ -27,14 +31,30 @@ pub(super) fn adopt() -> io::Result<()> {
 }
 
 /// The tasks that run now, each with the process that leads its group.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Running {
     leaders: Mutex<BTreeMap<u64, Pid>>,
+    /// What the system tells of the children of this process's first thread: it gives it all orphans, and that thread starts
+    /// none itself.
+    children: File,
     /// Set once no process may be started any more. Held, shared, while one is being started, so that none gets by.
     is_over: RwLock<bool>,
 }
 
 impl Running {
+    /// No tasks yet.
+    ///
+    /// # Errors
+    /// If the system does not tell of children.
+    pub(super) fn new() -> io::Result<Self> {
+        let own = getpid().as_raw_nonzero();
+        Ok(Self {
+            leaders: Mutex::default(),
+            children: File::open(format!("/proc/self/task/{own}/children"))?,
+            is_over: RwLock::default(),
+        })
+    }
+
     /// Starts a task's process.
     ///
     /// # Errors
@@ -70,7 +90,41 @@ impl Running {
         self.kill_leaders();
         *self.is_over.write().unwrap_or_else(PoisonError::into_inner) = true;
         self.kill_leaders();
-        sweep(self);
+        self.sweep();
+    }
+
+    /// Kills and reaps orphans whose task does not run any more.
+    pub(super) fn sweep(&self) {
+        for _ in 0..LOOKS_MAX {
+            let mut killed = None;
+            for orphan in self.orphans() {
+                match waitpid(Some(orphan), WaitOptions::NOHANG) {
+                    // it lives
+                    Ok(None) if !task_of(orphan).is_some_and(|task| self.runs(task)) => {
+                        let _ = kill_process(orphan, Signal::KILL);
+                        killed = Some(orphan);
+                    }
+                    Ok(_) | Err(_) => {}
+                }
+            }
+            let Some(last) = killed else { return };
+            // it dies at once, and what it has started becomes an orphan then
+            let _ = waitpid(Some(last), WaitOptions::empty());
+        }
+    }
+
+    /// Children that this process has not started.
+    pub(super) fn orphans(&self) -> Vec<Pid> {
+        let mut text = Vec::new();
+        let mut piece = [0; READ_BYTES];
+        // one that fails tells of no more
+        while let Ok(read @ 1..) = self.children.read_at(&mut piece, text.len() as u64) {
+            text.extend_from_slice(&piece[..read]);
+        }
+        let numbers = text
+            .split(u8::is_ascii_whitespace)
+            .filter_map(|number| str::from_utf8(number).ok()?.parse().ok());
+        numbers.filter_map(Pid::from_raw).collect()
     }
 
     fn kill_leaders(&self) {
@@ -78,36 +132,6 @@ impl Running {
             let _ = kill_process_group(leader, Signal::KILL);
         }
     }
-}
-
-/// Kills and reaps orphans whose task does not run any more.
-pub(super) fn sweep(running: &Running) {
-    for _ in 0..LOOKS_MAX {
-        let mut killed = None;
-        for orphan in orphans() {
-            match waitpid(Some(orphan), WaitOptions::NOHANG) {
-                // it lives
-                Ok(None) if !task_of(orphan).is_some_and(|task| running.runs(task)) => {
-                    let _ = kill_process(orphan, Signal::KILL);
-                    killed = Some(orphan);
-                }
-                Ok(_) | Err(_) => {}
-            }
-        }
-        let Some(last) = killed else { return };
-        // it dies at once, and what it has started becomes an orphan then
-        let _ = waitpid(Some(last), WaitOptions::empty());
-    }
-}
-
-/// Children that this process has not started: the system gives orphans to its first thread, which starts none.
-pub(super) fn orphans() -> Vec<Pid> {
-    let own = getpid().as_raw_nonzero();
-    let children = fs::read_to_string(format!("/proc/self/task/{own}/children")).unwrap_or_default();
-    let numbers = children
-        .split_ascii_whitespace()
-        .filter_map(|number| number.parse().ok());
-    numbers.filter_map(Pid::from_raw).collect()
 }
 
 /// The task that has started a process, by its variables.
@@ -128,7 +152,7 @@ mod tests {
 
     #[test]
     fn once_all_were_killed_nothing_is_started() {
-        let running = Running::default();
+        let running = Running::new().unwrap();
         running.kill_all();
         let mut was_tried = false;
         let error = running.start(0, || {

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use phalanx_protocol::command::Output;
@@ -17,8 +17,7 @@ use crate::host::lock;
 
 /// The three streams of a process.
 pub(super) struct Streams {
-    /// It is empty if absent.
-    input: Option<File>,
+    input: File,
     output: File,
     error: File,
 }
@@ -29,9 +28,8 @@ impl Streams {
     /// # Errors
     /// If there are too many open files.
     pub(super) fn give(&self, command: &mut Command) -> io::Result<()> {
-        let input = self.input.as_ref().map(File::try_clone).transpose()?;
         command
-            .stdin(input.map_or_else(Stdio::null, Stdio::from))
+            .stdin(self.input.try_clone()?)
             .stdout(self.output.try_clone()?)
             .stderr(self.error.try_clone()?);
         Ok(())
@@ -52,6 +50,8 @@ pub(super) struct Outlets {
     job: JobId,
     storage: PathBuf,
     directory: PathBuf,
+    /// What a process reads that has no input.
+    nothing: File,
     free: Mutex<Vec<Outlet>>,
     /// All lanes, whether in use or not.
     lanes: Mutex<Vec<Lane>>,
@@ -64,14 +64,17 @@ type Lane = Arc<Mutex<OutputLane>>;
 pub(super) struct Outlet(Option<Lane>);
 
 impl Outlets {
-    pub(super) fn new(job: JobId, storage: PathBuf, plan: &CommandPlan) -> Self {
-        Self {
+    /// # Errors
+    /// If there is no `/dev/null`.
+    pub(super) fn new(job: JobId, storage: PathBuf, plan: &CommandPlan) -> io::Result<Self> {
+        Ok(Self {
+            nothing: File::open("/dev/null")?,
             job,
             storage,
             directory: PathBuf::from(OsString::from_vec(plan.directory.to_vec())),
             free: Mutex::default(),
             lanes: Mutex::default(),
-        }
+        })
     }
 
     /// An outlet that nobody uses.
@@ -101,9 +104,12 @@ impl Outlets {
             Some(pattern) => {
                 let path = resolved(pattern);
                 let file = File::open(&path);
-                Some(file.map_err(|error| format!("cannot read its input `{}`: {error}", path.display()))?)
+                file.map_err(|error| format!("cannot read its input `{}`: {error}", path.display()))?
             }
-            None => None,
+            None => self
+                .nothing
+                .try_clone()
+                .map_err(|error| format!("its input cannot be shared: {error}"))?,
         };
         let (output, error) = match &plan.output {
             Output::Packed => self

@@ -13,7 +13,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
 use super::memory;
-use super::orphans::{self, Running};
+use super::orphans::Running;
+use super::rlimits;
 use super::wake::Wake;
 
 /// How often it is looked at how much memory a process uses, where that is limited.
@@ -48,8 +49,7 @@ pub(super) struct Limits {
 /// What one run needs to know.
 pub(super) struct Order<'a> {
     pub(super) limits: Limits,
-    /// See [`phalanx_protocol::CommandPlan::limits`].
-    pub(super) rlimits: &'a [(u32, u64, u64)],
+    pub(super) rlimits: &'a rlimits::Changes,
     /// Raised when the job is ended.
     pub(super) wake: &'a Wake,
     pub(super) running: &'a Running,
@@ -62,14 +62,14 @@ pub(super) struct Order<'a> {
 /// Says why it could not be started.
 pub(super) fn run(command: &mut Command, order: &Order<'_>) -> io::Result<Ending> {
     command.process_group(0);
-    limit(command, order.rlimits);
+    order.rlimits.apply(command);
     let (mut child, pid) = order.running.start(order.task, || command.spawn())?;
     let waited = Watch::begin(pid, order).wait();
     // it is dead but not reaped, so its number is still its group's
     let _ = kill_process_group(pid, Signal::KILL);
     order.running.ended(order.task);
     let status = child.wait()?;
-    orphans::sweep(order.running);
+    order.running.sweep();
     Ok(waited?.unwrap_or_else(|| ending(status)))
 }
 
@@ -168,7 +168,7 @@ impl<'a> Watch<'a> {
         if is_due(&mut self.look_at)
             && let Some(allowed) = self.order.limits.memory
         {
-            let used = memory::resident_bytes(self.pid, self.order.task);
+            let used = memory::resident_bytes(self.pid, self.order.task, &self.order.running.orphans());
             if used > allowed {
                 self.over = Some(Ending::Memory(used, allowed));
                 let _ = kill_process_group(self.pid, Signal::KILL);
@@ -233,61 +233,5 @@ fn ending(status: ExitStatus) -> Ending {
         Some(signal) => Ending::Signal(u8::try_from(signal).unwrap_or(u8::MAX)),
         // a status has eight bits
         None => Ending::Exit(status.code().unwrap_or_default() as u8),
-    }
-}
-
-/// Limits what the process may use, where that differs from what this process may.
-fn limit(command: &mut Command, wanted: &[(u32, u64, u64)]) {
-    let differing: Vec<rlimits::Change> = wanted
-        .iter()
-        .filter_map(|&wanted| rlimits::change(wanted))
-        .collect();
-    if !differing.is_empty() {
-        rlimits::apply(command, differing);
-    }
-}
-
-/// Limits of processes (`setrlimit`).
-mod rlimits {
-    use std::os::unix::process::CommandExt;
-    use std::process::Command;
-
-    use rustix::process::{Rlimit, getrlimit, setrlimit};
-
-    use super::super::capture::resource;
-
-    /// A limit that is to be set.
-    pub(super) type Change = (rustix::process::Resource, Rlimit);
-
-    /// The limit to be set; `None` if it is so already, or no limit that is known.
-    pub(super) fn change((number, soft, hard): (u32, u64, u64)) -> Option<Change> {
-        let resource = resource(number)?;
-        let some = |limit: u64| (limit != u64::MAX).then_some(limit);
-        let now = getrlimit(resource);
-        // no more than this process may have can be given
-        let least = |left: Option<u64>, right: Option<u64>| left.into_iter().chain(right).min();
-        let maximum = least(some(hard), now.maximum);
-        let wanted = Rlimit {
-            current: least(some(soft), maximum),
-            maximum,
-        };
-        (wanted != now).then_some((resource, wanted))
-    }
-
-    #[expect(
-        unsafe_code,
-        reason = "limits belong to the process that is started, and are set before its program begins"
-    )]
-    pub(super) fn apply(command: &mut Command, changes: Vec<Change>) {
-        let set = move || {
-            for (resource, limit) in &changes {
-                setrlimit(*resource, *limit)?;
-            }
-            Ok(())
-        };
-        // SAFETY: between fork and exec only system calls are made: no memory is allocated, no lock is taken.
-        unsafe {
-            command.pre_exec(set);
-        }
     }
 }
