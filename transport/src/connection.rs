@@ -148,6 +148,22 @@ struct Shared {
     _watched: Watched,
 }
 
+/// Whether the peer of a connection knows that it is over. Does not keep it open.
+pub(crate) struct Farewell(Weak<Shared>);
+
+impl Farewell {
+    /// The peer has closed it too, which is its answer to ours; or nobody here holds it any more.
+    pub(crate) fn is_answered(&self) -> bool {
+        let heard = |shared: Arc<Shared>| shared.quinn.stats().frame_rx.connection_close > 0;
+        self.0.upgrade().is_none_or(heard)
+    }
+
+    /// Nobody here holds the connection any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+}
+
 impl Shared {
     /// Why the connection ended, in our words.
     fn lost(&self, error: quinn::ConnectionError) -> ConnectionLost {
@@ -181,6 +197,11 @@ impl Connection {
         Self {
             shared: Arc::new_cyclic(shared),
         }
+    }
+
+    /// Something to ask whether the peer knows of the end.
+    pub(crate) fn farewell(&self) -> Farewell {
+        Farewell(Arc::downgrade(&self.shared))
     }
 
     /// Who the peer is.

@@ -3,20 +3,22 @@
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quinn::{ClientConfig, Endpoint, EndpointConfig};
 use tokio::sync::OnceCell;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{BindError, EndpointOptions, GREETING, SocketBuffers, Watch, socket, tls, verified_peer, watch};
-use crate::connection::{CloseReason, Connection, close_text};
+use crate::connection::{CloseReason, Connection, Farewell, close_text};
 use crate::error::ConnectError;
 use crate::identity::{Credential, PeerIdentity, Role};
 
 /// How long [`Dialer::close`] waits for peers to take notice.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
+/// How often [`Dialer::close`] looks whether they have: quinn tells nobody.
+const FAREWELL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Makes connections with one credential, from one socket per address family. Clones share the sockets.
 #[derive(Clone)]
@@ -38,6 +40,8 @@ struct Bound {
     watch: Arc<Watch>,
     client: ClientConfig,
     buffers: SocketBuffers,
+    /// Of the connections that are held by somebody.
+    farewells: Mutex<Vec<Farewell>>,
 }
 
 impl Dialer {
@@ -130,7 +134,7 @@ impl Dialer {
         let peer = verified_peer(&connection, &identity.cluster)
             .map_err(|cause| ConnectError::BadIdentity { address, cause })?;
         match peer.role {
-            Role::Scheduler => Ok(Connection::new(connection, peer, &bound.watch)),
+            Role::Scheduler => Ok(bound.keep(Connection::new(connection, peer, &bound.watch))),
             Role::Worker | Role::User | Role::Admin => Err(ConnectError::NotScheduler { address }),
         }
     }
@@ -140,7 +144,7 @@ impl Dialer {
     pub async fn close(&self, reason: CloseReason, text: &str) {
         for bound in [self.shared.v4.get(), self.shared.v6.get()].into_iter().flatten() {
             bound.endpoint.close(reason.to_varint(), close_text(text));
-            let _ = timeout(CLOSE_WAIT, bound.endpoint.wait_idle()).await;
+            let _ = timeout(CLOSE_WAIT, bound.farewell()).await;
         }
     }
 
@@ -174,7 +178,36 @@ impl Dialer {
             watch,
             client,
             buffers,
+            farewells: Mutex::default(),
         })
+    }
+}
+
+impl Bound {
+    /// Makes [`Bound::farewell`] wait for this connection's peer.
+    fn keep(&self, connection: Connection) -> Connection {
+        let mut farewells = self.farewells.lock().unwrap_or_else(PoisonError::into_inner);
+        farewells.retain(|farewell| !farewell.is_gone());
+        farewells.push(connection.farewell());
+        connection
+    }
+
+    /// Waits until all peers have answered the end of their connections. QUIC itself goes on for three probe timeouts
+    /// (about 80 ms here), to answer what still arrives; whoever ends needs only that its peers know.
+    async fn farewell(&self) {
+        let answered = async {
+            loop {
+                sleep(FAREWELL_INTERVAL).await;
+                let farewells = self.farewells.lock().unwrap_or_else(PoisonError::into_inner);
+                if farewells.iter().all(Farewell::is_answered) {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = answered => {}
+            () = self.endpoint.wait_idle() => {}
+        }
     }
 }
 
@@ -188,6 +221,22 @@ impl fmt::Debug for Dialer {
 mod tests {
     use super::*;
     use crate::{Accepted, Authority, Listener};
+
+    #[tokio::test]
+    async fn a_farewell_takes_a_round_trip_and_not_until_quic_forgets_the_connection() {
+        let lab = Authority::create("lab").unwrap();
+        let here = (Ipv4Addr::LOCALHOST, 0).into();
+        let mut listener = Listener::bind(here, &lab.issue(Role::Scheduler, "s1").unwrap()).unwrap();
+        let dialer = Dialer::new(&lab.issue(Role::User, "u").unwrap()).unwrap();
+        let (near, far) = tokio::join!(dialer.dial(listener.local_address().unwrap()), listener.accept());
+        let (_near, Some(Accepted::Connection(far))) = (near.unwrap(), far) else {
+            panic!("it was let in")
+        };
+        dialer.close(CloseReason::Done, "that was all").await;
+        assert!(far.close_reason().is_some(), "the peer knows");
+        let endpoint = &dialer.shared.v4.get().unwrap().endpoint;
+        assert_eq!(endpoint.open_connections(), 1, "QUIC still remembers it");
+    }
 
     #[tokio::test]
     async fn hints_about_a_scheduler_that_lives_change_nothing() {

@@ -1,0 +1,54 @@
+"""submitit: functions, an array of them, one that fails, and one that saves its state when its time is over."""
+
+import sys
+import time
+from pathlib import Path
+
+import submitit
+
+folder = Path(sys.argv[1])
+
+
+def multiply(left, right):
+    return left * right
+
+
+def divide(left, right):
+    return left / right
+
+
+class Count(submitit.helpers.Checkpointable):
+    """Counts on where it stopped, one step in a tenth of a second."""
+
+    def __init__(self):
+        self.reached = 0
+        self.starts = 0
+
+    def __call__(self, goal):
+        self.starts += 1
+        while self.reached < goal:
+            time.sleep(0.1)
+            self.reached += 1
+        return self.starts, self.reached
+
+
+executor = submitit.AutoExecutor(folder=folder / "%j")
+assert executor.cluster == "slurm", executor.cluster
+executor.update_parameters(timeout_min=5, cpus_per_task=1, mem_gb=0.25, name="functions")
+# sacct is asked at once, not when the job has become old
+executor._executor.job_class.watcher._delay_s = 2
+
+single = executor.submit(multiply, 6, 7)
+array = executor.map_array(multiply, range(5), range(5))
+broken = executor.submit(divide, 1, 0)
+assert single.result() == 42
+assert [job.result() for job in array] == [0, 1, 4, 9, 16]
+assert "ZeroDivisionError" in str(broken.exception())
+print("functions", single.state, *(job.state for job in array), broken.state)
+
+# 3 s for a count that takes 4 s; it is told 1 s before
+executor.update_parameters(slurm_time="0:03", slurm_signal_delay_s=1, slurm_max_num_timeout=3)
+count = executor.submit(Count(), 40)
+starts, reached = count.result()
+assert reached == 40 and starts >= 2, (starts, reached)
+print("checkpoint", reached)
