@@ -5,6 +5,7 @@
 //! ([`outlet`]) and lets [`process`] run it to its end. [`orphans`] sees to it that nothing of a task outlives it.
 
 mod capture;
+mod descriptors;
 mod invocation;
 mod memory;
 mod orphans;
@@ -81,6 +82,7 @@ impl Commands {
         };
         let scratch = command.scratch.clone();
         fs::create_dir_all(&scratch).map_err(failed("this worker's cache fails"))?;
+        descriptors::keep_to_itself().map_err(failed("the system does not say which files are open"))?;
         orphans::adopt().map_err(failed("this process cannot keep others"))?;
         if let Some(mask) = plan.umask {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
