@@ -391,6 +391,12 @@ pub(crate) struct ShimsArguments {
     /// Example: ~/.local/bin
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
+
+    /// Also `mpiexec` and `mpirun`
+    ///
+    /// They start ranks of MPICH's and Intel's MPI, inside a job on its cpus, elsewhere as a job. Example: --mpi
+    #[arg(long)]
+    pub(crate) mpi: bool,
 }
 
 #[derive(Debug, clap::Args)]

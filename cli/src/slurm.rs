@@ -5,9 +5,11 @@
 //! there is none.
 
 mod home;
+mod mpiexec;
 mod sbatch;
 mod spec;
 mod srun;
+mod step;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -17,23 +19,28 @@ use crate::ui::style::printable;
 /// The commands, by name.
 pub(crate) const NAMES: [(&str, Name); 2] = [("sbatch", Name::Sbatch), ("srun", Name::Srun)];
 
+/// Those of MPI's, which are not installed unless asked for: there may be others that users know.
+pub(crate) const MPI_NAMES: [(&str, Name); 2] = [("mpiexec", Name::Mpiexec), ("mpirun", Name::Mpiexec)];
+
 /// One of Slurm's commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Name {
     Sbatch,
     Srun,
+    Mpiexec,
 }
 
 /// Which command this program was started as.
 pub(crate) fn name(program: &OsStr) -> Option<Name> {
     let file = Path::new(program).file_name()?.to_str()?;
-    let found = NAMES.iter().find(|(name, _)| *name == file);
+    let found = NAMES.iter().chain(&MPI_NAMES).find(|(name, _)| *name == file);
     found.map(|&(_, name)| name)
 }
 
 impl Name {
     fn text(self) -> &'static str {
-        let found = NAMES.iter().find(|(_, name)| *name == self);
+        let mut all = NAMES.iter().chain(&MPI_NAMES);
+        let found = all.find(|(_, name)| *name == self);
         found.map_or("", |&(text, _)| text)
     }
 }
@@ -48,6 +55,7 @@ pub(crate) fn run(name: Name, words: &[OsString]) -> u8 {
         Ok(words) => match name {
             Name::Sbatch => sbatch::run(&words),
             Name::Srun => srun::run(&words),
+            Name::Mpiexec => mpiexec::run(&words),
         },
         Err(word) => Err(Complaint::new(format!("`{}` is not UTF-8", word.display()))),
     };

@@ -87,6 +87,7 @@ fn the_core_depends_on_the_protocol_bytes_and_thiserror() {
 fn programs_depend_on_what_is_below_them_and_the_worker_never_on_the_sdk() {
     check(SCHEDULER, &[PROTOCOL, TRANSPORT, STORAGE, CORE]);
     check(WORKER, &[PROTOCOL, TRANSPORT, STORAGE]);
+    check("phalanx-pmi", &[]);
     // the embedded cluster pulls in the scheduler and the worker
     check(
         SDK,

@@ -1,4 +1,4 @@
-//! `phalanx shims`: links by which this program is found under the names of Slurm's commands.
+//! `phalanx shims`: links by which this program is found under the names of Slurm's commands, and of MPI's if asked for.
 
 use std::fs;
 use std::io;
@@ -8,7 +8,7 @@ use std::path::Path;
 use phalanx_protocol::exit::ExitCode;
 
 use crate::args::ShimsArguments;
-use crate::slurm::NAMES;
+use crate::slurm::{MPI_NAMES, NAMES};
 use crate::ui::Ui;
 use crate::ui::error::CliError;
 
@@ -23,7 +23,9 @@ pub(super) fn run(arguments: &ShimsArguments, ui: Ui) -> Result<ExitCode, CliErr
         )
     };
     fs::create_dir_all(directory).map_err(|error| cannot(directory, error))?;
-    for (name, _) in NAMES {
+    let of_mpi = MPI_NAMES.iter().filter(|_| arguments.mpi);
+    let names: Vec<&str> = NAMES.iter().chain(of_mpi).map(|(name, _)| *name).collect();
+    for name in &names {
         let link = directory.join(name);
         match fs::read_link(&link) {
             // one of ours, perhaps to where this program was before
@@ -36,7 +38,6 @@ pub(super) fn run(arguments: &ShimsArguments, ui: Ui) -> Result<ExitCode, CliErr
         }
         symlink(&program, &link).map_err(|error| cannot(&link, error))?;
     }
-    let names: Vec<&str> = NAMES.iter().map(|(name, _)| *name).collect();
     ui.note(&format!("{} are in {}", names.join(", "), directory.display()));
     Ok(ExitCode::Success)
 }

@@ -1,32 +1,20 @@
 //! `srun`: the ranks of a step, started side by side. Inside a job they are this process's own children, on the job's cpus;
 //! outside one, the job is submitted first and its output copied here.
 
-use std::io::Write;
-use std::os::unix::process::ExitStatusExt;
+mod multi_prog;
+
 use std::path::{Path, PathBuf};
-use std::process::{ExitStatus, Stdio};
 
-use phalanx_protocol::JobId;
-use phalanx_protocol::pattern::{PatternValues, expand, names_each_rank};
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
-
-use super::{Complaint, Name, home, say, spec};
+use super::step::{Program, Step, number};
+use super::{Complaint, Name, home, spec};
 use crate::batch::directives::Directives;
 use crate::batch::getopt::{self, OnUnknown};
 use crate::batch::merge::merge;
 use crate::batch::settings::BatchSettings;
-use crate::batch::values::OpenMode;
 use crate::batch::{environment, options};
 use crate::commands::run::follow_command;
 use crate::process::runtime;
 use crate::ui::Ui;
-
-/// What a shell exits with if a program is not there, or cannot be started.
-const NOT_FOUND: u8 = 127;
-const NOT_STARTED: u8 = 126;
 
 pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
     let complain = |error: &dyn std::fmt::Display| Complaint::new(error.to_string());
@@ -45,31 +33,31 @@ pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
     let is_inside = std::env::var_os("SLURM_JOB_ID").is_some();
     match is_inside {
         true => {
-            let step = Step::new(merged.settings, parsed.rest)?;
+            let programs = programs(&merged.settings, &parsed.rest)?;
+            let step = Step::new(Name::Srun, merged.settings, programs);
             runtime()?.block_on(step.run())
         }
-        false => submit(merged.settings, words),
+        false => submit(Name::Srun, merged.settings, &parsed.rest[0], words),
     }
 }
 
-/// Submits a job of this one step, and copies what it prints.
-fn submit(settings: BatchSettings, words: &[String]) -> Result<u8, Complaint> {
+/// Submits a job of this one step, named after its program, and copies what it prints.
+pub(super) fn submit(
+    called: Name,
+    settings: BatchSettings,
+    program: &str,
+    words: &[String],
+) -> Result<u8, Complaint> {
     let own = own_path();
     let quoted = |word: &str| format!("'{}'", word.replace('\'', r"'\''"));
     let command: Vec<String> = std::iter::once(own.as_str())
         .chain(words.iter().map(String::as_str))
         .map(quoted)
         .collect();
-    let name = Path::new(
-        words
-            .iter()
-            .find(|word| !word.starts_with('-'))
-            .map_or("srun", |word| word),
-    )
-    .file_name();
+    let name = Path::new(program).file_name();
     let script = spec::Script {
-        name: name.map_or_else(|| "srun".to_owned(), |name| name.to_string_lossy().into_owned()),
-        shown: format!("srun {}", words.join(" ")),
+        name: name.map_or_else(|| program.to_owned(), |name| name.to_string_lossy().into_owned()),
+        shown: format!("{} {}", called.text(), words.join(" ")),
         content: format!("#!/bin/sh\nexec {}\n", command.join(" ")).into_bytes(),
         arguments: Vec::new(),
     };
@@ -109,248 +97,27 @@ fn own_path() -> String {
     found.unwrap_or(program).display().to_string()
 }
 
-/// The ranks of a step.
-struct Step {
-    settings: BatchSettings,
-    words: Vec<String>,
-    ranks: u32,
-    job: u64,
-    node: String,
-}
-
-impl Step {
-    fn new(settings: BatchSettings, words: Vec<String>) -> Result<Self, Complaint> {
-        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-        let of_job = number("SLURM_NTASKS")
-            .and_then(|ranks| u32::try_from(ranks).ok())
-            .unwrap_or(1);
-        if settings.step.multi_prog {
-            return Err(Complaint::new(
-                "--multi-prog is not there yet; start each program with a srun of its own, behind each other with &",
-            ));
+/// What each rank runs.
+fn programs(settings: &BatchSettings, words: &[String]) -> Result<Vec<Program>, Complaint> {
+    let of_job = number("SLURM_NTASKS").and_then(|ranks| u32::try_from(ranks).ok());
+    let ranks = settings.ntasks.or(of_job).unwrap_or(1).max(1);
+    let mut programs = match settings.step.multi_prog {
+        true => multi_prog::read(Path::new(&words[0]), ranks)?,
+        false => {
+            let one = Program {
+                words: words.to_vec(),
+                ..Program::default()
+            };
+            vec![one; ranks as usize]
         }
-        Ok(Self {
-            ranks: settings.ntasks.unwrap_or(of_job).max(1),
-            job: number("SLURM_JOB_ID").unwrap_or_default(),
-            node: std::env::var("SLURMD_NODENAME").unwrap_or_default(),
-            settings,
-            words,
-        })
+    };
+    let exported = settings.export.iter().flat_map(|export| &export.named);
+    let exported: Vec<(String, String)> = exported
+        .filter_map(|(name, value)| Some((name.clone(), value.clone()?)))
+        .collect();
+    for program in &mut programs {
+        program.environment.clone_from(&exported);
+        program.directory = settings.chdir.as_ref().map(PathBuf::from);
     }
-
-    /// Starts all ranks and waits for them; returns the highest of their codes.
-    async fn run(&self) -> Result<u8, Complaint> {
-        // what is told to the whole process group is told to the ranks, which are in it; this process waits for them
-        let mut told = Vec::new();
-        for kind in [
-            SignalKind::user_defined1(),
-            SignalKind::user_defined2(),
-            SignalKind::terminate(),
-            SignalKind::interrupt(),
-            SignalKind::hangup(),
-        ] {
-            told.push(
-                signal(kind).map_err(|error| Complaint::new(format!("cannot listen to signals: {error}")))?,
-            );
-        }
-        let mut waiting = JoinSet::new();
-        let mut copying = JoinSet::new();
-        let mut highest = 0;
-        for rank in 0..self.ranks {
-            match self.command(rank)?.spawn() {
-                Ok(mut child) => {
-                    self.copy(rank, &mut child, &mut copying);
-                    waiting.spawn(async move { (rank, child.wait().await) });
-                }
-                Err(error) => {
-                    say(
-                        Name::Srun,
-                        "error",
-                        &format!("cannot start `{}`: {error}", self.words[0]),
-                    );
-                    highest = if error.kind() == std::io::ErrorKind::NotFound {
-                        NOT_FOUND
-                    } else {
-                        NOT_STARTED
-                    };
-                    break;
-                }
-            }
-        }
-        let kills = self.settings.step.kill_on_bad_exit == Some(true);
-        while let Some(ended) = waiting.join_next().await {
-            let Ok((rank, Ok(status))) = ended else { continue };
-            let code = code(status);
-            if code != 0 {
-                say(
-                    Name::Srun,
-                    "error",
-                    &format!("{}: task {rank}: {}", self.node, how(status)),
-                );
-                if kills {
-                    // dropping a child kills it
-                    waiting.abort_all();
-                }
-            }
-            highest = highest.max(code);
-        }
-        while copying.join_next().await.is_some() {}
-        Ok(highest)
-    }
-
-    fn command(&self, rank: u32) -> Result<Command, Complaint> {
-        let mut command = Command::new(&self.words[0]);
-        command.args(&self.words[1..]).kill_on_drop(true);
-        if let Some(directory) = &self.settings.chdir {
-            command.current_dir(directory);
-        }
-        for (name, value) in [
-            ("SLURM_PROCID", rank),
-            ("SLURM_LOCALID", rank),
-            ("SLURM_NODEID", 0),
-            ("SLURM_NTASKS", self.ranks),
-            ("SLURM_NPROCS", self.ranks),
-            ("SLURM_STEP_NUM_TASKS", self.ranks),
-            ("SLURM_STEP_NUM_NODES", 1),
-            ("SLURM_STEP_ID", 0),
-            ("SLURM_STEPID", 0),
-        ] {
-            command.env(name, value.to_string());
-        }
-        command.env("SLURM_STEP_NODELIST", &self.node);
-        command.env("SLURM_STEP_TASKS_PER_NODE", self.ranks.to_string());
-        if let Some(cpus) = self.settings.cpus_per_task {
-            command.env("SLURM_CPUS_PER_TASK", cpus.to_string());
-        }
-        if let Some(export) = &self.settings.export {
-            for (name, value) in &export.named {
-                if let Some(value) = value {
-                    command.env(name, value);
-                }
-            }
-        }
-        self.streams(rank, &mut command)?;
-        Ok(command)
-    }
-
-    fn streams(&self, rank: u32, command: &mut Command) -> Result<(), Complaint> {
-        let labelled = self.settings.step.label;
-        match &self.settings.input {
-            Some(pattern) if pattern != "none" => {
-                let path = self.path(pattern, rank);
-                let file = std::fs::File::open(&path).map_err(|error| cannot_open(&path, &error))?;
-                command.stdin(file);
-            }
-            // one can read what is typed, and nobody waits for what another reads
-            Some(_) => drop(command.stdin(Stdio::null())),
-            None if rank > 0 => drop(command.stdin(Stdio::null())),
-            None => {}
-        }
-        let file = |pattern: &String| {
-            let path = self.path(pattern, rank);
-            // one file for all ranks is emptied by the first
-            let fresh =
-                (rank == 0 || names_each_rank(pattern)) && self.settings.open_mode != Some(OpenMode::Append);
-            open(&path, fresh).map_err(|error| cannot_open(&path, &error))
-        };
-        match &self.settings.output {
-            Some(pattern) if pattern == "none" => drop(command.stdout(Stdio::null())),
-            Some(pattern) => {
-                let output = file(pattern)?;
-                if self.settings.error.is_none() {
-                    let shared = output
-                        .try_clone()
-                        .map_err(|error| Complaint::new(error.to_string()))?;
-                    command.stderr(shared);
-                }
-                command.stdout(output);
-            }
-            None if labelled => drop(command.stdout(Stdio::piped())),
-            None => {}
-        }
-        match &self.settings.error {
-            Some(pattern) if pattern == "none" => drop(command.stderr(Stdio::null())),
-            Some(pattern) => drop(command.stderr(file(pattern)?)),
-            None if labelled && self.settings.output.is_none() => drop(command.stderr(Stdio::piped())),
-            None => {}
-        }
-        Ok(())
-    }
-
-    fn path(&self, pattern: &str, rank: u32) -> PathBuf {
-        let name = std::env::var("SLURM_JOB_NAME").unwrap_or_default();
-        let user = std::env::var("SLURM_JOB_USER").unwrap_or_default();
-        let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-        let (job, element) = match (number("SLURM_ARRAY_JOB_ID"), number("SLURM_ARRAY_TASK_ID")) {
-            (Some(job), Some(element)) => (job, Some(element)),
-            (_, _) => (self.job, None),
-        };
-        PathBuf::from(expand(
-            pattern,
-            &PatternValues {
-                job: JobId(job),
-                element,
-                step: Some(0),
-                name: &name,
-                user: &user,
-                node: &self.node,
-                node_index: 0,
-                rank,
-            },
-        ))
-    }
-
-    /// Copies the lines of a rank, each with its number.
-    fn copy(&self, rank: u32, child: &mut Child, copying: &mut JoinSet<()>) {
-        let width = self.ranks.saturating_sub(1).to_string().len();
-        if let Some(output) = child.stdout.take() {
-            copying.spawn(label(output, std::io::stdout(), rank, width));
-        }
-        if let Some(error) = child.stderr.take() {
-            copying.spawn(label(error, std::io::stderr(), rank, width));
-        }
-    }
-}
-
-async fn label(from: impl AsyncRead + Unpin, mut to: impl Write, rank: u32, width: usize) {
-    let mut lines = BufReader::new(from);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        line.extend(format!("{rank:>width$}: ").bytes());
-        let read = lines.read_until(b'\n', &mut line).await;
-        if !matches!(read, Ok(1..)) {
-            return;
-        }
-        // nobody is left who would read it
-        if to.write_all(&line).and_then(|()| to.flush()).is_err() {
-            return;
-        }
-    }
-}
-
-fn open(path: &Path, fresh: bool) -> std::io::Result<std::fs::File> {
-    let file = std::fs::File::options().append(true).create(true).open(path)?;
-    if fresh && file.metadata()?.is_file() {
-        file.set_len(0)?;
-    }
-    Ok(file)
-}
-
-fn cannot_open(path: &Path, error: &std::io::Error) -> Complaint {
-    Complaint::new(format!("cannot open `{}`: {error}", path.display()))
-}
-
-fn code(status: ExitStatus) -> u8 {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => u8::try_from(code & 0xff).unwrap_or(1),
-        (None, signal) => 128_u8.saturating_add(u8::try_from(signal.unwrap_or(0)).unwrap_or(0)),
-    }
-}
-
-fn how(status: ExitStatus) -> String {
-    match status.signal() {
-        Some(signal) => format!("Terminated by signal {signal}"),
-        None => format!("Exited with exit code {}", status.code().unwrap_or_default()),
-    }
+    Ok(programs)
 }

@@ -1,84 +1,8 @@
 //! Slurm's commands: batch scripts as they are, and what they leave.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
-use tempfile::TempDir;
-
-use crate::command::{Done, phalanx, run};
+use crate::command::{phalanx, run};
+use crate::desk::{Desk, names};
 use crate::up::Up;
-
-/// A folder to submit from, with the commands in PATH.
-struct Desk {
-    folder: TempDir,
-    cluster: PathBuf,
-}
-
-impl Desk {
-    fn new(cluster: PathBuf) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut shims = phalanx();
-        shims.arg("shims").arg(folder.path().join("bin"));
-        assert_eq!(run(shims).code, Some(0));
-        std::fs::create_dir(folder.path().join("work")).unwrap();
-        Self { folder, cluster }
-    }
-
-    fn work(&self) -> PathBuf {
-        self.folder.path().join("work")
-    }
-
-    /// A command of Slurm's, without what Slurm itself may have set around this test.
-    fn command(&self, words: &[&str]) -> Command {
-        let bin = self.folder.path().join("bin");
-        let mut command = phalanx();
-        let variables = command
-            .get_envs()
-            .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)));
-        let variables: Vec<_> = variables.collect();
-        command = Command::new(bin.join(words[0]));
-        for (name, value) in variables {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        let path = std::env::var("PATH").unwrap();
-        command
-            .args(&words[1..])
-            .env("PATH", format!("{}:{path}", bin.display()))
-            .env("PHALANX_CLUSTER", &self.cluster)
-            .current_dir(self.work())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    fn run(&self, words: &[&str]) -> Done {
-        run(self.command(words))
-    }
-
-    fn script(&self, name: &str, text: &str) {
-        std::fs::write(self.work().join(name), text).unwrap();
-    }
-
-    fn read(&self, name: &str) -> String {
-        let path = self.work().join(name);
-        std::fs::read_to_string(&path).unwrap_or_else(|error| {
-            panic!("{}: {error}; there are {:?}", path.display(), names(&self.work()));
-        })
-    }
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
 
 const WATER: &str = "\
 #!/bin/bash

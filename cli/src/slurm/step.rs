@@ -1,0 +1,259 @@
+//! The ranks of a step, started side by side as this process's own children, on the cpus of the job that it runs in.
+
+mod mpi;
+mod streams;
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+
+use tokio::process::Command;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use self::mpi::{Departure, Mpi};
+use super::{Complaint, Name, say};
+use crate::batch::settings::BatchSettings;
+
+/// What a shell exits with if a program is not there, or cannot be started.
+const NOT_FOUND: u8 = 127;
+const NOT_STARTED: u8 = 126;
+
+/// What one rank runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Program {
+    /// The program and its arguments.
+    pub(super) words: Vec<String>,
+    /// Which of the programs that were named together it is.
+    pub(super) section: u32,
+    /// Variables of its own.
+    pub(super) environment: Vec<(String, String)>,
+    /// Where it starts, if not where this process is.
+    pub(super) directory: Option<PathBuf>,
+}
+
+/// The ranks of a step.
+pub(super) struct Step {
+    /// Under which name this process was started.
+    name: Name,
+    settings: BatchSettings,
+    /// By rank.
+    programs: Vec<Program>,
+    job: u64,
+    node: String,
+}
+
+/// How the ranks are doing.
+#[derive(Debug, Default)]
+struct Course {
+    waiting: JoinSet<(u32, std::io::Result<ExitStatus>)>,
+    /// By rank.
+    handles: Vec<AbortHandle>,
+    highest: u8,
+    /// Those that are left were told to end: how they do concerns nobody.
+    is_ending: bool,
+}
+
+impl Course {
+    /// Ends all ranks but one. Dropping a child kills it.
+    fn end_others(&mut self, but: Option<u32>) {
+        self.is_ending = true;
+        for (rank, handle) in (0..).zip(&self.handles) {
+            if Some(rank) != but {
+                handle.abort();
+            }
+        }
+    }
+}
+
+impl Step {
+    pub(super) fn new(name: Name, settings: BatchSettings, programs: Vec<Program>) -> Self {
+        Self {
+            name,
+            programs,
+            job: number("SLURM_JOB_ID").unwrap_or_default(),
+            node: std::env::var("SLURMD_NODENAME").unwrap_or_default(),
+            settings,
+        }
+    }
+
+    /// Starts all ranks and waits for them; returns the highest of their codes.
+    pub(super) async fn run(&self) -> Result<u8, Complaint> {
+        let _told = ignored_signals()?;
+        let mut mpi = Mpi::start(self.job, &self.programs)?;
+        let mut course = Course::default();
+        let mut copying = JoinSet::new();
+        for (rank, program) in (0..).zip(&self.programs) {
+            let mut command = self.command(rank, program)?;
+            let end = mpi.give(rank, &mut command)?;
+            let started = command.spawn();
+            drop(end);
+            match started {
+                Ok(mut child) => {
+                    self.copy(rank, &mut child, &mut copying);
+                    let ended = course.waiting.spawn(async move { (rank, child.wait().await) });
+                    course.handles.push(ended);
+                }
+                Err(error) => {
+                    let program = program.words.first().map_or("", String::as_str);
+                    self.say(&format!("cannot start `{program}`: {error}"));
+                    course.highest = match error.kind() == std::io::ErrorKind::NotFound {
+                        true => NOT_FOUND,
+                        false => NOT_STARTED,
+                    };
+                    // ranks that find themselves too few would wait for the others
+                    course.end_others(None);
+                    break;
+                }
+            }
+        }
+        self.follow(&mut course, &mut mpi).await;
+        while copying.join_next().await.is_some() {}
+        Ok(course.highest)
+    }
+
+    /// Waits for all ranks, and ends those that would wait for others in vain.
+    async fn follow(&self, course: &mut Course, mpi: &mut Mpi) {
+        let kills = self.settings.step.kill_on_bad_exit == Some(true);
+        let patience = self.settings.step.wait.filter(|wait| !wait.is_zero());
+        let mut left = self.programs.len();
+        // of the others, once the first has ended
+        let mut deadline = None;
+        loop {
+            if left < self.programs.len() && deadline.is_none() {
+                deadline = patience.map(|patience| Instant::now() + patience);
+            }
+            tokio::select! {
+                // the status of a rank that is missed comes before what its others make of it
+                biased;
+                ended = course.waiting.join_next() => match ended {
+                    Some(Ok((rank, Ok(status)))) => {
+                        left -= 1;
+                        let code = code(status);
+                        if code != 0 {
+                            self.say(&format!("{}: task {rank}: {}", self.node, how(status)));
+                            if kills {
+                                course.end_others(Some(rank));
+                            }
+                        }
+                        course.highest = course.highest.max(code);
+                    }
+                    Some(_) => left -= 1,
+                    None => return,
+                },
+                departure = mpi.departed(), if !course.is_ending => self.part(&departure, course),
+                () = until(deadline), if !course.is_ending => {
+                    self.say(&format!("{left} tasks still run when --wait is over, and are ended"));
+                    course.highest = course.highest.max(1);
+                    course.end_others(None);
+                }
+            }
+        }
+    }
+
+    /// Ends the ranks that one of them has left behind.
+    fn part(&self, departure: &Departure, course: &mut Course) {
+        match departure {
+            Departure::Aborted { rank, code } => {
+                self.say(&format!(
+                    "task {rank} called MPI_Abort with {code}: the others are ended"
+                ));
+                // a code that a process cannot exit with is still none of success
+                let code = u8::try_from(code & 0xff).ok().filter(|&code| code != 0);
+                course.highest = course.highest.max(code.unwrap_or(1));
+                course.end_others(None);
+            }
+            Departure::Lost { rank, nonsense } => {
+                let why = match nonsense {
+                    Some(nonsense) => format!("asked for what is no PMI-1: {nonsense}"),
+                    None => "ended without MPI_Finalize".to_owned(),
+                };
+                self.say(&format!("task {rank} {why}: the others are ended"));
+                course.highest = course.highest.max(1);
+                course.end_others(nonsense.is_none().then_some(*rank));
+            }
+        }
+    }
+
+    fn command(&self, rank: u32, program: &Program) -> Result<Command, Complaint> {
+        let (name, arguments) = program
+            .words
+            .split_first()
+            .ok_or_else(|| Complaint::new(format!("task {rank} has no program")))?;
+        let ranks = u32::try_from(self.programs.len()).unwrap_or(u32::MAX);
+        let mut command = Command::new(name);
+        command.args(arguments).kill_on_drop(true);
+        if let Some(directory) = program.directory.as_ref() {
+            command.current_dir(directory);
+        }
+        for (name, value) in [
+            ("SLURM_PROCID", rank),
+            ("SLURM_LOCALID", rank),
+            ("SLURM_NODEID", 0),
+            ("SLURM_NTASKS", ranks),
+            ("SLURM_NPROCS", ranks),
+            ("SLURM_STEP_NUM_TASKS", ranks),
+            ("SLURM_STEP_NUM_NODES", 1),
+            ("SLURM_STEP_ID", 0),
+            ("SLURM_STEPID", 0),
+        ] {
+            command.env(name, value.to_string());
+        }
+        command.env("SLURM_STEP_NODELIST", &self.node);
+        command.env("SLURM_STEP_TASKS_PER_NODE", ranks.to_string());
+        if let Some(cpus) = self.settings.cpus_per_task {
+            command.env("SLURM_CPUS_PER_TASK", cpus.to_string());
+        }
+        for (name, value) in &program.environment {
+            command.env(name, value);
+        }
+        self.streams(rank, &mut command)?;
+        Ok(command)
+    }
+
+    fn say(&self, line: &str) {
+        say(self.name, "error", line);
+    }
+}
+
+/// Waits for a moment; for ever, if there is none.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A number in the environment.
+pub(super) fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// What is told to the whole process group is told to the ranks, which are in it; this process waits for them.
+fn ignored_signals() -> Result<Vec<Signal>, Complaint> {
+    let kinds = [
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+    ];
+    let listen =
+        |kind| signal(kind).map_err(|error| Complaint::new(format!("cannot listen to signals: {error}")));
+    kinds.into_iter().map(listen).collect()
+}
+
+fn code(status: ExitStatus) -> u8 {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => u8::try_from(code & 0xff).unwrap_or(1),
+        (None, signal) => 128_u8.saturating_add(u8::try_from(signal.unwrap_or(0)).unwrap_or(0)),
+    }
+}
+
+fn how(status: ExitStatus) -> String {
+    match status.signal() {
+        Some(signal) => format!("Terminated by signal {signal}"),
+        None => format!("Exited with exit code {}", status.code().unwrap_or_default()),
+    }
+}

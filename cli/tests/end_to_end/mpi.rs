@@ -1,0 +1,80 @@
+//! Ranks of a step: what MPI programs ask for is there, and nobody waits for a rank that has gone.
+
+use crate::desk::Desk;
+use crate::up::Up;
+
+/// A rank that speaks PMI-1, as an MPI library does: it puts its card, waits for all, and gets its neighbour's.
+const RANK: &str = "\
+#!/bin/bash
+ask() {
+    echo \"$1\" >&$PMI_FD
+    read -r answer <&$PMI_FD
+}
+ask 'cmd=init pmi_version=1 pmi_subversion=1'
+ask \"cmd=put kvsname=x key=card-$PMI_RANK value=of-$PMI_RANK\"
+ask 'cmd=barrier_in'
+ask \"cmd=get kvsname=x key=card-$(((PMI_RANK + 1) % PMI_SIZE))\"
+echo \"$PMI_RANK of $PMI_SIZE: $answer\"
+case $PMI_RANK:$1 in
+    1:abort) echo 'cmd=abort exitcode=9' >&$PMI_FD; sleep 100 ;;
+    1:die) kill -KILL $$ ;;
+esac
+[ -z \"$1\" ] || ask 'cmd=barrier_in'
+ask 'cmd=finalize'
+";
+
+fn desk(up: &Up) -> Desk {
+    let desk = Desk::new(up.directory());
+    desk.script("rank.sh", RANK);
+    desk
+}
+
+#[test]
+fn ranks_of_a_step_meet_as_mpi_programs_do() {
+    let up = Up::start_wide();
+    let desk = desk(&up);
+    let expected = "\
+0 of 3: cmd=get_result rc=0 msg=success value=of-1
+1 of 3: cmd=get_result rc=0 msg=success value=of-2
+2 of 3: cmd=get_result rc=0 msg=success value=of-0
+";
+    let step = "#!/bin/bash\n#SBATCH -n 2 -o ranks.txt\nsrun -n 3 bash rank.sh | sort\nmpiexec -n 2 bash rank.sh : -n 1 bash rank.sh | sort\n";
+    desk.script("job.sh", step);
+    assert_eq!(desk.run(&["sbatch", "--wait", "job.sh"]).code, Some(0));
+    assert_eq!(desk.read("ranks.txt"), format!("{expected}{expected}"));
+}
+
+#[test]
+fn nobody_waits_for_a_rank_that_aborts_or_dies() {
+    let up = Up::start_wide();
+    let desk = desk(&up);
+    let aborted = desk.run(&["mpiexec", "-n", "2", "bash", "rank.sh", "abort"]);
+    assert_eq!(aborted.code, Some(9), "{aborted:?}");
+    assert!(
+        aborted
+            .stderr
+            .contains("task 1 called MPI_Abort with 9: the others are ended"),
+        "{aborted:?}"
+    );
+    let died = desk.run(&["srun", "-n", "2", "bash", "rank.sh", "die"]);
+    assert_eq!(died.code, Some(137), "{died:?}");
+    assert!(
+        died.stderr
+            .contains("task 1 ended without MPI_Finalize: the others are ended"),
+        "{died:?}"
+    );
+    assert!(died.stderr.contains("task 1: Terminated by signal 9"), "{died:?}");
+}
+
+#[test]
+fn each_rank_of_a_step_may_run_a_program_of_its_own() {
+    let up = Up::start_wide();
+    let desk = desk(&up);
+    desk.script("programs.conf", "0 echo master %t\n1-2 echo helper %t %o\n");
+    desk.script(
+        "job.sh",
+        "#!/bin/bash\n#SBATCH -o programs.txt\nsrun -n 3 --multi-prog programs.conf | sort\n",
+    );
+    assert_eq!(desk.run(&["sbatch", "--wait", "job.sh"]).code, Some(0));
+    assert_eq!(desk.read("programs.txt"), "helper 1 0\nhelper 2 1\nmaster 0\n");
+}
