@@ -108,7 +108,7 @@ pub(crate) fn parse(line: &str) -> Result<Ask, WireError> {
             line: line.to_owned(),
         });
     };
-    let words = Words { command, values };
+    let mut words = Words { command, values };
     Ok(match command {
         "init" => Ask::Init {
             version: words.number("pmi_version")?,
@@ -118,10 +118,15 @@ pub(crate) fn parse(line: &str) -> Result<Ask, WireError> {
         "get_appnum" => Ask::GetAppnum,
         "get_universe_size" => Ask::GetUniverseSize,
         "get_my_kvsname" => Ask::GetMyKvsname,
-        "put" => Ask::Put {
-            key: words.bounded("key", KEY_BYTES_MAX)?,
-            value: words.bounded("value", VALUE_BYTES_MAX)?,
-        },
+        "put" => {
+            words
+                .values
+                .extend(whole_value(line).map(|value| ("value", value)));
+            Ask::Put {
+                key: words.bounded("key", KEY_BYTES_MAX)?,
+                value: words.bounded("value", VALUE_BYTES_MAX)?,
+            }
+        }
         "get" => Ask::Get {
             key: words.bounded("key", KEY_BYTES_MAX)?,
         },
@@ -140,6 +145,16 @@ pub(crate) fn parse(line: &str) -> Result<Ask, WireError> {
             });
         }
     })
+}
+
+/// What stands behind `value=`, up to the next word of a put or the end of the line: Open MPI's has blanks in it.
+fn whole_value(line: &str) -> Option<&str> {
+    let (_, rest) = line.split_once("value=")?;
+    let next = [" cmd=", " kvsname=", " key="]
+        .into_iter()
+        .filter_map(|word| rest.find(word))
+        .min();
+    Some(rest[..next.unwrap_or(rest.len())].trim_end())
 }
 
 fn not_offered(answer: &str) -> Ask {
@@ -168,6 +183,16 @@ mod tests {
         }
         let get = Ask::Get { key: "a=b".into() };
         assert_eq!(parse("cmd=get kvsname=x key=a=b"), Ok(get));
+    }
+
+    #[test]
+    fn a_value_may_have_blanks_in_it() {
+        let put = |value: &str| Ask::Put {
+            key: "k".into(),
+            value: value.into(),
+        };
+        assert_eq!(parse("cmd=put kvsname=x key=k value=AA== -"), Ok(put("AA== -")));
+        assert_eq!(parse("cmd=put value=a b key=k kvsname=x"), Ok(put("a b")));
     }
 
     #[test]
