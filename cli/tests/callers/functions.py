@@ -32,7 +32,7 @@ class Count(submitit.helpers.Checkpointable):
         return self.starts, self.reached
 
 
-executor = submitit.AutoExecutor(folder=folder / "%j")
+executor = submitit.AutoExecutor(folder=folder / "%j", slurm_max_num_timeout=3)
 assert executor.cluster == "slurm", executor.cluster
 executor.update_parameters(timeout_min=5, cpus_per_task=1, mem_gb=0.25, name="functions")
 # sacct is asked at once, not when the job has become old
@@ -47,7 +47,7 @@ assert "ZeroDivisionError" in str(broken.exception())
 print("functions", single.state, *(job.state for job in array), broken.state)
 
 # 3 s for a count that takes 4 s; it is told 1 s before
-executor.update_parameters(slurm_time="0:03", slurm_signal_delay_s=1, slurm_max_num_timeout=3)
+executor.update_parameters(slurm_time="0:03", slurm_signal_delay_s=1)
 count = executor.submit(Count(), 40)
 starts, reached = count.result()
 assert reached == 40 and starts >= 2, (starts, reached)

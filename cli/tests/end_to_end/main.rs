@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, and says why"
 )]
 
+mod callers;
 mod chaos;
 mod clusters;
 mod command;
