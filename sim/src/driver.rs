@@ -187,6 +187,7 @@ impl Cluster {
         if let Some(leader) = self.schedulers[place].leader_mut() {
             leader.current.remove(&worker);
             self.invariants.slot.admitted(leader.term, worker);
+            self.invariants.blame.worker_lost();
             self.tell(place, Input::WorkerLost(worker));
         }
     }

@@ -155,7 +155,7 @@ impl Cluster {
         if let Some(job) = worker.busy_jobs().pop_first() {
             let mut acts = Vec::new();
             let life = (place, worker.instance);
-            worker.host_dies(job, &mut acts);
+            worker.host_dies(job, &mut self.load, &mut acts);
             self.act(life, acts);
         }
     }

@@ -79,7 +79,7 @@ impl Cluster {
                 }
                 return;
             }
-            Event::ChunkEnded(_, chunk) => worker.chunk_ended(chunk, &self.load, &mut acts),
+            Event::ChunkEnded(_, chunk) => worker.chunk_ended(chunk, &mut self.load, &mut acts),
             Event::ReportDue(_) => worker.report(&mut acts),
             Event::Connect(_) => return self.connect(life),
             _ => unreachable!("only a worker's events come here"),
@@ -127,9 +127,7 @@ impl Cluster {
                     if self.weather.is_calm() {
                         let started = &self.workers[life.0].running[&chunk];
                         let plan = &self.load[started.plan];
-                        // a merged value in which the slower of two twins took part is made again
-                        let merged_again = plan.spec.idempotent && plan.spec.work.reduces();
-                        if !plan.runs_again() && !plan.retried && !merged_again {
+                        if !plan.runs_again() {
                             let idempotent = plan.spec.idempotent;
                             let once = &mut self.invariants.once;
                             once.started_in_calm(started.job, started.range, idempotent);

@@ -93,6 +93,43 @@ fn speculation_on_every_idle_slot_is_found() {
 }
 
 #[test]
+fn a_core_snapshot_without_a_job_is_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::SnapshotLosesJob),
+        &["KEEP"],
+    );
+}
+
+#[test]
+fn a_job_that_goes_on_without_some_of_its_tasks_is_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::ReopenForgetsTask),
+        &["ONCE", "KEEP", "LIVE"],
+    );
+}
+
+#[test]
+fn a_death_that_nobody_is_blamed_for_is_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::BlamesNobody),
+        &["BLAME", "LIVE"],
+    );
+}
+
+#[test]
+fn suspects_that_run_together_are_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::SuspectsMingle),
+        &["BLAME"],
+    );
+}
+
+#[test]
+fn tasks_that_are_run_again_without_end_are_found() {
+    core_with(|term| Core::with_bug(term, PlantedBug::RetriesForever), &["LIVE"]);
+}
+
+#[test]
 fn a_new_leader_that_reads_void_slots_is_found() {
     cluster_with(Planted::IgnoresVoidRule, Climate::Takeovers, &["TERM"]);
 }

@@ -41,6 +41,9 @@ impl Core {
             let retries = job.spec.retries;
             fates.push((index, job.trouble.blamed(&retries, index, death, now.elapsed)));
         }
+        if self.planted.is(PlantedBug::SuspectsMingle) {
+            job.trouble.suspect_nobody();
+        }
         self.meet_fates(now, id, fates, effects);
         true
     }

@@ -30,6 +30,8 @@ pub enum PlantedBug {
     CountsBothTwins,
     /// As much is run twice as there are idle slots for.
     SpeculatesWithoutLimit,
+    /// Tasks in whose company a kernel host died run among others again.
+    SuspectsMingle,
 }
 
 /// The bug that a core has, if any.

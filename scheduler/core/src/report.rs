@@ -218,7 +218,7 @@ impl Job {
             return None;
         }
         if forever {
-            retries.errors = u32::MAX;
+            retries.errors = retries.errors.saturating_mul(u32::MAX);
         }
         let fate = self.trouble.failed(&retries, failure, now.elapsed);
         match &fate {
