@@ -191,6 +191,7 @@ impl Cluster {
         let lasts = self.agenda.now < self.weather.lasts_until;
         let all_ended = self.invariants.live.all_ended(&self.invariants.ledger);
         let all_ended = all_ended && self.retries_wanted.is_empty();
+        let all_ended = all_ended && !self.workers.iter().any(Worker::is_going);
         self.gave_up || (all_ended && !lasts && self.schedulers.iter().all(awake))
     }
 
@@ -226,6 +227,7 @@ impl Cluster {
             Event::Submit(plan) => self.submit(plan),
             Event::Cancel(plan) => self.cancel(plan),
             Event::Retry(plan) => self.retry(plan),
+            Event::Drain(life) => self.drain(life),
             Event::Answered(request, reply) => self.answered(request, &reply),
             Event::FaultStrikes => self.fault_strikes(),
             Event::PatienceEnds => self.patience_ends(),
@@ -234,7 +236,10 @@ impl Cluster {
                     self.at_worker(life, event);
                 }
             }
-            Event::Connect(life) | Event::ChunkEnded(life, _) | Event::ReportDue(life) => {
+            Event::Connect(life)
+            | Event::ChunkEnded(life, _)
+            | Event::ReportDue(life)
+            | Event::GraceEnds(life) => {
                 self.at_worker(life, event);
             }
             Event::Wakes(life) => self.wakes(life),

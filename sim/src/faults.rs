@@ -35,6 +35,11 @@ impl Cluster {
             Fault::WorkerCrash => self.worker_crashes(place),
             Fault::WorkerStall => self.worker_stalls(place),
             Fault::HostDeath => self.host_dies(place),
+            Fault::WorkerDrain => self.drain((place, self.workers[place].instance)),
+            Fault::WorkerStop => {
+                let grace = self.dice.pick(&[0, 500_000, 5_000_000]);
+                self.worker_is_stopped(place, grace);
+            }
             Fault::SchedulerCrash => self.scheduler_crashes(scheduler),
             Fault::SchedulerPause => self.scheduler_pauses(scheduler),
             Fault::StorageFailure => {

@@ -10,7 +10,7 @@ mod term;
 pub(crate) use blame::Blame;
 pub(crate) use keep::Keep;
 pub(crate) use live::Live;
-pub(crate) use once::{Ledger, Once};
+pub(crate) use once::{Entry, Ledger, Once};
 pub(crate) use slot::Slot;
 pub(crate) use term::Terms;
 

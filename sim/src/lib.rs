@@ -8,7 +8,7 @@
 //!
 //! Reading order: `weather`, `load` and `fates` (what a seed draws), `event` (time), `cluster` (a run), `scheduler`, `driver` and
 //! `journal` (a leader), `objects`, `passage` and `past` (the storage), `clients` and `places` (who meets whom), `worker`,
-//! `network`, `faults`, `reader`, and `invariants`, one file for each.
+//! `leaving`, `network`, `faults`, `reader`, and `invariants`, one file for each.
 
 mod clients;
 mod cluster;
@@ -19,6 +19,7 @@ mod fates;
 mod faults;
 mod invariants;
 mod journal;
+mod leaving;
 mod load;
 mod network;
 mod objects;

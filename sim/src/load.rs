@@ -26,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) cancel_at: Option<u64>,
     /// Whether its user asks for its failed tasks to be run again.
     pub(crate) retried: bool,
+    /// As soon as one has failed, rather than at the job's end.
+    pub(crate) retried_early: bool,
     pub(crate) fates: Fates,
     task_nanos: u64,
     uneven: bool,
@@ -98,6 +100,7 @@ impl Plan {
             submit_at,
             cancel_at: cancelled.then(|| submit_at + dice.within(0..5_000_000)),
             retried: (!fates.is_empty() || time_limit.is_some()) && !cancelled && dice.one_in(2),
+            retried_early: dice.one_in(4),
             fates,
             task_nanos,
             uneven: dice.one_in(3) && task_nanos > 1_000,

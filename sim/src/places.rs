@@ -8,6 +8,7 @@ use crate::cluster::Cluster;
 use crate::event::{Event, Life};
 use crate::faults::SILENCE_MICROS;
 use crate::journal::Planted;
+use crate::leaving::Presence;
 use crate::network::{Node, Stream, Way};
 use crate::worker::{Act, Worker};
 
@@ -81,12 +82,14 @@ impl Cluster {
             }
             Event::ChunkEnded(_, chunk) => worker.chunk_ended(chunk, &mut self.load, &mut acts),
             Event::ReportDue(_) => worker.report(&mut acts),
+            Event::GraceEnds(_) => return self.grace_ends(life),
             Event::Connect(_) => return self.connect(life),
             _ => unreachable!("only a worker's events come here"),
         }
         worker.start_what_fits(&self.load, &mut acts);
         self.invariants.slot.check_running(worker);
         self.act(life, acts);
+        self.leaves_if_done(life);
     }
 
     /// A worker gives a session up and looks for another scheduler.
@@ -111,8 +114,10 @@ impl Cluster {
         let answers = scheduler.paused_until <= now && self.network.connects(me, it, now);
         if let Some(leader) = scheduler.leader().filter(|_| answers) {
             let session = self.network.open(life, (place, scheduler.stint), leader.term);
-            let join = self.workers[life.0].connected(session);
-            return self.act(life, vec![Act::Say(FromWorker::Join(join))]);
+            let worker = &mut self.workers[life.0];
+            let mut acts = vec![Act::Say(FromWorker::Join(worker.connected(session)))];
+            acts.extend((worker.presence == Presence::Draining).then_some(Act::Say(FromWorker::Draining)));
+            return self.act(life, acts);
         }
         worker.aim = (place + 1) % self.schedulers.len();
         let wait = if answers { 200_000 } else { SILENCE_MICROS };

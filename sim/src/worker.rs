@@ -11,6 +11,7 @@ use phalanx_scheduler_core::SessionId;
 
 use crate::event::Event;
 use crate::fates::Harm;
+use crate::leaving::Presence;
 use crate::load::Plan;
 use crate::weather::Node;
 
@@ -45,6 +46,7 @@ pub(crate) struct Worker {
     /// The newest that it has heard of.
     term: Term,
     pub(crate) alive: bool,
+    pub(crate) presence: Presence,
     /// Nothing happens here before this time.
     pub(crate) stalled_until: u64,
     /// What would have happened meanwhile.
@@ -102,6 +104,7 @@ impl Worker {
             aim: 0,
             term: Term(0),
             alive: true,
+            presence: Presence::Working,
             stalled_until: 0,
             held_up: VecDeque::new(),
             running: BTreeMap::new(),
@@ -112,6 +115,21 @@ impl Worker {
             reports_made: 0,
             report_due: false,
         }
+    }
+
+    /// Whether reports of it may not be durable.
+    pub(crate) fn owes_reports(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    pub(crate) fn holds_grants(&self) -> bool {
+        self.jobs.values().any(|seat| !seat.grants.is_empty())
+    }
+
+    /// Ends all that runs, and forgets what was not reported.
+    pub(crate) fn end_all(&mut self) {
+        self.jobs.clear();
+        self.running.clear();
     }
 
     /// A session stands. Jobs that hold nothing are closed: the scheduler opens them again if it wants them here.
@@ -162,6 +180,9 @@ impl Worker {
         cannot_run: impl Fn(usize) -> bool,
         acts: &mut Vec<Act>,
     ) {
+        if !self.is_wanted(&message, acts) {
+            return;
+        }
         match message {
             ToWorker::Welcome { worker, term } => {
                 (self.id, self.joined, self.term) = (Some(worker), true, term);
@@ -205,7 +226,8 @@ impl Worker {
             }
             ToWorker::Acknowledge { number } => self.outbox.retain(|report| report.number > number),
             ToWorker::Close { job } => self.close(job),
-            ToWorker::CheckpointNow { .. } | ToWorker::Drain | ToWorker::Schedulers(_) => {}
+            ToWorker::Drain => self.drain(acts),
+            ToWorker::CheckpointNow { .. } | ToWorker::Schedulers(_) => {}
         }
     }
 

@@ -130,6 +130,14 @@ fn tasks_that_are_run_again_without_end_are_found() {
 }
 
 #[test]
+fn a_drained_worker_that_keeps_what_it_has_not_started_is_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::DrainKeepsBacklog),
+        &["LIVE"],
+    );
+}
+
+#[test]
 fn a_new_leader_that_reads_void_slots_is_found() {
     cluster_with(Planted::IgnoresVoidRule, Climate::Takeovers, &["TERM"]);
 }

@@ -32,6 +32,8 @@ pub enum PlantedBug {
     SpeculatesWithoutLimit,
     /// Tasks in whose company a kernel host died run among others again.
     SuspectsMingle,
+    /// A worker that is to leave keeps what it has not started.
+    DrainKeepsBacklog,
 }
 
 /// The bug that a core has, if any.

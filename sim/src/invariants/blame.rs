@@ -5,8 +5,7 @@ use phalanx_protocol::JobId;
 use phalanx_protocol::record::{FailureCause, Outcome, Record, TaskFailure};
 
 use crate::fates::{Fate, Harm};
-use crate::invariants::Ledger;
-use crate::invariants::once::Entry;
+use crate::invariants::{Entry, Ledger};
 use crate::load::Plan;
 use crate::weather::{Fault, Weather};
 
