@@ -57,6 +57,8 @@ pub struct Summary {
     pub jobs_ended: usize,
     /// Leaderships.
     pub terms: u64,
+    /// In what ways tasks failed, jobs ended and workers left.
+    pub endings: BTreeSet<String>,
 }
 
 pub(crate) struct Cluster {
@@ -123,6 +125,7 @@ pub fn run_with(seed: u64, limits: &Limits, make_core: Option<MakeCore>, planted
         trace: cluster.trace,
         jobs_ended: outcomes.count(),
         terms: cluster.invariants.terms.count(),
+        endings: cluster.invariants.blame.endings,
     }
 }
 

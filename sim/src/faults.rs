@@ -12,6 +12,8 @@ use crate::weather::Fault;
 
 /// How long silence is borne before a session is given up, in microseconds.
 pub(crate) const SILENCE_MICROS: u64 = 3_000_000;
+/// After how long the death of a process is noticed whose machine lives, in microseconds.
+const DEATH_MICROS: u64 = 1_000_000;
 /// How long a process may stand still that is stopped, in microseconds: longer than it may lead unheard.
 const STOPPED_MICROS: u64 = 120_000_000;
 /// The same for one that is stopped for longer than anything waits: three hours.
@@ -71,10 +73,12 @@ impl Cluster {
         if !session.is_some_and(crate::network::Session::break_off) {
             return;
         }
-        let (at_worker, at_scheduler) = (
-            self.dice.within(1_000..SILENCE_MICROS),
-            self.dice.within(1_000..SILENCE_MICROS),
-        );
+        let latest = if self.weather.is_gentle() {
+            DEATH_MICROS
+        } else {
+            SILENCE_MICROS
+        };
+        let (at_worker, at_scheduler) = (self.dice.within(1_000..latest), self.dice.within(1_000..latest));
         self.agenda.after(at_worker, Event::WorkerNotices(id));
         self.agenda.after(at_scheduler, Event::SchedulerNotices(id));
     }

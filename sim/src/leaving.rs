@@ -113,6 +113,11 @@ impl Cluster {
     fn leaves(&mut self, life: Life) {
         self.act(life, vec![Act::Say(FromWorker::Leaving)]);
         let worker = &mut self.workers[life.0];
+        let how = match worker.presence {
+            Presence::Stopping => "worker stopped",
+            Presence::Working | Presence::Draining => "worker drained",
+        };
+        self.invariants.blame.endings.insert(how.to_owned());
         worker.alive = false;
         worker.end_all();
         if let Some(session) = worker.session.take() {

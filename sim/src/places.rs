@@ -125,19 +125,32 @@ impl Cluster {
             .after(self.dice.within(50_000..wait), Event::Connect(life));
     }
 
+    /// Where workers go on with what they run whatever happens, nothing is started twice; where nothing happens, nothing that
+    /// has done harm as often as it may is started.
+    fn note_start(&mut self, place: usize, chunk: u64) {
+        let started = &self.workers[place].running[&chunk];
+        if self.weather.is_calm() {
+            let plan = &self.load[started.plan];
+            self.invariants.blame.started_in_calm(started, plan);
+        }
+        if !self.weather.is_gentle() || self.load[started.plan].runs_again() {
+            return;
+        }
+        // until a job is durable, its number may become another's
+        let entry = self.invariants.ledger.jobs.get(&started.job);
+        let is_its = entry.is_some_and(|entry| started.grant.term >= entry.term);
+        if self.weather.is_calm() || is_its {
+            let idempotent = self.load[started.plan].spec.idempotent;
+            let once = &mut self.invariants.once;
+            once.started(started.job, started.range, idempotent);
+        }
+    }
+
     pub(crate) fn act(&mut self, life: Life, acts: Vec<Act>) {
         for act in acts {
             let (stream, message) = match act {
                 Act::StartChunk { chunk, micros } => {
-                    if self.weather.is_calm() {
-                        let started = &self.workers[life.0].running[&chunk];
-                        let plan = &self.load[started.plan];
-                        if !plan.runs_again() {
-                            let idempotent = plan.spec.idempotent;
-                            let once = &mut self.invariants.once;
-                            once.started_in_calm(started.job, started.range, idempotent);
-                        }
-                    }
+                    self.note_start(life.0, chunk);
                     self.agenda.after(micros, Event::ChunkEnded(life, chunk));
                     continue;
                 }

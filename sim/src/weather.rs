@@ -123,13 +123,14 @@ pub(crate) struct Node {
 
 impl Weather {
     pub(crate) fn draw(dice: &mut Dice, climate: Climate) -> Self {
-        let mut faults = match dice.within(0..12) {
+        let mut faults = match dice.within(0..13) {
             0 => Vec::new(),
             1 => FAULTS.to_vec(),
             2 => vec![Fault::WorkerDrain],
+            3 => vec![Fault::WorkerDrain, Fault::SchedulerCrash],
             _ => FAULTS.into_iter().filter(|_| dice.one_in(3)).collect(),
         };
-        let ambiguous_one_in = if faults.is_empty() {
+        let ambiguous_one_in = if faults.iter().all(|&fault| is_gentle(fault)) {
             0
         } else {
             dice.pick(&[0, 0, 5, 30])
@@ -183,9 +184,19 @@ impl Weather {
 
     /// Whether nothing goes wrong at all.
     pub(crate) fn is_calm(&self) -> bool {
-        let harmless = self.faults.iter().all(|&fault| fault == Fault::WorkerDrain);
-        harmless && self.ambiguous_one_in == 0 && self.cannot_run_one_in == 0
+        self.is_gentle() && !self.has(Fault::SchedulerCrash)
     }
+
+    /// Whether nothing goes wrong but that schedulers die, which is noticed soon.
+    pub(crate) fn is_gentle(&self) -> bool {
+        let gentle = self.faults.iter().all(|&fault| is_gentle(fault));
+        gentle && self.ambiguous_one_in == 0 && self.cannot_run_one_in == 0
+    }
+}
+
+/// Whether workers go on with what they run.
+fn is_gentle(fault: Fault) -> bool {
+    matches!(fault, Fault::WorkerDrain | Fault::SchedulerCrash)
 }
 
 fn node(dice: &mut Dice) -> Node {

@@ -5,6 +5,8 @@ use phalanx_sim::{Climate, Limits, MakeCore, Planted, run_with};
 
 /// Seeds within which a bug must be found.
 const SEEDS_MAX: u64 = 1000;
+/// Events after which a seed has not found it: ten times what most need.
+const STEPS_MAX: u64 = 60_000;
 
 /// The first violation must be of one of the invariants.
 #[track_caller]
@@ -12,7 +14,7 @@ fn check(climate: Climate, make_core: Option<MakeCore>, planted: Planted, invari
     std::panic::set_hook(Box::new(|_| {}));
     let limits = Limits {
         climate,
-        ..Limits::default()
+        steps_max: STEPS_MAX,
     };
     for seed in 0..SEEDS_MAX {
         let run = || run_with(seed, &limits, make_core, planted);
@@ -135,6 +137,11 @@ fn a_drained_worker_that_keeps_what_it_has_not_started_is_found() {
         |term| Core::with_bug(term, PlantedBug::DrainKeepsBacklog),
         &["LIVE"],
     );
+}
+
+#[test]
+fn a_new_leader_that_awaits_no_workers_is_found() {
+    core_with(|term| Core::with_bug(term, PlantedBug::AwaitsNobody), &["ONCE"]);
 }
 
 #[test]

@@ -34,6 +34,8 @@ pub enum PlantedBug {
     SuspectsMingle,
     /// A worker that is to leave keeps what it has not started.
     DrainKeepsBacklog,
+    /// A new leader grants what the workers of the last one still run.
+    AwaitsNobody,
 }
 
 /// The bug that a core has, if any.

@@ -1,6 +1,8 @@
 //! BLAME: every bad end has its cause. A task fails only for what it did as often as it may not, and never for what
 //! others did; a job is given up, stopped or cancelled only if there was reason to.
 
+use std::collections::BTreeSet;
+
 use phalanx_protocol::JobId;
 use phalanx_protocol::record::{FailureCause, Outcome, Record, TaskFailure};
 
@@ -8,6 +10,7 @@ use crate::fates::{Fate, Harm};
 use crate::invariants::{Entry, Ledger};
 use crate::load::Plan;
 use crate::weather::{Fault, Weather};
+use crate::worker::Chunk;
 
 /// How much later than at its time limit a job may end where nothing goes wrong, in milliseconds.
 const LATE_MILLIS_MAX: u64 = 5;
@@ -16,6 +19,8 @@ const LATE_MILLIS_MAX: u64 = 5;
 pub(crate) struct Blame {
     /// Workers that leaders took for lost.
     workers_lost: u32,
+    /// How tasks failed and jobs ended, for people.
+    pub(crate) endings: BTreeSet<String>,
 }
 
 impl Blame {
@@ -24,7 +29,7 @@ impl Blame {
     }
 
     /// A record that was entered says that something ended.
-    pub(crate) fn check(&self, record: &Record, ledger: &Ledger, load: &[Plan], weather: &Weather) {
+    pub(crate) fn check(&mut self, record: &Record, ledger: &Ledger, load: &[Plan], weather: &Weather) {
         let entry = &ledger.jobs[&record.job()];
         let plan = &load[Plan::number(&entry.spec.work)];
         match record {
@@ -34,6 +39,8 @@ impl Blame {
                 failed
                     .iter()
                     .for_each(|failure| self.check_failure(*job, failure, plan, weather));
+                let causes = failed.iter().map(|failure| failure.cause.to_string());
+                self.endings.extend(causes);
                 let done = done.iter().filter(|_| !plan.fates.is_empty());
                 for index in done.flat_map(|range| range.start..range.end) {
                     let hopeless = plan.fates.of(index).is_some_and(|fate| fate.runs == u32::MAX);
@@ -45,13 +52,33 @@ impl Blame {
                 outcome,
                 finished_unix_millis,
             } => {
+                self.endings.insert(name(outcome).to_owned());
                 check_outcome(*job, outcome, plan, weather);
                 check_time(*job, outcome, *finished_unix_millis, entry, weather);
             }
-            Record::JobSubmitted { .. }
-            | Record::JobStarted { .. }
-            | Record::JobReopened { .. }
-            | Record::JobHeld { .. } => {}
+            Record::JobReopened { .. } => drop(self.endings.insert("reopened".to_owned())),
+            Record::JobSubmitted { .. } | Record::JobStarted { .. } | Record::JobHeld { .. } => {}
+        }
+    }
+
+    /// Where nothing goes wrong, nothing that has done harm as often as it may is started again, but for a twin that starts
+    /// before this is known.
+    pub(crate) fn started_in_calm(&self, started: &Chunk, plan: &Plan) {
+        let (fates, retries) = (&plan.fates, &plan.spec.retries);
+        let wanted_again = plan.retried || fates.is_empty();
+        let range = started.range;
+        for index in (range.start..range.end).take_while(|_| !wanted_again) {
+            let did = fates.harms_of(index);
+            let may = fates.of(index).map_or(0, |fate| match fate.harm {
+                Harm::Error => retries.errors,
+                Harm::Death => retries.crash_limit - 1,
+                Harm::Overrun => retries.timeouts,
+            });
+            let job = started.job;
+            assert!(
+                did <= may + u32::from(plan.spec.idempotent),
+                "BLAME: {index} of job {job} did harm {did} times and runs again"
+            );
         }
     }
 
@@ -85,6 +112,16 @@ impl Blame {
              with it, and its job has {retries:?}",
             fates.of(index)
         );
+    }
+}
+
+fn name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Succeeded => "job succeeded",
+        Outcome::Failed => "job failed",
+        Outcome::Cancelled { .. } => "job cancelled",
+        Outcome::TimeLimit { .. } => "job out of time",
+        Outcome::Broken { .. } => "job given up",
     }
 }
 

@@ -1,5 +1,5 @@
-//! ONCE: each index's end is published exactly once, and results cover exactly what is done. Where nothing goes wrong,
-//! no task is even started twice, unless its job is idempotent: then not three times.
+//! ONCE: each index's end is published exactly once, and results cover exactly what is done. Where nothing goes wrong
+//! but that leaders die, no task is even started twice, unless its job is idempotent: then not three times.
 
 use std::collections::BTreeMap;
 
@@ -165,7 +165,7 @@ impl Entry {
     }
 }
 
-/// What was started where nothing goes wrong.
+/// What was started where workers go on with what they run.
 #[derive(Debug, Default)]
 pub(crate) struct Once {
     started: BTreeMap<JobId, RangeSet>,
@@ -174,7 +174,7 @@ pub(crate) struct Once {
 }
 
 impl Once {
-    pub(crate) fn started_in_calm(&mut self, job: JobId, range: IndexRange, idempotent: bool) {
+    pub(crate) fn started(&mut self, job: JobId, range: IndexRange, idempotent: bool) {
         let started = self.started.entry(job).or_default();
         let again = started.pieces(range);
         assert!(
