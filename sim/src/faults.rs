@@ -127,6 +127,7 @@ impl Cluster {
     /// A scheduler is stopped, perhaps for longer than anybody waits for it, and then goes on as if nothing had been.
     fn scheduler_pauses(&mut self, place: usize) {
         let longest = match self.weather.slots_left {
+            Some(_) if self.planted == Planted::SleepsUnguarded => STOPPED_LONG_MICROS,
             Some(_) => self.dice.pick(&[
                 2 * SILENCE_MICROS,
                 STOPPED_MICROS,
