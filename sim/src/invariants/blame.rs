@@ -70,6 +70,8 @@ impl Blame {
         for index in (range.start..range.end).take_while(|_| !wanted_again) {
             let did = fates.harms_of(index);
             let may = fates.of(index).map_or(0, |fate| match fate.harm {
+                // its kernel host may die before that is heard of
+                Harm::Error if fates.end_hosts() => u32::MAX - 1,
                 Harm::Error => retries.errors,
                 Harm::Death => retries.crash_limit - 1,
                 Harm::Overrun => retries.timeouts,
