@@ -124,7 +124,7 @@ impl Core {
                     job.note_ended(one(index));
                     job.failed.insert(one(index));
                     if runs {
-                        job.end_elsewhere(&one(index).into());
+                        job.end_elsewhere(id, &one(index).into(), now.elapsed, effects);
                     }
                     failed.push(failure);
                 }
