@@ -185,11 +185,12 @@ impl Cluster {
         let Some(worker) = self.worker_of(place, session) else {
             return;
         };
-        self.invariants.blame.worker_lost();
         self.worker_is_gone(place, worker);
     }
 
+    /// A worker may not come back. What it ran is lost, also if it was stopped and said so.
     fn worker_is_gone(&mut self, place: usize, worker: WorkerId) {
+        self.invariants.blame.worker_lost();
         if let Some(leader) = self.schedulers[place].leader_mut() {
             leader.current.remove(&worker);
             self.invariants.slot.admitted(leader.term, worker);

@@ -84,7 +84,7 @@ impl Fates {
         Retries {
             errors: if has(Harm::Error) { errors } else { 0 },
             crash_limit: dice.pick(&[3, 3, 2, 1]),
-            lost_limit: dice.one_in(5).then(|| dice.within(1..4) as u32),
+            lost_limit: dice.one_in(3).then(|| dice.within(1..3) as u32),
             timeouts: if has(Harm::Overrun) { timeouts } else { 0 },
             backoff_millis: 50,
         }
