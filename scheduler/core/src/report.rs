@@ -57,6 +57,7 @@ impl Core {
             return;
         };
         let ended_before = job.ended.len();
+        let overhang = job.holdings.get(&worker).map_or(0, |holding| holding.overhang);
         let (blocks, lone) = job.sift(report.results, &report.done);
         let mut done = RangeSet::new();
         let mut failed = Vec::new();
@@ -107,7 +108,9 @@ impl Core {
             }
         }
         let ended = job.ended.len() - ended_before;
-        job.measure(now.elapsed, worker, report.busy_nanos, ended + rested + lost);
+        let over = ended + rested + lost;
+        job.measure(now.elapsed, worker, report.busy_nanos, over);
+        job.overhang_is(worker, overhang.saturating_sub(over));
         if let Some(model) = self.workers.get_mut(&worker) {
             model.tasks_ended += ended;
         }
