@@ -289,7 +289,7 @@ impl Desk {
                 Err(_) => break,
             }
         }
-        self.host.change(|state, _| state.set_limit(limit));
+        self.host.change(|state, outbox| state.set_limit(limit, outbox));
         Ok(())
     }
 

@@ -1,13 +1,15 @@
 //! Clients: they submit, cancel, and ask one scheduler after the other until they are answered.
 
-use phalanx_protocol::JobId;
 use phalanx_protocol::message::client::{Refusal, Reply};
+use phalanx_protocol::{JobId, WorkerId};
 use phalanx_scheduler_core::{Input, RequestId};
 
 use crate::cluster::Cluster;
-use crate::event::Event;
+use crate::event::{Event, Life};
+use crate::invariants::Entry;
 use crate::network::Node;
 use crate::scheduler::Role;
+use crate::worker::Worker;
 
 /// How long a client waits for an answer before it asks again, in microseconds.
 const CLIENT_TIMEOUT_MICROS: u64 = 2_000_000;
@@ -26,6 +28,7 @@ enum What {
     Submit,
     Cancel,
     Retry,
+    Drain(WorkerId),
 }
 
 impl Cluster {
@@ -73,8 +76,23 @@ impl Cluster {
         self.agenda.after(CLIENT_TIMEOUT_MICROS, Event::Retry(plan));
         let job = self.invariants.live.jobs[plan];
         let entry = job.and_then(|job| self.invariants.ledger.jobs.get(&job));
-        if entry.is_some_and(|entry| entry.outcome.is_some() || entry.reopened) {
+        let early = self.load[plan].retried_early;
+        let is_time = |entry: &Entry| {
+            let failed = early && !entry.failed.is_empty();
+            entry.outcome.is_some() || entry.reopened || failed
+        };
+        if entry.is_some_and(is_time) {
             self.ask(What::Retry, plan);
+        }
+    }
+
+    /// An operator wants a worker to leave, until it drains or is gone.
+    pub(crate) fn drain(&mut self, life: Life) {
+        let worker = &self.workers[life.0];
+        let stays = worker.alive && worker.instance == life.1 && !worker.is_going();
+        if let Some(id) = worker.id.filter(|_| stays) {
+            self.agenda.after(CLIENT_TIMEOUT_MICROS, Event::Drain(life));
+            self.ask(What::Drain(id), life.0 % self.load.len());
         }
     }
 
@@ -119,6 +137,14 @@ impl Cluster {
                     job: self.job_of(plan),
                 },
             ),
+            What::Drain(worker) => self.tell(
+                place,
+                Input::DrainRequested {
+                    request,
+                    worker,
+                    allowed: true,
+                },
+            ),
         }
         self.refuse_waiting(place);
     }
@@ -160,6 +186,7 @@ impl Cluster {
             What::Submit => keep.submitted(self.load[plan].spec.submission, &reply, ledger),
             What::Cancel => keep.cancelled(self.job_of(plan), &reply, ledger),
             What::Retry => keep.reopened(self.job_of(plan), &reply, ledger),
+            What::Drain(_) => {}
         }
         if !refused {
             self.send_answer(place, request, reply);
@@ -189,7 +216,7 @@ impl Cluster {
                 self.retries_wanted.remove(&plan);
                 return;
             }
-            (What::Cancel | What::Retry, _) => return,
+            (What::Cancel | What::Retry | What::Drain(_), _) => return,
         }
         if let Reply::Submitted(job) = reply {
             let before = self.invariants.live.jobs[plan].replace(*job);
@@ -215,6 +242,8 @@ impl Cluster {
             let mut fitting = nodes.filter(|(_, node)| node.capacity.slots(request) > 0);
             fitting.all(|(place, _)| self.weather.cannot_run(place, plan))
         };
+        let going = self.workers.iter().position(Worker::is_going);
+        assert!(going.is_none(), "LIVE: worker {going:?} is to leave and does not");
         self.invariants
             .live
             .patience_ended(&self.invariants.ledger, refused_everywhere);

@@ -57,6 +57,8 @@ pub struct Summary {
     pub jobs_ended: usize,
     /// Leaderships.
     pub terms: u64,
+    /// In what ways tasks failed, jobs ended and workers left.
+    pub endings: BTreeSet<String>,
 }
 
 pub(crate) struct Cluster {
@@ -123,6 +125,7 @@ pub fn run_with(seed: u64, limits: &Limits, make_core: Option<MakeCore>, planted
         trace: cluster.trace,
         jobs_ended: outcomes.count(),
         terms: cluster.invariants.terms.count(),
+        endings: cluster.invariants.blame.endings,
     }
 }
 
@@ -191,6 +194,7 @@ impl Cluster {
         let lasts = self.agenda.now < self.weather.lasts_until;
         let all_ended = self.invariants.live.all_ended(&self.invariants.ledger);
         let all_ended = all_ended && self.retries_wanted.is_empty();
+        let all_ended = all_ended && !self.workers.iter().any(Worker::is_going);
         self.gave_up || (all_ended && !lasts && self.schedulers.iter().all(awake))
     }
 
@@ -226,6 +230,7 @@ impl Cluster {
             Event::Submit(plan) => self.submit(plan),
             Event::Cancel(plan) => self.cancel(plan),
             Event::Retry(plan) => self.retry(plan),
+            Event::Drain(life) => self.drain(life),
             Event::Answered(request, reply) => self.answered(request, &reply),
             Event::FaultStrikes => self.fault_strikes(),
             Event::PatienceEnds => self.patience_ends(),
@@ -234,7 +239,10 @@ impl Cluster {
                     self.at_worker(life, event);
                 }
             }
-            Event::Connect(life) | Event::ChunkEnded(life, _) | Event::ReportDue(life) => {
+            Event::Connect(life)
+            | Event::ChunkEnded(life, _)
+            | Event::ReportDue(life)
+            | Event::GraceEnds(life) => {
                 self.at_worker(life, event);
             }
             Event::Wakes(life) => self.wakes(life),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use phalanx_protocol::WorkerId;
 use phalanx_protocol::message::worker::{FromWorker, Report, ToWorker};
 use phalanx_protocol::record::Record;
 use phalanx_scheduler_core::{Effect, Input, Now, SessionId};
@@ -174,8 +175,8 @@ impl Cluster {
                     },
                 );
             }
-            FromWorker::Leaving => self.scheduler_notices(place, session),
-            FromWorker::Draining => {}
+            FromWorker::Leaving => self.worker_is_gone(place, worker),
+            FromWorker::Draining => self.tell(place, Input::WorkerDraining(worker)),
         }
     }
 
@@ -184,6 +185,12 @@ impl Cluster {
         let Some(worker) = self.worker_of(place, session) else {
             return;
         };
+        self.worker_is_gone(place, worker);
+    }
+
+    /// A worker may not come back. What it ran is lost, also if it was stopped and said so.
+    fn worker_is_gone(&mut self, place: usize, worker: WorkerId) {
+        self.invariants.blame.worker_lost();
         if let Some(leader) = self.schedulers[place].leader_mut() {
             leader.current.remove(&worker);
             self.invariants.slot.admitted(leader.term, worker);
@@ -192,7 +199,7 @@ impl Cluster {
     }
 
     /// The worker of a session that the leader still listens to.
-    fn worker_of(&self, place: usize, session: SessionId) -> Option<phalanx_protocol::WorkerId> {
+    fn worker_of(&self, place: usize, session: SessionId) -> Option<WorkerId> {
         let worker = self.network.sessions.get(&session)?.worker;
         self.schedulers[place].leader()?.worker(session, worker)
     }

@@ -42,6 +42,8 @@ pub(crate) enum Event {
     ChunkEnded(Life, u64),
     /// A worker sends what has ended.
     ReportDue(Life),
+    /// A worker that was stopped has no more time.
+    GraceEnds(Life),
     /// A worker that stood still goes on.
     Wakes(Life),
     /// A worker that crashed starts again.
@@ -72,6 +74,8 @@ pub(crate) enum Event {
     Cancel(usize),
     /// A client wants failed tasks of the job of a plan to be run again.
     Retry(usize),
+    /// Somebody wants a worker to leave, perhaps again.
+    Drain(Life),
     /// An answer reaches a client.
     Answered(RequestId, Box<Reply>),
     /// Something breaks.
@@ -113,6 +117,8 @@ impl Event {
             Self::Snapshots((place, stint)) => [27, *place as u64, *stint],
             Self::SchedulerWakes(place) => [24, *place as u64, 0],
             Self::Hastens => [26, 0, 0],
+            Self::Drain((worker, _)) => [29, *worker as u64, 0],
+            Self::GraceEnds((worker, _)) => [30, *worker as u64, 0],
             Self::Requested(place, request) => [25, *place as u64, request.0],
         }
     }

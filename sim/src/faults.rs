@@ -12,6 +12,8 @@ use crate::weather::Fault;
 
 /// How long silence is borne before a session is given up, in microseconds.
 pub(crate) const SILENCE_MICROS: u64 = 3_000_000;
+/// After how long the death of a process is noticed whose machine lives, in microseconds.
+const DEATH_MICROS: u64 = 1_000_000;
 /// How long a process may stand still that is stopped, in microseconds: longer than it may lead unheard.
 const STOPPED_MICROS: u64 = 120_000_000;
 /// The same for one that is stopped for longer than anything waits: three hours.
@@ -35,6 +37,11 @@ impl Cluster {
             Fault::WorkerCrash => self.worker_crashes(place),
             Fault::WorkerStall => self.worker_stalls(place),
             Fault::HostDeath => self.host_dies(place),
+            Fault::WorkerDrain => self.drain((place, self.workers[place].instance)),
+            Fault::WorkerStop => {
+                let grace = self.dice.pick(&[0, 500_000, 5_000_000]);
+                self.worker_is_stopped(place, grace);
+            }
             Fault::SchedulerCrash => self.scheduler_crashes(scheduler),
             Fault::SchedulerPause => self.scheduler_pauses(scheduler),
             Fault::StorageFailure => {
@@ -66,10 +73,12 @@ impl Cluster {
         if !session.is_some_and(crate::network::Session::break_off) {
             return;
         }
-        let (at_worker, at_scheduler) = (
-            self.dice.within(1_000..SILENCE_MICROS),
-            self.dice.within(1_000..SILENCE_MICROS),
-        );
+        let latest = if self.weather.is_gentle() {
+            DEATH_MICROS
+        } else {
+            SILENCE_MICROS
+        };
+        let (at_worker, at_scheduler) = (self.dice.within(1_000..latest), self.dice.within(1_000..latest));
         self.agenda.after(at_worker, Event::WorkerNotices(id));
         self.agenda.after(at_scheduler, Event::SchedulerNotices(id));
     }
@@ -118,6 +127,7 @@ impl Cluster {
     /// A scheduler is stopped, perhaps for longer than anybody waits for it, and then goes on as if nothing had been.
     fn scheduler_pauses(&mut self, place: usize) {
         let longest = match self.weather.slots_left {
+            Some(_) if self.planted == Planted::SleepsUnguarded => STOPPED_LONG_MICROS,
             Some(_) => self.dice.pick(&[
                 2 * SILENCE_MICROS,
                 STOPPED_MICROS,
@@ -155,7 +165,7 @@ impl Cluster {
         if let Some(job) = worker.busy_jobs().pop_first() {
             let mut acts = Vec::new();
             let life = (place, worker.instance);
-            worker.host_dies(job, &mut acts);
+            worker.host_dies(job, &mut self.load, &mut acts);
             self.act(life, acts);
         }
     }

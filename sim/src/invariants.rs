@@ -1,14 +1,16 @@
 //! What must hold whatever happens, one file for each claim. A violation panics with the claim's name.
 
+mod blame;
 mod keep;
 mod live;
 mod once;
 mod slot;
 mod term;
 
+pub(crate) use blame::Blame;
 pub(crate) use keep::Keep;
 pub(crate) use live::Live;
-pub(crate) use once::{Ledger, Once};
+pub(crate) use once::{Entry, Ledger, Once};
 pub(crate) use slot::Slot;
 pub(crate) use term::Terms;
 
@@ -21,4 +23,5 @@ pub(crate) struct Invariants {
     pub(crate) slot: Slot,
     pub(crate) terms: Terms,
     pub(crate) live: Live,
+    pub(crate) blame: Blame,
 }

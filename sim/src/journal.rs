@@ -245,6 +245,8 @@ impl Cluster {
             self.invariants.terms.counts(record);
             let decoded: Record = codec::decode(&record.bytes).expect("records are whole");
             self.invariants.ledger.enter(record.term, &decoded);
+            let (blame, ledger) = (&mut self.invariants.blame, &self.invariants.ledger);
+            blame.check(&decoded, ledger, &self.load, &self.weather);
         }
     }
 

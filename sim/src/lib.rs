@@ -6,18 +6,20 @@
 //! The same seed is the same run. A seed also draws which faults there are at all, so that rare combinations are not
 //! drowned by frequent faults.
 //!
-//! Reading order: `weather` and `load` (what a seed draws), `event` (time), `cluster` (a run), `scheduler`, `driver` and
+//! Reading order: `weather`, `load` and `fates` (what a seed draws), `event` (time), `cluster` (a run), `scheduler`, `driver` and
 //! `journal` (a leader), `objects`, `passage` and `past` (the storage), `clients` and `places` (who meets whom), `worker`,
-//! `network`, `faults`, `reader`, and `invariants`, one file for each.
+//! `leaving`, `network`, `faults`, `reader`, and `invariants`, one file for each.
 
 mod clients;
 mod cluster;
 mod dice;
 mod driver;
 mod event;
+mod fates;
 mod faults;
 mod invariants;
 mod journal;
+mod leaving;
 mod load;
 mod network;
 mod objects;

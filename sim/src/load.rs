@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
-use phalanx_protocol::{BlobId, Encoding, Feeding, JobSpec, Request, Retries, SubmissionId};
+use phalanx_protocol::{BlobId, Encoding, Feeding, JobSpec, Request, SubmissionId};
 
 use crate::dice::{Dice, mix};
+use crate::fates::{Fates, Harm};
 use crate::weather::Node;
 
 /// Slot time of all jobs together, in nanoseconds: 30 s.
 const WORK_NANOS: u64 = 30_000_000_000;
-/// Tasks of a job that can fail, since each of them is looked at.
-const FAILING_TASKS_MAX: u64 = 2_000;
+/// A task that takes so many times the usual time runs for too long: more than the longest on the slowest worker.
+const OVERRUN_TIMES: u64 = 70;
 
 /// A job that somebody wants, and the truth about its tasks.
 #[derive(Debug)]
@@ -25,10 +26,11 @@ pub(crate) struct Plan {
     pub(crate) cancel_at: Option<u64>,
     /// Whether its user asks for its failed tasks to be run again.
     pub(crate) retried: bool,
+    /// As soon as one has failed, rather than at the job's end.
+    pub(crate) retried_early: bool,
+    pub(crate) fates: Fates,
     task_nanos: u64,
     uneven: bool,
-    /// One in how many tasks fails; 0 for none.
-    fail_one_in: u64,
 }
 
 impl Plan {
@@ -57,11 +59,9 @@ impl Plan {
                 .into_iter()
                 .collect::<BTreeMap<_, _>>(),
         };
-        let fail_one_in = if tasks < FAILING_TASKS_MAX && dice.one_in(3) {
-            9
-        } else {
-            0
-        };
+        let fates = Fates::draw(dice, tasks);
+        let overrun_millis = (OVERRUN_TIMES * task_nanos / 1_000_000).max(100);
+        let time_limit = dice.one_in(8).then(|| dice.within(200..20_000));
         let spec = JobSpec {
             submission: SubmissionId(u128::from(number) + 1),
             name: format!("plan {number}"),
@@ -82,14 +82,10 @@ impl Plan {
                 Feeding::Guided,
                 Feeding::Static,
             ]),
-            failures_max: (fail_one_in > 0 && dice.one_in(2)).then(|| dice.within(0..20)),
-            retries: Retries {
-                errors: if fail_one_in > 0 { dice.pick(&[0, 0, 2]) } else { 0 },
-                backoff_millis: 50,
-                ..Retries::default()
-            },
-            task_time_limit_millis: None,
-            time_limit_millis: None,
+            failures_max: (!fates.is_empty() && dice.one_in(3)).then(|| dice.within(0..20)),
+            retries: fates.draw_retries(dice),
+            task_time_limit_millis: fates.overrun().then_some(overrun_millis),
+            time_limit_millis: time_limit,
             idempotent: dice.one_in(3),
             slots_max: None,
             dependency: None,
@@ -103,10 +99,11 @@ impl Plan {
             user: dice.pick(&["ada", "bob", "cy"]).to_owned(),
             submit_at,
             cancel_at: cancelled.then(|| submit_at + dice.within(0..5_000_000)),
-            retried: fail_one_in > 0 && !cancelled && dice.one_in(2),
+            retried: (!fates.is_empty() || time_limit.is_some()) && !cancelled && dice.one_in(2),
+            retried_early: dice.one_in(4),
+            fates,
             task_nanos,
             uneven: dice.one_in(3) && task_nanos > 1_000,
-            fail_one_in,
         }
     }
 
@@ -124,30 +121,45 @@ impl Plan {
         }
     }
 
-    /// How many tasks from `first` on, of `count`, take about `target_nanos`, and how long they really take.
-    pub(crate) fn chunk(&self, first: u64, count: u64, target_nanos: u64) -> (u64, u64) {
-        if !self.uneven {
-            let tasks = (target_nanos / self.task_nanos).clamp(1, count);
-            return (tasks, tasks * self.task_nanos);
-        }
+    /// How many tasks from `first` on, of `count`, take about `target_nanos`, how long they really take, and what the first
+    /// does to its kernel host: such a task comes first and alone.
+    pub(crate) fn chunk(&self, first: u64, count: u64, target_nanos: u64) -> (u64, u64, Option<Harm>) {
         let (mut tasks, mut nanos) = (0, 0);
-        while tasks < count && nanos < target_nanos {
+        if !self.uneven {
+            tasks = (target_nanos / self.task_nanos).clamp(1, count);
+        }
+        while self.uneven && tasks < count && nanos < target_nanos {
             nanos += self.nanos(first + tasks);
             tasks += 1;
         }
-        (tasks, nanos)
+        let ends_host = |index: u64| self.fates.of_next_run(index).filter(|&harm| harm != Harm::Error);
+        let mut harm = None;
+        if self.fates.end_hosts() {
+            harm = ends_host(first);
+            let good = (first + 1..first + tasks).take_while(|&index| ends_host(index).is_none());
+            tasks = if harm.is_some() {
+                1
+            } else {
+                1 + good.count() as u64
+            };
+        }
+        let nanos = match self.uneven {
+            true => (first..first + tasks).map(|index| self.nanos(index)).sum(),
+            false => tasks * self.task_nanos,
+        };
+        (tasks, nanos, harm)
     }
 
-    pub(crate) fn fails(&self, index: u64) -> bool {
-        self.fail_one_in > 0 && mix(index ^ 0xbad).is_multiple_of(self.fail_one_in)
+    /// When a task that runs for too long is stopped.
+    pub(crate) fn overrun_nanos(&self) -> u64 {
+        let millis = self.spec.task_time_limit_millis.unwrap_or_default();
+        millis * 1_000_000
     }
 
-    /// Whether tasks that fail are run again.
+    /// Whether tasks are run again though nothing goes wrong but what they do.
     pub(crate) fn runs_again(&self) -> bool {
-        self.can_fail() && self.spec.retries.errors > 0
-    }
-
-    pub(crate) fn can_fail(&self) -> bool {
-        self.fail_one_in > 0
+        // a merged value in which the slower of two twins took part is made again
+        let merged_again = self.spec.idempotent && self.spec.work.reduces();
+        self.retried || merged_again || self.spec.retries.errors > 0 || self.fates.end_hosts()
     }
 }

@@ -42,15 +42,19 @@ fn main() -> ExitCode {
     while goes_on(&tally) {
         let seed = wanted.first + tally.seeds;
         tally.seeds += 1;
-        match std::panic::catch_unwind(|| run(seed, &wanted.limits)) {
-            Ok(summary) => tally.add(&summary),
-            Err(_) => {
-                let climate = wanted.limits.climate;
-                println!(
-                    "seed {seed} failed; to replay it: cargo run -p phalanx-sim -- --seeds 1 --first {seed} --climate {climate}"
-                );
-                tally.failed.push(seed);
+        let how = match std::panic::catch_unwind(|| run(seed, &wanted.limits)) {
+            Ok(summary) => {
+                tally.add(&summary);
+                (summary.steps >= wanted.limits.steps_max).then_some("does not come to an end")
             }
+            Err(_) => Some("failed"),
+        };
+        if let Some(how) = how {
+            let climate = wanted.limits.climate;
+            println!(
+                "seed {seed} {how}; to replay it: cargo run -p phalanx-sim -- --seeds 1 --first {seed} --climate {climate}"
+            );
+            tally.failed.push(seed);
         }
     }
     println!(

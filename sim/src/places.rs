@@ -8,6 +8,7 @@ use crate::cluster::Cluster;
 use crate::event::{Event, Life};
 use crate::faults::SILENCE_MICROS;
 use crate::journal::Planted;
+use crate::leaving::Presence;
 use crate::network::{Node, Stream, Way};
 use crate::worker::{Act, Worker};
 
@@ -79,14 +80,16 @@ impl Cluster {
                 }
                 return;
             }
-            Event::ChunkEnded(_, chunk) => worker.chunk_ended(chunk, &self.load, &mut acts),
+            Event::ChunkEnded(_, chunk) => worker.chunk_ended(chunk, &mut self.load, &mut acts),
             Event::ReportDue(_) => worker.report(&mut acts),
+            Event::GraceEnds(_) => return self.grace_ends(life),
             Event::Connect(_) => return self.connect(life),
             _ => unreachable!("only a worker's events come here"),
         }
         worker.start_what_fits(&self.load, &mut acts);
         self.invariants.slot.check_running(worker);
         self.act(life, acts);
+        self.leaves_if_done(life);
     }
 
     /// A worker gives a session up and looks for another scheduler.
@@ -111,8 +114,10 @@ impl Cluster {
         let answers = scheduler.paused_until <= now && self.network.connects(me, it, now);
         if let Some(leader) = scheduler.leader().filter(|_| answers) {
             let session = self.network.open(life, (place, scheduler.stint), leader.term);
-            let join = self.workers[life.0].connected(session);
-            return self.act(life, vec![Act::Say(FromWorker::Join(join))]);
+            let worker = &mut self.workers[life.0];
+            let mut acts = vec![Act::Say(FromWorker::Join(worker.connected(session)))];
+            acts.extend((worker.presence == Presence::Draining).then_some(Act::Say(FromWorker::Draining)));
+            return self.act(life, acts);
         }
         worker.aim = (place + 1) % self.schedulers.len();
         let wait = if answers { 200_000 } else { SILENCE_MICROS };
@@ -120,21 +125,32 @@ impl Cluster {
             .after(self.dice.within(50_000..wait), Event::Connect(life));
     }
 
+    /// Where workers go on with what they run whatever happens, nothing is started twice; where nothing happens, nothing that
+    /// has done harm as often as it may is started.
+    fn note_start(&mut self, place: usize, chunk: u64) {
+        let started = &self.workers[place].running[&chunk];
+        if self.weather.is_calm() {
+            let plan = &self.load[started.plan];
+            self.invariants.blame.started_in_calm(started, plan);
+        }
+        if !self.weather.is_gentle() || self.load[started.plan].runs_again() {
+            return;
+        }
+        // until a job is durable, its number may become another's
+        let entry = self.invariants.ledger.jobs.get(&started.job);
+        let is_its = entry.is_some_and(|entry| started.grant.term >= entry.term);
+        if self.weather.is_calm() || is_its {
+            let idempotent = self.load[started.plan].spec.idempotent;
+            let once = &mut self.invariants.once;
+            once.started(started.job, started.range, idempotent);
+        }
+    }
+
     pub(crate) fn act(&mut self, life: Life, acts: Vec<Act>) {
         for act in acts {
             let (stream, message) = match act {
                 Act::StartChunk { chunk, micros } => {
-                    if self.weather.is_calm() {
-                        let started = &self.workers[life.0].running[&chunk];
-                        let plan = &self.load[started.plan];
-                        // a merged value in which the slower of two twins took part is made again
-                        let merged_again = plan.spec.idempotent && plan.spec.work.reduces();
-                        if !plan.runs_again() && !plan.retried && !merged_again {
-                            let idempotent = plan.spec.idempotent;
-                            let once = &mut self.invariants.once;
-                            once.started_in_calm(started.job, started.range, idempotent);
-                        }
-                    }
+                    self.note_start(life.0, chunk);
                     self.agenda.after(micros, Event::ChunkEnded(life, chunk));
                     continue;
                 }

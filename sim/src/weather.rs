@@ -41,6 +41,10 @@ pub(crate) enum Fault {
     WorkerCrash,
     WorkerStall,
     HostDeath,
+    /// An operator wants a worker to leave; no harm comes of that.
+    WorkerDrain,
+    /// A worker's process is ended in good order.
+    WorkerStop,
     SchedulerCrash,
     SchedulerPause,
     StorageFailure,
@@ -54,11 +58,13 @@ pub(crate) enum Fault {
     Haste,
 }
 
-const FAULTS: [Fault; 13] = [
+const FAULTS: [Fault; 15] = [
     Fault::SessionLost,
     Fault::WorkerCrash,
     Fault::WorkerStall,
     Fault::HostDeath,
+    Fault::WorkerDrain,
+    Fault::WorkerStop,
     Fault::SchedulerCrash,
     Fault::SchedulerPause,
     Fault::StorageFailure,
@@ -117,12 +123,14 @@ pub(crate) struct Node {
 
 impl Weather {
     pub(crate) fn draw(dice: &mut Dice, climate: Climate) -> Self {
-        let mut faults = match dice.within(0..10) {
+        let mut faults = match dice.within(0..13) {
             0 => Vec::new(),
             1 => FAULTS.to_vec(),
+            2 => vec![Fault::WorkerDrain],
+            3 => vec![Fault::WorkerDrain, Fault::SchedulerCrash],
             _ => FAULTS.into_iter().filter(|_| dice.one_in(3)).collect(),
         };
-        let ambiguous_one_in = if faults.is_empty() {
+        let ambiguous_one_in = if faults.iter().all(|&fault| is_gentle(fault)) {
             0
         } else {
             dice.pick(&[0, 0, 5, 30])
@@ -131,6 +139,7 @@ impl Weather {
         if !usual {
             faults = TAKEOVER_FAULTS.to_vec();
             faults.extend(dice.one_in(2).then_some(Fault::Rot));
+            faults.extend(dice.one_in(3).then_some(Fault::WorkerDrain));
         }
         let is_old = climate == Climate::Deletion || (usual && dice.one_in(6));
         let slots_left = is_old.then(|| dice.within(if usual { 30..300 } else { 30..80 }));
@@ -175,8 +184,19 @@ impl Weather {
 
     /// Whether nothing goes wrong at all.
     pub(crate) fn is_calm(&self) -> bool {
-        self.faults.is_empty() && self.cannot_run_one_in == 0
+        self.is_gentle() && !self.has(Fault::SchedulerCrash)
     }
+
+    /// Whether nothing goes wrong but that schedulers die, which is noticed soon.
+    pub(crate) fn is_gentle(&self) -> bool {
+        let gentle = self.faults.iter().all(|&fault| is_gentle(fault));
+        gentle && self.ambiguous_one_in == 0 && self.cannot_run_one_in == 0
+    }
+}
+
+/// Whether workers go on with what they run.
+fn is_gentle(fault: Fault) -> bool {
+    matches!(fault, Fault::WorkerDrain | Fault::SchedulerCrash)
 }
 
 fn node(dice: &mut Dice) -> Node {

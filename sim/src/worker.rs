@@ -10,6 +10,8 @@ use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, Request, Term, Work
 use phalanx_scheduler_core::SessionId;
 
 use crate::event::Event;
+use crate::fates::Harm;
+use crate::leaving::Presence;
 use crate::load::Plan;
 use crate::weather::Node;
 
@@ -44,6 +46,7 @@ pub(crate) struct Worker {
     /// The newest that it has heard of.
     term: Term,
     pub(crate) alive: bool,
+    pub(crate) presence: Presence,
     /// Nothing happens here before this time.
     pub(crate) stalled_until: u64,
     /// What would have happened meanwhile.
@@ -66,6 +69,8 @@ pub(crate) struct Chunk {
     pub(crate) request: Request,
     pub(crate) grant: GrantId,
     nanos: u64,
+    /// What it does to its kernel host when it ends.
+    harm: Option<Harm>,
 }
 
 /// What a worker knows of a job.
@@ -99,6 +104,7 @@ impl Worker {
             aim: 0,
             term: Term(0),
             alive: true,
+            presence: Presence::Working,
             stalled_until: 0,
             held_up: VecDeque::new(),
             running: BTreeMap::new(),
@@ -109,6 +115,21 @@ impl Worker {
             reports_made: 0,
             report_due: false,
         }
+    }
+
+    /// Whether reports of it may not be durable.
+    pub(crate) fn owes_reports(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    pub(crate) fn holds_grants(&self) -> bool {
+        self.jobs.values().any(|seat| !seat.grants.is_empty())
+    }
+
+    /// Ends all that runs, and forgets what was not reported.
+    pub(crate) fn end_all(&mut self) {
+        self.jobs.clear();
+        self.running.clear();
     }
 
     /// A session stands. Jobs that hold nothing are closed: the scheduler opens them again if it wants them here.
@@ -159,6 +180,9 @@ impl Worker {
         cannot_run: impl Fn(usize) -> bool,
         acts: &mut Vec<Act>,
     ) {
+        if !self.is_wanted(&message, acts) {
+            return;
+        }
         match message {
             ToWorker::Welcome { worker, term } => {
                 (self.id, self.joined, self.term) = (Some(worker), true, term);
@@ -202,7 +226,8 @@ impl Worker {
             }
             ToWorker::Acknowledge { number } => self.outbox.retain(|report| report.number > number),
             ToWorker::Close { job } => self.close(job),
-            ToWorker::CheckpointNow { .. } | ToWorker::Drain | ToWorker::Schedulers(_) => {}
+            ToWorker::Drain => self.drain(acts),
+            ToWorker::CheckpointNow { .. } | ToWorker::Schedulers(_) => {}
         }
     }
 
@@ -211,18 +236,45 @@ impl Worker {
         self.running.retain(|_, chunk| chunk.job != job);
     }
 
-    /// The job's kernel host dies, and with it all that is not reported.
-    pub(crate) fn host_dies(&mut self, job: JobId, acts: &mut Vec<Act>) {
+    /// The job's kernel host dies, and with it all that is not reported; who ran there is to blame.
+    pub(crate) fn host_dies(&mut self, job: JobId, load: &mut [Plan], acts: &mut Vec<Act>) {
         let of_job = self.running.values().filter(|chunk| chunk.job == job);
-        let blamed = of_job.map(|chunk| chunk.range.start).collect();
+        let ran: Vec<u64> = of_job.map(|chunk| chunk.range.start).collect();
+        if let Some(seat) = self.jobs.get(&job) {
+            let fates = &mut load[seat.plan].fates;
+            fates.host_died(&ran);
+            let cause = fates.death;
+            self.host_lost(job, ran, cause, "signal 11 (SIGSEGV)", acts);
+        }
+    }
+
+    /// A task has run for too long, and its kernel host is killed for that.
+    fn host_killed(&mut self, job: JobId, index: u64, acts: &mut Vec<Act>) {
+        self.host_lost(
+            job,
+            vec![index],
+            FailureCause::TimeLimit,
+            "ran longer than 1 s",
+            acts,
+        );
+    }
+
+    fn host_lost(
+        &mut self,
+        job: JobId,
+        blamed: Vec<u64>,
+        cause: FailureCause,
+        how: &str,
+        acts: &mut Vec<Act>,
+    ) {
         self.close(job);
         // also before the welcome: what is said after the join is heard after it
         if self.session.is_some() {
-            let how = "signal 11 (SIGSEGV)".to_owned();
+            let how = how.to_owned();
             acts.push(Act::Say(FromWorker::HostLost {
                 job,
                 blamed,
-                cause: FailureCause::Crash,
+                cause,
                 how,
             }));
         }
@@ -242,13 +294,17 @@ impl Worker {
                 else {
                     break;
                 };
-                let (count, nanos) = load[seat.plan].chunk(open.next, open.end - open.next, CHUNK_NANOS);
+                let plan = &load[seat.plan];
+                let (count, nanos, harm) = plan.chunk(open.next, open.end - open.next, CHUNK_NANOS);
                 let range = IndexRange::new(open.next, open.next + count);
                 open.next = range.end;
                 slots -= 1;
                 free.take(&seat.request, 1);
                 self.chunks_started += 1;
-                let nanos = nanos * 100 / self.node.speed_percent;
+                let nanos = match harm {
+                    Some(Harm::Overrun) => plan.overrun_nanos(),
+                    Some(Harm::Error | Harm::Death) | None => nanos * 100 / self.node.speed_percent,
+                };
                 let request = seat.request.clone();
                 self.running.insert(
                     self.chunks_started,
@@ -259,6 +315,7 @@ impl Worker {
                         request,
                         grant,
                         nanos,
+                        harm,
                     },
                 );
                 acts.push(Act::StartChunk {
@@ -269,26 +326,39 @@ impl Worker {
         }
     }
 
-    pub(crate) fn chunk_ended(&mut self, number: u64, load: &[Plan], acts: &mut Vec<Act>) {
-        let Some(chunk) = self.running.remove(&number) else {
+    pub(crate) fn chunk_ended(&mut self, number: u64, load: &mut [Plan], acts: &mut Vec<Act>) {
+        let Some(chunk) = self.running.get(&number) else {
             return;
         };
-        let Some(seat) = self.jobs.get_mut(&chunk.job) else {
+        let (job, first) = (chunk.job, chunk.range.start);
+        let fates = &mut load[chunk.plan].fates;
+        // its twin may have done the last of it meanwhile
+        match chunk.harm.filter(|_| fates.of_next_run(first) == chunk.harm) {
+            Some(Harm::Death) => {
+                fates.did_harm(first);
+                return self.host_dies(job, load, acts);
+            }
+            Some(Harm::Overrun) => {
+                fates.did_harm(first);
+                fates.hosts_lost += 1;
+                return self.host_killed(job, first, acts);
+            }
+            Some(Harm::Error) | None => {}
+        }
+        let (Some(chunk), Some(seat)) = (self.running.remove(&number), self.jobs.get_mut(&job)) else {
             return;
         };
-        let plan = &load[seat.plan];
         let done = seat.done.entry(chunk.grant).or_default();
         done.insert(chunk.range);
-        if plan.can_fail() {
-            for index in (chunk.range.start..chunk.range.end).filter(|&index| plan.fails(index)) {
-                done.remove(IndexRange::new(index, index + 1));
-                let (cause, message) = (FailureCause::Error, "it is its fate".to_owned());
-                seat.failed.entry(chunk.grant).or_default().push(TaskFailure {
-                    index,
-                    cause,
-                    message,
-                });
-            }
+        for index in fates.that_fail(chunk.range) {
+            fates.did_harm(index);
+            done.remove(IndexRange::new(index, index + 1));
+            let (cause, message) = (FailureCause::Error, "it is its fate".to_owned());
+            seat.failed.entry(chunk.grant).or_default().push(TaskFailure {
+                index,
+                cause,
+                message,
+            });
         }
         seat.busy_nanos += chunk.nanos;
         if !self.report_due {

@@ -5,6 +5,8 @@ use phalanx_sim::{Climate, Limits, MakeCore, Planted, run_with};
 
 /// Seeds within which a bug must be found.
 const SEEDS_MAX: u64 = 1000;
+/// Events after which a seed has not found it: nearly all are over before.
+const STEPS_MAX: u64 = 30_000;
 
 /// The first violation must be of one of the invariants.
 #[track_caller]
@@ -12,7 +14,7 @@ fn check(climate: Climate, make_core: Option<MakeCore>, planted: Planted, invari
     std::panic::set_hook(Box::new(|_| {}));
     let limits = Limits {
         climate,
-        ..Limits::default()
+        steps_max: STEPS_MAX,
     };
     for seed in 0..SEEDS_MAX {
         let run = || run_with(seed, &limits, make_core, planted);
@@ -90,6 +92,59 @@ fn speculation_on_every_idle_slot_is_found() {
         |term| Core::with_bug(term, PlantedBug::SpeculatesWithoutLimit),
         &["SLOT"],
     );
+}
+
+#[test]
+fn a_core_snapshot_without_a_job_is_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::SnapshotLosesJob),
+        &["KEEP"],
+    );
+}
+
+#[test]
+fn a_job_that_goes_on_without_some_of_its_tasks_is_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::ReopenForgetsTask),
+        &["ONCE", "KEEP", "LIVE"],
+    );
+}
+
+#[test]
+fn a_death_that_nobody_is_blamed_for_is_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::BlamesNobody),
+        &["BLAME", "LIVE"],
+    );
+}
+
+#[test]
+fn suspects_that_run_together_are_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::SuspectsMingle),
+        &["BLAME"],
+    );
+}
+
+#[test]
+fn tasks_that_are_run_again_without_end_are_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::RetriesForever),
+        &["BLAME", "LIVE"],
+    );
+}
+
+#[test]
+fn a_drained_worker_that_keeps_what_it_has_not_started_is_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::DrainKeepsBacklog),
+        &["LIVE"],
+    );
+}
+
+#[test]
+fn a_new_leader_that_awaits_no_workers_is_found() {
+    core_with(|term| Core::with_bug(term, PlantedBug::AwaitsNobody), &["ONCE"]);
 }
 
 #[test]

@@ -4,11 +4,14 @@
     reason = "a failed run is told by its last line which seed to replay"
 )]
 
+use std::collections::BTreeSet;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use phalanx_sim::{Climate, Limits, run};
 
-fn run_all(climate: Climate, seeds: std::ops::Range<u64>) {
+/// Runs seeds; returns in what ways tasks failed, jobs ended and workers left.
+fn run_all(climate: Climate, seeds: std::ops::Range<u64>) -> BTreeSet<String> {
+    let mut endings = BTreeSet::new();
     let limits = Limits {
         climate,
         ..Limits::default()
@@ -22,12 +25,35 @@ fn run_all(climate: Climate, seeds: std::ops::Range<u64>) {
             summary.steps < limits.steps_max,
             "seed {seed} does not come to an end"
         );
+        endings.extend(summary.endings);
     }
+    endings
 }
 
 #[test]
 fn seeds_0_to_49_keep_every_invariant() {
-    run_all(Climate::Any, 0..50);
+    let endings = run_all(Climate::Any, 0..50);
+    let known = [
+        "crashed",
+        "error",
+        "job cancelled",
+        "job failed",
+        "job given up",
+        "job out of time",
+        "job succeeded",
+        "lost with its worker",
+        "out of memory",
+        "reopened",
+        "timed out",
+        "worker drained",
+        "worker stopped",
+    ];
+    let missing = known.into_iter().filter(|&ending| !endings.contains(ending));
+    assert_eq!(
+        missing.collect::<Vec<&str>>(),
+        [""; 0],
+        "what these seeds never draw"
+    );
 }
 
 #[test]

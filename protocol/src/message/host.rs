@@ -42,7 +42,8 @@ pub enum ToHost {
         /// The root of the shared storage, where its tasks keep their checkpoints.
         storage: PathBuf,
     },
-    /// Run at most this many tasks at a time. Answer, as soon as it is true: `Slots`.
+    /// Run at most this many tasks at a time. Answer, as soon as it is true: `Slots`. With none, what slots had claimed and
+    /// not started is given back before, by `Returned`.
     SetSlots(u32),
     /// Run these.
     Grant {
@@ -145,7 +146,7 @@ pub enum FromHost {
     },
     /// How many tasks run at most from now on, after a change.
     Slots(u32),
-    /// The answer to a revoke.
+    /// The answer to a revoke, or tasks that nobody asked for and no slot is left to run.
     Returned {
         /// Which grant.
         grant: GrantId,

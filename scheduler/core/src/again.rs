@@ -41,6 +41,9 @@ impl Core {
             let retries = job.spec.retries;
             fates.push((index, job.trouble.blamed(&retries, index, death, now.elapsed)));
         }
+        if self.planted.is(PlantedBug::SuspectsMingle) {
+            job.trouble.suspect_nobody();
+        }
         self.meet_fates(now, id, fates, effects);
         true
     }
@@ -121,7 +124,7 @@ impl Core {
                     job.note_ended(one(index));
                     job.failed.insert(one(index));
                     if runs {
-                        job.end_elsewhere(&one(index).into());
+                        job.end_elsewhere(id, &one(index).into(), now.elapsed, effects);
                     }
                     failed.push(failure);
                 }

@@ -14,7 +14,7 @@ use phalanx_protocol::view::WAITS_FOR_MAX;
 use phalanx_protocol::{IndexRange, JobId, JobSpec, RangeSet};
 
 use crate::core::Core;
-use crate::gate::Standing;
+use crate::gate::{Standing, look_after};
 use crate::input::{Effect, Now};
 use crate::job::{Job, Phase};
 
@@ -295,7 +295,7 @@ impl Core {
                 if left == 0 {
                     return Standing::Met;
                 }
-                let due = now.elapsed + Duration::from_millis(left);
+                let due = now.elapsed + look_after(left);
                 *again_at = Some(again_at.map_or(due, |earlier| earlier.min(due)));
                 Standing::Waits
             }

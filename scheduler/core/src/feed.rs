@@ -200,7 +200,8 @@ impl Job {
         self.touch(worker);
     }
 
-    /// Asks a worker for up to `count` unstarted tasks, its latest grants first.
+    /// Asks a worker for up to `count` unstarted tasks, its latest grants first; `u64::MAX` for all, also for those that
+    /// others have ended meanwhile.
     pub(crate) fn revoke(
         &mut self,
         id: JobId,
@@ -213,6 +214,7 @@ impl Job {
             return;
         };
         let grants: Vec<GrantId> = holding.grants.iter().rev().copied().collect();
+        let is_all = count == u64::MAX;
         for grant in grants {
             if count == 0 {
                 break;
@@ -220,15 +222,29 @@ impl Job {
             let open = &self.grants[&grant];
             let part = open.rest.len().min(count);
             count -= part;
-            let message = ToWorker::Revoke {
-                job: id,
-                grant,
-                count: open.tail(part),
-            };
-            effects.push(Effect::Send { worker, message });
-            self.revoke_sent(now, worker);
+            // no grant is longer than where it ends
+            let tail = if is_all { open.end } else { open.tail(part) };
+            self.ask_back(id, worker, (grant, tail), now, effects);
         }
         self.touch(worker);
+    }
+
+    /// Asks a worker for that many tasks from the end of a grant, as far as they have not started.
+    pub(crate) fn ask_back(
+        &mut self,
+        id: JobId,
+        worker: WorkerId,
+        (grant, count): (GrantId, u64),
+        now: Duration,
+        effects: &mut Vec<Effect>,
+    ) {
+        let message = ToWorker::Revoke {
+            job: id,
+            grant,
+            count,
+        };
+        effects.push(Effect::Send { worker, message });
+        self.revoke_sent(now, worker);
     }
 }
 

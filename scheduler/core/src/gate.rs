@@ -13,6 +13,9 @@ use crate::core::Core;
 use crate::input::{Effect, Now, RequestId};
 use crate::submission::refuse;
 
+/// How often at least the clock of the wall is looked at while a job waits for it, since it may be set meanwhile.
+const CLOCK_LOOK: Duration = Duration::from_secs(60);
+
 /// How it stands with a condition.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
@@ -28,7 +31,7 @@ pub(crate) enum Standing {
 pub(crate) struct Gate {
     /// Somebody holds it.
     pub(crate) held: bool,
-    /// When its time comes, on the clock of [`Now::elapsed`]; `None` once it has.
+    /// When to look whether its time has come, on the clock of [`Now::elapsed`]; `None` once it has.
     pub(crate) begins: Option<Duration>,
     /// It has started, or has gone on after its end: it need not wait for jobs as a whole again.
     pub(crate) unbound: bool,
@@ -93,24 +96,21 @@ impl Core {
         self.answer_when_durable(request, Reply::Done, effects);
     }
 
-    /// A job that is to begin later waits for its time; at its submission, and when somebody else leads.
+    /// A job that is to begin later waits for its time; at its submission, when somebody else leads, and again and again.
     pub(crate) fn await_begin(&mut self, now: Now, id: JobId) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let begin = job.spec.begin_unix_millis.unwrap_or(0);
         let left = begin.saturating_sub(now.unix_millis);
-        if left > 0 {
-            let due = now.elapsed + Duration::from_millis(left);
-            job.gate.begins = Some(due);
-            self.alarms.insert((due, id));
-        }
+        job.gate.begins = (left > 0).then(|| now.elapsed + look_after(left));
+        self.alarms.extend(job.gate.begins.map(|due| (due, id)));
     }
 
     /// Opens the gate of a job whose time has come, if nothing else keeps it shut.
     pub(crate) fn begin_if_due(&mut self, now: Now, id: JobId, effects: &mut Vec<Effect>) {
-        let job = self.jobs.get_mut(&id);
-        let due = job.filter(|job| job.gate.begins.is_some_and(|due| due <= now.elapsed));
-        if let Some(job) = due {
-            job.gate.begins = None;
+        let job = self.jobs.get(&id);
+        let due = job.is_some_and(|job| job.gate.begins.is_some_and(|due| due <= now.elapsed));
+        if due {
+            self.await_begin(now, id);
             self.gate_moved(now, id, true, effects);
         }
     }
@@ -133,4 +133,9 @@ impl Core {
             job.revoke(id, worker, u64::MAX, self.clock, effects);
         }
     }
+}
+
+/// When to look at the clock of the wall again for a time that seems to be so many milliseconds away.
+pub(crate) fn look_after(left_millis: u64) -> Duration {
+    Duration::from_millis(left_millis).min(CLOCK_LOOK)
 }

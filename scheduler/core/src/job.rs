@@ -317,6 +317,14 @@ impl Job {
         self.touch(worker);
     }
 
+    /// Sets how many tasks may run on a worker without a slot, as far as it has any.
+    pub(crate) fn overhang_is(&mut self, worker: WorkerId, tasks: u64) {
+        if let Some(holding) = self.holdings.get_mut(&worker) {
+            holding.overhang = tasks;
+        }
+        self.touch(worker);
+    }
+
     /// Adds a measurement of a worker's pace.
     pub(crate) fn measure(&mut self, now: Duration, worker: WorkerId, busy_nanos: u64, tasks: u64) {
         let Some(holding) = self.holdings.get_mut(&worker) else {
@@ -326,7 +334,6 @@ impl Job {
         holding.pace.measure(busy_nanos, tasks);
         holding.all_started = false;
         holding.heard = now;
-        holding.overhang = holding.overhang.saturating_sub(tasks);
         if was_unmeasured && holding.pace.task_picos().is_some() {
             self.slots_unmeasured -= u64::from(holding.slots);
         }

@@ -17,6 +17,7 @@ use phalanx_protocol::{JobId, Resources, WorkerId};
 use crate::core::Core;
 use crate::input::{Effect, Now};
 use crate::job::Job;
+use crate::planted::PlantedBug;
 use crate::worker::Worker;
 
 /// Shortest time between plans, for each worker and job there is: a plan takes about a microsecond for each (see the
@@ -178,6 +179,7 @@ impl Core {
             return;
         };
         model.unplanned.remove(&id);
+        let keeps = model.draining && self.planted.is(PlantedBug::DrainKeepsBacklog);
         let before = model.slots.remove(&id).unwrap_or(0);
         if slots > 0 {
             model.slots.insert(id, slots);
@@ -195,7 +197,8 @@ impl Core {
         send(ToWorker::SetSlots { job: id, slots });
         job.set_slots(worker, slots);
         if slots == 0 {
-            job.revoke(id, worker, u64::MAX, self.clock, effects);
+            let tasks = if keeps { 0 } else { u64::MAX };
+            job.revoke(id, worker, tasks, self.clock, effects);
         } else if slots < before {
             let open = u128::from(job.holdings[&worker].open);
             let excess = open * u128::from(before - slots) / u128::from(before);

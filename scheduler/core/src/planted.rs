@@ -30,6 +30,12 @@ pub enum PlantedBug {
     CountsBothTwins,
     /// As much is run twice as there are idle slots for.
     SpeculatesWithoutLimit,
+    /// Tasks in whose company a kernel host died run among others again.
+    SuspectsMingle,
+    /// A worker that is to leave keeps what it has not started.
+    DrainKeepsBacklog,
+    /// A new leader grants what the workers of the last one still run.
+    AwaitsNobody,
 }
 
 /// The bug that a core has, if any.

@@ -8,6 +8,7 @@ use phalanx_protocol::record::Record;
 use crate::core::Core;
 use crate::input::{Effect, Now};
 use crate::job::{Job, Phase};
+use crate::planted::PlantedBug;
 
 /// How long a new leader waits for the workers of the one before, which look for it: longer than silence is borne.
 const REATTACH_WINDOW: Duration = Duration::from_secs(3);
@@ -70,7 +71,7 @@ impl Core {
         }
         // only now: those that somebody waits for stay
         self.forget_oldest(effects);
-        if !self.live.is_empty() {
+        if !self.live.is_empty() && !self.planted.is(PlantedBug::AwaitsNobody) {
             self.reattach_until = Some(now.elapsed + REATTACH_WINDOW);
         }
         self.plan_due = true;

@@ -1,10 +1,12 @@
 //! What ended: a report becomes a record of what is new in it (invariant ONCE), is acknowledged once that is durable,
 //! and makes room for more grants.
 
+use std::time::Duration;
+
 use phalanx_protocol::limits::MESSAGE_BYTES_MAX;
 use phalanx_protocol::message::worker::{Report, ToWorker};
 use phalanx_protocol::record::{Record, ResultBlock, TaskFailure};
-use phalanx_protocol::{GrantId, IndexRange, RangeSet, WorkerId};
+use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, WorkerId};
 
 use crate::core::Core;
 use crate::durability::Held;
@@ -55,6 +57,7 @@ impl Core {
             return;
         };
         let ended_before = job.ended.len();
+        let overhang = job.holdings.get(&worker).map_or(0, |holding| holding.overhang);
         let (blocks, lone) = job.sift(report.results, &report.done);
         let mut done = RangeSet::new();
         let mut failed = Vec::new();
@@ -98,14 +101,16 @@ impl Core {
                 }
             }
         }
-        job.end_elsewhere(&astray);
+        job.end_elsewhere(report.job, &astray, now.elapsed, effects);
         for (grant, range) in within(job.spec.tasks, &report.done) {
             for piece in lone.pieces(range) {
                 job.run_again(grant, piece);
             }
         }
         let ended = job.ended.len() - ended_before;
-        job.measure(now.elapsed, worker, report.busy_nanos, ended + rested + lost);
+        let over = ended + rested + lost;
+        job.measure(now.elapsed, worker, report.busy_nanos, over);
+        job.overhang_is(worker, overhang.saturating_sub(over));
         if let Some(model) = self.workers.get_mut(&worker) {
             model.tasks_ended += ended;
         }
@@ -218,7 +223,7 @@ impl Job {
             return None;
         }
         if forever {
-            retries.errors = u32::MAX;
+            retries.errors = retries.errors.saturating_mul(u32::MAX);
         }
         let fate = self.trouble.failed(&retries, failure, now.elapsed);
         match &fate {
@@ -239,8 +244,15 @@ impl Job {
         Some(fate)
     }
 
-    /// Takes what ended out of wherever it is: a worker that was given up reported after all.
-    pub(crate) fn end_elsewhere(&mut self, astray: &RangeSet) {
+    /// Takes what ended out of wherever it is: a worker that was given up reported after all. Grants of which nothing is
+    /// left are asked back: their workers would run them in vain, and not leave before.
+    pub(crate) fn end_elsewhere(
+        &mut self,
+        id: JobId,
+        astray: &RangeSet,
+        now: Duration,
+        effects: &mut Vec<Effect>,
+    ) {
         let waited = self.waiting.len() + self.gate.blocked.len();
         for range in astray.iter() {
             self.waiting.remove(range);
@@ -252,13 +264,18 @@ impl Job {
         }
         let grants: Vec<GrantId> = self.grants.keys().copied().collect();
         for grant in grants {
-            let rest = &self.grants[&grant].rest;
+            let open = &self.grants[&grant];
+            let (worker, end, rest) = (open.worker, open.end, &open.rest);
             let span = IndexRange {
                 start: rest.first().unwrap_or(0),
                 end: rest.iter().next_back().map_or(0, |last| last.end),
             };
             for piece in astray.pieces(span) {
                 self.take_from_grant(grant, piece);
+            }
+            if !self.grants.contains_key(&grant) {
+                self.ask_back(id, worker, (grant, end), now, effects);
+                self.touch(worker);
             }
         }
         astray.iter().for_each(|range| self.twins.running.remove(range));

@@ -93,6 +93,11 @@ impl Trouble {
         self.tries.keys().for_each(|&index| tasks.remove(one(index)));
     }
 
+    /// Lets every suspect run among others, as far as none waits apart.
+    pub(crate) fn suspect_nobody(&mut self) {
+        self.suspected.clear();
+    }
+
     /// Takes the suspects out of what begins to wait: they wait apart.
     pub(crate) fn set_apart(&mut self, waiting: &mut RangeSet, range: IndexRange) {
         for &index in self.suspected.range(range.start..range.end.max(range.start)) {

@@ -99,6 +99,12 @@ impl Grants {
         self.leftovers.push_back((Arc::clone(grant), range));
     }
 
+    /// Takes out all that was taken back and that nobody has begun since.
+    pub(super) fn take_leftovers(&mut self) -> impl Iterator<Item = (GrantId, IndexRange)> + use<> {
+        let leftovers = std::mem::take(&mut self.leftovers).into_iter();
+        leftovers.map(|(grant, range)| (grant.id, range))
+    }
+
     /// Whether there is anything that [`Self::next`] would give out.
     pub(super) fn has_work(&self) -> bool {
         self.has_leftovers() || self.queue.iter().any(|grant| grant.cursor.remaining() > 0)

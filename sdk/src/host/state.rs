@@ -201,9 +201,10 @@ impl Host {
 
     /// Takes back what a slot claimed and did not start.
     pub(super) fn put_back(&self, job: &Arc<Job>, grant: &Arc<Grant>, range: IndexRange) {
-        self.change(|state, _| {
+        self.change(|state, outbox| {
             if state.accepts(job) {
                 state.grants.put_back(grant, range);
+                state.give_back_if_idle(outbox);
             }
         });
     }
@@ -313,9 +314,21 @@ impl State {
     }
 
     /// Lets up to `limit` slots run.
-    pub(super) fn set_limit(&mut self, limit: usize) {
+    pub(super) fn set_limit(&mut self, limit: usize, outbox: &Outbox) {
         self.limit = limit;
         self.slots_due = true;
+        self.give_back_if_idle(outbox);
+    }
+
+    /// Gives back what slots claimed and did not start if none may run any more: a revoke does not reach it, and a worker
+    /// that is to leave would wait for it for ever.
+    fn give_back_if_idle(&mut self, outbox: &Outbox) {
+        if self.limit > 0 {
+            return;
+        }
+        for (grant, range) in self.grants.take_leftovers() {
+            outbox.post(frame(&FromHost::Returned { grant, range }));
+        }
     }
 
     /// Ends all slots, whatever they do.

@@ -4,7 +4,7 @@ use phalanx_protocol::message::host::{FromHost, ToHost};
 use phalanx_protocol::{IndexRange, RangeSet};
 use proptest::prelude::*;
 
-use crate::driver::{Driver, GATE, use_gate};
+use crate::driver::{Driver, GATE, grant_id, use_gate};
 
 #[test]
 fn a_revoke_takes_from_the_end_and_an_unknown_grant_gives_nothing() {
@@ -77,27 +77,69 @@ fn a_paused_host_starts_nothing_until_it_may() {
     driver.await_ended(8);
 }
 
-#[test]
-fn a_slot_stops_after_its_task_and_gives_the_rest_of_its_chunk_back() {
-    let _gate = use_gate();
-    // quick tasks first, so that the chunk that waits at the gate is a large one
+/// A slot waits in the task at 20 000 of a million, in the midst of a large chunk: the tasks before it were quick.
+fn in_a_large_chunk() -> Driver {
     let mut driver = Driver::ready("uneven", &20_000u64, false, 1);
     driver.grant(1, 0..1_000_000);
     GATE.await_waiting(1);
-    driver.send(&ToHost::SetSlots(0));
+    driver
+}
+
+#[test]
+fn a_slot_stops_after_its_task_and_runs_the_rest_of_its_chunk_later() {
+    let _gate = use_gate();
+    let mut driver = in_a_large_chunk();
+    driver.send(&ToHost::Pause(true));
     let fence = driver.revoke(1, 0);
     assert!(fence.is_empty(), "an answer: the change has arrived");
     GATE.open(1);
-    assert_eq!(driver.receive_other(), FromHost::Slots(0));
+    let ended = driver.await_ended(20_001);
     assert_eq!(
-        driver.ended.done.iter().collect::<Vec<_>>(),
+        ended.done.iter().collect::<Vec<_>>(),
         [IndexRange::new(0, 20_001)]
     );
     let back = driver.revoke(1, u64::MAX);
     assert!(back.start > 20_002, "{back} leaves nothing of the chunk");
     GATE.open(back.start - 20_001);
-    driver.set_slots(2);
+    driver.send(&ToHost::Pause(false));
     driver.await_ended(back.start);
+}
+
+#[test]
+fn the_last_slot_gives_the_rest_of_its_chunk_back() {
+    let _gate = use_gate();
+    let mut driver = in_a_large_chunk();
+    driver.send(&ToHost::SetSlots(0));
+    let back = driver.revoke(1, u64::MAX);
+    GATE.open(1);
+    let rest = FromHost::Returned {
+        grant: grant_id(1),
+        range: IndexRange::new(20_001, back.start),
+    };
+    assert!(back.start > 20_002, "{back} leaves nothing of the chunk");
+    assert_eq!(driver.receive_other(), rest);
+    assert_eq!(driver.receive_other(), FromHost::Slots(0));
+    assert_eq!(
+        driver.ended.done.iter().collect::<Vec<_>>(),
+        [IndexRange::new(0, 20_001)]
+    );
+}
+
+#[test]
+fn what_waits_for_another_slot_is_given_back_with_the_last_one() {
+    let _gate = use_gate();
+    let mut driver = in_a_large_chunk();
+    driver.send(&ToHost::Pause(true));
+    let back = driver.revoke(1, u64::MAX);
+    GATE.open(1);
+    driver.await_ended(20_001);
+    driver.send(&ToHost::SetSlots(0));
+    let rest = FromHost::Returned {
+        grant: grant_id(1),
+        range: IndexRange::new(20_001, back.start),
+    };
+    assert_eq!(driver.receive_other(), rest);
+    assert_eq!(driver.receive_other(), FromHost::Slots(0));
 }
 
 /// Quick below the threshold; then it waits at the gate.

@@ -69,7 +69,8 @@ impl Keep {
         let failed = failed.flat_map(|(_, failures)| failures);
         let failed = failed.map(|failure| IndexRange::new(failure.index, failure.index + 1));
         // tasks that are run again fail without a record
-        let failed = failed.filter(|_| entry.spec.retries.errors == 0);
+        let retries = &entry.spec.retries;
+        let failed = failed.filter(|_| retries.errors == 0 && retries.timeouts == 0);
         // merged values that overlap others are dropped, and their tasks run again
         let done = done.filter(|_| !entry.spec.work.reduces());
         for range in done.chain(failed) {

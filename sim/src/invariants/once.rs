@@ -1,5 +1,5 @@
-//! ONCE: each index's end is published exactly once, and results cover exactly what is done. Where nothing goes wrong,
-//! no task is even started twice, unless its job is idempotent: then not three times.
+//! ONCE: each index's end is published exactly once, and results cover exactly what is done. Where nothing goes wrong
+//! but that leaders die, no task is even started twice, unless its job is idempotent: then not three times.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,8 @@ pub(crate) struct Entry {
     pub(crate) outcome: Option<Outcome>,
     /// Tasks of it were let wait again.
     pub(crate) reopened: bool,
+    /// From when on its time counts.
+    pub(crate) started_unix_millis: Option<u64>,
 }
 
 impl Ledger {
@@ -43,6 +45,7 @@ impl Ledger {
                     failed: RangeSet::new(),
                     outcome: None,
                     reopened: false,
+                    started_unix_millis: None,
                 };
                 assert!(
                     self.jobs.insert(id, entry).is_none(),
@@ -67,7 +70,10 @@ impl Ledger {
                 let entry = entry.expect("ONCE: a record is about a job that was submitted");
                 tasks.iter().for_each(|&range| entry.reopen(id, range));
             }
-            Record::JobStarted { .. } | Record::JobHeld { .. } => {}
+            Record::JobStarted {
+                started_unix_millis, ..
+            } => self.open(id).started_unix_millis = Some(*started_unix_millis),
+            Record::JobHeld { .. } => {}
         }
     }
 
@@ -134,7 +140,10 @@ impl Entry {
         );
         self.ended.remove(range);
         self.failed.remove(range);
-        (self.outcome, self.reopened) = (None, true);
+        if self.outcome.take().is_some() {
+            self.started_unix_millis = None;
+        }
+        self.reopened = true;
     }
 
     fn check_outcome(&self, id: JobId) {
@@ -156,7 +165,7 @@ impl Entry {
     }
 }
 
-/// What was started where nothing goes wrong.
+/// What was started where workers go on with what they run.
 #[derive(Debug, Default)]
 pub(crate) struct Once {
     started: BTreeMap<JobId, RangeSet>,
@@ -165,7 +174,7 @@ pub(crate) struct Once {
 }
 
 impl Once {
-    pub(crate) fn started_in_calm(&mut self, job: JobId, range: IndexRange, idempotent: bool) {
+    pub(crate) fn started(&mut self, job: JobId, range: IndexRange, idempotent: bool) {
         let started = self.started.entry(job).or_default();
         let again = started.pieces(range);
         assert!(

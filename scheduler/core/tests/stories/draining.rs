@@ -57,6 +57,47 @@ fn a_worker_that_is_drained_is_told_at_once_and_gives_back_what_has_not_started(
     assert_eq!(story.outcome(job), Some(Outcome::Succeeded));
 }
 
+/// A job of 200 tasks. Half of it runs on w0; the other half was granted to w1, which reports the first `done` of it only
+/// after its loss, when w2 has been granted the same.
+fn story_of_a_late_report(done: u64) -> (Story, WorkerId, JobId) {
+    let mut story = Story::new();
+    let w1 = story.join(1, None, node(1), Vec::new());
+    let _w0 = story.worker(1);
+    let job = story.submit(whole(200));
+    let lost = story.grant(w1, job);
+    assert_eq!(lost.range, 0..100);
+    story.lose(w1);
+    let w2 = story.worker(1);
+    assert_eq!(story.grants(w2), [0..100]);
+    // in a new session, which takes no work on
+    story.join(1, Some(w1), node(1), Vec::new());
+    story.tell(Input::WorkerDraining(w1));
+    story.give_back_nothing(w2);
+    story.report(w1, job, vec![(lost.grant, vec![0..done])], SECOND);
+    (story, w2, job)
+}
+
+#[test]
+fn a_drained_worker_gives_back_also_what_others_have_ended() {
+    let (mut story, w2, job) = story_of_a_late_report(80);
+    assert_eq!(story.revokes(w2), [], "it goes on with the last 20");
+    story.drain(w2, true);
+    story.give_back_all(w2);
+    assert_eq!(story.held(w2), 0, "the first 80 keep it from leaving");
+    story.worker(1);
+    story.mail.remove(&w2);
+    story.run_to_the_end(job, SECOND);
+    assert_eq!(story.outcome(job), Some(Outcome::Succeeded));
+}
+
+#[test]
+fn a_grant_of_which_others_have_ended_all_is_asked_back() {
+    let (mut story, w2, job) = story_of_a_late_report(100);
+    assert_eq!((story.held(w2), story.outcome(job)), (100, None));
+    story.give_back_all(w2);
+    assert_eq!(story.held(w2), 0, "it is run in vain");
+}
+
 #[test]
 fn a_worker_that_says_that_it_will_leave_gets_nothing_of_later_jobs() {
     let mut story = Story::new();

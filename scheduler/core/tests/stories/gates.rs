@@ -162,6 +162,24 @@ fn a_job_begins_when_its_time_has_come_and_not_before() {
 }
 
 #[test]
+fn a_job_begins_soon_after_a_clock_that_went_wrong_is_set() {
+    let mut story = Story::new();
+    let w1 = story.worker(4);
+    // ten hours slow
+    story.micros = 40_000_000_000;
+    story.wall_ahead_millis = -36_000_000;
+    let job = story.submit(JobSpec {
+        begin_unix_millis: Some(40_010_000),
+        ..kernel_job(4)
+    });
+    story.pass(Duration::from_secs(20));
+    assert_eq!(story.held(w1), 0);
+    story.wall_ahead_millis = 0;
+    story.pass(Duration::from_secs(61));
+    assert_eq!((verdict(&story, job), story.held(w1)), (Verdict::Running, 4));
+}
+
+#[test]
 fn a_new_leader_knows_whose_time_has_come() {
     let mut story = Story::new();
     let spec = |begin| JobSpec {

@@ -282,6 +282,20 @@ fn slots_elsewhere_follow_once_what_runs_without_one_has_ended() {
 }
 
 #[test]
+fn each_task_that_runs_without_a_slot_counts_until_it_has_ended() {
+    let mut story = Story::new();
+    let w1 = story.worker(3);
+    let job = story.submit(limited(3, 10));
+    let w2 = story.worker(3);
+    story.drain(w1, true);
+    story.give_back_nothing(w1);
+    let granted = story.grant(w1, job);
+    assert_eq!((granted.range, story.slots(w2, job)), (0..3, 0));
+    story.report(w1, job, vec![(granted.grant, vec![0..2])], SECOND);
+    assert_eq!(story.slots(w2, job), 2, "one runs on");
+}
+
+#[test]
 fn slots_that_move_to_another_worker_follow_when_those_before_are_empty() {
     let mut story = Story::new();
     let w1 = story.worker_with(gpu_node(2, 2));

@@ -104,6 +104,8 @@ pub(crate) struct Mailbox {
 pub(crate) struct Story {
     pub(crate) core: Core,
     pub(crate) micros: u64,
+    /// How far the clock of the wall is ahead of what it should show.
+    pub(crate) wall_ahead_millis: i64,
     /// How long a step takes.
     pub(crate) step_micros: u64,
     /// Everything the core ever wanted done.
@@ -124,6 +126,7 @@ impl Story {
         Self {
             core,
             micros: 0,
+            wall_ahead_millis: 0,
             step_micros: 1000,
             effects: Vec::new(),
             mail: BTreeMap::new(),
@@ -171,7 +174,7 @@ impl Story {
     pub(crate) fn now(&self) -> Now {
         Now {
             elapsed: Duration::from_micros(self.micros),
-            unix_millis: self.micros / 1000,
+            unix_millis: (self.micros / 1000).saturating_add_signed(self.wall_ahead_millis),
         }
     }
 
