@@ -3,8 +3,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use crate::command::{Done, run};
+use crate::command::{Done, finish_within};
 use crate::desk::Desk;
 use crate::up::Up;
 
@@ -66,6 +67,11 @@ impl Callers {
         command.arg(folder().join(name)).arg(self.desk.work());
         run(command)
     }
+}
+
+/// Runs a command to its end: those that ask a queue from time to time take theirs.
+fn run(mut command: Command) -> Done {
+    finish_within(command.spawn().unwrap(), Duration::from_secs(240))
 }
 
 fn folder() -> PathBuf {
