@@ -132,6 +132,14 @@ impl Work {
         }
     }
 
+    /// Whether tasks run programs.
+    pub fn is_command(&self) -> bool {
+        match self {
+            Self::Kernel(_) => false,
+            Self::Command(_) => true,
+        }
+    }
+
     /// How results are written; commands have none.
     pub fn encoding(&self) -> Encoding {
         match self {

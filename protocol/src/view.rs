@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::command::ArrayIds;
 use crate::id::{JobId, WorkerId};
 use crate::job::Encoding;
-use crate::record::{Outcome, TaskFailure};
+use crate::range::IndexRange;
+use crate::record::{FailureCause, Outcome, TaskFailure};
 use crate::resources::{Request, Resources};
 
 /// A job at a moment.
@@ -88,6 +89,61 @@ impl JobView {
             Some(Outcome::TimeLimit { .. }) => "timed out",
         }
     }
+}
+
+/// What becomes of tasks of a job.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TasksPage {
+    /// Ascending, without gaps; at most [`TASKS_PAGE_MAX`].
+    pub tasks: Vec<TaskRange>,
+    /// The first task that is not in the page; the end of what was asked for, or of the job, if there is none.
+    pub next: u64,
+}
+
+/// Ranges in a [`TasksPage`].
+pub const TASKS_PAGE_MAX: usize = 4096;
+
+/// Neighbouring tasks of which the same is to be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRange {
+    /// Which.
+    pub range: IndexRange,
+    /// What becomes of them.
+    pub state: TaskState,
+    /// Who has them, or had them when they ended, as far as is known.
+    pub worker: Option<WorkerId>,
+    /// When they were given to that worker, milliseconds since 1970: no later than they started. Of tasks that have ended,
+    /// this and the end are known of commands, of a bounded number of ranges, as long as the same scheduler leads.
+    pub started_unix_millis: Option<u64>,
+    /// When that they ended was reported; milliseconds since 1970.
+    pub ended_unix_millis: Option<u64>,
+    /// How often they were started before, as far as is known.
+    pub restarts: u32,
+}
+
+/// What becomes of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskState {
+    /// It waits.
+    Waiting,
+    /// It waits for its counterpart in another job.
+    Blocked,
+    /// It was run in vain and rests until it is run again.
+    Resting,
+    /// A worker has it and will run it as soon as a slot is free there.
+    Granted,
+    /// A worker runs it, as far as is known: it is among the first that the worker has, of as many as it has slots.
+    Running,
+    /// It has ended, which is not durable yet.
+    Ending,
+    /// It succeeded.
+    Succeeded,
+    /// It failed; of many failures the causes of those with the lowest indices are known.
+    Failed(Option<FailureCause>),
+    /// It was cancelled alone, without its job.
+    Cancelled,
+    /// The job was over before it ran to its end.
+    Unrun,
 }
 
 /// What a command job says about itself.

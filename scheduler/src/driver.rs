@@ -384,6 +384,11 @@ impl Driver {
                 .explain(id)
                 .map(Reply::Explanation)
                 .ok_or(Refusal::NoSuchJob(id)),
+            Query::Tasks { job, tasks } => self
+                .core
+                .tasks(job, tasks)
+                .map(Reply::Tasks)
+                .ok_or(Refusal::NoSuchJob(job)),
         };
         reply.unwrap_or_else(Reply::Refused)
     }

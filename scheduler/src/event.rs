@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use phalanx_protocol::message::client::{Refusal, Reply};
 use phalanx_protocol::message::worker::{FromWorker, Join, Report, ToWorker};
-use phalanx_protocol::{JobId, JobSpec, WorkerId};
+use phalanx_protocol::{IndexRange, JobId, JobSpec, WorkerId};
 use phalanx_scheduler_core::SessionId;
 use tokio::sync::{mpsc, oneshot};
 
@@ -69,6 +69,7 @@ pub(crate) enum Query {
     Job(JobId),
     Workers,
     Explain(JobId),
+    Tasks { job: JobId, tasks: IndexRange },
 }
 
 /// How the driver reaches a worker's session.

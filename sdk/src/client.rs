@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use phalanx_protocol::limits::CONTROL_FRAME_BYTES_MAX;
 use phalanx_protocol::message::client::{OutputPage, OutputQuery, Reply, Request};
-use phalanx_protocol::view::{Explanation, JobView, WorkerView};
-use phalanx_protocol::{JobId, JobSpec, WorkerId};
+use phalanx_protocol::view::{Explanation, JobView, TasksPage, WorkerView};
+use phalanx_protocol::{IndexRange, JobId, JobSpec, WorkerId};
 use phalanx_transport::{CloseReason, Credential, Dialer, Reconnect};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -225,6 +225,22 @@ impl Client {
             }
         };
         self.ask(Request::Job(job), answer).await
+    }
+
+    /// A page that says what becomes of tasks of a job, from the first of `tasks` on: see [`TasksPage`]. Those behind it are
+    /// asked for with `page.next` as their start.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if there is no such job, or another [`ClientError`].
+    pub async fn tasks(&self, job: JobId, tasks: IndexRange) -> Result<TasksPage, ClientError> {
+        let answer = |reply: Reply| {
+            if let Reply::Tasks(page) = reply {
+                Some(page)
+            } else {
+                None
+            }
+        };
+        self.ask(Request::Tasks { job, tasks }, answer).await
     }
 
     /// All workers as they are now.

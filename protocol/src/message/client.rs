@@ -7,7 +7,7 @@ use crate::id::{BlobId, GrantId, JobId, Term, WorkerId};
 use crate::job::JobSpec;
 use crate::range::{IndexRange, RangeSet};
 use crate::record::TaskFailure;
-use crate::view::{Explanation, JobView, WorkerView};
+use crate::view::{Explanation, JobView, TasksPage, WorkerView};
 
 /// The first frame of a stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,6 +57,13 @@ pub enum Request {
     Hold(JobId),
     /// Let a job that is held go on. Answer, once durable: [`Reply::Done`].
     Release(JobId),
+    /// What becomes of the tasks of a job, a page from the first one on. Answer: [`Reply::Tasks`].
+    Tasks {
+        /// Whose.
+        job: JobId,
+        /// Which.
+        tasks: IndexRange,
+    },
 }
 
 /// Whose output, and what of it the client has.
@@ -153,6 +160,8 @@ pub enum Reply {
     },
     /// What tasks have written.
     Output(OutputPage),
+    /// What becomes of tasks.
+    Tasks(TasksPage),
 }
 
 /// Why a request was not carried out.

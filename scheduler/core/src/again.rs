@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use phalanx_protocol::message::host::HOST_SLOTS_MAX;
 use phalanx_protocol::record::{FailureCause, Record, TaskFailure};
-use phalanx_protocol::{JobId, RangeSet, WorkerId};
+use phalanx_protocol::{IndexRange, JobId, RangeSet, WorkerId};
 
 use crate::core::Core;
 use crate::input::{Effect, Now};
+use crate::job::Job;
 use crate::planted::PlantedBug;
 use crate::trouble::{Fate, HostDeath, one};
 
@@ -77,9 +78,10 @@ impl Core {
             let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
                 continue;
             };
-            let Some(limit) = job.spec.retries.lost_limit else {
+            if !job.counts_losses() {
                 continue;
-            };
+            }
+            let limit = job.spec.retries.lost_limit.unwrap_or(u32::MAX);
             let found = job.trouble.found(limit, instance);
             if !found.is_empty() {
                 concerned.push(id);
@@ -91,7 +93,7 @@ impl Core {
         concerned
     }
 
-    /// The tasks of its jobs that a worker may be running, as far as anybody limits their losses.
+    /// The tasks of its jobs that a worker may be running, as far as their losses are counted.
     pub(crate) fn may_run(&self, worker: WorkerId) -> Vec<(JobId, Vec<u64>)> {
         let opened = self
             .workers
@@ -99,7 +101,7 @@ impl Core {
             .into_iter()
             .flat_map(|model| &model.opened);
         let jobs = opened.filter_map(|&id| Some((id, self.jobs.get(&id)?)));
-        let limited = jobs.filter(|(_, job)| job.is_active() && job.spec.retries.lost_limit.is_some());
+        let limited = jobs.filter(|(_, job)| job.is_active() && job.counts_losses());
         limited.map(|(id, job)| (id, job.front(worker))).collect()
     }
 
@@ -169,5 +171,23 @@ impl Core {
                 self.speculate(id, effects);
             }
         }
+    }
+}
+
+impl Job {
+    /// Whether it matters how many workers were lost while they ran a task: there is a limit, or the task is told.
+    fn counts_losses(&self) -> bool {
+        self.spec.retries.lost_limit.is_some() || self.spec.work.is_command()
+    }
+
+    /// Takes up to `count` tasks that wait, as one range. A command that ran before is taken alone: it is told how often.
+    pub(crate) fn take_waiting(&mut self, count: u64) -> Option<IndexRange> {
+        let mut range = self.waiting.take_first(count)?;
+        if self.spec.work.is_command() {
+            let cut = self.trouble.cut(range);
+            self.waiting.insert(IndexRange::new(cut, range.end));
+            range.end = cut;
+        }
+        Some(range)
     }
 }

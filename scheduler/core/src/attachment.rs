@@ -135,7 +135,13 @@ impl Core {
             rest.iter().for_each(|range| job.waiting.remove(range));
             job.set_slots(worker, 0);
             let end = held.iter().next_back().map_or(0, |range| range.end);
-            job.open_grant(self.clock, grant, Grant { worker, rest, end });
+            let open = Grant {
+                worker,
+                rest,
+                end,
+                since: None,
+            };
+            job.open_grant(self.clock, grant, open);
             if job.gate.is_shut() {
                 job.revoke(id, worker, u64::MAX, self.clock, effects);
             }

@@ -18,6 +18,8 @@ pub struct Core {
     pub(crate) term: Term,
     /// When that happened which it takes in, on the clock of [`Now::elapsed`].
     pub(crate) clock: Duration,
+    /// The same moment, milliseconds since 1970.
+    pub(crate) unix_millis: u64,
     pub(crate) grants_made: u64,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     /// Jobs that are not finished.
@@ -54,6 +56,7 @@ impl Core {
         Self {
             term,
             clock: Duration::ZERO,
+            unix_millis: 0,
             grants_made: 0,
             jobs: BTreeMap::new(),
             live: BTreeSet::new(),
@@ -78,7 +81,7 @@ impl Core {
 
     /// Takes in what happened at `now` and adds what is to be done to `effects`.
     pub fn handle(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) {
-        self.clock = now.elapsed;
+        (self.clock, self.unix_millis) = (now.elapsed, now.unix_millis);
         match input {
             Input::Submitted { request, user, spec } => self.submitted(now, request, user, *spec, effects),
             Input::CancelRequested {

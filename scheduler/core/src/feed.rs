@@ -51,7 +51,7 @@ impl Core {
             let mut wanted = target - holding.open.min(target);
             let grants_left = GRANTS_OPEN_MAX.saturating_sub(holding.grants.len());
             for _ in 0..GRANTS_AT_ONCE_MAX.min(grants_left) {
-                let Some(range) = job.waiting.take_first(wanted.min(GRANT_TASKS_MAX)) else {
+                let Some(range) = job.take_waiting(wanted.min(GRANT_TASKS_MAX)) else {
                     break;
                 };
                 wanted -= range.len();
@@ -179,6 +179,7 @@ impl Job {
             worker,
             rest: RangeSet::from(range),
             end: range.end,
+            since: Some(now),
         };
         self.open_grant(now, grant, open);
         effects.push(Effect::Send {

@@ -17,6 +17,8 @@ pub(crate) struct Grant {
     pub(crate) rest: RangeSet,
     /// Where it ends for the worker. It may run more than `rest`: others may have reported some of it meanwhile.
     pub(crate) end: u64,
+    /// When it was made; not known of one that was made by an earlier leader or in an earlier session.
+    pub(crate) since: Option<Duration>,
 }
 
 impl Grant {

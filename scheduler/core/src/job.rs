@@ -12,6 +12,7 @@ use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, RangeSet, Term, Work
 use crate::gate::Gate;
 use crate::holding::{Grant, Holding};
 use crate::limits::TimeLimit;
+use crate::tasks::Ends;
 use crate::trouble::Trouble;
 use crate::twins::Twins;
 
@@ -77,6 +78,8 @@ pub(crate) struct Job {
     pub(crate) start_written: bool,
     /// From its first slots on, if its spec limits its time.
     pub(crate) time_limit: Option<TimeLimit>,
+    /// Where and when tasks of a command ended.
+    pub(crate) ends: Ends,
     pub(crate) seen: Seen,
 }
 
@@ -132,6 +135,7 @@ impl Job {
             started_unix_millis: None,
             start_written: false,
             time_limit: None,
+            ends: Ends::default(),
             seen: Seen {
                 submitted_unix_millis,
                 held,

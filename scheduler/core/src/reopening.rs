@@ -91,6 +91,7 @@ impl Job {
         for &range in tasks {
             self.ended.remove(range);
             self.failed.remove(range);
+            self.ends.forget(range);
             self.waiting.insert(range);
             self.losers_go_on(range);
         }

@@ -61,7 +61,7 @@ impl Core {
 
     /// Ends the replay: jobs whose tasks had all ended are finished, the others go on.
     pub fn start(&mut self, now: Now, effects: &mut Vec<Effect>) {
-        self.clock = now.elapsed;
+        (self.clock, self.unix_millis) = (now.elapsed, now.unix_millis);
         self.resume_times(now);
         let live: Vec<_> = self.live.iter().copied().collect();
         for id in live {

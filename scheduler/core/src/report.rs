@@ -73,7 +73,7 @@ impl Core {
             };
             for piece in fresh {
                 for piece in lone.gaps(piece) {
-                    job.end_in_grant(grant, piece, &mut astray);
+                    job.end_in_grant(now, grant, piece, &mut astray);
                     done.insert(piece);
                 }
             }
@@ -184,8 +184,9 @@ impl Job {
     }
 
     /// Moves `range`, of which nothing had ended, to `ended`; what was not in `grant` is added to `astray`.
-    fn end_in_grant(&mut self, grant: GrantId, range: IndexRange, astray: &mut RangeSet) {
+    fn end_in_grant(&mut self, now: Now, grant: GrantId, range: IndexRange, astray: &mut RangeSet) {
         let mut held = Vec::new();
+        self.note_end(now, grant, range);
         match self.grants.get(&grant) {
             Some(open) if open.rest.contains_range(range) => held.push(range),
             Some(open) => {
@@ -228,7 +229,7 @@ impl Job {
         let fate = self.trouble.failed(&retries, failure, now.elapsed);
         match &fate {
             Fate::Fail(_) | Fate::Wait => {
-                self.end_in_grant(grant, one(index), astray);
+                self.end_in_grant(now, grant, one(index), astray);
                 self.failed.insert(one(index));
             }
             Fate::Rest(until) => {

@@ -75,6 +75,22 @@ impl Trouble {
         self.resting.len() as u64
     }
 
+    /// The tasks of a range that rest, in order.
+    pub(crate) fn resting_in(&self, range: IndexRange) -> impl Iterator<Item = u64> {
+        let range = range.start..range.end.max(range.start);
+        self.resting.range(range).map(|(&index, _)| index)
+    }
+
+    /// Where a range is to be cut, so that what comes first is one task with a history, or has none of those.
+    pub(crate) fn cut(&self, range: IndexRange) -> u64 {
+        let first = self.tries.range(range.start..range.end.max(range.start)).next();
+        match first {
+            Some((&index, _)) if index == range.start => index + 1,
+            Some((&index, _)) => index,
+            None => range.end,
+        }
+    }
+
     /// How often the one task of a range was run in vain; 0 for several.
     pub(crate) fn restarts(&self, range: IndexRange) -> u32 {
         match self.tries.get(&range.start) {

@@ -103,6 +103,7 @@ async fn serve(
         Request::Job(job) => query(context, Query::Job(job)).await,
         Request::Workers => query(context, Query::Workers).await,
         Request::Explain(job) => query(context, Query::Explain(job)).await,
+        Request::Tasks { job, tasks } => query(context, Query::Tasks { job, tasks }).await,
         Request::Retry(job) => command(context, caller, Command::Retry(job)).await,
         Request::Hold(job) => command(context, caller, Command::Hold { job, held: true }).await,
         Request::Release(job) => command(context, caller, Command::Hold { job, held: false }).await,

@@ -236,6 +236,7 @@ async fn receive(
             | Reply::Reopened { .. }
             | Reply::Schedulers { .. }
             | Reply::Output(_)
+            | Reply::Tasks(_)
             | Reply::Refused(_) => {
                 return Err(Cut::Final(ClientError::Protocol(ProtocolError::WrongReply)));
             }

@@ -4,6 +4,7 @@
 
 use phalanx_protocol::message::client::Refusal;
 use phalanx_protocol::record::{FailureCause, TaskFailure};
+use phalanx_protocol::view::{TaskRange, TaskState};
 use phalanx_protocol::{
     BlobId, Encoding, Feeding, IndexRange, Inputs, KernelWork, Payload, RangeSet, Retries, SubmissionId, Work,
 };
@@ -73,15 +74,31 @@ fn a_submission_is_repeated_over_a_lost_connection_under_its_own_name() {
 }
 
 #[test]
-fn a_retry_tells_how_many_tasks_run_again_and_a_drain_that_it_has_begun() {
+fn changes_are_acknowledged_and_say_how_far_they_go() {
     let scheduler = FakeScheduler::start(|_, request| match request {
         Request::Retry(JobId(7)) => vec![Act::Say(Reply::Reopened { tasks: 3 })],
         Request::Drain(WorkerId(2)) => vec![Act::Say(Reply::Done)],
+        Request::Hold(JobId(7)) | Request::Release(JobId(8)) => vec![Act::Say(Reply::Done)],
+        Request::Tasks { tasks, .. } => vec![Act::Say(Reply::Tasks(TasksPage {
+            tasks: vec![TaskRange {
+                range: *tasks,
+                state: TaskState::Waiting,
+                worker: None,
+                started_unix_millis: None,
+                ended_unix_millis: None,
+                restarts: 0,
+            }],
+            next: tasks.end,
+        }))],
         other => panic!("{other:?}"),
     });
     with_client(&scheduler, async |client| {
         assert_eq!(client.retry(JobId(7)).await.unwrap(), 3);
         client.drain(WorkerId(2)).await.unwrap();
+        client.hold(JobId(7)).await.unwrap();
+        client.release(JobId(8)).await.unwrap();
+        let page = client.tasks(JobId(7), IndexRange::new(3, 9)).await.unwrap();
+        assert_eq!((page.tasks.len(), page.next), (1, 9));
     });
 }
 

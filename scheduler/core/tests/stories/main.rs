@@ -27,4 +27,5 @@ mod snapshots;
 mod story;
 mod submitting;
 mod tail;
+mod tasks;
 mod workers;

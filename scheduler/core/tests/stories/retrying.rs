@@ -1,12 +1,15 @@
 //! Tasks that were run in vain: they rest and are run again, suspects run alone, and in the end they have failed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use phalanx_protocol::message::worker::ToWorker;
 use phalanx_protocol::record::{FailureCause, Outcome};
 use phalanx_protocol::view::Verdict;
-use phalanx_protocol::{Feeding, JobSpec, Retries};
+use phalanx_protocol::{Feeding, JobId, JobSpec, Retries};
+use phalanx_scheduler_core::Effect;
 
-use crate::story::{Story, held, kernel_job, node};
+use crate::story::{Story, command_job, held, kernel_job, node};
 
 fn whole(tasks: u64, retries: Retries) -> JobSpec {
     JobSpec {
@@ -383,4 +386,51 @@ fn a_late_report_of_a_task_that_took_too_long_does_not_let_it_rest_where_it_wait
     story.lose(w1);
     story.fail_for(FailureCause::TimeLimit, w1, job, grant, &[4]);
     assert_eq!((story.view(job).resting, story.view(job).failed), (0, 0));
+}
+
+/// How often a worker was told that what it was granted last of each task had run before.
+fn restarts(story: &Story, job: JobId) -> BTreeMap<(u64, u64), u32> {
+    let grants = story.effects.iter().filter_map(|effect| match effect {
+        Effect::Send {
+            message:
+                ToWorker::Grant {
+                    job: of,
+                    range,
+                    restarts,
+                    ..
+                },
+            ..
+        } if *of == job => Some((range.start, range.end, *restarts)),
+        _ => None,
+    });
+    grants
+        .map(|(start, end, restarts)| ((start, end), restarts))
+        .collect()
+}
+
+#[test]
+fn a_command_that_ran_before_is_granted_alone_and_told_how_often() {
+    let mut story = Story::new();
+    let w1 = story.worker(1);
+    let job = story.submit(JobSpec {
+        feeding: Feeding::Static,
+        retries: errors(3),
+        ..command_job(10)
+    });
+    let grant = story.grant(w1, job).grant;
+    story.fail(w1, job, grant, &[3, 4]);
+    let w2 = story.worker(1);
+    story.lose(w1);
+    story.mail(w1).grants.clear();
+    story.wait(5000);
+    story.finish(w2, job, 1000);
+    let told = restarts(&story, job);
+    let last = [(0, 1), (1, 3), (3, 4), (4, 5), (5, 10)].map(|range| (range, told.get(&range).copied()));
+    let last = last.map(|(_, restarts)| restarts);
+    assert_eq!(
+        last,
+        [Some(1), Some(0), Some(1), Some(1), Some(0)],
+        "{:?}",
+        story.grants(w2)
+    );
 }

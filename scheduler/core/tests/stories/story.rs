@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
+use phalanx_protocol::command::CommandWork;
 use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
 use phalanx_protocol::message::client::{Refusal, Reply};
 use phalanx_protocol::message::worker::{HeldGrant, Join, Report, ToWorker};
@@ -43,6 +44,20 @@ pub(crate) fn kernel_job(tasks: u64) -> JobSpec {
         dependency: None,
         held: false,
         begin_unix_millis: None,
+    }
+}
+
+/// A job of `tasks` commands of one cpu each.
+pub(crate) fn command_job(tasks: u64) -> JobSpec {
+    JobSpec {
+        work: Work::Command(CommandWork {
+            command: "true".into(),
+            plan: Payload::Inline(Bytes::new()),
+            inputs: Inputs::Index { first: 0 },
+            array: None,
+            facts: BTreeMap::new(),
+        }),
+        ..kernel_job(tasks)
     }
 }
 
