@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use phalanx_protocol::JobId;
 
+use crate::targets::Target;
 use daemon::{ChaosArguments, InitArguments, SchedulerArguments, UpArguments, WorkerArguments};
 use job::SubmitArguments;
 use storage::StorageArguments;
@@ -155,10 +156,11 @@ pub(crate) enum Command {
     /// Example: phalanx results 42 > results.jsonl
     Results(ResultsArguments),
 
-    /// Cancel jobs
+    /// Cancel jobs, or tasks of jobs
     ///
-    /// Tasks that have not started never will; finished results are kept. Cancelling a job that is over does nothing.
-    /// Example: phalanx cancel 42 43
+    /// Tasks that have not started never will, and those that run are ended; finished results are kept. Of a job of which only
+    /// tasks are named, the others go on. Cancelling what is over does nothing.
+    /// Example: phalanx cancel 42 43.7 44.0-99
     Cancel(JobsToCancel),
 
     /// Keep jobs from starting anything more
@@ -312,11 +314,11 @@ pub(crate) struct JobsToWaitFor {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct JobsToCancel {
-    /// The jobs' ids
+    /// The jobs' ids, each alone or with a task's index or a range of them
     ///
-    /// Example: 42 43
-    #[arg(value_name = "ID", required = true)]
-    pub(crate) jobs: Vec<JobId>,
+    /// Example: 42 43.7 44.0-99
+    #[arg(value_name = "ID[.TASKS]", required = true)]
+    pub(crate) targets: Vec<Target>,
 }
 
 #[derive(Debug, clap::Args)]

@@ -192,9 +192,10 @@ fn of_refusal(refusal: &Refusal) -> CliError {
         Refusal::NoSuchWorker(_) => {
             told(ExitCode::Usage).hint("`phalanx workers` lists those that there are")
         }
-        Refusal::NothingToRetry { .. } | Refusal::Over(_) | Refusal::NoSuchDependency(_) => {
-            told(ExitCode::Usage)
-        }
+        Refusal::NothingToRetry { .. }
+        | Refusal::Over(_)
+        | Refusal::NoSuchDependency(_)
+        | Refusal::NoSuchTask { .. } => told(ExitCode::Usage),
         Refusal::BlobMissing(_) | Refusal::BlobDamaged(_) => {
             told(ExitCode::Internal).hint("try again; if it goes on, the storage loses files")
         }

@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
             results::run(cluster, &arguments, ui).await
         }),
         Command::Cancel(arguments) => with_cluster(&global, async |cluster| {
-            cancel::run(cluster, &arguments.jobs, ui).await
+            cancel::run(cluster, &arguments.targets, ui).await
         }),
         Command::Hold(arguments) => with_cluster(&global, async |cluster| {
             hold::run(cluster, &arguments.jobs, hold::Hold::Hold, ui).await

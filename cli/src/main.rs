@@ -5,7 +5,7 @@
 //!
 //! Reading order: [`args`] (what can be asked), [`commands`] (one file per command), [`cluster`] (how a scheduler is
 //! found), [`batch`] (batch scripts and their options as values), [`program`] and [`inputs`] (what is checked before
-//! anything is sent), [`process`] (signals, parents, logs), [`ui`] (how it is told).
+//! anything is sent), [`targets`] (how jobs and tasks are written), [`process`] (signals, parents, logs), [`ui`] (how it is told).
 
 mod args;
 #[cfg_attr(not(test), expect(dead_code, reason = "the lists of jobs that use it follow"))]
@@ -16,6 +16,7 @@ mod inputs;
 mod process;
 mod program;
 mod slurm;
+mod targets;
 mod ui;
 
 use clap::Parser;

@@ -66,6 +66,15 @@ pub enum Record {
         /// Held; else released.
         held: bool,
     },
+    /// Tasks of a job were cancelled, without their job: they have ended.
+    TasksCancelled {
+        /// Of which job.
+        job: JobId,
+        /// Tasks that had not ended.
+        tasks: Vec<IndexRange>,
+        /// The user's name.
+        by: String,
+    },
 }
 
 impl Record {
@@ -77,7 +86,8 @@ impl Record {
             | Self::JobFinished { job, .. }
             | Self::JobStarted { job, .. }
             | Self::JobReopened { job, .. }
-            | Self::JobHeld { job, .. } => *job,
+            | Self::JobHeld { job, .. }
+            | Self::TasksCancelled { job, .. } => *job,
         }
     }
 }
@@ -95,7 +105,7 @@ pub enum Outcome {
     Succeeded,
     /// Some tasks failed.
     Failed,
-    /// Somebody cancelled it.
+    /// Somebody cancelled it, or all of its tasks that did not succeed.
     Cancelled {
         /// The user's name.
         by: String,
@@ -305,6 +315,14 @@ mod tests {
                     held: true,
                 },
                 vec![7, 1, 1],
+            ),
+            (
+                Record::TasksCancelled {
+                    job: JobId(1),
+                    tasks: vec![IndexRange::new(2, 5)],
+                    by: "u".into(),
+                },
+                vec![8, 1, 1, 2, 5, 1, b'u'],
             ),
         ];
         for (record, golden) in small {

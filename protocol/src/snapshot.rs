@@ -8,8 +8,9 @@ use crate::id::{JobId, Term};
 use crate::range::IndexRange;
 use crate::record::{Outcome, Record, TaskFailure};
 
-/// The layout of [`CoreSnapshot`], written before it. Of layout 1, which is read too, the jobs are [`FirstJobSnapshot`].
-pub const CORE_SNAPSHOT_VERSION: u32 = 2;
+/// The layout of [`CoreSnapshot`], written before it. Of layouts 1 and 2, which are read too, the jobs are
+/// [`FirstJobSnapshot`] and [`SecondJobSnapshot`].
+pub const CORE_SNAPSHOT_VERSION: u32 = 3;
 
 /// Every job that is remembered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +44,10 @@ pub struct JobSnapshot {
     pub held: bool,
     /// It need not wait for other jobs again: it has started, or has gone on after its end.
     pub unbound: bool,
+    /// Tasks that were cancelled without it.
+    pub cancelled: Vec<IndexRange>,
+    /// Who cancelled the latest of them.
+    pub cancelled_by: String,
 }
 
 /// A [`JobSnapshot`] as layout 1 has it.
@@ -57,8 +62,28 @@ pub struct FirstJobSnapshot {
     end: Option<(Outcome, u64)>,
 }
 
+/// A [`JobSnapshot`] as layout 2 has it.
+#[derive(Debug, Deserialize)]
+pub struct SecondJobSnapshot {
+    first: FirstJobSnapshot,
+    held: bool,
+    unbound: bool,
+}
+
 impl From<FirstJobSnapshot> for JobSnapshot {
     fn from(first: FirstJobSnapshot) -> Self {
+        SecondJobSnapshot {
+            first,
+            held: false,
+            unbound: true,
+        }
+        .into()
+    }
+}
+
+impl From<SecondJobSnapshot> for JobSnapshot {
+    fn from(second: SecondJobSnapshot) -> Self {
+        let SecondJobSnapshot { first, held, unbound } = second;
         Self {
             term: first.term,
             submitted: first.submitted,
@@ -67,8 +92,10 @@ impl From<FirstJobSnapshot> for JobSnapshot {
             failed: first.failed,
             failures: first.failures,
             end: first.end,
-            held: false,
-            unbound: true,
+            held,
+            unbound,
+            cancelled: Vec::new(),
+            cancelled_by: String::new(),
         }
     }
 }

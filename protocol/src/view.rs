@@ -71,6 +71,8 @@ pub struct JobView {
     pub waits_for: Vec<JobId>,
     /// What it waits for cannot come to pass any more.
     pub never: bool,
+    /// Tasks that were cancelled without it, durably.
+    pub cancelled: u64,
 }
 
 /// Jobs that a view or an explanation names as those that a job waits for.

@@ -247,6 +247,13 @@ impl Driver {
                         admin,
                         job,
                     },
+                    Command::CancelTasks { job, tasks } => Input::TaskCancelRequested {
+                        request,
+                        user,
+                        admin,
+                        job,
+                        tasks,
+                    },
                     Command::Retry(job) => Input::RetryRequested {
                         request,
                         user,
@@ -307,6 +314,12 @@ impl Driver {
         };
         match message {
             FromWorker::Returned { job, grant, range } => self.tell(Input::Returned {
+                worker,
+                job,
+                grant,
+                range,
+            }),
+            FromWorker::Stopped { job, grant, range } => self.tell(Input::Stopped {
                 worker,
                 job,
                 grant,

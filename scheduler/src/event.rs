@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use phalanx_protocol::message::client::{Refusal, Reply};
 use phalanx_protocol::message::worker::{FromWorker, Join, Report, ToWorker};
-use phalanx_protocol::{IndexRange, JobId, JobSpec, WorkerId};
+use phalanx_protocol::{IndexRange, JobId, JobSpec, RangeSet, WorkerId};
 use phalanx_scheduler_core::SessionId;
 use tokio::sync::{mpsc, oneshot};
 
@@ -57,6 +57,7 @@ pub(crate) enum Event {
 pub(crate) enum Command {
     Submit(Box<JobSpec>),
     Cancel(JobId),
+    CancelTasks { job: JobId, tasks: RangeSet },
     Retry(JobId),
     Hold { job: JobId, held: bool },
     Drain(WorkerId),

@@ -52,6 +52,8 @@ pub(crate) enum Entry {
     },
     /// Without.
     Done(Vec<IndexRange>),
+    /// Cancelled: of these there is nothing to say.
+    Cancelled(Vec<IndexRange>),
     /// Failed. What went wrong is in the journal only: a million failures must not mean a million texts in memory.
     Failed { ranges: Vec<IndexRange>, place: Place },
 }
@@ -70,7 +72,8 @@ impl Entry {
                 source: Source::File { .. },
                 ..
             }
-            | Self::Done(_) => None,
+            | Self::Done(_)
+            | Self::Cancelled(_) => None,
         }
     }
 
@@ -152,6 +155,7 @@ impl Feed {
                 self.lock().take_back(&tasks.into());
                 over = false;
             }
+            Record::TasksCancelled { tasks, .. } => self.lock().add_cancelled(tasks),
             Record::JobSubmitted { .. } | Record::JobStarted { .. } | Record::JobHeld { .. } => {}
         }
         self.version.send_modify(|version| {
@@ -168,6 +172,7 @@ impl Feed {
             match &entry {
                 Entry::Results { keep: pieces, .. }
                 | Entry::Done(pieces)
+                | Entry::Cancelled(pieces)
                 | Entry::Failed { ranges: pieces, .. } => {
                     pieces.iter().for_each(|&piece| all.index(piece));
                 }
@@ -270,6 +275,11 @@ impl Entries {
             ranges.iter().for_each(|&piece| self.index(piece));
             self.list.push(Entry::Failed { ranges, place });
         }
+    }
+
+    fn add_cancelled(&mut self, tasks: Vec<IndexRange>) {
+        tasks.iter().for_each(|&piece| self.index(piece));
+        self.list.push(Entry::Cancelled(tasks));
     }
 
     /// Takes the failures of these tasks back: they run again. Positions stay as they are.
@@ -392,7 +402,8 @@ pub(crate) fn read_failures(store: &dyn Store, place: Place) -> Result<Vec<TaskF
         | Record::JobFinished { .. }
         | Record::JobStarted { .. }
         | Record::JobReopened { .. }
-        | Record::JobHeld { .. } => Err(SourceError::Record(place)),
+        | Record::JobHeld { .. }
+        | Record::TasksCancelled { .. } => Err(SourceError::Record(place)),
     }
 }
 

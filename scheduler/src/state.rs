@@ -13,7 +13,9 @@
 use std::collections::BTreeSet;
 
 use phalanx_protocol::codec::{self, DecodeError};
-use phalanx_protocol::snapshot::{CORE_SNAPSHOT_VERSION, CoreSnapshot, FirstJobSnapshot, JobSnapshot};
+use phalanx_protocol::snapshot::{
+    CORE_SNAPSHOT_VERSION, CoreSnapshot, FirstJobSnapshot, JobSnapshot, SecondJobSnapshot,
+};
 use phalanx_protocol::{IndexRange, JobId};
 use phalanx_storage::Place;
 use serde::de::DeserializeOwned;
@@ -73,6 +75,7 @@ enum Stored {
         ranges: Vec<IndexRange>,
         place: (u64, u32, u32),
     },
+    Cancelled(Vec<IndexRange>),
 }
 
 /// Encodes a state; returns the log slots that it points to, too. Locks each feed only for a part of it at a time.
@@ -116,6 +119,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(CoreSnapshot, Feeds), StateError> 
     let mut core: CoreSnapshot = reader.value()?.ok_or(StateError::Length)?;
     while let Some(job) = match of_core {
         1 => reader.value::<FirstJobSnapshot>()?.map(JobSnapshot::from),
+        2 => reader.value::<SecondJobSnapshot>()?.map(JobSnapshot::from),
         CORE_SNAPSHOT_VERSION => reader.value::<JobSnapshot>()?,
         found => return Err(StateError::Layout { found }),
     } {
@@ -222,6 +226,7 @@ impl From<Entry> for Stored {
                 crc32c,
             },
             Entry::Done(ranges) => Self::Done(ranges),
+            Entry::Cancelled(ranges) => Self::Cancelled(ranges),
             Entry::Failed { ranges, place } => Self::Failed {
                 ranges,
                 place: written(place),
@@ -265,6 +270,7 @@ impl From<Stored> for Entry {
                 },
             },
             Stored::Done(ranges) => Self::Done(ranges),
+            Stored::Cancelled(ranges) => Self::Cancelled(ranges),
             Stored::Failed { ranges, place } => Self::Failed {
                 ranges,
                 place: read(place),

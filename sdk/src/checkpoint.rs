@@ -183,6 +183,11 @@ impl Desk {
         };
     }
 
+    /// The grant whose tasks run.
+    pub(crate) fn grant(&self) -> GrantId {
+        lock(&self.piece).grant
+    }
+
     /// Saves a task's state.
     pub(crate) fn save(&self, task: TaskId, state: &impl Serialize) -> Result<(), CheckpointError> {
         let began = Instant::now();

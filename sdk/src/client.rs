@@ -21,7 +21,7 @@ use std::time::Duration;
 use phalanx_protocol::limits::CONTROL_FRAME_BYTES_MAX;
 use phalanx_protocol::message::client::{OutputPage, OutputQuery, Reply, Request};
 use phalanx_protocol::view::{Explanation, JobView, TasksPage, WorkerView};
-use phalanx_protocol::{IndexRange, JobId, JobSpec, WorkerId};
+use phalanx_protocol::{IndexRange, JobId, JobSpec, RangeSet, WorkerId};
 use phalanx_transport::{CloseReason, Credential, Dialer, Reconnect};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -136,6 +136,21 @@ impl Client {
     pub async fn cancel(&self, job: JobId) -> Result<(), ClientError> {
         let answer = |reply: Reply| (reply == Reply::Done).then_some(());
         self.ask(Request::Cancel(job), answer).await
+    }
+
+    /// Ends tasks of a job, those that run too; its other tasks go on. Returns how many had not ended, once that is durable.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if there is no such job or task, or it is somebody else's, or another [`ClientError`].
+    pub async fn cancel_tasks(&self, job: JobId, tasks: RangeSet) -> Result<u64, ClientError> {
+        let answer = |reply: Reply| {
+            if let Reply::Cancelled { tasks } = reply {
+                Some(tasks)
+            } else {
+                None
+            }
+        };
+        self.ask(Request::CancelTasks { job, tasks }, answer).await
     }
 
     /// Runs the failed tasks of a job again, and those that were not run because it was stopped; returns how many, once

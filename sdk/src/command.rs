@@ -143,6 +143,8 @@ impl Commands {
             wake: &self.wake,
             running: &self.running,
             task: index,
+            context: chunk.context,
+            grant: chunk.grant,
         };
         let ended = loop {
             let mut command = self
@@ -164,9 +166,7 @@ impl Commands {
         };
         match ended {
             Ok(Ending::Exit(0)) => Ok(()),
-            Ok(_) if chunk.context.is_cancelled() => {
-                Err((FailureCause::Error, "the job was ended".to_owned()))
-            }
+            Ok(_) if chunk.context.is_cancelled() => Err((FailureCause::Error, "it was ended".to_owned())),
             Ok(Ending::Exit(status)) => Err((FailureCause::Exit(status), String::new())),
             Ok(Ending::Signal(signal)) => Err((FailureCause::Signal(signal), signal_name(signal))),
             Ok(Ending::TimeLimit(limit)) => {
@@ -243,6 +243,7 @@ impl Runner for Commands {
         match stop {
             Stop::InGrace => self.wake.raise(),
             Stop::AtOnce => self.running.kill_all(),
+            Stop::Tasks(grant, range) => self.running.end(grant, range),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What a running task may ask about itself.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use phalanx_protocol::{GrantId, JobId, TaskId};
 use serde::Serialize;
@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::checkpoint::{CheckpointError, Desk, Vault};
 use crate::host::board::{Line, Lines};
+use crate::host::stops::Stops;
 
 /// A running task's view of its job; a kernel receives it by writing a parameter `&TaskContext`.
 ///
@@ -34,7 +35,7 @@ pub struct TaskContext {
     job: JobId,
     /// Its index; written by the slot before each task, so that a panic or a crash is blamed on the right one.
     line: Line,
-    cancelled: Arc<AtomicBool>,
+    stops: Arc<Stops>,
     desk: Desk,
 }
 
@@ -51,11 +52,11 @@ impl TaskContext {
         context
     }
 
-    pub(crate) fn new(job: JobId, cancelled: Arc<AtomicBool>, line: Line, vault: Arc<Vault>) -> Self {
+    pub(crate) fn new(job: JobId, stops: Arc<Stops>, line: Line, vault: Arc<Vault>) -> Self {
         Self {
             job,
             line,
-            cancelled,
+            stops,
             desk: Desk::new(vault),
         }
     }
@@ -71,10 +72,10 @@ impl TaskContext {
         self.job
     }
 
-    /// Whether the job was ended; what the task returns from now on is not kept.
+    /// Whether the job, or this task alone, was ended; what the task returns from now on is not kept.
     #[inline]
     pub fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Relaxed)
+        self.stops.is_all() || (self.stops.are_some() && self.stops.has(self.desk.grant(), self.index()))
     }
 
     /// Saves the task's state to shared storage, where the next attempt at the task finds it, on whichever worker, should

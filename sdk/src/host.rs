@@ -43,6 +43,7 @@ mod progress;
 mod slot;
 mod socket;
 mod state;
+pub(crate) mod stops;
 
 /// Why a host ended before its worker did.
 #[derive(Debug, thiserror::Error)]
@@ -203,6 +204,10 @@ impl Desk {
                 if let Some(job) = self.host.look(|state| state.job.clone()) {
                     job.vault.call();
                 }
+                Ok(())
+            }
+            ToHost::Stop { grant, range } => {
+                self.host.stop_tasks(grant, range);
                 Ok(())
             }
             ToHost::Close => {

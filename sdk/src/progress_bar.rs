@@ -48,7 +48,7 @@ impl ProgressBar {
     /// Shows the job as it is; at its end the line stays.
     pub fn update(&mut self, job: &JobView) {
         self.bar.set_length(job.tasks);
-        self.bar.set_position(job.done + job.failed);
+        self.bar.set_position(job.done + job.failed + job.cancelled);
         self.bar.set_prefix(job.name.clone());
         self.bar.set_message(describe(job));
         if job.outcome.is_some() {
@@ -75,7 +75,7 @@ impl Default for ProgressBar {
 
 /// What stands beside the bar.
 fn describe(job: &JobView) -> String {
-    let ended = job.done + job.failed;
+    let ended = job.done + job.failed + job.cancelled;
     let mut text = format!("{ended}/{} tasks", job.tasks);
     if job.outcome.is_some() {
         let millis = job.finished_unix_millis.unwrap_or(job.submitted_unix_millis);

@@ -145,6 +145,15 @@ impl Cluster {
                     range,
                 },
             ),
+            FromWorker::Stopped { job, grant, range } => self.tell(
+                place,
+                Input::Stopped {
+                    worker,
+                    job,
+                    grant,
+                    range,
+                },
+            ),
             FromWorker::CannotRun { job, reason, fatal } => {
                 self.invariants.slot.ended(term, Some(worker), job);
                 self.tell(

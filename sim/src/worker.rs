@@ -227,7 +227,8 @@ impl Worker {
             ToWorker::Acknowledge { number } => self.outbox.retain(|report| report.number > number),
             ToWorker::Close { job } => self.close(job),
             ToWorker::Drain => self.drain(acts),
-            ToWorker::CheckpointNow { .. } | ToWorker::Schedulers(_) => {}
+            // what runs may end by itself before it is stopped
+            ToWorker::Stop { .. } | ToWorker::CheckpointNow { .. } | ToWorker::Schedulers(_) => {}
         }
     }
 

@@ -37,7 +37,10 @@ fn told(record: &Record) -> String {
             format!("{job} done [{}] failed [{}]", done.join(","), failed.join(","))
         }
         Record::JobFinished { job, outcome, .. } => format!("{job} finished: {outcome:?}"),
-        Record::JobStarted { .. } | Record::JobReopened { .. } | Record::JobHeld { .. } => {
+        Record::JobStarted { .. }
+        | Record::JobReopened { .. }
+        | Record::JobHeld { .. }
+        | Record::TasksCancelled { .. } => {
             panic!("format 1 has no {record:?}")
         }
     }

@@ -154,6 +154,7 @@ pub(crate) struct JobShape<'a> {
     tasks: u64,
     done: u64,
     failed: u64,
+    cancelled: u64,
     resting: u64,
     slots: u64,
     workers: u64,
@@ -181,6 +182,7 @@ impl<'a> From<&'a JobView> for JobShape<'a> {
             tasks: view.tasks,
             done: view.done,
             failed: view.failed,
+            cancelled: view.cancelled,
             resting: view.resting,
             slots: view.slots,
             workers: view.workers,
@@ -367,8 +369,8 @@ mod tests {
         let expected = concat!(
             r#"{"version":1,"job":{"id":42,"name":"nightly","user":"ada","kernel":"count","state":"running","#,
             r#""reason":null,"priority":5,"request":{"cpus":2,"memory_bytes":1073741824,"named":{"gpu":1}},"#,
-            r#""tasks":1000,"done":512,"failed":1,"resting":0,"slots":4,"workers":2,"tasks_per_second":83.25,"#,
-            r#""submitted_unix_millis":1000000,"finished_unix_millis":null,"#,
+            r#""tasks":1000,"done":512,"failed":1,"cancelled":0,"resting":0,"slots":4,"workers":2,"#,
+            r#""tasks_per_second":83.25,"submitted_unix_millis":1000000,"finished_unix_millis":null,"#,
             r#""first_failures":[{"index":7,"cause":"panic","message":"boom"}]}}"#,
             "\n"
         );

@@ -83,8 +83,12 @@ pub(crate) fn outcome_error(job: &JobView) -> Option<CliError> {
                 count(job.failed),
                 counted(job.tasks, "task")
             );
-            let unrun = job.tasks.saturating_sub(job.done).saturating_sub(job.failed);
+            let ended = job.done.saturating_add(job.failed).saturating_add(job.cancelled);
+            let unrun = job.tasks.saturating_sub(ended);
             let mut details = failure_lines(id, &job.first_failures, job.failed);
+            if job.cancelled > 0 {
+                details.push(format!("{} cancelled", counted(job.cancelled, "task")));
+            }
             if unrun > 0 {
                 details.push(format!("{} not run: the job was stopped", counted(unrun, "task")));
             }

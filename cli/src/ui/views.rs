@@ -80,9 +80,17 @@ pub(crate) fn job_text(job: &JobView, now: u64, style: Style) -> String {
         0 => String::new(),
         failed => format!(", {} failed", count(failed)),
     };
+    let cancelled = match job.cancelled {
+        0 => String::new(),
+        cancelled => format!(", {} cancelled", count(cancelled)),
+    };
     line(
         "tasks",
-        format!("{} of {} done{failed}", count(job.done), count(job.tasks)),
+        format!(
+            "{} of {} done{failed}{cancelled}",
+            count(job.done),
+            count(job.tasks)
+        ),
     );
     line("each needs", job.request.to_string());
     if job.priority != 0 {

@@ -54,6 +54,42 @@ fn output_is_seen_while_the_program_still_runs() {
 }
 
 #[test]
+fn tasks_are_cancelled_while_they_run_and_before_and_the_others_go_on() {
+    let up = Up::start();
+    let gate = up.file("gate", "");
+    let script = format!(
+        "echo n{{}}; while [ -e {} ]; do sleep 0.05; done; echo end{{}}",
+        gate.display()
+    );
+    let id = run(with(&up, "submit --array 0-4 -- sh -c", &[&script])).lines()[0].to_owned();
+    let printed = |task: u64| up.run(&format!("logs {id}.{task}")).stdout;
+    eventually("two run", || printed(0) == "n0\n" && printed(1) == "n1\n");
+    let done = up.run(&format!("cancel {id}.1 {id}.3-4"));
+    assert_eq!(done.lines(), [format!("job {id}: 3 tasks are cancelled")]);
+    eventually("another one runs in its place", || printed(2) == "n2\n");
+    let again = up.run(&format!("cancel {id}.4"));
+    assert_eq!(
+        again.lines(),
+        [format!("job {id}: 1 task, but it had ended already")]
+    );
+    let beyond = up.run(&format!("cancel {id}.7"));
+    assert_eq!(beyond.code, Some(2));
+    assert_eq!(
+        beyond.stderr,
+        format!("error: there is no task {id}.7: {id} has 5, 0 to 4\n")
+    );
+    std::fs::remove_file(&gate).unwrap();
+    assert_eq!(up.run(&format!("wait {id}")).code, Some(4));
+    let job = up.job(&id);
+    assert_eq!(
+        (&job["state"], &job["done"], &job["failed"], &job["cancelled"]),
+        (&"cancelled".into(), &2.into(), &0.into(), &3.into())
+    );
+    assert_eq!(printed(0) + &printed(1) + &printed(2), "n0\nend0\nn1\nn2\nend2\n");
+    assert_eq!(printed(3) + &printed(4), "");
+}
+
+#[test]
 fn a_followed_task_is_followed_to_its_own_end() {
     let up = Up::start();
     let gate = up.file("gate", "");

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{BlobId, GrantId, JobId, Term, WorkerId};
+use crate::id::{BlobId, GrantId, JobId, TaskId, Term, WorkerId};
 use crate::job::JobSpec;
 use crate::range::{IndexRange, RangeSet};
 use crate::record::TaskFailure;
@@ -63,6 +63,13 @@ pub enum Request {
         job: JobId,
         /// Which.
         tasks: IndexRange,
+    },
+    /// End tasks of a job, those that run too; its other tasks go on. Answer, once durable: [`Reply::Cancelled`].
+    CancelTasks {
+        /// Whose.
+        job: JobId,
+        /// Which; those that have ended stay as they are.
+        tasks: RangeSet,
     },
 }
 
@@ -162,6 +169,11 @@ pub enum Reply {
     Output(OutputPage),
     /// What becomes of tasks.
     Tasks(TasksPage),
+    /// That many tasks are cancelled, and that is durable.
+    Cancelled {
+        /// How many.
+        tasks: u64,
+    },
 }
 
 /// Why a request was not carried out.
@@ -241,4 +253,20 @@ pub enum Refusal {
     /// A dependency names a job that there never was.
     #[error("it waits for job {0}, which there never was")]
     NoSuchDependency(JobId),
+    /// The job has no such task.
+    #[error("there is no task {task}: {} has {}", .task.job, tasks_of(*.tasks))]
+    NoSuchTask {
+        /// The task.
+        task: TaskId,
+        /// How many the job has.
+        tasks: u64,
+    },
+}
+
+fn tasks_of(count: u64) -> String {
+    match count {
+        0 => "none".to_owned(),
+        1 => "one, 0".to_owned(),
+        _ => format!("{count}, 0 to {}", count - 1),
+    }
 }

@@ -69,6 +69,14 @@ pub enum ToHost {
     Close,
     /// Tasks should save what they have: the job, or this worker, will be ended soon.
     CheckpointNow,
+    /// Start none of these tasks any more, and end those that run: commands in their grace, kernels see `cancelled`. They are
+    /// reported when they have ended, as ever; the rest is answered with `Stopped`.
+    Stop {
+        /// Of which grant.
+        grant: GrantId,
+        /// Which tasks.
+        range: IndexRange,
+    },
 }
 
 /// What the tasks of a job do.
@@ -157,6 +165,13 @@ pub enum FromHost {
     Progress(Progress),
     /// The job is closed; the host is free for another.
     Closed,
+    /// These were to be stopped before they had started, and will not be started.
+    Stopped {
+        /// Of which grant.
+        grant: GrantId,
+        /// Which.
+        range: IndexRange,
+    },
 }
 
 /// What ended since the last progress.
@@ -175,7 +190,7 @@ pub struct Progress {
 }
 
 /// Version of the conversations in this module and its siblings.
-pub const PROTOCOL_VERSION: u32 = 3;
+pub const PROTOCOL_VERSION: u32 = 4;
 
 /// One line of [`KERNELS_SECTION`]: `name<TAB>input type<TAB>output type<TAB>parameter type or -<TAB>reduce or -`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

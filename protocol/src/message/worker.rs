@@ -46,6 +46,15 @@ pub enum FromWorker {
     Leaving,
     /// It was asked to stop: it finishes what runs and leaves; what has not started is to be taken back.
     Draining,
+    /// These were to be stopped before they had started, and will not be started here.
+    Stopped {
+        /// Of which job.
+        job: JobId,
+        /// Of which grant.
+        grant: GrantId,
+        /// Which.
+        range: IndexRange,
+    },
 }
 
 /// A worker introduces itself.
@@ -162,4 +171,14 @@ pub enum ToWorker {
     Drain,
     /// Where the cluster's schedulers are, each as `host:port`; at most [`crate::limits::SCHEDULER_ADDRESSES_MAX`].
     Schedulers(Vec<String>),
+    /// Start none of these tasks any more, and end those that run. What runs is reported when it has ended, as ever; the
+    /// rest is answered with `Stopped`.
+    Stop {
+        /// Of which job.
+        job: JobId,
+        /// Of which grant.
+        grant: GrantId,
+        /// Which tasks.
+        range: IndexRange,
+    },
 }

@@ -54,6 +54,11 @@ pub(super) enum Read {
         job: JobId,
         held: bool,
     },
+    TasksCancelled {
+        job: JobId,
+        tasks: Vec<IndexRange>,
+        by: String,
+    },
 }
 
 /// The newest layout of each record, to be written: the same list.
@@ -91,6 +96,11 @@ pub(super) enum Write<'a> {
     JobHeld {
         job: JobId,
         held: bool,
+    },
+    TasksCancelled {
+        job: JobId,
+        tasks: &'a [IndexRange],
+        by: &'a str,
     },
 }
 
@@ -219,6 +229,7 @@ impl From<Read> for Record {
             },
             Read::JobReopened { job, tasks } => Self::JobReopened { job, tasks },
             Read::JobHeld { job, held } => Self::JobHeld { job, held },
+            Read::TasksCancelled { job, tasks, by } => Self::TasksCancelled { job, tasks, by },
         }
     }
 }
@@ -269,6 +280,7 @@ impl<'a> From<&'a Record> for Write<'a> {
                 job: *job,
                 held: *held,
             },
+            Record::TasksCancelled { job, tasks, by } => Self::TasksCancelled { job: *job, tasks, by },
         }
     }
 }

@@ -131,6 +131,17 @@ impl Core {
             .iter()
             .map(|range| range.end - range.start.max(stale_from).min(range.end));
         let stale: u64 = stale.sum();
+        let cancelled = &job.seen.cancelled.tasks;
+        let cancelled = held.iter().flat_map(|range| cancelled.pieces(range));
+        // its last session may have broken before it heard of that
+        for range in cancelled {
+            let message = ToWorker::Stop {
+                job: id,
+                grant,
+                range,
+            };
+            effects.push(Effect::Send { worker, message });
+        }
         if !rest.is_empty() {
             rest.iter().for_each(|range| job.waiting.remove(range));
             job.set_slots(worker, 0);

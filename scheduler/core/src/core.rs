@@ -105,6 +105,13 @@ impl Core {
                 job,
                 held,
             } => self.hold_requested(now, (request, &user, admin), job, held, effects),
+            Input::TaskCancelRequested {
+                request,
+                user,
+                admin,
+                job,
+                tasks,
+            } => self.cancel_tasks_requested(now, (request, user, admin), job, &tasks, effects),
             Input::WorkerJoined {
                 session,
                 address,
@@ -118,6 +125,12 @@ impl Core {
                 grant,
                 range,
             } => self.returned(worker, job, grant, range, effects),
+            Input::Stopped {
+                worker,
+                job,
+                grant,
+                range,
+            } => self.stopped(worker, job, grant, range, effects),
             Input::CannotRun {
                 worker,
                 job,

@@ -352,7 +352,7 @@ impl Core {
     }
 
     /// Counts the tasks of a job that can never start, since counterparts were not done when theirs was over.
-    fn count_lost_counterparts(&mut self, id: JobId) {
+    pub(crate) fn count_lost_counterparts(&mut self, id: JobId) {
         let Some(job) = self.jobs.get(&id) else { return };
         let Some(wanted) = &job.spec.dependency else {
             return;

@@ -108,7 +108,7 @@ impl Core {
             Record::JobReopened { .. } => self.finished.retain(|&over| over != id),
             Record::TasksEnded { done, .. } => self.free_counterparts(now, id, done, effects),
             Record::JobStarted { .. } => self.weigh_dependents(now, id, effects),
-            Record::JobSubmitted { .. } | Record::JobHeld { .. } => {}
+            Record::JobSubmitted { .. } | Record::JobHeld { .. } | Record::TasksCancelled { .. } => {}
         }
     }
 }

@@ -25,10 +25,13 @@ impl Core {
         }
         let too_many = job.spec.failures_max.is_some_and(|max| job.failed.len() > max);
         if too_many || job.ended.len() == job.spec.tasks {
-            let outcome = if !job.failed.is_empty() {
-                Outcome::Failed
-            } else {
-                Outcome::Succeeded
+            let cancelled = &job.cancelled;
+            let outcome = match (job.failed.is_empty(), cancelled.tasks.is_empty()) {
+                (false, _) => Outcome::Failed,
+                (true, false) => Outcome::Cancelled {
+                    by: cancelled.by.clone(),
+                },
+                (true, true) => Outcome::Succeeded,
             };
             self.end_job(now, id, outcome, effects);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use phalanx_protocol::message::client::{Refusal, Reply};
 use phalanx_protocol::message::worker::{Join, Report, ToWorker};
 use phalanx_protocol::record::{FailureCause, Record};
-use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, WorkerId};
+use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, RangeSet, WorkerId};
 
 /// The time of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +71,19 @@ pub enum Input {
         /// Held; else released.
         held: bool,
     },
+    /// A client wants tasks of a job to end, and the others to go on.
+    TaskCancelRequested {
+        /// Which request to answer.
+        request: RequestId,
+        /// Who.
+        user: String,
+        /// Whether they may end anybody's.
+        admin: bool,
+        /// Of which job.
+        job: JobId,
+        /// Which.
+        tasks: RangeSet,
+    },
     /// A worker introduced itself.
     WorkerJoined {
         /// Its connection.
@@ -91,6 +104,17 @@ pub enum Input {
     },
     /// A worker answered a revoke.
     Returned {
+        /// Which worker.
+        worker: WorkerId,
+        /// Of which job.
+        job: JobId,
+        /// Of which grant.
+        grant: GrantId,
+        /// What it will not start.
+        range: IndexRange,
+    },
+    /// A worker did not start what it was told to stop.
+    Stopped {
         /// Which worker.
         worker: WorkerId,
         /// Of which job.

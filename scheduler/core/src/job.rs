@@ -9,6 +9,7 @@ use phalanx_protocol::message::host::HOST_SLOTS_MAX;
 use phalanx_protocol::record::{Outcome, Record, TaskFailure};
 use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, RangeSet, Term, WorkerId};
 
+use crate::cancelling::Cancelled;
 use crate::gate::Gate;
 use crate::holding::{Grant, Holding};
 use crate::limits::TimeLimit;
@@ -41,6 +42,8 @@ pub(crate) struct Job {
     pub(crate) ended: RangeSet,
     /// Of those, the ones that failed.
     pub(crate) failed: RangeSet,
+    /// Of those, the ones that were cancelled.
+    pub(crate) cancelled: Cancelled,
     /// Tasks that were run in vain; some of them rest or wait apart.
     pub(crate) trouble: Trouble,
     /// Some of its tasks were given another chance.
@@ -94,6 +97,7 @@ pub(crate) struct Seen {
     pub(crate) unbound: bool,
     pub(crate) done: RangeSet,
     pub(crate) failed: RangeSet,
+    pub(crate) cancelled: Cancelled,
     pub(crate) started_unix_millis: Option<u64>,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) submitted_unix_millis: u64,
@@ -112,6 +116,7 @@ impl Job {
             spec,
             ended: RangeSet::new(),
             failed: RangeSet::new(),
+            cancelled: Cancelled::default(),
             trouble: Trouble::default(),
             reopened: false,
             grants: BTreeMap::new(),
@@ -170,6 +175,7 @@ impl Job {
         self.waiting = RangeSet::new();
         self.ended = RangeSet::new();
         self.failed = RangeSet::new();
+        self.cancelled = Cancelled::default();
         self.trouble = Trouble::default();
         self.gate.settle();
         self.grants.clear();
@@ -401,6 +407,10 @@ impl Job {
                 self.seen.unbound = true;
             }
             Record::JobHeld { held, .. } => self.seen.held = *held,
+            Record::TasksCancelled { tasks, by, .. } => {
+                self.seen.cancelled.tasks.extend(tasks.iter().copied());
+                self.seen.cancelled.by.clone_from(by);
+            }
             Record::JobReopened { tasks, .. } => {
                 for &range in tasks {
                     self.seen.failed.remove(range);

@@ -20,11 +20,12 @@
 //! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan` (the slow path: who holds which
 //! slots), `feed` (the fast path: grants and revokes), `gate` and `dependency` (jobs that are not to go on yet), `tail` and
 //! `twins` (who does not answer, and what is run twice therefore), `report` (what ended), `trouble` and `again` (what is run
-//! again), `limits`, `ending` and `reopening`, `durability`, `replay`, `snapshot`, `view`, `tasks`,
+//! again), `limits`, `ending`, `reopening` and `cancelling`, `durability`, `replay`, `snapshot`, `view`, `tasks`,
 //! `explain`.
 
 mod again;
 mod attachment;
+mod cancelling;
 mod core;
 mod dependency;
 mod draining;

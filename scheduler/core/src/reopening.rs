@@ -54,14 +54,17 @@ impl Core {
 }
 
 impl Job {
-    /// Tasks that can be run again: failed ones, and of a job that is over those that never ran; else why there are none.
+    /// Tasks that can be run again: failed ones, and of a job that is over those that never ran and were not cancelled; else
+    /// why there are none.
     fn retriable(&self) -> Result<Vec<IndexRange>, &'static str> {
         let tasks = match (self.phase, &self.seen.outcome) {
             (Phase::Active, _) => self.failed.clone(),
             (Phase::Ending, _) => return Err("it is just ending"),
             (Phase::Finished, Some(Outcome::Failed | Outcome::TimeLimit { .. })) => {
                 let all = IndexRange::new(0, self.spec.tasks);
-                self.seen.done.gaps(all).into_iter().collect()
+                let undone = self.seen.done.gaps(all).into_iter();
+                let cancelled = &self.seen.cancelled.tasks;
+                undone.flat_map(|range| cancelled.gaps(range)).collect()
             }
             (Phase::Finished, Some(Outcome::Cancelled { .. })) => return Err("it was cancelled"),
             (Phase::Finished, Some(Outcome::Broken { .. })) => {
@@ -83,6 +86,7 @@ impl Job {
             self.waiting = RangeSet::new();
             self.ended = RangeSet::from(all);
             self.failed = self.seen.failed.clone();
+            self.cancelled = self.seen.cancelled.clone();
             self.hosts_lost = 0;
             self.started_unix_millis = None;
             self.start_written = false;

@@ -45,6 +45,11 @@ impl Core {
                     job.failed.insert(failure.range());
                 }
             }
+            Record::TasksCancelled { tasks, by, .. } => {
+                tasks.iter().for_each(|&range| job.end(range));
+                job.cancelled.tasks.extend(tasks.iter().copied());
+                job.cancelled.by.clone_from(by);
+            }
             Record::JobReopened { tasks, .. } => {
                 job.reopen(tasks);
                 self.live.insert(id);

@@ -7,6 +7,7 @@ use phalanx_protocol::record::Record;
 use phalanx_protocol::snapshot::{CoreSnapshot, JobSnapshot};
 use phalanx_protocol::{JobId, RangeSet, Term};
 
+use crate::cancelling::Cancelled;
 use crate::core::Core;
 use crate::job::{Job, Phase, Seen};
 use crate::planted::PlantedBug;
@@ -71,6 +72,8 @@ impl Job {
             end: seen.outcome.clone().zip(seen.finished_unix_millis),
             held: seen.held,
             unbound: seen.unbound,
+            cancelled: seen.cancelled.tasks.iter().collect(),
+            cancelled_by: seen.cancelled.by.clone(),
         }
     }
 
@@ -87,11 +90,16 @@ impl Job {
         };
         let mut job = Self::new(snapshot.term, user, *spec, submitted_unix_millis);
         let (done, failed): (RangeSet, RangeSet) = (snapshot.done.into(), snapshot.failed.into());
-        for range in done.iter().chain(failed.iter()) {
+        let cancelled = Cancelled {
+            tasks: snapshot.cancelled.into(),
+            by: snapshot.cancelled_by,
+        };
+        for range in done.iter().chain(failed.iter()).chain(cancelled.tasks.iter()) {
             job.waiting.remove(range);
             job.ended.insert(range);
         }
         job.failed = failed.clone();
+        job.cancelled = cancelled.clone();
         job.gate.held = snapshot.held;
         if let Some(started) = snapshot.started_unix_millis {
             job.note_start(started);
@@ -106,6 +114,7 @@ impl Job {
             unbound: snapshot.unbound,
             done,
             failed,
+            cancelled,
             started_unix_millis: snapshot.started_unix_millis,
             outcome,
             submitted_unix_millis,

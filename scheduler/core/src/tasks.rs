@@ -214,6 +214,7 @@ impl Job {
             survey.tell(std::iter::once(one(index)), failed);
         }
         survey.tell_set(&self.seen.failed, bare(TaskState::Failed(None)));
+        survey.tell_set(&self.seen.cancelled.tasks, bare(TaskState::Cancelled));
         survey.tell_set(&self.ended, bare(TaskState::Ending));
         self.tell_open(&mut survey, unix_millis);
         survey.tell(self.trouble.resting_in(asked).map(one), bare(TaskState::Resting));

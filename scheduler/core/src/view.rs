@@ -46,6 +46,7 @@ impl Job {
             begin_unix_millis: self.spec.begin_unix_millis,
             waits_for: self.gate.waits_for.clone(),
             never: self.gate.is_in_vain(),
+            cancelled: self.seen.cancelled.tasks.len(),
         }
     }
 }

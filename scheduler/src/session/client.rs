@@ -99,6 +99,9 @@ async fn serve(
         Request::PutBlob { blob, bytes } => upload::receive(context, blob, bytes, reader).await?,
         Request::Submit(spec) => submit(context, caller, spec).await,
         Request::Cancel(job) => command(context, caller, Command::Cancel(job)).await,
+        Request::CancelTasks { job, tasks } => {
+            command(context, caller, Command::CancelTasks { job, tasks }).await
+        }
         Request::Jobs => query(context, Query::Jobs).await,
         Request::Job(job) => query(context, Query::Job(job)).await,
         Request::Workers => query(context, Query::Workers).await,

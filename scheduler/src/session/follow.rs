@@ -204,6 +204,7 @@ impl Sender<'_> {
                     self.writer.queue(&Reply::NoResults(ranges))?;
                 }
             }
+            Entry::Cancelled(_) => {}
             Entry::Failed { ranges, place } => {
                 for range in pick(ranges) {
                     self.failures(place, range).await?;

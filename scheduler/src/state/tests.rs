@@ -43,6 +43,12 @@ fn feeds() -> Feeds {
         failed: vec![failure(60), failure(61), failure(70)],
     };
     feeds.add(record, place(21), true);
+    let cancelled = Record::TasksCancelled {
+        job: JobId(3),
+        tasks: vec![range(80, 90)],
+        by: "u".into(),
+    };
+    feeds.add(cancelled, place(22), true);
     feeds
 }
 
@@ -63,7 +69,7 @@ fn a_state_is_read_as_it_was_written_and_names_the_slots_that_it_needs() {
     let (read, restored) = decode(&bytes).unwrap();
     assert_eq!(read, core);
     assert_eq!(entries(&restored), entries(&feeds));
-    assert_eq!(entries(&restored).len(), 4);
+    assert_eq!(entries(&restored).len(), 5);
     let feed = &restored.marks()[0].feed;
     assert_eq!(feed.find(13).unwrap().1, range(13, 14));
     assert!(feed.find(11).is_none());
@@ -73,13 +79,13 @@ fn a_state_is_read_as_it_was_written_and_names_the_slots_that_it_needs() {
 #[test]
 fn released_states_keep_their_bytes() {
     let (bytes, _) = encode(CoreSnapshot::default(), &feeds().marks());
-    let mut golden = vec![1, 0, 0, 0, 2, 0, 0, 0];
+    let mut golden = vec![1, 0, 0, 0, 3, 0, 0, 0];
     golden.extend([3, 0, 0, 0, 0, 0, 0]);
     golden.extend([0; 4]);
-    golden.extend([3, 0, 0, 0, 3, 0, 4]);
+    golden.extend([3, 0, 0, 0, 3, 0, 5]);
     let entries = [
-        4, 1, 0, 10, 0, 8, b'0', b'-', b'9', b'-', b't', b'1', b'-', b'1', 7, 8, 9, 0, 10, 20, 1, 12, 14, 21,
-        100, 50, 1, 2, 1, 40, 50, 3, 2, 60, 62, 70, 71, 21, 100, 50,
+        5, 1, 0, 10, 0, 8, b'0', b'-', b'9', b'-', b't', b'1', b'-', b'1', 7, 8, 9, 0, 10, 20, 1, 12, 14, 21,
+        100, 50, 1, 2, 1, 40, 50, 3, 2, 60, 62, 70, 71, 21, 100, 50, 4, 1, 80, 90,
     ];
     golden.extend([entries.len() as u8, 0, 0, 0]);
     golden.extend(entries);
@@ -88,7 +94,7 @@ fn released_states_keep_their_bytes() {
 }
 
 #[test]
-fn a_state_of_the_first_layout_is_still_read() {
+fn states_of_earlier_layouts_are_still_read() {
     let job = JobSnapshot {
         term: Term(3),
         submitted: Record::JobStarted {
@@ -102,23 +108,28 @@ fn a_state_of_the_first_layout_is_still_read() {
         end: None,
         held: false,
         unbound: true,
+        cancelled: Vec::new(),
+        cancelled_by: String::new(),
     };
     let core = CoreSnapshot {
         jobs: vec![job],
         ..CoreSnapshot::default()
     };
-    let (mut bytes, _) = encode(core.clone(), &feeds().marks());
-    bytes[4] = 1;
-    // the core without its jobs, of 3 bytes, lies before
-    let (frame, added) = (8 + 4 + 3, 2);
-    let end = frame + 4 + usize::from(bytes[frame]);
-    bytes[frame] -= added;
-    bytes.drain(end - usize::from(added)..end);
-    let (read, restored) = decode(&bytes).unwrap();
-    assert_eq!(read, core);
-    assert_eq!(entries(&restored), entries(&feeds()));
-    bytes[4] = 9;
-    assert!(matches!(decode(&bytes), Err(StateError::Layout { found: 9 })));
+    // with the bytes that were added to each job since
+    for (layout, added) in [(1, 4), (2, 2)] {
+        let (mut bytes, _) = encode(core.clone(), &feeds().marks());
+        bytes[4] = layout;
+        // the core without its jobs, of 3 bytes, lies before
+        let frame = 8 + 4 + 3;
+        let end = frame + 4 + usize::from(bytes[frame]);
+        bytes[frame] -= added;
+        bytes.drain(end - usize::from(added)..end);
+        let (read, restored) = decode(&bytes).unwrap();
+        assert_eq!(read, core, "layout {layout}");
+        assert_eq!(entries(&restored), entries(&feeds()));
+        bytes[4] = 9;
+        assert!(matches!(decode(&bytes), Err(StateError::Layout { found: 9 })));
+    }
 }
 
 #[test]
@@ -182,7 +193,7 @@ fn failures_of_a_reopened_job_are_taken_back() {
     assert!(!mark.is_over);
     assert!(mark.feed.find(60).is_some());
     assert!(mark.feed.find(61).is_none() && mark.feed.find(70).is_none());
-    let failed = entries(&feeds).pop().unwrap();
+    let failed = entries(&feeds).swap_remove(3);
     let left = vec![range(60, 61)];
     assert_eq!(
         failed,

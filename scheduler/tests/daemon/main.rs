@@ -310,6 +310,49 @@ async fn a_scheduler_does_not_start_on_storage_that_is_read_only_or_full_and_say
 }
 
 #[tokio::test]
+async fn results_behind_a_cancelled_task_are_not_held_back() {
+    let cluster = Cluster::start();
+    let mut worker = cluster.worker(3).await;
+    let client = cluster.client("ada").await;
+    let job = client.submit(index_job(&client, 3).await).await;
+    let (grant, range) = worker.next_grant(job).await;
+    assert_eq!(range, IndexRange::new(0, 3));
+    let tasks = RangeSet::from(IndexRange::new(0, 1));
+    let cancel = Request::CancelTasks { job, tasks };
+    assert_eq!(client.one(cancel).await.0, Reply::Cancelled { tasks: 1 });
+    let range = IndexRange::new(0, 1);
+    let stop = ToWorker::Stop { job, grant, range };
+    worker.until(|message| *message == stop).await;
+    let (second, third) = (IndexRange::new(1, 2), IndexRange::new(2, 3));
+    worker
+        .report(reported(job, grant, second, Some(Bytes::from_static(b"one"))))
+        .await;
+    worker.acknowledged().await;
+    let have = RangeSet::new();
+    let results = Request::Results {
+        job,
+        in_order: true,
+        have,
+    };
+    // the third task has not ended, and the job goes on
+    let first = client.one(results).await.0;
+    assert!(
+        matches!(&first, Reply::Results { range, .. } if *range == second),
+        "{first:?}"
+    );
+    worker
+        .report(reported(job, grant, third, Some(Bytes::from_static(b"two"))))
+        .await;
+    worker.acknowledged().await;
+    let (Reply::Job(view), _) = client.one(Request::Job(job)).await else {
+        panic!("there is a job {job}")
+    };
+    let by = "ada".to_owned();
+    assert_eq!(view.outcome, Some(Outcome::Cancelled { by }));
+    assert_eq!((view.done, view.cancelled), (2, 1));
+}
+
+#[tokio::test]
 async fn results_behind_a_gap_that_stays_are_not_held_back() {
     let cluster = Cluster::start();
     let mut worker = cluster.worker(2).await;

@@ -296,6 +296,7 @@ pub(crate) fn view(job: u64, tasks: u64) -> JobView {
         begin_unix_millis: None,
         waits_for: Vec::new(),
         never: false,
+        cancelled: 0,
     }
 }
 

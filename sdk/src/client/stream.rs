@@ -237,6 +237,7 @@ async fn receive(
             | Reply::Schedulers { .. }
             | Reply::Output(_)
             | Reply::Tasks(_)
+            | Reply::Cancelled { .. }
             | Reply::Refused(_) => {
                 return Err(Cut::Final(ClientError::Protocol(ProtocolError::WrongReply)));
             }

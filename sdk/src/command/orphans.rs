@@ -6,14 +6,17 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::process::Child;
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use phalanx_protocol::id::GrantId;
+use phalanx_protocol::range::IndexRange;
 use rustix::process::{
     Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, set_child_subreaper,
     set_parent_process_death_signal, waitpid,
 };
 
 use super::variables::INDEX_VARIABLE;
+use super::wake::Wake;
 use crate::host::lock;
 
 /// Looks for orphans at most so often after one task: each look finds what was started during the one before.
@@ -30,10 +33,22 @@ pub(super) fn adopt() -> io::Result<()> {
     Ok(())
 }
 
+/// A process that runs for a task.
+#[derive(Debug)]
+struct Leader {
+    pid: Pid,
+    grant: GrantId,
+    /// Raised when it is to end.
+    wake: Arc<Wake>,
+    is_told: bool,
+}
+
 /// The tasks that run now, each with the process that leads its group.
 #[derive(Debug)]
 pub(super) struct Running {
-    leaders: Mutex<BTreeMap<u64, Pid>>,
+    leaders: Mutex<BTreeMap<u64, Leader>>,
+    /// Events of tasks that have ended and were not told to; at most one for each slot.
+    spare: Mutex<Vec<Arc<Wake>>>,
     /// What the system tells of the children of this process's first thread: it gives it all orphans, and that thread starts
     /// none itself.
     children: File,
@@ -50,6 +65,7 @@ impl Running {
         let own = getpid().as_raw_nonzero();
         Ok(Self {
             leaders: Mutex::default(),
+            spare: Mutex::default(),
             children: File::open(format!("/proc/self/task/{own}/children"))?,
             is_over: RwLock::default(),
         })
@@ -61,23 +77,49 @@ impl Running {
     /// Says why it is not started, which may be that all were killed.
     pub(super) fn start(
         &self,
-        task: u64,
+        (grant, task): (GrantId, u64),
         spawn: impl FnOnce() -> io::Result<Child>,
-    ) -> io::Result<(Child, Pid)> {
+    ) -> io::Result<(Child, Pid, Arc<Wake>)> {
         let is_over = self.is_over.read().unwrap_or_else(PoisonError::into_inner);
         if *is_over {
             return Err(io::Error::other("its job was ended"));
         }
+        let spare = lock(&self.spare).pop();
+        let wake = match spare {
+            Some(wake) => wake,
+            None => Arc::new(Wake::new()?),
+        };
         let child = spawn()?;
-        let Some(leader) = Pid::from_raw(child.id().cast_signed()) else {
+        let Some(pid) = Pid::from_raw(child.id().cast_signed()) else {
             return Err(io::Error::other("the system gave a process no number"));
         };
+        let leader = Leader {
+            pid,
+            grant,
+            wake: Arc::clone(&wake),
+            is_told: false,
+        };
         lock(&self.leaders).insert(task, leader);
-        Ok((child, leader))
+        Ok((child, pid, wake))
     }
 
     pub(super) fn ended(&self, task: u64) {
-        lock(&self.leaders).remove(&task);
+        let ended = lock(&self.leaders).remove(&task);
+        let unused = ended.filter(|leader| !leader.is_told);
+        lock(&self.spare).extend(unused.map(|leader| leader.wake));
+    }
+
+    /// Tells those tasks of a grant that run to end.
+    pub(super) fn end(&self, grant: GrantId, tasks: IndexRange) {
+        let mut leaders = lock(&self.leaders);
+        let range = tasks.start..tasks.end.max(tasks.start);
+        let of_grant = leaders
+            .range_mut(range)
+            .filter(|(_, leader)| leader.grant == grant);
+        of_grant.for_each(|(_, leader)| {
+            leader.is_told = true;
+            leader.wake.raise();
+        });
     }
 
     fn runs(&self, task: u64) -> bool {
@@ -129,7 +171,7 @@ impl Running {
 
     fn kill_leaders(&self) {
         for leader in std::mem::take(&mut *lock(&self.leaders)).into_values() {
-            let _ = kill_process_group(leader, Signal::KILL);
+            let _ = kill_process_group(leader.pid, Signal::KILL);
         }
     }
 }
@@ -155,7 +197,11 @@ mod tests {
         let running = Running::new().unwrap();
         running.kill_all();
         let mut was_tried = false;
-        let error = running.start(0, || {
+        let grant = GrantId {
+            term: phalanx_protocol::Term(1),
+            number: 1,
+        };
+        let error = running.start((grant, 0), || {
             was_tried = true;
             Command::new("true").spawn()
         });

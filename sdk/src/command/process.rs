@@ -9,6 +9,8 @@ use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use phalanx_protocol::command::Recipients;
+use phalanx_protocol::id::GrantId;
+use phalanx_protocol::range::IndexRange;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
@@ -16,6 +18,7 @@ use super::memory;
 use super::orphans::Running;
 use super::rlimits;
 use super::wake::Wake;
+use crate::context::TaskContext;
 
 /// How often it is looked at how much memory a process uses, where that is limited.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(200);
@@ -54,6 +57,9 @@ pub(super) struct Order<'a> {
     pub(super) wake: &'a Wake,
     pub(super) running: &'a Running,
     pub(super) task: u64,
+    pub(super) grant: GrantId,
+    /// Knows whether the task is to end.
+    pub(super) context: &'a TaskContext,
 }
 
 /// Runs a process to its end.
@@ -63,8 +69,14 @@ pub(super) struct Order<'a> {
 pub(super) fn run(command: &mut Command, order: &Order<'_>) -> io::Result<Ending> {
     command.process_group(0);
     order.rlimits.apply(command);
-    let (mut child, pid) = order.running.start(order.task, || command.spawn())?;
-    let waited = Watch::begin(pid, order).wait();
+    let started = order.running.start((order.grant, order.task), || command.spawn());
+    let (mut child, pid, wake) = started?;
+    // it may have been told so before anybody could know of this process
+    if order.context.is_cancelled() {
+        let this = IndexRange::new(order.task, order.task.saturating_add(1));
+        order.running.end(order.grant, this);
+    }
+    let waited = Watch::begin(pid, order, &wake).wait();
     // it is dead but not reaped, so its number is still its group's
     let _ = kill_process_group(pid, Signal::KILL);
     order.running.ended(order.task);
@@ -77,6 +89,8 @@ pub(super) fn run(command: &mut Command, order: &Order<'_>) -> io::Result<Ending
 struct Watch<'a> {
     pid: Pid,
     order: &'a Order<'a>,
+    /// Raised when this task is to end.
+    wake: &'a Wake,
     warning: Option<(Instant, i32, Recipients)>,
     end_at: Option<Instant>,
     kill_at: Option<Instant>,
@@ -87,13 +101,14 @@ struct Watch<'a> {
 }
 
 impl<'a> Watch<'a> {
-    fn begin(pid: Pid, order: &'a Order<'a>) -> Self {
+    fn begin(pid: Pid, order: &'a Order<'a>, wake: &'a Wake) -> Self {
         let began = Instant::now();
         let limits = &order.limits;
         let warning = limits.warning;
         Self {
             pid,
             order,
+            wake,
             warning: warning.map(|(after, signal, recipients)| (began + after, signal, recipients)),
             end_at: limits.time.map(|time| began + time),
             kill_at: None,
@@ -116,6 +131,7 @@ impl<'a> Watch<'a> {
             let mut events = [
                 PollFd::new(&process, PollFlags::IN),
                 PollFd::from_borrowed_fd(self.order.wake.as_fd(), PollFlags::IN),
+                PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::IN),
             ];
             // what was raised stays so, and need not be seen twice
             let watched = if self.is_cancelled {
@@ -129,7 +145,8 @@ impl<'a> Watch<'a> {
                 return Ok(self.over);
             }
             let now = Instant::now();
-            if !self.is_cancelled && !events[1].revents().is_empty() {
+            let is_told = events[1..].iter().any(|event| !event.revents().is_empty());
+            if !self.is_cancelled && is_told {
                 self.is_cancelled = true;
                 // it may have been told already
                 self.end_at = self.kill_at.is_none().then_some(now);

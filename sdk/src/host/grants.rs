@@ -9,6 +9,7 @@ use phalanx_protocol::message::host::HostInputs;
 use phalanx_protocol::range::IndexRange;
 
 use super::cursor::Cursor;
+use super::stops::Stops;
 
 /// Grants that may wait; a worker keeps far fewer.
 pub(super) const GRANTS_MAX: usize = 1 << 16;
@@ -18,7 +19,7 @@ pub(super) const GRANTS_MAX: usize = 1 << 16;
 pub(super) struct Grant {
     pub(super) id: GrantId,
     pub(super) cursor: Cursor,
-    pub(super) inputs: HostInputs,
+    pub(super) inputs: Arc<HostInputs>,
     /// How often its tasks were started before.
     pub(super) restarts: u32,
 }
@@ -30,8 +31,18 @@ impl Grant {
         Some(Self {
             id,
             cursor,
-            inputs,
+            inputs: Arc::new(inputs),
             restarts,
+        })
+    }
+
+    /// The same grant of a part of its tasks.
+    fn part(&self, range: IndexRange) -> Option<Self> {
+        Some(Self {
+            id: self.id,
+            cursor: Cursor::new(range)?,
+            inputs: Arc::clone(&self.inputs),
+            restarts: self.restarts,
         })
     }
 
@@ -49,6 +60,8 @@ pub(super) struct Turn {
     pub(super) grant: Arc<Grant>,
     /// Tasks that are claimed already; else the slot claims from the grant.
     pub(super) claimed: Option<IndexRange>,
+    /// How often tasks had been stopped when it was given out.
+    pub(super) stops: u64,
 }
 
 /// The open job's grants.
@@ -71,8 +84,9 @@ impl Grants {
         self.queue.len()
     }
 
-    /// What a slot should do next: up to `count` tasks of what was left over, else the oldest grant.
-    pub(super) fn next(&mut self, count: u64) -> Option<Turn> {
+    /// What a slot should do next: up to `count` tasks of what was left over, else the oldest grant. Tasks were stopped
+    /// `stops` times up to now.
+    pub(super) fn next(&mut self, count: u64, stops: u64) -> Option<Turn> {
         if let Some((grant, range)) = self.leftovers.pop_front() {
             let middle = range.end.min(range.start.saturating_add(count.max(1)));
             if middle < range.end {
@@ -80,18 +94,50 @@ impl Grants {
                 self.leftovers.push_front((Arc::clone(&grant), rest));
             }
             let claimed = Some(IndexRange::new(range.start, middle));
-            return Some(Turn { grant, claimed });
+            return Some(Turn {
+                grant,
+                claimed,
+                stops,
+            });
         }
         while let Some(grant) = self.queue.front() {
             if grant.cursor.remaining() > 0 {
                 return Some(Turn {
                     grant: Arc::clone(grant),
                     claimed: None,
+                    stops,
                 });
             }
             self.queue.pop_front();
         }
         None
+    }
+
+    /// Takes tasks of a grant that was stopped in part out of what is not claimed; returns them.
+    pub(super) fn take_stopped(&mut self, id: GrantId, stops: &Stops) -> Vec<IndexRange> {
+        let mut taken = Vec::new();
+        for grant in std::mem::take(&mut self.queue) {
+            // nobody claims from it any more, so what is left comes as grants of its parts
+            let left = (grant.id == id).then(|| grant.cursor.claim(|left| left));
+            let Some(left) = left else {
+                self.queue.push_back(grant);
+                continue;
+            };
+            let (stopped, rest) = left.map(|left| stops.sift(id, left)).unwrap_or_default();
+            taken.extend(stopped);
+            let parts = rest.into_iter().filter_map(|range| grant.part(range));
+            self.queue.extend(parts.map(Arc::new));
+        }
+        for (grant, range) in std::mem::take(&mut self.leftovers) {
+            let (stopped, rest) = match grant.id == id {
+                true => stops.sift(id, range),
+                false => (Vec::new(), vec![range]),
+            };
+            taken.extend(stopped);
+            let rest = rest.into_iter().map(|range| (Arc::clone(&grant), range));
+            self.leftovers.extend(rest);
+        }
+        taken
     }
 
     /// Takes back tasks that a slot claimed and did not start.
@@ -116,7 +162,8 @@ impl Grants {
 
     /// Gives back up to `count` tasks from a grant's end; an empty range if none are left or the grant is not here.
     pub(super) fn revoke(&mut self, id: GrantId, count: u64) -> IndexRange {
-        let grant = self.queue.iter().find(|grant| grant.id == id);
+        let mut parts = self.queue.iter().rev();
+        let grant = parts.find(|grant| grant.id == id && grant.cursor.remaining() > 0);
         grant.map_or(IndexRange::new(0, 0), |grant| grant.cursor.revoke(count))
     }
 
@@ -158,14 +205,14 @@ mod tests {
     #[test]
     fn grants_are_worked_off_in_order_and_leftovers_first() {
         let mut grants = grants(&[IndexRange::new(0, 4), IndexRange::new(10, 12)]);
-        let turn = grants.next(1).unwrap();
+        let turn = grants.next(1, 0).unwrap();
         assert_eq!((turn.grant.id, turn.claimed), (id(0), None));
         turn.grant.cursor.claim(|left| left).unwrap();
         grants.put_back(&turn.grant, IndexRange::new(1, 4));
         assert_eq!(grants.backlog(), 5);
-        assert_eq!(grants.next(2).unwrap().claimed, Some(IndexRange::new(1, 3)));
-        assert_eq!(grants.next(2).unwrap().claimed, Some(IndexRange::new(3, 4)));
-        assert_eq!(grants.next(2).unwrap().grant.id, id(1));
+        assert_eq!(grants.next(2, 0).unwrap().claimed, Some(IndexRange::new(1, 3)));
+        assert_eq!(grants.next(2, 0).unwrap().claimed, Some(IndexRange::new(3, 4)));
+        assert_eq!(grants.next(2, 0).unwrap().grant.id, id(1));
     }
 
     #[test]
@@ -174,6 +221,37 @@ mod tests {
         assert!(grants.revoke(id(7), 9).is_empty());
         assert_eq!(grants.revoke(id(0), 3), IndexRange::new(1, 4));
         assert_eq!(grants.backlog(), 1);
+    }
+
+    #[test]
+    fn what_is_stopped_of_a_grant_is_not_given_out_and_the_rest_is_in_order() {
+        let mut grants = grants(&[IndexRange::new(0, 10), IndexRange::new(20, 22)]);
+        let turn = grants.next(1, 0).unwrap();
+        turn.grant.cursor.claim(|_| 2).unwrap();
+        grants.put_back(&turn.grant, IndexRange::new(1, 2));
+        let stops = Stops::default();
+        stops.stop(id(0), IndexRange::new(1, 4));
+        stops.stop(id(0), IndexRange::new(7, 8));
+        let taken = grants.take_stopped(id(0), &stops);
+        let range = IndexRange::new;
+        assert_eq!(taken, [range(2, 4), range(7, 8), range(1, 2)]);
+        assert_eq!(grants.backlog(), 7);
+        // the old grant, which a slot may still look at, has nothing left
+        assert_eq!(turn.grant.cursor.remaining(), 0);
+        let mut claim = || grants.next(9, 0).unwrap().grant.cursor.claim(|left| left);
+        assert_eq!([claim(), claim()], [Some(range(4, 7)), Some(range(8, 10))]);
+        assert_eq!(grants.next(9, 0).unwrap().grant.id, id(1));
+    }
+
+    #[test]
+    fn a_revoke_takes_from_the_end_of_what_stops_have_cut() {
+        let mut grants = grants(&[IndexRange::new(0, 10)]);
+        let stops = Stops::default();
+        stops.stop(id(0), IndexRange::new(4, 6));
+        grants.take_stopped(id(0), &stops);
+        assert_eq!(grants.revoke(id(0), 3), IndexRange::new(7, 10));
+        assert_eq!(grants.revoke(id(0), 3), IndexRange::new(6, 7));
+        assert_eq!(grants.revoke(id(0), 3), IndexRange::new(1, 4));
     }
 
     #[test]

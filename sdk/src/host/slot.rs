@@ -129,7 +129,7 @@ impl<'a> Loop<'a> {
                     (self.pace, self.file) = (Pace::new(), None);
                     let line = self.host.board.of_slot(self.slot.index);
                     let context =
-                        TaskContext::new(job.id, Arc::clone(&job.cancelled), line, Arc::clone(&job.vault));
+                        TaskContext::new(job.id, Arc::clone(&job.stops), line, Arc::clone(&job.vault));
                     (job, context)
                 }
             };
@@ -141,32 +141,28 @@ impl<'a> Loop<'a> {
     /// Runs what is claimed, or claims until the grant is used up or the slot is wanted elsewhere.
     fn take_turn(&mut self, job: &Arc<Job>, turn: &Turn, context: &TaskContext) {
         if let Some(range) = turn.claimed {
-            self.run_range(job, &turn.grant, range, context);
+            self.run_range(job, turn, range, context);
             return;
         }
         let slots = self.host.look(|state| state.limit) as u64;
-        while !self.host.is_wanted() {
+        while !self.host.is_wanted() && job.stops.count() == turn.stops {
             let Some(range) = turn.grant.cursor.claim(|left| self.pace.chunk(left, slots)) else {
                 return;
             };
-            self.run_range(job, &turn.grant, range, context);
+            self.run_range(job, turn, range, context);
         }
     }
 
     /// Runs claimed tasks; gives back those that it must not start.
-    fn run_range(
-        &mut self,
-        job: &Arc<Job>,
-        grant: &Arc<Grant>,
-        mut range: IndexRange,
-        context: &TaskContext,
-    ) {
+    fn run_range(&mut self, job: &Arc<Job>, turn: &Turn, mut range: IndexRange, context: &TaskContext) {
+        let grant = &turn.grant;
         // an interrupt from now on is for these tasks; what it was for before now is seen in `must_stop`
         self.slot.interrupt.store(false, Ordering::SeqCst);
         self.slot.chunk_number.fetch_add(1, Ordering::Relaxed);
         context.begin(grant.id);
         while !range.is_empty() {
-            if self.host.must_stop() || self.slot.interrupt.load(Ordering::SeqCst) {
+            let is_stale = job.stops.count() != turn.stops;
+            if is_stale || self.host.must_stop() || self.slot.interrupt.load(Ordering::SeqCst) {
                 self.host.put_back(job, grant, range);
                 return;
             }
@@ -193,7 +189,7 @@ impl<'a> Loop<'a> {
             context,
             interrupt: &self.slot.interrupt,
         };
-        let files = match &grant.inputs {
+        let files = match &*grant.inputs {
             HostInputs::Index { first } => {
                 let chunk = chunk(range, ChunkInputs::Index { first: *first });
                 return job.runner.run(&chunk, &mut self.scratch);

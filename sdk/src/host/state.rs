@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use phalanx_protocol::JobId;
+use phalanx_protocol::id::GrantId;
 use phalanx_protocol::message::host::FromHost;
 use phalanx_protocol::range::IndexRange;
 
@@ -19,6 +20,7 @@ use super::inputs::ItemFiles;
 use super::lock;
 use super::slot::{Seat, Slot};
 use super::socket::{Outbox, frame};
+use super::stops::Stops;
 use crate::checkpoint::Vault;
 use crate::kernel::runner::{Runner, Stop};
 
@@ -26,7 +28,7 @@ use crate::kernel::runner::{Runner, Stop};
 pub(super) struct Job {
     pub(super) id: JobId,
     pub(super) runner: Box<dyn Runner>,
-    pub(super) cancelled: Arc<AtomicBool>,
+    pub(super) stops: Arc<Stops>,
     pub(super) files: ItemFiles,
     pub(super) vault: Arc<Vault>,
     opened: Instant,
@@ -37,7 +39,7 @@ impl Job {
         Self {
             id,
             runner,
-            cancelled: Arc::default(),
+            stops: Arc::default(),
             files: ItemFiles::default(),
             vault: Arc::new(Vault::on_storage(storage)),
             opened: Instant::now(),
@@ -203,10 +205,29 @@ impl Host {
     pub(super) fn put_back(&self, job: &Arc<Job>, grant: &Arc<Grant>, range: IndexRange) {
         self.change(|state, outbox| {
             if state.accepts(job) {
-                state.grants.put_back(grant, range);
+                let (stopped, rest) = job.stops.sift(grant.id, range);
+                post_stopped(outbox, grant.id, stopped);
+                rest.into_iter()
+                    .for_each(|range| state.grants.put_back(grant, range));
                 state.give_back_if_idle(outbox);
             }
         });
+    }
+
+    /// Ends tasks of a grant, if they run, and starts none of the others.
+    pub(super) fn stop_tasks(&self, grant: GrantId, range: IndexRange) {
+        let job = self.change(|state, outbox| {
+            let job = state.job.clone().filter(|_| state.is_open())?;
+            job.stops.stop(grant, range);
+            let stopped = state.grants.take_stopped(grant, &job.stops);
+            post_stopped(outbox, grant, stopped);
+            // what slots have claimed and not started comes back
+            state.slots.iter().for_each(|slot| slot.interrupt());
+            Some(job)
+        });
+        if let Some(job) = job {
+            job.runner.stop(Stop::Tasks(grant, range));
+        }
     }
 
     /// Whether a slot should ask for its next turn before it claims more.
@@ -257,6 +278,13 @@ impl Host {
     }
 }
 
+/// Tells the worker what will not be started.
+fn post_stopped(outbox: &Outbox, grant: GrantId, stopped: Vec<IndexRange>) {
+    for range in stopped {
+        outbox.post(frame(&FromHost::Stopped { grant, range }));
+    }
+}
+
 impl State {
     /// Whether a slot that does not run could.
     fn can_start(&self) -> bool {
@@ -270,7 +298,7 @@ impl State {
             return None;
         }
         let job = self.job.as_ref()?;
-        let turn = self.grants.next(count)?;
+        let turn = self.grants.next(count, job.stops.count())?;
         Some((Arc::clone(job), turn))
     }
 
@@ -299,7 +327,7 @@ impl State {
     fn end_tasks(&mut self) {
         self.grants.clear();
         if let Some(job) = &self.job {
-            job.cancelled.store(true, Ordering::Relaxed);
+            job.stops.stop_all();
             job.runner.stop(Stop::InGrace);
         }
     }

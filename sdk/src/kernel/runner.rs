@@ -48,6 +48,8 @@ pub(crate) enum Stop {
     InGrace,
     /// They have no time, since this process ends.
     AtOnce,
+    /// Only these of a grant: they are told, and have a while.
+    Tasks(GrantId, IndexRange),
 }
 
 /// Neighbouring tasks that a slot claimed.

@@ -169,7 +169,7 @@ impl Ended {
         self.done.len() + self.failed.len() as u64
     }
 
-    fn add(&mut self, progress: Progress) {
+    pub(crate) fn add(&mut self, progress: Progress) {
         for &range in progress.done.iter().flat_map(|(_, ranges)| ranges) {
             assert!(self.done.pieces(range).is_empty(), "{range} is done twice");
             self.done.insert(range);

@@ -21,6 +21,41 @@ fn a_revoke_takes_from_the_end_and_an_unknown_grant_gives_nothing() {
 }
 
 #[test]
+fn stopped_tasks_are_not_started_and_running_ones_are_told() {
+    let _gate = use_gate();
+    let mut driver = Driver::ready("gated", &(), false, 2);
+    driver.grant(1, 0..10);
+    driver.grant(2, 10..12);
+    GATE.await_waiting(2);
+    let grant = grant_id(1);
+    let range = IndexRange::new(1, 5);
+    driver.send(&ToHost::Stop { grant, range });
+    let unstarted = IndexRange::new(2, 5);
+    let stopped = FromHost::Stopped {
+        grant,
+        range: unstarted,
+    };
+    assert_eq!(driver.receive_other(), stopped);
+    // the other slot goes on, and the freed one with what is not stopped
+    while !driver.ended.failed.contains_key(&1) {
+        let FromHost::Progress(progress) = driver.receive() else {
+            panic!("nothing else is to be said");
+        };
+        driver.ended.add(progress);
+    }
+    assert_eq!(driver.ended.failed[&1].message, "cancelled");
+    GATE.open(8);
+    driver.await_ended(9);
+    let done: Vec<IndexRange> = driver.ended.done.iter().collect();
+    assert_eq!(done, [IndexRange::new(0, 1), IndexRange::new(5, 12)]);
+    // what is not here, or has ended, is nobody's business
+    let range = IndexRange::new(0, 1);
+    let grant = grant_id(7);
+    driver.send(&ToHost::Stop { grant, range });
+    assert!(driver.revoke(1, 1).is_empty());
+}
+
+#[test]
 fn grants_queue_in_order() {
     let mut driver = Driver::ready("square", &(), false, 1);
     driver.grant(1, 500..600);

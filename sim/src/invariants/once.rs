@@ -19,6 +19,7 @@ pub(crate) struct Entry {
     pub(crate) spec: JobSpec,
     pub(crate) ended: RangeSet,
     pub(crate) failed: RangeSet,
+    pub(crate) cancelled: RangeSet,
     pub(crate) outcome: Option<Outcome>,
     /// Tasks of it were let wait again.
     pub(crate) reopened: bool,
@@ -43,6 +44,7 @@ impl Ledger {
                     spec,
                     ended: RangeSet::new(),
                     failed: RangeSet::new(),
+                    cancelled: RangeSet::new(),
                     outcome: None,
                     reopened: false,
                     started_unix_millis: None,
@@ -70,6 +72,13 @@ impl Ledger {
                 let entry = entry.expect("ONCE: a record is about a job that was submitted");
                 tasks.iter().for_each(|&range| entry.reopen(id, range));
             }
+            Record::TasksCancelled { tasks, .. } => {
+                let entry = self.open(id);
+                for &range in tasks {
+                    entry.end(id, range);
+                    entry.cancelled.insert(range);
+                }
+            }
             Record::JobStarted {
                 started_unix_millis, ..
             } => self.open(id).started_unix_millis = Some(*started_unix_millis),
@@ -89,16 +98,9 @@ impl Ledger {
 
 impl Entry {
     fn enter(&mut self, id: JobId, done: &[IndexRange], results: &[ResultBlock], failed: &[TaskFailure]) {
-        let tasks = IndexRange::new(0, self.spec.tasks);
         let failures = failed.iter().map(TaskFailure::range);
         for range in done.iter().copied().chain(failures) {
-            let inside = !range.is_empty() && range.intersection(tasks) == range;
-            assert!(inside, "ONCE: job {id} has no tasks {range}");
-            assert!(
-                self.ended.pieces(range).is_empty(),
-                "ONCE: {range} of job {id} ended before"
-            );
-            self.ended.insert(range);
+            self.end(id, range);
         }
         self.failed.extend(failed.iter().map(TaskFailure::range));
         let mut uncovered: RangeSet = done.iter().copied().collect();
@@ -123,6 +125,17 @@ impl Entry {
             uncovered.is_empty(),
             "ONCE: job {id} has no results of {uncovered}"
         );
+    }
+
+    fn end(&mut self, id: JobId, range: IndexRange) {
+        let tasks = IndexRange::new(0, self.spec.tasks);
+        let inside = !range.is_empty() && range.intersection(tasks) == range;
+        assert!(inside, "ONCE: job {id} has no tasks {range}");
+        assert!(
+            self.ended.pieces(range).is_empty(),
+            "ONCE: {range} of job {id} ended before"
+        );
+        self.ended.insert(range);
     }
 
     /// Tasks that failed, or were not run before the end, wait again.
@@ -150,7 +163,7 @@ impl Entry {
         let all = self.ended.len() == self.spec.tasks;
         let too_many = self.spec.failures_max.is_some_and(|max| self.failed.len() > max);
         let right = match &self.outcome {
-            Some(Outcome::Succeeded) => all && self.failed.is_empty(),
+            Some(Outcome::Succeeded) => all && self.failed.is_empty() && self.cancelled.is_empty(),
             Some(Outcome::Failed) => !self.failed.is_empty() && (all || too_many),
             Some(Outcome::Cancelled { .. } | Outcome::Broken { .. } | Outcome::TimeLimit { .. }) | None => {
                 true

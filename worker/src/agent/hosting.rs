@@ -151,6 +151,15 @@ impl Agent {
                 Self::tell_slots(tells, effects);
             }
             (FromHost::Returned { grant, range }, Some(id)) => self.given_back(id, grant, range, effects),
+            (FromHost::Stopped { grant, range }, Some(id)) => {
+                self.release(id, grant, range);
+                let stopped = FromWorker::Stopped {
+                    job: id,
+                    grant,
+                    range,
+                };
+                effects.push(Effect::Tell(stopped));
+            }
             (FromHost::Progress(progress), Some(id)) => {
                 if !self.progressed(id, progress, effects) {
                     let death = Death::killed("it said more at once than a report can hold, and was killed");
@@ -165,6 +174,7 @@ impl Agent {
                 | FromHost::Refused { .. }
                 | FromHost::Slots(_)
                 | FromHost::Returned { .. }
+                | FromHost::Stopped { .. }
                 | FromHost::Progress(_),
                 None,
             ) if is_closing => {}
@@ -192,14 +202,18 @@ impl Agent {
     }
 
     fn given_back(&mut self, id: JobId, grant: GrantId, range: IndexRange, effects: &mut Vec<Effect>) {
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.release(grant, &[range]);
-        }
+        self.release(id, grant, range);
         effects.push(Effect::Tell(FromWorker::Returned {
             job: id,
             grant,
             range,
         }));
+    }
+
+    fn release(&mut self, id: JobId, grant: GrantId, range: IndexRange) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.release(grant, &[range]);
+        }
     }
 
     pub(super) fn host_failed(&mut self, host: HostId, obstacle: Obstacle, effects: &mut Vec<Effect>) {

@@ -52,6 +52,8 @@ pub(super) struct Grant {
     pub(super) restarts: u32,
     /// The host has it.
     pub(super) handed: bool,
+    /// What is to be stopped of it once the host has it.
+    pub(super) stops: Vec<IndexRange>,
 }
 
 /// What ended and is in no report yet, in order; the front is being written while `write` says so.

@@ -62,6 +62,7 @@ impl Agent {
                 Presence::Draining(_),
                 ToWorker::SetSlots { .. }
                 | ToWorker::Revoke { .. }
+                | ToWorker::Stop { .. }
                 | ToWorker::Close { .. }
                 | ToWorker::CheckpointNow { .. }
                 | ToWorker::Schedulers(_),

@@ -89,6 +89,7 @@ impl Agent {
                 effects,
             ),
             ToWorker::Revoke { job, grant, count } => self.revoked(job, grant, count, effects),
+            ToWorker::Stop { job, grant, range } => self.stop_tasks(job, grant, range, effects),
             ToWorker::Acknowledge { number } => self.outbox.acknowledged(number),
             ToWorker::Close { job } => self.close(now, job, effects),
             ToWorker::CheckpointNow { job } => {
@@ -155,6 +156,7 @@ impl Agent {
                 held: RangeSet::from(range),
                 restarts,
                 handed: false,
+                stops: Vec::new(),
             },
         );
         self.hand_over(id, grant, effects);
@@ -188,6 +190,23 @@ impl Agent {
                 restarts,
             },
         ));
+        let stops = std::mem::take(&mut open.stops).into_iter();
+        effects.extend(stops.map(|range| Effect::TellHost(host, ToHost::Stop { grant, range })));
+    }
+
+    /// Has tasks of a grant ended, by its host as soon as it has one.
+    fn stop_tasks(&mut self, id: JobId, grant: GrantId, range: IndexRange, effects: &mut Vec<Effect>) {
+        let job = self.jobs.get_mut(&id);
+        let Some((host, open)) = job.and_then(|job| Some((job.open_host(), job.grants.get_mut(&grant)?)))
+        else {
+            tracing::debug!(job = %id, %grant, "a stop for what is not here any more");
+            return;
+        };
+        match host.filter(|_| open.handed) {
+            Some(host) => effects.push(Effect::TellHost(host, ToHost::Stop { grant, range })),
+            None if open.stops.len() < HELD_RANGES_MAX => open.stops.push(range),
+            None => tracing::warn!(job = %id, %grant, "more stops than a grant can keep"),
+        }
     }
 
     pub(super) fn revoked(&mut self, id: JobId, grant: GrantId, count: u64, effects: &mut Vec<Effect>) {

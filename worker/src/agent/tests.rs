@@ -625,6 +625,53 @@ fn idle_hosts_are_few_and_do_not_stay() {
 }
 
 #[test]
+fn a_stop_goes_to_the_host_as_soon_as_there_is_one_and_its_answer_back() {
+    let mut world = World::new();
+    let stop = |number, range| ToWorker::Stop {
+        job: J1,
+        grant: grant(number),
+        range,
+    };
+    let stop_on = |number, range| {
+        let grant = grant(number);
+        tell_host(H1, ToHost::Stop { grant, range })
+    };
+    world.open(J1, work());
+    world.grant(J1, 1, range(0, 10));
+    assert_eq!(world.told(stop(1, range(3, 5))), []);
+    assert_eq!(world.told(stop(7, range(3, 5))), []);
+    world.prepared(J1, 1);
+    assert_eq!(
+        world.hear(Input::HostStarted(H1)),
+        [
+            open_on(H1, J1),
+            grant_on(H1, 1, range(0, 10)),
+            stop_on(1, range(3, 5))
+        ]
+    );
+    assert_eq!(world.told(stop(1, range(7, 8))), [stop_on(1, range(7, 8))]);
+    let answer = FromHost::Stopped {
+        grant: grant(1),
+        range: range(3, 5),
+    };
+    assert_eq!(
+        world.host(H1, answer),
+        [Effect::Tell(FromWorker::Stopped {
+            job: J1,
+            grant: grant(1),
+            range: range(3, 5),
+        })]
+    );
+    // it holds them no longer, and says so to the next scheduler
+    let effects = world.hear(Input::Connected);
+    let Some(Effect::Tell(FromWorker::Join(join))) = effects.first() else {
+        panic!("{effects:?}");
+    };
+    let held: Vec<IndexRange> = join.held.iter().map(|held| held.range).collect();
+    assert_eq!(held, [range(0, 3), range(5, 10)]);
+}
+
+#[test]
 fn a_revoke_of_what_no_host_has_is_answered_here() {
     let mut world = World::new();
     let revoke = |number, count| ToWorker::Revoke {

@@ -71,6 +71,7 @@ impl Guard {
             ToHost::Open { .. }
             | ToHost::Grant { .. }
             | ToHost::Revoke { .. }
+            | ToHost::Stop { .. }
             | ToHost::Pause(_)
             | ToHost::CheckpointNow => {}
         }

@@ -198,6 +198,7 @@ fn told(record: &Record) -> String {
         Record::JobReopened { tasks, .. } => format!("job {job} reopened: {} wait again", ranges(tasks)),
         Record::JobHeld { held: true, .. } => format!("job {job} held"),
         Record::JobHeld { held: false, .. } => format!("job {job} released"),
+        Record::TasksCancelled { tasks, by, .. } => format!("job {job}: {} cancelled by {by}", ranges(tasks)),
     }
 }
 

@@ -181,6 +181,11 @@ pub(crate) enum RecordShape<'a> {
         job: JobId,
         held: bool,
     },
+    TasksCancelled {
+        job: JobId,
+        tasks: Vec<RangeText>,
+        by: &'a str,
+    },
 }
 
 /// Results of neighbouring tasks: their size, and the file that they are in.
@@ -255,6 +260,11 @@ impl<'a> From<&'a Record> for RecordShape<'a> {
                 tasks: tasks.iter().copied().map(RangeText).collect(),
             },
             Record::JobHeld { held, .. } => Self::JobHeld { job, held: *held },
+            Record::TasksCancelled { tasks, by, .. } => Self::TasksCancelled {
+                job,
+                tasks: tasks.iter().copied().map(RangeText).collect(),
+                by,
+            },
         }
     }
 }

@@ -46,6 +46,7 @@ pub(crate) fn job_view() -> JobView {
         begin_unix_millis: None,
         waits_for: Vec::new(),
         never: false,
+        cancelled: 0,
     }
 }
 

@@ -242,13 +242,45 @@ fn report(dice: &mut Dice, story: &Story, worker: WorkerId) -> Input {
     }
 }
 
+/// Somebody wants something of some tasks, or a worker answers that.
+fn about_tasks(dice: &mut Dice, story: &Story, worker: WorkerId) -> Input {
+    let stop = story.mail.get(&worker).and_then(|mail| mail.stops.last());
+    if let Some(stop) = stop.filter(|_| dice.one_in(2)) {
+        return Input::Stopped {
+            worker,
+            job: stop.job,
+            grant: stop.grant,
+            range: if dice.one_in(3) {
+                dice.range()
+            } else {
+                stop.range.clone().into()
+            },
+        };
+    }
+    let range = match dice.one_in(2) {
+        true => dice.grant(story, worker).range.into(),
+        false => dice.range(),
+    };
+    Input::TaskCancelRequested {
+        request: RequestId(dice.next()),
+        user: format!("user{}", dice.below(3)),
+        admin: dice.one_in(2),
+        job: JobId(dice.below(8)),
+        tasks: [range, dice.range()]
+            .into_iter()
+            .take(dice.below(3) as usize)
+            .collect(),
+    }
+}
+
 fn step(dice: &mut Dice, story: &Story) -> Input {
     let worker = WorkerId(dice.number(6));
     let request = RequestId(dice.next());
-    match dice.below(20) {
-        0..3 => join(dice, story),
-        3..9 => report(dice, story, worker),
-        9..12 => {
+    match dice.below(22) {
+        0..2 => about_tasks(dice, story, worker),
+        2..5 => join(dice, story),
+        5..11 => report(dice, story, worker),
+        11..14 => {
             let (user, spec) = spec(dice, 3);
             Input::Submitted {
                 request,
@@ -256,27 +288,27 @@ fn step(dice: &mut Dice, story: &Story) -> Input {
                 spec: Box::new(spec),
             }
         }
-        12 if dice.one_in(2) => Input::HoldRequested {
+        14 if dice.one_in(2) => Input::HoldRequested {
             request,
             user: format!("user{}", dice.below(3)),
             admin: dice.one_in(2),
             job: JobId(dice.number(8)),
             held: dice.one_in(2),
         },
-        12 => Input::CancelRequested {
+        14 => Input::CancelRequested {
             request,
             user: format!("user{}", dice.below(3)),
             admin: dice.one_in(5),
             job: JobId(dice.number(8)),
         },
-        13 if dice.one_in(2) => Input::RetryRequested {
+        15 if dice.one_in(2) => Input::RetryRequested {
             request,
             user: format!("user{}", dice.below(3)),
             admin: dice.one_in(2),
             job: JobId(dice.number(8)),
         },
-        13 => Input::WorkerLost(worker),
-        14..17 => {
+        15 => Input::WorkerLost(worker),
+        16..19 => {
             let granted = dice.grant(story, worker);
             let asked = story
                 .mail
@@ -297,13 +329,13 @@ fn step(dice: &mut Dice, story: &Story) -> Input {
                 range,
             }
         }
-        17 => Input::CannotRun {
+        19 => Input::CannotRun {
             worker,
             job: JobId(dice.number(8)),
             reason: "no".into(),
             fatal: dice.one_in(6),
         },
-        18 => Input::HostLost {
+        20 => Input::HostLost {
             worker,
             job: JobId(dice.number(8)),
             blamed: (0..dice.below(4)).map(|_| dice.number(150)).collect(),
@@ -353,6 +385,13 @@ fn judge(story: &Story) {
                 if let Record::JobReopened { job, tasks } = record {
                     let set = ended.entry(*job).or_default();
                     tasks.iter().for_each(|&range| set.remove(range));
+                }
+                if let Record::TasksCancelled { job, tasks, .. } = record {
+                    let set = ended.entry(*job).or_default();
+                    for &range in tasks {
+                        assert!(set.pieces(range).is_empty(), "ONCE: {job} {range}");
+                        set.insert(range);
+                    }
                 }
                 if let Record::TasksEnded {
                     job,

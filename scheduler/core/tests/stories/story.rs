@@ -109,6 +109,8 @@ pub(crate) struct Revoked {
 pub(crate) struct Mailbox {
     pub(crate) grants: Vec<Granted>,
     pub(crate) revokes: Vec<Revoked>,
+    /// Tasks that it was told to stop.
+    pub(crate) stops: Vec<Granted>,
     pub(crate) slots: BTreeMap<JobId, u32>,
     pub(crate) open: BTreeSet<JobId>,
     pub(crate) acknowledged: u64,
@@ -226,6 +228,11 @@ impl Story {
                 mail.grants.retain(|granted| granted.job != *job);
             }
             ToWorker::Acknowledge { number } => mail.acknowledged = *number,
+            ToWorker::Stop { job, grant, range } => mail.stops.push(Granted {
+                job: *job,
+                grant: *grant,
+                range: range.start..range.end,
+            }),
             ToWorker::Welcome { .. }
             | ToWorker::CheckpointNow { .. }
             | ToWorker::Drain
@@ -314,6 +321,25 @@ impl Story {
             user: user.into(),
             admin,
             job,
+        });
+        request
+    }
+
+    /// Cancels tasks without their job.
+    pub(crate) fn cancel_tasks_as(
+        &mut self,
+        user: &str,
+        admin: bool,
+        job: JobId,
+        tasks: &[Range<u64>],
+    ) -> RequestId {
+        let request = self.next_request();
+        self.tell(Input::TaskCancelRequested {
+            request,
+            user: user.into(),
+            admin,
+            job,
+            tasks: tasks.iter().cloned().map(IndexRange::from).collect(),
         });
         request
     }
@@ -663,6 +689,33 @@ impl Story {
             grant: revoked.grant,
             range,
         });
+    }
+
+    /// What a worker was told to stop and did not answer yet.
+    pub(crate) fn stops(&self, worker: WorkerId) -> Vec<Range<u64>> {
+        let mail = self.mail.get(&worker);
+        mail.map(|mail| mail.stops.iter().map(|stop| stop.range.clone()).collect())
+            .unwrap_or_default()
+    }
+
+    /// Says that nothing of what a worker was told to stop had started.
+    pub(crate) fn stops_unstarted(&mut self, worker: WorkerId) {
+        for Granted { job, grant, range } in std::mem::take(&mut self.mail(worker).stops) {
+            self.tell(Input::Stopped {
+                worker,
+                job,
+                grant,
+                range: range.into(),
+            });
+        }
+    }
+
+    /// Says of everything that a worker was told to stop that it ended by a signal.
+    pub(crate) fn stops_killed(&mut self, worker: WorkerId) {
+        for Granted { job, grant, range } in std::mem::take(&mut self.mail(worker).stops) {
+            let indices: Vec<u64> = range.collect();
+            self.fail_for(FailureCause::Signal(15), worker, job, grant, &indices);
+        }
     }
 
     /// The one grant of a job that a worker holds.

@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use phalanx_protocol::command::{Recipients, Warning};
-use phalanx_protocol::message::host::HostCommand;
+use phalanx_protocol::message::host::{FromHost, HostCommand, ToHost};
 use phalanx_protocol::record::FailureCause;
-use phalanx_protocol::{CommandPlan, Request};
+use phalanx_protocol::{CommandPlan, IndexRange, Request};
+
+use crate::driver::grant_id;
 
 use super::{Shop, array, command, eventually, is_alive, numbers, shell};
 
@@ -70,6 +72,34 @@ fn a_host_whose_worker_is_gone_kills_all_that_it_has_started() {
     driver.hang_up().unwrap();
     assert_eq!(pids().into_iter().filter(|&pid| is_alive(pid)).count(), 0);
     drop(folder);
+}
+
+#[test]
+fn a_stopped_task_ends_with_all_that_it_has_started_and_its_neighbour_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    for task in [0, 1] {
+        std::fs::write(path.join(format!("gate.{task}")), "").unwrap();
+    }
+    let mut shop = Shop::in_folder(folder, &leaver(&path), command());
+    shop.driver.grant(1, 0..4);
+    let pids = |task: u64| numbers(&path.join(format!("pids.{task}")));
+    eventually("two are started", || pids(0).len() == 4 && pids(1).len() == 4);
+    let (grant, range) = (grant_id(1), IndexRange::new(1, 3));
+    shop.driver.send(&ToHost::Stop { grant, range });
+    let unstarted = FromHost::Stopped {
+        grant,
+        range: IndexRange::new(2, 3),
+    };
+    assert_eq!(shop.driver.receive_other(), unstarted);
+    // the fourth has no gate
+    shop.driver.await_ended(2);
+    assert_eq!(shop.failure(1).message, "it was ended");
+    assert_eq!(pids(1).into_iter().filter(|&pid| is_alive(pid)).count(), 0);
+    assert_eq!(pids(0).into_iter().filter(|&pid| is_alive(pid)).count(), 4);
+    assert!(shop.driver.ended.done.contains(3) && pids(2).is_empty());
+    std::fs::remove_file(path.join("gate.0")).unwrap();
+    shop.driver.await_ended(3);
 }
 
 #[test]
