@@ -181,6 +181,13 @@ pub(crate) enum Command {
     /// Example: phalanx retry 42
     Retry(JobArguments),
 
+    /// Start jobs, or tasks of jobs, from the top
+    ///
+    /// Those that have ended, and those that run: these are ended first, and how does not count. A task finds in
+    /// `PHALANX_RESTART_COUNT` how often it was started before; it may requeue itself. Results of kernels that are there stay.
+    /// Example: phalanx requeue 42 43.7 44.0-99
+    Requeue(JobsToRequeue),
+
     /// Say why a job is where it is
     ///
     /// One sentence with the reason, then what each worker offers.
@@ -314,6 +321,15 @@ pub(crate) struct JobsToWaitFor {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct JobsToCancel {
+    /// The jobs' ids, each alone or with a task's index or a range of them
+    ///
+    /// Example: 42 43.7 44.0-99
+    #[arg(value_name = "ID[.TASKS]", required = true)]
+    pub(crate) targets: Vec<Target>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct JobsToRequeue {
     /// The jobs' ids, each alone or with a task's index or a range of them
     ///
     /// Example: 42 43.7 44.0-99

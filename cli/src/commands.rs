@@ -10,6 +10,7 @@ mod jobs;
 mod kernels;
 mod logs;
 mod output;
+mod requeue;
 mod results;
 mod retry;
 pub(crate) mod run;
@@ -89,6 +90,9 @@ pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
         }),
         Command::Release(arguments) => with_cluster(&global, async |cluster| {
             hold::run(cluster, &arguments.jobs, hold::Hold::Release, ui).await
+        }),
+        Command::Requeue(arguments) => with_cluster(&global, async |cluster| {
+            requeue::run(cluster, &arguments.targets, ui).await
         }),
         Command::Retry(arguments) => with_cluster(&global, async |cluster| {
             retry::run(cluster, arguments.job, ui).await

@@ -6,7 +6,7 @@ mod stored;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::id::JobId;
+use crate::id::{GrantId, JobId};
 use crate::job::JobSpec;
 use crate::range::IndexRange;
 
@@ -75,6 +75,15 @@ pub enum Record {
         /// The user's name.
         by: String,
     },
+    /// Tasks of a job start from the top: those that had ended wait again, and it goes on; what runs of them does not count.
+    TasksRequeued {
+        /// Of which job.
+        job: JobId,
+        /// Its tasks.
+        tasks: Vec<IndexRange>,
+        /// Runs of them under this grant and older ones do not count.
+        last: GrantId,
+    },
 }
 
 impl Record {
@@ -87,7 +96,8 @@ impl Record {
             | Self::JobStarted { job, .. }
             | Self::JobReopened { job, .. }
             | Self::JobHeld { job, .. }
-            | Self::TasksCancelled { job, .. } => *job,
+            | Self::TasksCancelled { job, .. }
+            | Self::TasksRequeued { job, .. } => *job,
         }
     }
 }
@@ -215,7 +225,7 @@ impl std::fmt::Display for FailureCause {
 mod tests {
     use super::*;
     use crate::codec;
-    use crate::id::{BlobId, SubmissionId};
+    use crate::id::{BlobId, SubmissionId, Term};
     use crate::job::{Encoding, Feeding, Inputs, KernelWork, Payload, Retries, Work};
     use crate::resources::Request;
 
@@ -323,6 +333,17 @@ mod tests {
                     by: "u".into(),
                 },
                 vec![8, 1, 1, 2, 5, 1, b'u'],
+            ),
+            (
+                Record::TasksRequeued {
+                    job: JobId(1),
+                    tasks: vec![IndexRange::new(2, 5)],
+                    last: GrantId {
+                        term: Term(6),
+                        number: 7,
+                    },
+                },
+                vec![9, 1, 1, 2, 5, 6, 7],
             ),
         ];
         for (record, golden) in small {

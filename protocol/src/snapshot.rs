@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{JobId, Term};
+use crate::id::{GrantId, JobId, Term};
 use crate::range::IndexRange;
 use crate::record::{Outcome, Record, TaskFailure};
 
@@ -48,6 +48,19 @@ pub struct JobSnapshot {
     pub cancelled: Vec<IndexRange>,
     /// Who cancelled the latest of them.
     pub cancelled_by: String,
+    /// Tasks that were requeued.
+    pub requeued: Vec<Requeued>,
+}
+
+/// What requeues leave of tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requeued {
+    /// Which.
+    pub range: IndexRange,
+    /// How often they were requeued.
+    pub count: u32,
+    /// Runs of them under this grant and older ones do not count.
+    pub last: GrantId,
 }
 
 /// A [`JobSnapshot`] as layout 1 has it.
@@ -96,6 +109,7 @@ impl From<SecondJobSnapshot> for JobSnapshot {
             unbound,
             cancelled: Vec::new(),
             cancelled_by: String::new(),
+            requeued: Vec::new(),
         }
     }
 }

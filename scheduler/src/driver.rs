@@ -247,6 +247,13 @@ impl Driver {
                         admin,
                         job,
                     },
+                    Command::Requeue { job, tasks } => Input::RequeueRequested {
+                        request,
+                        user,
+                        admin,
+                        job,
+                        tasks,
+                    },
                     Command::CancelTasks { job, tasks } => Input::TaskCancelRequested {
                         request,
                         user,
@@ -491,6 +498,9 @@ impl Driver {
                 } = &record
                 {
                     self.snapshots.over(*job);
+                }
+                if let Record::TasksRequeued { job, .. } = &record {
+                    self.snapshots.goes_on(*job);
                 }
                 self.feeds.add(record, place, true);
                 return;

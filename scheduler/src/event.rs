@@ -58,6 +58,7 @@ pub(crate) enum Command {
     Submit(Box<JobSpec>),
     Cancel(JobId),
     CancelTasks { job: JobId, tasks: RangeSet },
+    Requeue { job: JobId, tasks: Option<RangeSet> },
     Retry(JobId),
     Hold { job: JobId, held: bool },
     Drain(WorkerId),

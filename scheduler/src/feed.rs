@@ -151,7 +151,7 @@ impl Feed {
                 entries.add_rest(done, &failed, place);
             }
             Record::JobFinished { .. } => over = true,
-            Record::JobReopened { tasks, .. } => {
+            Record::JobReopened { tasks, .. } | Record::TasksRequeued { tasks, .. } => {
                 self.lock().take_back(&tasks.into());
                 over = false;
             }
@@ -282,12 +282,14 @@ impl Entries {
         self.list.push(Entry::Cancelled(tasks));
     }
 
-    /// Takes the failures of these tasks back: they run again. Positions stay as they are.
+    /// Takes back that these tasks have ended, as far as that is without results: they run again. Positions stay as they are.
     fn take_back(&mut self, tasks: &RangeSet) {
         let Self { list, by_index } = self;
         for (position, entry) in list.iter_mut().enumerate() {
-            let Entry::Failed { ranges, .. } = entry else {
-                continue;
+            let ranges = match entry {
+                Entry::Failed { ranges, .. } | Entry::Done(ranges) | Entry::Cancelled(ranges) => ranges,
+                // nobody may have those run again
+                Entry::Results { .. } => continue,
             };
             let left: Vec<IndexRange> = ranges.iter().flat_map(|&range| tasks.gaps(range)).collect();
             if left == *ranges {
@@ -403,7 +405,8 @@ pub(crate) fn read_failures(store: &dyn Store, place: Place) -> Result<Vec<TaskF
         | Record::JobStarted { .. }
         | Record::JobReopened { .. }
         | Record::JobHeld { .. }
-        | Record::TasksCancelled { .. } => Err(SourceError::Record(place)),
+        | Record::TasksCancelled { .. }
+        | Record::TasksRequeued { .. } => Err(SourceError::Record(place)),
     }
 }
 

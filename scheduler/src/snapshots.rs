@@ -97,6 +97,11 @@ impl Snapshots {
         self.over.push(job);
     }
 
+    /// A job that was over goes on: its checkpoints stay.
+    pub(crate) fn goes_on(&mut self, job: JobId) {
+        self.over.retain(|&over| over != job);
+    }
+
     /// When the next one should be taken; `None` while one is, or if there is nothing new.
     pub(crate) fn due(&self) -> Option<Instant> {
         if self.running.is_some() {

@@ -138,6 +138,24 @@ impl Client {
         self.ask(Request::Cancel(job), answer).await
     }
 
+    /// Starts tasks of a job from the top, all of them if `tasks` is absent: those that have ended, and those that run, whose
+    /// runs are ended and do not count. Of kernels, those that succeeded stay as they are. Returns how many, once that is
+    /// durable.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if none of them has ended or runs, there is no such job or task or it is somebody else's, or
+    /// another [`ClientError`].
+    pub async fn requeue(&self, job: JobId, tasks: Option<RangeSet>) -> Result<u64, ClientError> {
+        let answer = |reply: Reply| {
+            if let Reply::Reopened { tasks } = reply {
+                Some(tasks)
+            } else {
+                None
+            }
+        };
+        self.ask(Request::Requeue { job, tasks }, answer).await
+    }
+
     /// Ends tasks of a job, those that run too; its other tasks go on. Returns how many had not ended, once that is durable.
     ///
     /// # Errors

@@ -40,7 +40,8 @@ fn told(record: &Record) -> String {
         Record::JobStarted { .. }
         | Record::JobReopened { .. }
         | Record::JobHeld { .. }
-        | Record::TasksCancelled { .. } => {
+        | Record::TasksCancelled { .. }
+        | Record::TasksRequeued { .. } => {
             panic!("format 1 has no {record:?}")
         }
     }

@@ -80,6 +80,7 @@ pub(crate) enum Content<'a> {
         job: JobId,
         tasks: u64,
     },
+    Requeued(Vec<RequeuedShape>),
     Chaos {
         seed: u64,
         seconds: f64,
@@ -102,6 +103,13 @@ pub(crate) enum Content<'a> {
 pub(crate) struct UpMemberShape {
     pub(crate) name: String,
     pub(crate) pid: u32,
+}
+
+/// How many tasks of a job start from the top.
+#[derive(Debug, Serialize)]
+pub(crate) struct RequeuedShape {
+    pub(crate) job: JobId,
+    pub(crate) tasks: u64,
 }
 
 #[derive(Debug, Serialize)]

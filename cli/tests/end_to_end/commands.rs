@@ -90,6 +90,47 @@ fn tasks_are_cancelled_while_they_run_and_before_and_the_others_go_on() {
 }
 
 #[test]
+fn a_task_may_requeue_itself_and_anybody_a_job_that_runs_or_is_over() {
+    let up = Up::start();
+    let gate = up.file("gate", "");
+    let script = format!(
+        "echo r$PHALANX_RESTART_COUNT
+         if [ $PHALANX_RESTART_COUNT = 0 ]; then
+             PHALANX_CLUSTER={} {} requeue $PHALANX_TASK_ID >&2; sleep 1000
+         fi
+         while [ -e {} ]; do sleep 0.05; done
+         echo end",
+        up.directory().display(),
+        env!("CARGO_BIN_EXE_phalanx"),
+        gate.display()
+    );
+    let id = run(with(&up, "submit -- sh -c", &[&script])).lines()[0].to_owned();
+    let printed = || up.run(&format!("logs {id}")).stdout;
+    eventually("it has requeued itself", || printed() == "r1\n");
+    let done = up.run(&format!("requeue {id}"));
+    assert_eq!(done.lines(), [format!("job {id}: 1 task starts from the top")]);
+    eventually("it runs once more", || printed() == "r2\n");
+    std::fs::remove_file(&gate).unwrap();
+    assert_eq!(up.run(&format!("wait {id}")).code, Some(0));
+    assert_eq!(printed(), "r2\nend\n");
+    let done = up.run(&format!("requeue {id}.0"));
+    assert_eq!(done.lines(), [format!("job {id}: 1 task starts from the top")]);
+    assert_eq!(up.run(&format!("wait {id}")).code, Some(0));
+    assert_eq!(printed(), "r3\nend\n");
+    let job = up.job(&id);
+    assert_eq!((&job["done"], &job["failed"]), (&1.into(), &0.into()));
+    let none = up.run(&format!("requeue {id}.1"));
+    assert_eq!(none.code, Some(2));
+    assert_eq!(
+        none.stderr,
+        format!("error: there is no task {id}.1: {id} has one, 0\n")
+    );
+    let done = up.run(&format!("--output json requeue {id}"));
+    assert_eq!(done.json()["requeued"][0]["tasks"], 1);
+    assert_eq!(up.run(&format!("wait {id}")).code, Some(0));
+}
+
+#[test]
 fn a_followed_task_is_followed_to_its_own_end() {
     let up = Up::start();
     let gate = up.file("gate", "");

@@ -64,6 +64,13 @@ pub enum Request {
         /// Which.
         tasks: IndexRange,
     },
+    /// Start tasks of a job from the top: those that have ended, and those that run. Answer, once durable: [`Reply::Reopened`].
+    Requeue {
+        /// Whose.
+        job: JobId,
+        /// Which; all of the job, if absent.
+        tasks: Option<RangeSet>,
+    },
     /// End tasks of a job, those that run too; its other tasks go on. Answer, once durable: [`Reply::Cancelled`].
     CancelTasks {
         /// Whose.
@@ -151,7 +158,7 @@ pub enum Reply {
     Failed(Vec<TaskFailure>),
     /// The request was not carried out.
     Refused(Refusal),
-    /// That many tasks of the job wait again, and that is durable.
+    /// That many tasks of the job wait again, or will as soon as what runs of them has ended, and that is durable.
     Reopened {
         /// How many.
         tasks: u64,
@@ -253,6 +260,14 @@ pub enum Refusal {
     /// A dependency names a job that there never was.
     #[error("it waits for job {0}, which there never was")]
     NoSuchDependency(JobId),
+    /// There is nothing to start from the top.
+    #[error("no task of job {job} can be requeued: {why}")]
+    NothingToRequeue {
+        /// The job.
+        job: JobId,
+        /// Why, as the second half of a sentence.
+        why: String,
+    },
     /// The job has no such task.
     #[error("there is no task {task}: {} has {}", .task.job, tasks_of(*.tasks))]
     NoSuchTask {

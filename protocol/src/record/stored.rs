@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Outcome, Record, ResultBlock, TaskFailure};
-use crate::id::{JobId, SubmissionId};
+use crate::id::{GrantId, JobId, SubmissionId};
 use crate::job::{Feeding, JobSpec, Retries, Work};
 use crate::range::IndexRange;
 use crate::resources::Request;
@@ -59,6 +59,11 @@ pub(super) enum Read {
         tasks: Vec<IndexRange>,
         by: String,
     },
+    TasksRequeued {
+        job: JobId,
+        tasks: Vec<IndexRange>,
+        last: GrantId,
+    },
 }
 
 /// The newest layout of each record, to be written: the same list.
@@ -101,6 +106,11 @@ pub(super) enum Write<'a> {
         job: JobId,
         tasks: &'a [IndexRange],
         by: &'a str,
+    },
+    TasksRequeued {
+        job: JobId,
+        tasks: &'a [IndexRange],
+        last: GrantId,
     },
 }
 
@@ -230,6 +240,7 @@ impl From<Read> for Record {
             Read::JobReopened { job, tasks } => Self::JobReopened { job, tasks },
             Read::JobHeld { job, held } => Self::JobHeld { job, held },
             Read::TasksCancelled { job, tasks, by } => Self::TasksCancelled { job, tasks, by },
+            Read::TasksRequeued { job, tasks, last } => Self::TasksRequeued { job, tasks, last },
         }
     }
 }
@@ -279,6 +290,11 @@ impl<'a> From<&'a Record> for Write<'a> {
             Record::JobHeld { job, held } => Self::JobHeld {
                 job: *job,
                 held: *held,
+            },
+            Record::TasksRequeued { job, tasks, last } => Self::TasksRequeued {
+                job: *job,
+                tasks,
+                last: *last,
             },
             Record::TasksCancelled { job, tasks, by } => Self::TasksCancelled { job: *job, tasks, by },
         }

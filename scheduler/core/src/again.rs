@@ -180,11 +180,12 @@ impl Job {
         self.spec.retries.lost_limit.is_some() || self.spec.work.is_command()
     }
 
-    /// Takes up to `count` tasks that wait, as one range. A command that ran before is taken alone: it is told how often.
+    /// Takes up to `count` tasks that wait, as one range. Of commands the same must be to be said of all, since they are told
+    /// how often they were started.
     pub(crate) fn take_waiting(&mut self, count: u64) -> Option<IndexRange> {
         let mut range = self.waiting.take_first(count)?;
         if self.spec.work.is_command() {
-            let cut = self.trouble.cut(range);
+            let cut = self.cut(range);
             self.waiting.insert(IndexRange::new(cut, range.end));
             range.end = cut;
         }

@@ -133,8 +133,9 @@ impl Core {
         let stale: u64 = stale.sum();
         let cancelled = &job.seen.cancelled.tasks;
         let cancelled = held.iter().flat_map(|range| cancelled.pieces(range));
+        let void = held.iter().flat_map(|range| job.seen.requeues.void(grant, range));
         // its last session may have broken before it heard of that
-        for range in cancelled {
+        for range in cancelled.chain(void) {
             let message = ToWorker::Stop {
                 job: id,
                 grant,

@@ -107,6 +107,7 @@ impl Core {
         let open = job.grants.get(&grant).filter(|open| open.worker == worker);
         for piece in open.map(|open| open.rest.pieces(range)).unwrap_or_default() {
             job.take_from_grant(grant, piece);
+            job.never_ran(grant, piece);
             job.let_go(piece);
         }
         self.plan_due = true;

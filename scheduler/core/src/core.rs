@@ -105,6 +105,13 @@ impl Core {
                 job,
                 held,
             } => self.hold_requested(now, (request, &user, admin), job, held, effects),
+            Input::RequeueRequested {
+                request,
+                user,
+                admin,
+                job,
+                tasks,
+            } => self.requeue_requested(now, (request, &user, admin), job, tasks.as_ref(), effects),
             Input::TaskCancelRequested {
                 request,
                 user,

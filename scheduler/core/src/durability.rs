@@ -105,7 +105,9 @@ impl Core {
         effects.push(Effect::Publish { job: id, sequence });
         match record {
             Record::JobFinished { .. } => self.job_finished(now, id, effects),
-            Record::JobReopened { .. } => self.finished.retain(|&over| over != id),
+            Record::JobReopened { .. } | Record::TasksRequeued { .. } => {
+                self.finished.retain(|&over| over != id)
+            }
             Record::TasksEnded { done, .. } => self.free_counterparts(now, id, done, effects),
             Record::JobStarted { .. } => self.weigh_dependents(now, id, effects),
             Record::JobSubmitted { .. } | Record::JobHeld { .. } | Record::TasksCancelled { .. } => {}

@@ -124,6 +124,7 @@ impl Core {
             if !self.planted.is(PlantedBug::KeepsReturnedRange) {
                 job.take_from_grant(grant, piece);
             }
+            job.never_ran(grant, piece);
             job.let_go(piece);
         }
         self.plan_due |= job.slots_allowed() > allowed || job.gate.is_shut();
@@ -188,7 +189,7 @@ impl Job {
                 job: id,
                 grant,
                 range,
-                restarts: self.trouble.restarts(range),
+                restarts: self.restarts(range),
             },
         });
     }

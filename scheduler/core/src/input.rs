@@ -71,6 +71,19 @@ pub enum Input {
         /// Held; else released.
         held: bool,
     },
+    /// A client wants tasks of a job to start from the top.
+    RequeueRequested {
+        /// Which request to answer.
+        request: RequestId,
+        /// Who.
+        user: String,
+        /// Whether they may do that to anybody's.
+        admin: bool,
+        /// Of which job.
+        job: JobId,
+        /// Which; all, if absent.
+        tasks: Option<RangeSet>,
+    },
     /// A client wants tasks of a job to end, and the others to go on.
     TaskCancelRequested {
         /// Which request to answer.

@@ -13,8 +13,9 @@ use crate::cancelling::Cancelled;
 use crate::gate::Gate;
 use crate::holding::{Grant, Holding};
 use crate::limits::TimeLimit;
+use crate::requeues::Requeues;
 use crate::tasks::Ends;
-use crate::trouble::Trouble;
+use crate::trouble::{Trouble, one};
 use crate::twins::Twins;
 
 /// Where a job is in its life. Each phase waits for one thing.
@@ -44,6 +45,7 @@ pub(crate) struct Job {
     pub(crate) failed: RangeSet,
     /// Of those, the ones that were cancelled.
     pub(crate) cancelled: Cancelled,
+    pub(crate) requeues: Requeues,
     /// Tasks that were run in vain; some of them rest or wait apart.
     pub(crate) trouble: Trouble,
     /// Some of its tasks were given another chance.
@@ -98,6 +100,7 @@ pub(crate) struct Seen {
     pub(crate) done: RangeSet,
     pub(crate) failed: RangeSet,
     pub(crate) cancelled: Cancelled,
+    pub(crate) requeues: Requeues,
     pub(crate) started_unix_millis: Option<u64>,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) submitted_unix_millis: u64,
@@ -117,6 +120,7 @@ impl Job {
             ended: RangeSet::new(),
             failed: RangeSet::new(),
             cancelled: Cancelled::default(),
+            requeues: Requeues::default(),
             trouble: Trouble::default(),
             reopened: false,
             grants: BTreeMap::new(),
@@ -217,10 +221,21 @@ impl Job {
         let Some(holding) = self.holdings.get(&worker) else {
             return Vec::new();
         };
-        let grants = holding.grants.iter().filter_map(|grant| self.grants.get(grant));
-        let indices = grants.flat_map(|grant| grant.rest.iter().flat_map(|range| range.start..range.end));
+        let grants = holding
+            .grants
+            .iter()
+            .filter_map(|id| Some((*id, self.grants.get(id)?)));
+        let indices = grants.flat_map(|(id, grant)| {
+            let rest = grant.rest.iter().flat_map(|range| range.start..range.end);
+            rest.map(move |index| (id, index))
+        });
         let first = indices.take(HOST_SLOTS_MAX.min(holding.slots as usize));
-        first.filter(|&index| !self.ended.contains(index)).collect()
+        // runs that do not count are no tasks that run
+        let first = first.filter(|&(id, index)| self.requeues.void(id, one(index)).is_empty());
+        first
+            .map(|(_, index)| index)
+            .filter(|&index| !self.ended.contains(index))
+            .collect()
     }
 
     /// Gives back what is left of a grant.
@@ -411,20 +426,68 @@ impl Job {
                 self.seen.cancelled.tasks.extend(tasks.iter().copied());
                 self.seen.cancelled.by.clone_from(by);
             }
-            Record::JobReopened { tasks, .. } => {
+            Record::JobReopened { tasks, .. } => self.see_reopened(tasks),
+            Record::TasksRequeued { tasks, last, .. } => {
+                self.see_reopened(tasks);
                 for &range in tasks {
-                    self.seen.failed.remove(range);
-                }
-                let failed = &self.seen.failed;
-                self.seen.failures.retain(|&index, _| failed.contains(index));
-                self.seen.outcome = None;
-                self.seen.unbound = true;
-                // one that goes on again has its whole time; one that was going on keeps what is left
-                if self.seen.finished_unix_millis.take().is_some() {
-                    self.seen.started_unix_millis = None;
+                    self.seen.requeues.add(range, *last);
                 }
             }
         }
+    }
+
+    fn see_reopened(&mut self, tasks: &[IndexRange]) {
+        self.seen.cancelled = self.given_up();
+        for &range in tasks {
+            self.seen.done.remove(range);
+            self.seen.failed.remove(range);
+            self.seen.cancelled.tasks.remove(range);
+        }
+        let failed = &self.seen.failed;
+        self.seen.failures.retain(|&index, _| failed.contains(index));
+        self.seen.outcome = None;
+        self.seen.unbound = true;
+        // one that goes on again has its whole time; one that was going on keeps what is left
+        if self.seen.finished_unix_millis.take().is_some() {
+            self.seen.started_unix_millis = None;
+        }
+    }
+
+    /// Tasks that were cancelled; of a job that is over, those that never ran to their end are so from when it goes on.
+    pub(crate) fn given_up(&self) -> Cancelled {
+        let mut cancelled = self.seen.cancelled.clone();
+        let Some(outcome) = &self.seen.outcome else {
+            return cancelled;
+        };
+        let mut unrun = RangeSet::from(IndexRange::new(0, self.spec.tasks));
+        let ended = self.seen.done.iter().chain(self.seen.failed.iter());
+        ended
+            .chain(self.seen.cancelled.tasks.iter())
+            .for_each(|range| unrun.remove(range));
+        if !unrun.is_empty() {
+            cancelled.tasks.extend(unrun.iter());
+            cancelled.by = match outcome {
+                Outcome::Cancelled { by } => by.clone(),
+                Outcome::Succeeded | Outcome::Failed | Outcome::Broken { .. } | Outcome::TimeLimit { .. } => {
+                    self.user.clone()
+                }
+            };
+        }
+        cancelled
+    }
+
+    /// How often the tasks of a range were started before, of which the same is to be said; 0 if it is not.
+    pub(crate) fn restarts(&self, range: IndexRange) -> u32 {
+        let requeued = match self.requeues.cut(range) == range.end {
+            true => self.requeues.count(range.start),
+            false => 0,
+        };
+        self.trouble.restarts(range).saturating_add(requeued)
+    }
+
+    /// Where a range is to be cut, so that of what comes first the same is to be said.
+    pub(crate) fn cut(&self, range: IndexRange) -> u64 {
+        self.trouble.cut(range).min(self.requeues.cut(range))
     }
 
     /// Asserts ONCE and the sums.

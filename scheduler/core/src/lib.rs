@@ -20,8 +20,8 @@
 //! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan` (the slow path: who holds which
 //! slots), `feed` (the fast path: grants and revokes), `gate` and `dependency` (jobs that are not to go on yet), `tail` and
 //! `twins` (who does not answer, and what is run twice therefore), `report` (what ended), `trouble` and `again` (what is run
-//! again), `limits`, `ending`, `reopening` and `cancelling`, `durability`, `replay`, `snapshot`, `view`, `tasks`,
-//! `explain`.
+//! again), `limits`, `ending`, `reopening`, `cancelling`, `requeues` and `requeuing`, `durability`, `replay`, `snapshot`,
+//! `view`, `tasks`, `explain`.
 
 mod again;
 mod attachment;
@@ -43,6 +43,8 @@ mod planted;
 mod reopening;
 mod replay;
 mod report;
+mod requeues;
+mod requeuing;
 mod snapshot;
 mod submission;
 mod tail;

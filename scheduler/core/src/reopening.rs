@@ -80,24 +80,33 @@ impl Job {
 
     /// Lets tasks that failed, or were not run before the end, wait again.
     pub(crate) fn reopen(&mut self, tasks: &[IndexRange]) {
+        self.awaken();
+        self.gate.unbound = true;
+        tasks.iter().for_each(|&range| self.end_no_more(range));
+    }
+
+    /// Lets a job go on that was over, with all of its tasks ended.
+    pub(crate) fn awaken(&mut self) {
         if self.phase == Phase::Finished {
             self.phase = Phase::Active;
             let all = IndexRange::new(0, self.spec.tasks);
             self.waiting = RangeSet::new();
             self.ended = RangeSet::from(all);
             self.failed = self.seen.failed.clone();
-            self.cancelled = self.seen.cancelled.clone();
+            self.cancelled = self.given_up();
             self.hosts_lost = 0;
             self.started_unix_millis = None;
             self.start_written = false;
         }
-        self.gate.unbound = true;
-        for &range in tasks {
-            self.ended.remove(range);
-            self.failed.remove(range);
-            self.ends.forget(range);
-            self.waiting.insert(range);
-            self.losers_go_on(range);
-        }
+    }
+
+    /// Lets tasks wait that had ended; those that a loser still runs are with that.
+    pub(crate) fn end_no_more(&mut self, range: IndexRange) {
+        self.ended.remove(range);
+        self.failed.remove(range);
+        self.cancelled.tasks.remove(range);
+        self.ends.forget(range);
+        self.waiting.insert(range);
+        self.losers_go_on(range);
     }
 }

@@ -50,6 +50,11 @@ impl Core {
                 job.cancelled.tasks.extend(tasks.iter().copied());
                 job.cancelled.by.clone_from(by);
             }
+            Record::TasksRequeued { tasks, last, .. } => {
+                job.requeue(tasks, *last);
+                self.live.insert(id);
+                self.finished.retain(|&over| over != id);
+            }
             Record::JobReopened { tasks, .. } => {
                 job.reopen(tasks);
                 self.live.insert(id);

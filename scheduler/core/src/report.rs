@@ -52,12 +52,13 @@ impl Core {
         }
     }
 
-    fn take_in(&mut self, now: Now, worker: WorkerId, report: Report, effects: &mut Vec<Effect>) {
+    fn take_in(&mut self, now: Now, worker: WorkerId, mut report: Report, effects: &mut Vec<Effect>) {
         let Some(job) = self.jobs.get_mut(&report.job) else {
             return;
         };
-        let ended_before = job.ended.len();
         let overhang = job.holdings.get(&worker).map_or(0, |holding| holding.overhang);
+        let void = job.end_void_runs(&mut report);
+        let ended_before = job.ended.len();
         let (blocks, lone) = job.sift(report.results, &report.done);
         let mut done = RangeSet::new();
         let mut failed = Vec::new();
@@ -108,7 +109,7 @@ impl Core {
             }
         }
         let ended = job.ended.len() - ended_before;
-        let over = ended + rested + lost;
+        let over = ended + rested + lost + void;
         job.measure(now.elapsed, worker, report.busy_nanos, over);
         job.overhang_is(worker, overhang.saturating_sub(over));
         if let Some(model) = self.workers.get_mut(&worker) {

@@ -11,6 +11,7 @@ use crate::cancelling::Cancelled;
 use crate::core::Core;
 use crate::job::{Job, Phase, Seen};
 use crate::planted::PlantedBug;
+use crate::requeues::Requeues;
 
 impl Core {
     /// Everything that is durable now. Costs time and memory in proportion to jobs and their ranges.
@@ -74,6 +75,7 @@ impl Job {
             unbound: seen.unbound,
             cancelled: seen.cancelled.tasks.iter().collect(),
             cancelled_by: seen.cancelled.by.clone(),
+            requeued: seen.requeues.to_snapshot(),
         }
     }
 
@@ -100,6 +102,8 @@ impl Job {
         }
         job.failed = failed.clone();
         job.cancelled = cancelled.clone();
+        let requeues = Requeues::restore(snapshot.requeued);
+        job.requeues = requeues.clone();
         job.gate.held = snapshot.held;
         if let Some(started) = snapshot.started_unix_millis {
             job.note_start(started);
@@ -115,6 +119,7 @@ impl Job {
             done,
             failed,
             cancelled,
+            requeues,
             started_unix_millis: snapshot.started_unix_millis,
             outcome,
             submitted_unix_millis,

@@ -81,6 +81,17 @@ impl Ends {
         }
     }
 
+    /// How often tasks of a range had been started before, when they ended.
+    pub(crate) fn restarts_in(&self, range: IndexRange) -> Vec<(IndexRange, u32)> {
+        let mut from = range.start;
+        let ends = std::iter::from_fn(|| {
+            let (known, end) = self.next(IndexRange::new(from, range.end))?;
+            from = known.end;
+            Some((known.intersection(range), end.restarts))
+        });
+        ends.collect()
+    }
+
     /// The first range that has to do with `range`, whole.
     fn next(&self, range: IndexRange) -> Option<(IndexRange, End)> {
         let before = self.ranges.range(..=range.start).next_back();
@@ -197,7 +208,7 @@ impl Job {
             worker: open.worker,
             started: open.since,
             ended: now.elapsed,
-            restarts: self.trouble.restarts(range),
+            restarts: self.restarts(range),
         };
         self.ends.note(range, end);
     }
@@ -275,10 +286,10 @@ impl Job {
             | TaskState::Ending
             | TaskState::Cancelled
             | TaskState::Unrun => {
-                let range = IndexRange::new(start, self.trouble.cut(told.range));
+                let range = IndexRange::new(start, self.cut(told.range));
                 TaskRange {
                     range,
-                    restarts: self.trouble.restarts(range),
+                    restarts: self.restarts(range),
                     ..told
                 }
             }

@@ -99,6 +99,7 @@ async fn serve(
         Request::PutBlob { blob, bytes } => upload::receive(context, blob, bytes, reader).await?,
         Request::Submit(spec) => submit(context, caller, spec).await,
         Request::Cancel(job) => command(context, caller, Command::Cancel(job)).await,
+        Request::Requeue { job, tasks } => command(context, caller, Command::Requeue { job, tasks }).await,
         Request::CancelTasks { job, tasks } => {
             command(context, caller, Command::CancelTasks { job, tasks }).await
         }

@@ -110,13 +110,14 @@ fn states_of_earlier_layouts_are_still_read() {
         unbound: true,
         cancelled: Vec::new(),
         cancelled_by: String::new(),
+        requeued: Vec::new(),
     };
     let core = CoreSnapshot {
         jobs: vec![job],
         ..CoreSnapshot::default()
     };
     // with the bytes that were added to each job since
-    for (layout, added) in [(1, 4), (2, 2)] {
+    for (layout, added) in [(1, 5), (2, 3)] {
         let (mut bytes, _) = encode(core.clone(), &feeds().marks());
         bytes[4] = layout;
         // the core without its jobs, of 3 bytes, lies before

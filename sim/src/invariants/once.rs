@@ -72,6 +72,11 @@ impl Ledger {
                 let entry = entry.expect("ONCE: a record is about a job that was submitted");
                 tasks.iter().for_each(|&range| entry.reopen(id, range));
             }
+            Record::TasksRequeued { tasks, .. } => {
+                let entry = self.jobs.get_mut(&id);
+                let entry = entry.expect("ONCE: a record is about a job that was submitted");
+                tasks.iter().for_each(|&range| entry.requeue(range));
+            }
             Record::TasksCancelled { tasks, .. } => {
                 let entry = self.open(id);
                 for &range in tasks {
@@ -157,6 +162,14 @@ impl Entry {
             self.started_unix_millis = None;
         }
         self.reopened = true;
+    }
+
+    /// Tasks start from the top, however they stand.
+    fn requeue(&mut self, range: IndexRange) {
+        self.ended.remove(range);
+        self.failed.remove(range);
+        self.cancelled.remove(range);
+        (self.outcome, self.reopened) = (None, true);
     }
 
     fn check_outcome(&self, id: JobId) {

@@ -198,6 +198,12 @@ fn told(record: &Record) -> String {
         Record::JobReopened { tasks, .. } => format!("job {job} reopened: {} wait again", ranges(tasks)),
         Record::JobHeld { held: true, .. } => format!("job {job} held"),
         Record::JobHeld { held: false, .. } => format!("job {job} released"),
+        Record::TasksRequeued { tasks, last, .. } => {
+            format!(
+                "job {job}: {} requeued, runs up to grant {last} do not count",
+                ranges(tasks)
+            )
+        }
         Record::TasksCancelled { tasks, by, .. } => format!("job {job}: {} cancelled by {by}", ranges(tasks)),
     }
 }

@@ -186,6 +186,11 @@ pub(crate) enum RecordShape<'a> {
         tasks: Vec<RangeText>,
         by: &'a str,
     },
+    TasksRequeued {
+        job: JobId,
+        tasks: Vec<RangeText>,
+        last_grant: String,
+    },
 }
 
 /// Results of neighbouring tasks: their size, and the file that they are in.
@@ -260,6 +265,11 @@ impl<'a> From<&'a Record> for RecordShape<'a> {
                 tasks: tasks.iter().copied().map(RangeText).collect(),
             },
             Record::JobHeld { held, .. } => Self::JobHeld { job, held: *held },
+            Record::TasksRequeued { tasks, last, .. } => Self::TasksRequeued {
+                job,
+                tasks: tasks.iter().copied().map(RangeText).collect(),
+                last_grant: last.to_string(),
+            },
             Record::TasksCancelled { tasks, by, .. } => Self::TasksCancelled {
                 job,
                 tasks: tasks.iter().copied().map(RangeText).collect(),

@@ -22,6 +22,7 @@ mod nonsense;
 mod reopening;
 mod replaying;
 mod reports;
+mod requeuing;
 mod retrying;
 mod sharing;
 mod snapshots;

@@ -14,7 +14,7 @@ use phalanx_protocol::{
 use phalanx_scheduler_core::{Effect, Input, RequestId, SessionId};
 use proptest::prelude::*;
 
-use crate::story::{Granted, Story, block, kernel_job, reducing_job};
+use crate::story::{Granted, Story, block, command_job, kernel_job, reducing_job};
 
 /// Numbers out of a seed (Steele, Lea and Flood, 2014: SplitMix64).
 struct Dice(u64);
@@ -117,10 +117,10 @@ fn spec(dice: &mut Dice, user_count: u64) -> (String, JobSpec) {
     } else {
         dice.below(200)
     };
-    let spec = if dice.one_in(3) {
-        reducing_job(tasks)
-    } else {
-        kernel_job(tasks)
+    let spec = match dice.below(3) {
+        0 => reducing_job(tasks),
+        1 => command_job(tasks),
+        _ => kernel_job(tasks),
     };
     let request = Request {
         cpus: dice.number(5) as u32,
@@ -261,15 +261,24 @@ fn about_tasks(dice: &mut Dice, story: &Story, worker: WorkerId) -> Input {
         true => dice.grant(story, worker).range.into(),
         false => dice.range(),
     };
+    let (request, job) = (RequestId(dice.next()), JobId(dice.below(8)));
+    let tasks = [range, dice.range()];
+    if dice.one_in(2) {
+        let count = dice.below(3) as usize;
+        return Input::RequeueRequested {
+            request,
+            user: format!("user{}", dice.below(3)),
+            admin: dice.one_in(2),
+            job,
+            tasks: (count > 0).then(|| tasks.into_iter().take(count).collect()),
+        };
+    }
     Input::TaskCancelRequested {
-        request: RequestId(dice.next()),
+        request,
         user: format!("user{}", dice.below(3)),
         admin: dice.one_in(2),
-        job: JobId(dice.below(8)),
-        tasks: [range, dice.range()]
-            .into_iter()
-            .take(dice.below(3) as usize)
-            .collect(),
+        job,
+        tasks: tasks.into_iter().take(dice.below(3) as usize).collect(),
     }
 }
 
@@ -382,7 +391,8 @@ fn judge(story: &Story) {
             Effect::Append { sequence, record } => {
                 appended += 1;
                 assert_eq!(*sequence, appended, "records are counted without gaps");
-                if let Record::JobReopened { job, tasks } = record {
+                if let Record::JobReopened { job, tasks } | Record::TasksRequeued { job, tasks, .. } = record
+                {
                     let set = ended.entry(*job).or_default();
                     tasks.iter().for_each(|&range| set.remove(range));
                 }

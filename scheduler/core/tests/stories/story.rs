@@ -344,6 +344,44 @@ impl Story {
         request
     }
 
+    /// Lets tasks start from the top; all of the job if there are none.
+    pub(crate) fn requeue_as(
+        &mut self,
+        user: &str,
+        admin: bool,
+        job: JobId,
+        tasks: &[Range<u64>],
+    ) -> RequestId {
+        let request = self.next_request();
+        let set = tasks.iter().cloned().map(IndexRange::from).collect();
+        self.tell(Input::RequeueRequested {
+            request,
+            user: user.into(),
+            admin,
+            job,
+            tasks: (!tasks.is_empty()).then_some(set),
+        });
+        request
+    }
+
+    /// How often the worker that was granted a task last was told that it had been started before.
+    pub(crate) fn told_restarts(&self, job: JobId, index: u64) -> Option<u32> {
+        let mut effects = self.effects.iter().rev();
+        effects.find_map(|effect| match effect {
+            Effect::Send {
+                message:
+                    ToWorker::Grant {
+                        job: of,
+                        range,
+                        restarts,
+                        ..
+                    },
+                ..
+            } if *of == job && range.contains(index) => Some(*restarts),
+            _ => None,
+        })
+    }
+
     pub(crate) fn retry_as(&mut self, user: &str, admin: bool, job: JobId) -> RequestId {
         let request = self.next_request();
         self.tell(Input::RetryRequested {
