@@ -16,7 +16,7 @@
 //! - **KEEP**: nothing is answered, acknowledged or published before the record that says it is durable. All such
 //!   effects pass through `durability`.
 //!
-//! Reading order: `input` (the contract), `core` (dispatch of inputs), `job`, `holding` and `worker` (the model),
+//! Reading order: `input` (the contract), `core` (dispatch of inputs), `job`, `seen`, `holding` and `worker` (the model),
 //! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan` (the slow path: who holds which
 //! slots), `feed` (the fast path: grants and revokes), `gate` and `dependency` (jobs that are not to go on yet), `tail` and
 //! `twins` (who does not answer, and what is run twice therefore), `report` (what ended), `trouble` and `again` (what is run
@@ -45,6 +45,7 @@ mod replay;
 mod report;
 mod requeues;
 mod requeuing;
+mod seen;
 mod snapshot;
 mod submission;
 mod tail;

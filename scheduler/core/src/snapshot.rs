@@ -9,9 +9,10 @@ use phalanx_protocol::{JobId, RangeSet, Term};
 
 use crate::cancelling::Cancelled;
 use crate::core::Core;
-use crate::job::{Job, Phase, Seen};
+use crate::job::{Job, Phase};
 use crate::planted::PlantedBug;
 use crate::requeues::Requeues;
+use crate::seen::Seen;
 
 impl Core {
     /// Everything that is durable now. Costs time and memory in proportion to jobs and their ranges.
