@@ -196,6 +196,7 @@ fn of_refusal(refusal: &Refusal) -> CliError {
         | Refusal::Over(_)
         | Refusal::NoSuchDependency(_)
         | Refusal::NothingToRequeue { .. }
+        | Refusal::NoSuchElement { .. }
         | Refusal::NoSuchTask { .. } => told(ExitCode::Usage),
         Refusal::BlobMissing(_) | Refusal::BlobDamaged(_) => {
             told(ExitCode::Internal).hint("try again; if it goes on, the storage loses files")

@@ -47,6 +47,26 @@ pub enum Condition {
     AfterCorresponding(JobId),
     /// No job of the same user and name that was submitted earlier is left.
     Singleton,
+    /// One task of another job has ended so, or will never run.
+    AfterElement {
+        /// Whose.
+        job: JobId,
+        /// The number that it has outside, if the job is an array; else its index.
+        element: u64,
+        /// How.
+        ending: Ending,
+    },
+}
+
+/// How a task has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    /// One way or the other.
+    Any,
+    /// It succeeded.
+    Ok,
+    /// It did not.
+    NotOk,
 }
 
 impl Condition {
@@ -57,7 +77,8 @@ impl Condition {
             | Self::AfterAny(job)
             | Self::AfterOk(job)
             | Self::AfterNotOk(job)
-            | Self::AfterCorresponding(job) => Some(*job),
+            | Self::AfterCorresponding(job)
+            | Self::AfterElement { job, .. } => Some(*job),
             Self::Singleton => None,
         }
     }

@@ -140,6 +140,16 @@ impl Work {
         }
     }
 
+    /// The index of the task that has that number outside, of `tasks`: in the array, if it is one.
+    pub fn index_of(&self, element: u64, tasks: u64) -> Option<u64> {
+        let array = match self {
+            Self::Kernel(_) => None,
+            Self::Command(work) => work.array.as_ref(),
+        };
+        let index = array.map_or(Some(element), |array| array.index(element));
+        index.filter(|&index| index < tasks)
+    }
+
     /// How results are written; commands have none.
     pub fn encoding(&self) -> Encoding {
         match self {

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use phalanx::Surroundings;
 use phalanx_protocol::command::{Action, Dialect, FACT_BYTES_MAX, Output, Recipients, Warning, facts};
-use phalanx_protocol::dependency::{Condition, Dependency, Joined, Never};
+use phalanx_protocol::dependency::{Condition, Dependency, Ending, Joined, Never};
 use phalanx_protocol::pattern::{DEFAULT_ARRAY_PATTERN, DEFAULT_PATTERN};
 use phalanx_protocol::{
     ArrayIds, CommandPlan, CommandWork, Feeding, Inputs, JobSpec, Payload, Request, Retries, Work,
@@ -362,20 +362,10 @@ fn begin(begin: Begin) -> Result<u64, Complaint> {
 fn dependency(dependency: &text::Dependency, kill: Option<bool>) -> Result<Dependency, Complaint> {
     let conditions = dependency.terms.iter().map(|term| match term {
         text::Term::Singleton => Ok(Condition::Singleton),
-        text::Term::Job { on, .. } if on.element.is_some() => Err(Complaint::new(format!(
-            "a dependency on one element ({on}) is not there yet; name its job, {}, or use aftercorr",
-            on.job
-        ))),
-        text::Term::Job { condition, on } => Ok(match condition {
-            text::Condition::After { delay } => Condition::After {
-                job: on.job,
-                delay_millis: millis(*delay),
-            },
-            text::Condition::AfterAny => Condition::AfterAny(on.job),
-            text::Condition::AfterOk => Condition::AfterOk(on.job),
-            text::Condition::AfterNotOk => Condition::AfterNotOk(on.job),
-            text::Condition::AfterCorr => Condition::AfterCorresponding(on.job),
-        }),
+        text::Term::Job { condition, on } => match on.element {
+            None => Ok(after_job(*condition, on.job)),
+            Some(element) => after_element(*condition, on, element),
+        },
     });
     Ok(Dependency {
         joined: match dependency.join {
@@ -387,6 +377,42 @@ fn dependency(dependency: &text::Dependency, kill: Option<bool>) -> Result<Depen
             Some(true) => Never::Cancel,
             Some(false) | None => Never::Stay,
         },
+    })
+}
+
+fn after_job(condition: text::Condition, job: phalanx_protocol::JobId) -> Condition {
+    match condition {
+        text::Condition::After { delay } => Condition::After {
+            job,
+            delay_millis: millis(delay),
+        },
+        text::Condition::AfterAny => Condition::AfterAny(job),
+        text::Condition::AfterOk => Condition::AfterOk(job),
+        text::Condition::AfterNotOk => Condition::AfterNotOk(job),
+        text::Condition::AfterCorr => Condition::AfterCorresponding(job),
+    }
+}
+
+fn after_element(
+    condition: text::Condition,
+    on: &text::JobElement,
+    element: u64,
+) -> Result<Condition, Complaint> {
+    let refused = |what: &str| {
+        let job = on.job;
+        Complaint::new(format!("{what} ({on}) is not there; name its job, {job}"))
+    };
+    let ending = match condition {
+        text::Condition::AfterAny => Ending::Any,
+        text::Condition::AfterOk => Ending::Ok,
+        text::Condition::AfterNotOk => Ending::NotOk,
+        text::Condition::After { .. } => return Err(refused("a dependency on the start of one element")),
+        text::Condition::AfterCorr => return Err(refused("an element of one element")),
+    };
+    Ok(Condition::AfterElement {
+        job: on.job,
+        element,
+        ending,
     })
 }
 

@@ -102,6 +102,44 @@ fn arrays_wrapped_commands_and_scripts_from_a_pipe_are_jobs_too() {
 }
 
 #[test]
+fn a_job_waits_for_one_element_of_an_array() {
+    let up = Up::start();
+    let desk = Desk::new(up.directory());
+    let gate = up.file("gate", "");
+    let script = format!(
+        "if [ $SLURM_ARRAY_TASK_ID = 5 ]; then while [ -e {} ]; do sleep 0.05; done; fi; echo $SLURM_ARRAY_TASK_ID; [ $SLURM_ARRAY_TASK_ID != 9 ]",
+        gate.display()
+    );
+    let array = desk.run(&["sbatch", "--parsable", "--array=5,7-9:2", "--wrap", &script]);
+    let array = array.stdout.trim();
+    let after = |condition: &str, element: u64| {
+        let wanted = format!("{condition}:{array}_{element}");
+        desk.run(&["sbatch", "--parsable", "-d", &wanted, "--wrap", "echo after"])
+    };
+    let last = after("afterok", 5).stdout.trim().to_owned();
+    let seventh = after("afterok", 7).stdout.trim().to_owned();
+    let ninth = after("afternotok", 9).stdout.trim().to_owned();
+    for job in [&seventh, &ninth] {
+        assert_eq!(up.run(&format!("wait {job}")).code, Some(0));
+    }
+    assert_eq!(up.job(&last)["state"], "waiting");
+    std::fs::remove_file(&gate).unwrap();
+    assert_eq!(up.run(&format!("wait {last}")).code, Some(0));
+    let none = after("afterok", 6);
+    assert!(
+        none.stderr.contains(&format!(
+            "element 6 of job {array}, which has none of that number"
+        )),
+        "{none:?}"
+    );
+    let start = after("after", 5);
+    assert!(
+        start.stderr.contains("a dependency on the start of one element"),
+        "{start:?}"
+    );
+}
+
+#[test]
 fn jobs_wait_for_others_as_their_dependencies_say() {
     let up = Up::start();
     let desk = Desk::new(up.directory());

@@ -260,6 +260,14 @@ pub enum Refusal {
     /// A dependency names a job that there never was.
     #[error("it waits for job {0}, which there never was")]
     NoSuchDependency(JobId),
+    /// A dependency names an element that an array does not have.
+    #[error("it waits for element {element} of job {job}, which has none of that number")]
+    NoSuchElement {
+        /// The job.
+        job: JobId,
+        /// The number.
+        element: u64,
+    },
     /// There is nothing to start from the top.
     #[error("no task of job {job} can be requeued: {why}")]
     NothingToRequeue {

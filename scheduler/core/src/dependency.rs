@@ -1,5 +1,5 @@
 //! What jobs wait for: conditions about other jobs, weighed when one of those starts, ends, goes on again, or has tasks
-//! that succeed.
+//! that succeed (and about single tasks of theirs: see `element`).
 //!
 //! They are weighed by what is durable of the other jobs, so that whoever leads next comes to the same. A job whose start
 //! is on record does not wait a second time. Jobs that others wait for are not forgotten. Costs grow with conditions and
@@ -38,7 +38,8 @@ impl Core {
         let conditions = spec.dependency.iter().flat_map(|wanted| &wanted.conditions);
         let mut jobs = conditions.filter_map(Condition::job);
         let unknown = jobs.find(|&job| job == JobId(0) || job > self.last_job);
-        unknown.map(Refusal::NoSuchDependency)
+        let unknown = unknown.map(Refusal::NoSuchDependency);
+        unknown.or_else(|| self.unknown_element(spec))
     }
 
     /// Notes whom a job waits for, and weighs its conditions: when it is submitted, or somebody else leads.
@@ -232,7 +233,8 @@ impl Core {
                 Condition::After { .. }
                 | Condition::AfterAny(_)
                 | Condition::AfterOk(_)
-                | Condition::AfterNotOk(_) => self.standing(now, condition, &mut weighed.again_at),
+                | Condition::AfterNotOk(_)
+                | Condition::AfterElement { .. } => self.standing(now, condition, &mut weighed.again_at),
             };
             let is_of_job = !matches!(condition, Condition::AfterCorresponding(_));
             of_job += usize::from(is_of_job);
@@ -277,6 +279,9 @@ impl Core {
         let is_ok = over == Some(&Outcome::Succeeded);
         let forgotten = other.is_none();
         match condition {
+            Condition::AfterElement { element, ending, .. } => {
+                self.standing_of_element(id, *element, *ending)
+            }
             Condition::AfterAny(_) | Condition::After { .. } if over.is_some() || forgotten => Standing::Met,
             // how it ended is not known
             Condition::AfterOk(_) | Condition::AfterNotOk(_) if forgotten => Standing::Never,
@@ -434,6 +439,7 @@ fn counterpart(condition: &Condition) -> Option<JobId> {
         | Condition::AfterAny(_)
         | Condition::AfterOk(_)
         | Condition::AfterNotOk(_)
+        | Condition::AfterElement { .. }
         | Condition::Singleton => None,
     }
 }
@@ -447,7 +453,7 @@ fn has_counterparts(wanted: &Dependency) -> bool {
 
 impl Job {
     /// How it ended, once that is durable and unless it goes on again.
-    fn durable_end(&self) -> Option<&Outcome> {
+    pub(crate) fn durable_end(&self) -> Option<&Outcome> {
         self.seen
             .outcome
             .as_ref()

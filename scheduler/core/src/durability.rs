@@ -106,11 +106,16 @@ impl Core {
         match record {
             Record::JobFinished { .. } => self.job_finished(now, id, effects),
             Record::JobReopened { .. } | Record::TasksRequeued { .. } => {
-                self.finished.retain(|&over| over != id)
+                self.finished.retain(|&over| over != id);
+                self.weigh_after_tasks(now, record, effects);
             }
-            Record::TasksEnded { done, .. } => self.free_counterparts(now, id, done, effects),
+            Record::TasksEnded { done, .. } => {
+                self.free_counterparts(now, id, done, effects);
+                self.weigh_after_tasks(now, record, effects);
+            }
             Record::JobStarted { .. } => self.weigh_dependents(now, id, effects),
-            Record::JobSubmitted { .. } | Record::JobHeld { .. } | Record::TasksCancelled { .. } => {}
+            Record::TasksCancelled { .. } => self.weigh_after_tasks(now, record, effects),
+            Record::JobSubmitted { .. } | Record::JobHeld { .. } => {}
         }
     }
 }

@@ -18,7 +18,7 @@
 //!
 //! Reading order: `input` (the contract), `core` (dispatch of inputs), `job`, `seen`, `holding` and `worker` (the model),
 //! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan` (the slow path: who holds which
-//! slots), `feed` (the fast path: grants and revokes), `gate` and `dependency` (jobs that are not to go on yet), `tail` and
+//! slots), `feed` (the fast path: grants and revokes), `gate`, `dependency` and `element` (jobs that are not to go on yet), `tail` and
 //! `twins` (who does not answer, and what is run twice therefore), `report` (what ended), `trouble` and `again` (what is run
 //! again), `limits`, `ending`, `reopening`, `cancelling`, `requeues` and `requeuing`, `durability`, `replay`, `snapshot`,
 //! `view`, `tasks`, `explain`.
@@ -30,6 +30,7 @@ mod core;
 mod dependency;
 mod draining;
 mod durability;
+mod element;
 mod ending;
 mod explain;
 mod feed;

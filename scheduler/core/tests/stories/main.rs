@@ -13,6 +13,7 @@
 mod cancelling;
 mod dependencies;
 mod draining;
+mod elements;
 mod ending;
 mod explaining;
 mod feeding;

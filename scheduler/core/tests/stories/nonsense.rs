@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use phalanx_protocol::dependency::{Condition, Dependency, Joined, Never};
+use phalanx_protocol::dependency::{Condition, Dependency, Ending, Joined, Never};
 use phalanx_protocol::limits::TASKS_MAX;
 use phalanx_protocol::message::worker::{HeldGrant, Join, Report};
 use phalanx_protocol::record::{FailureCause, Record, TaskFailure};
@@ -91,7 +91,12 @@ fn dependency(dice: &mut Dice) -> Dependency {
     let count = dice.below(3) + 1;
     let conditions = (0..count).map(|_| {
         let job = JobId(dice.below(7));
-        match dice.below(6) {
+        match dice.below(7) {
+            6 => Condition::AfterElement {
+                job,
+                element: dice.below(200),
+                ending: [Ending::Any, Ending::Ok, Ending::NotOk][dice.below(3) as usize],
+            },
             0 => Condition::After {
                 job,
                 delay_millis: dice.number(200),
