@@ -158,8 +158,8 @@ pub(crate) enum Command {
 
     /// Cancel jobs, or tasks of jobs
     ///
-    /// Tasks that have not started never will, and those that run are ended; finished results are kept. Of a job of which only
-    /// tasks are named, the others go on. Cancelling what is over does nothing.
+    /// Tasks that have not started never will, and those that run are ended (kernels see it by `is_cancelled`); finished results
+    /// are kept. Of a job of which only tasks are named, the others go on. Cancelling what is over does nothing.
     /// Example: phalanx cancel 42 43.7 44.0-99
     Cancel(JobsToCancel),
 

@@ -104,10 +104,18 @@ fn conversations() -> [Vec<Vec<u8>>; 8] {
         Request::Results {
             job: JOB,
             in_order: true,
-            have: ranges,
+            have: ranges.clone(),
         },
         Request::Drain(WorkerId(3)),
         Request::Schedulers,
+        Request::CancelTasks {
+            job: JOB,
+            tasks: ranges.clone(),
+        },
+        Request::Requeue {
+            job: JOB,
+            tasks: Some(ranges),
+        },
     ]);
     let replies = each([
         Reply::Submitted(JOB),
@@ -143,6 +151,11 @@ fn conversations() -> [Vec<Vec<u8>>; 8] {
             how: "signal 11 (SIGSEGV)".to_owned(),
         },
         FromWorker::Leaving,
+        FromWorker::Stopped {
+            job: JOB,
+            grant: GRANT,
+            range: RANGE,
+        },
     ]);
     let work = specs().remove(0).work;
     let to_workers = each([
@@ -164,6 +177,11 @@ fn conversations() -> [Vec<Vec<u8>>; 8] {
             restarts: 0,
         },
         ToWorker::Schedulers(vec!["10.0.0.1:7878".to_owned()]),
+        ToWorker::Stop {
+            job: JOB,
+            grant: GRANT,
+            range: RANGE,
+        },
     ]);
     let reports = each([Report {
         number: 9,
@@ -175,7 +193,7 @@ fn conversations() -> [Vec<Vec<u8>>; 8] {
         backlog: 5,
     }]);
     let from_hosts = each([
-        FromHost::Hello { version: 3 },
+        FromHost::Hello { version: 4 },
         FromHost::Refused {
             reason: "no such kernel".to_owned(),
         },
@@ -349,5 +367,15 @@ fn records() -> Vec<Record> {
         tasks: vec![RANGE],
     });
     records.push(Record::JobHeld { job: JOB, held: true });
+    records.push(Record::TasksCancelled {
+        job: JOB,
+        tasks: vec![RANGE],
+        by: "ada".to_owned(),
+    });
+    records.push(Record::TasksRequeued {
+        job: JOB,
+        tasks: vec![RANGE],
+        last: GRANT,
+    });
     records
 }

@@ -53,6 +53,7 @@ impl Worker {
                 Presence::Draining,
                 ToWorker::SetSlots { .. }
                 | ToWorker::Revoke { .. }
+                | ToWorker::Stop { .. }
                 | ToWorker::Close { .. }
                 | ToWorker::CheckpointNow { .. }
                 | ToWorker::Schedulers(_),

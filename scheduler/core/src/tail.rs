@@ -142,7 +142,11 @@ impl Job {
             let twins = self.twins.running.iter().chain(self.twins.losing.iter());
             twins.for_each(|range| alone.remove(range));
             self.trouble.leave_out_tried(&mut alone);
-            Some((grant, alone.take_first(count)?))
+            let mut range = alone.take_first(count)?;
+            if self.spec.work.is_command() {
+                range.end = self.cut(range);
+            }
+            Some((grant, range))
         })
     }
 }

@@ -259,16 +259,26 @@ impl Job {
         }
     }
 
+    /// The first of some tasks of whose end nothing is known but that, and those behind it that were requeued as often.
+    fn as_often_requeued(&self, told: TaskRange) -> TaskRange {
+        let IndexRange { start, .. } = told.range;
+        TaskRange {
+            range: IndexRange::new(start, self.requeues.cut(told.range)),
+            restarts: self.requeues.count(start),
+            ..told
+        }
+    }
+
     /// What is to be said of the first of some tasks, and of those behind it of which the same is to be said.
     fn detailed(&self, told: TaskRange, unix_millis: &dyn Fn(Duration) -> u64) -> TaskRange {
         let IndexRange { start, end } = told.range;
         match told.state {
             TaskState::Succeeded | TaskState::Failed(_) => match self.ends.next(told.range) {
-                None => told,
-                Some((known, _)) if known.start > start => TaskRange {
+                None => self.as_often_requeued(told),
+                Some((known, _)) if known.start > start => self.as_often_requeued(TaskRange {
                     range: IndexRange::new(start, known.start),
                     ..told
-                },
+                }),
                 Some((known, of)) => TaskRange {
                     range: IndexRange::new(start, known.end.min(end)),
                     worker: Some(of.worker),

@@ -57,7 +57,11 @@ impl Blame {
                 check_time(*job, outcome, *finished_unix_millis, entry, weather);
             }
             Record::JobReopened { .. } => drop(self.endings.insert("reopened".to_owned())),
-            Record::JobSubmitted { .. } | Record::JobStarted { .. } | Record::JobHeld { .. } => {}
+            Record::JobSubmitted { .. }
+            | Record::JobStarted { .. }
+            | Record::JobHeld { .. }
+            | Record::TasksCancelled { .. }
+            | Record::TasksRequeued { .. } => {}
         }
     }
 

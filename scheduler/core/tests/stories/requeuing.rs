@@ -247,6 +247,15 @@ fn what_never_ran_of_a_job_that_is_over_stays_so_unless_it_is_asked_for() {
     let view = next.view(job);
     assert_eq!((view.outcome, view.done), (story.outcome(job), 3));
     assert_eq!(view.cancelled, 2);
+    let page = next
+        .core
+        .tasks(job, IndexRange::new(0, 5))
+        .expect("it is durable");
+    let restarts = page
+        .tasks
+        .iter()
+        .map(|told| (told.range.start..told.range.end, told.restarts));
+    assert_eq!(restarts.collect::<Vec<_>>(), [(0..1, 0), (1..3, 1), (3..5, 0)]);
 }
 
 #[test]
