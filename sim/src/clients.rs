@@ -7,12 +7,15 @@ use phalanx_scheduler_core::{Input, RequestId};
 use crate::cluster::Cluster;
 use crate::event::{Event, Life};
 use crate::invariants::Entry;
+use crate::load::Plan;
 use crate::network::Node;
 use crate::scheduler::Role;
 use crate::worker::Worker;
 
 /// How long a client waits for an answer before it asks again, in microseconds.
 const CLIENT_TIMEOUT_MICROS: u64 = 2_000_000;
+/// After how long it looks again whether another job was accepted, in microseconds.
+const CLIENT_SOON_MICROS: u64 = 500_000;
 
 /// What a client waits for.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +31,7 @@ enum What {
     Submit,
     Cancel,
     Retry,
+    Hold(bool),
     Drain(WorkerId),
 }
 
@@ -51,15 +55,22 @@ impl Cluster {
     }
 
     pub(crate) fn submit(&mut self, plan: usize) {
-        if self.invariants.live.jobs[plan].is_none() {
-            self.agenda.after(CLIENT_TIMEOUT_MICROS, Event::Submit(plan));
-            self.ask(What::Submit, plan);
+        let jobs = &self.invariants.live.jobs;
+        if jobs[plan].is_some() {
+            return;
         }
+        let Plan { waits, spec, .. } = &mut self.load[plan];
+        if waits.bonds.iter().any(|&(other, _)| jobs[other].is_none()) {
+            return self.agenda.after(CLIENT_SOON_MICROS, Event::Submit(plan));
+        }
+        spec.dependency = waits.dependency(|other| jobs[other].expect("it was accepted"));
+        self.agenda.after(CLIENT_TIMEOUT_MICROS, Event::Submit(plan));
+        self.ask(What::Submit, plan);
     }
 
     pub(crate) fn cancel(&mut self, plan: usize) {
         let Some(job) = self.invariants.live.jobs[plan] else {
-            return self.agenda.after(500_000, Event::Cancel(plan));
+            return self.agenda.after(CLIENT_SOON_MICROS, Event::Cancel(plan));
         };
         let entry = self.invariants.ledger.jobs.get(&job);
         if entry.is_none_or(|entry| entry.outcome.is_none()) {
@@ -84,6 +95,24 @@ impl Cluster {
         if entry.is_some_and(is_time) {
             self.ask(What::Retry, plan);
         }
+    }
+
+    /// A client wants a job held, which it says once, or released, which it says as long as the job is not over: the other wish
+    /// may come late.
+    pub(crate) fn hold(&mut self, plan: usize, held: bool) {
+        let Some(job) = self.invariants.live.jobs[plan] else {
+            return self.agenda.after(CLIENT_SOON_MICROS, Event::Hold(plan, held));
+        };
+        let entry = self.invariants.ledger.jobs.get(&job);
+        let is_over = entry.is_some_and(|entry| entry.outcome.is_some());
+        if is_over && !self.retries_wanted.contains(&plan) {
+            return;
+        }
+        if !held {
+            self.load[plan].waits.released = true;
+            self.agenda.after(CLIENT_TIMEOUT_MICROS, Event::Hold(plan, held));
+        }
+        self.ask(What::Hold(held), plan);
     }
 
     /// An operator wants a worker to leave, until it drains or is gone.
@@ -137,6 +166,16 @@ impl Cluster {
                     job: self.job_of(plan),
                 },
             ),
+            What::Hold(held) => self.tell(
+                place,
+                Input::HoldRequested {
+                    request,
+                    user,
+                    admin: false,
+                    job: self.job_of(plan),
+                    held,
+                },
+            ),
             What::Drain(worker) => self.tell(
                 place,
                 Input::DrainRequested {
@@ -186,6 +225,7 @@ impl Cluster {
             What::Submit => keep.submitted(self.load[plan].spec.submission, &reply, ledger),
             What::Cancel => keep.cancelled(self.job_of(plan), &reply, ledger),
             What::Retry => keep.reopened(self.job_of(plan), &reply, ledger),
+            What::Hold(held) => keep.held(self.job_of(plan), held, &reply, ledger),
             What::Drain(_) => {}
         }
         if !refused {
@@ -216,7 +256,7 @@ impl Cluster {
                 self.retries_wanted.remove(&plan);
                 return;
             }
-            (What::Cancel | What::Retry | What::Drain(_), _) => return,
+            (What::Cancel | What::Retry | What::Hold(_) | What::Drain(_), _) => return,
         }
         if let Reply::Submitted(job) = reply {
             let before = self.invariants.live.jobs[plan].replace(*job);
@@ -226,10 +266,15 @@ impl Cluster {
             );
             return;
         }
-        // asked again later; a worker that is large enough may still join
+        // asked again later; a worker that is large enough may still join, and a leader that was deposed does not know all jobs
         let passes = matches!(
             reply,
-            Reply::Refused(Refusal::Storage { .. } | Refusal::TooLarge { .. } | Refusal::NotLeader { .. })
+            Reply::Refused(
+                Refusal::Storage { .. }
+                    | Refusal::TooLarge { .. }
+                    | Refusal::NotLeader { .. }
+                    | Refusal::NoSuchDependency(_)
+            )
         );
         assert!(passes, "plan {plan} is answered {reply:?}");
     }
@@ -242,11 +287,20 @@ impl Cluster {
             let mut fitting = nodes.filter(|(_, node)| node.capacity.slots(request) > 0);
             fitting.all(|(place, _)| self.weather.cannot_run(place, plan))
         };
+        // those that wait for such a job do not end either
+        let plans = self.load.iter().enumerate();
+        let stuck = plans.fold(Vec::new(), |mut stuck: Vec<bool>, (plan, Plan { waits, .. })| {
+            let mut others = waits.bonds.iter();
+            let waits_for_one =
+                others.any(|&(other, _)| stuck[other]) || (waits.alone && stuck.contains(&true));
+            stuck.push(waits_for_one || refused_everywhere(plan));
+            stuck
+        });
         let going = self.workers.iter().position(Worker::is_going);
         assert!(going.is_none(), "LIVE: worker {going:?} is to leave and does not");
         self.invariants
             .live
-            .patience_ended(&self.invariants.ledger, refused_everywhere);
+            .patience_ended(&self.invariants.ledger, &stuck);
         self.gave_up = true;
     }
 }

@@ -140,6 +140,12 @@ impl Cluster {
             if let Some(cancel_at) = plan.cancel_at {
                 agenda.at(cancel_at, Event::Cancel(number));
             }
+            if let Some(hold_at) = plan.waits.hold_at {
+                agenda.at(hold_at, Event::Hold(number, true));
+            }
+            if let Some(release_at) = plan.waits.release_at {
+                agenda.at(release_at, Event::Hold(number, false));
+            }
         }
         let wanted = load.iter().enumerate().filter(|(_, plan)| plan.retried);
         let retries_wanted: BTreeSet<usize> = wanted.map(|(number, _)| number).collect();
@@ -230,6 +236,7 @@ impl Cluster {
             Event::Submit(plan) => self.submit(plan),
             Event::Cancel(plan) => self.cancel(plan),
             Event::Retry(plan) => self.retry(plan),
+            Event::Hold(plan, held) => self.hold(plan, held),
             Event::Drain(life) => self.drain(life),
             Event::Answered(request, reply) => self.answered(request, &reply),
             Event::FaultStrikes => self.fault_strikes(),

@@ -11,14 +11,23 @@ use crate::cluster::Cluster;
 use crate::event::Event;
 use crate::scheduler::note;
 
+/// When a run begins, in milliseconds since 1970.
+pub(crate) const UNIX_START_MILLIS: u64 = 1_700_000_000_000;
+
 impl Cluster {
     pub(crate) fn now(&self, place: usize) -> Now {
         let scheduler = &self.schedulers[place];
         let micros = self.agenda.now.saturating_sub(scheduler.frozen_micros);
-        let unix_millis = 1_700_000_000_000 + micros / 1000;
+        let unix_millis = UNIX_START_MILLIS + micros / 1000;
+        // somebody sets the clocks when faults stop
+        let wrong = if self.storm_lasts() {
+            scheduler.wall_offset_millis
+        } else {
+            0
+        };
         Now {
             elapsed: Duration::from_micros(micros),
-            unix_millis: unix_millis.saturating_add_signed(scheduler.wall_offset_millis),
+            unix_millis: unix_millis.saturating_add_signed(wrong),
         }
     }
 
@@ -44,7 +53,7 @@ impl Cluster {
             let term = leader.term;
             match effect {
                 Effect::Append { sequence, record } => {
-                    note(&mut leader.needs, &record);
+                    note(&mut leader.specs, &record);
                     if let Record::JobFinished { job, .. } = &record {
                         self.invariants.slot.ended(term, None, *job);
                     }

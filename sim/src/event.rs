@@ -74,6 +74,8 @@ pub(crate) enum Event {
     Cancel(usize),
     /// A client wants failed tasks of the job of a plan to be run again.
     Retry(usize),
+    /// A client wants the job of a plan held, or released.
+    Hold(usize, bool),
     /// Somebody wants a worker to leave, perhaps again.
     Drain(Life),
     /// An answer reaches a client.
@@ -118,6 +120,7 @@ impl Event {
             Self::SchedulerWakes(place) => [24, *place as u64, 0],
             Self::Hastens => [26, 0, 0],
             Self::Drain((worker, _)) => [29, *worker as u64, 0],
+            Self::Hold(plan, held) => [31, *plan as u64, u64::from(*held)],
             Self::GraceEnds((worker, _)) => [30, *worker as u64, 0],
             Self::Requested(place, request) => [25, *place as u64, request.0],
         }

@@ -1,6 +1,7 @@
 //! What must hold whatever happens, one file for each claim. A violation panics with the claim's name.
 
 mod blame;
+mod gate;
 mod keep;
 mod live;
 mod once;
@@ -8,6 +9,7 @@ mod slot;
 mod term;
 
 pub(crate) use blame::Blame;
+pub(crate) use gate::Gate;
 pub(crate) use keep::Keep;
 pub(crate) use live::Live;
 pub(crate) use once::{Entry, Ledger, Once};

@@ -15,6 +15,7 @@ use phalanx_storage::{Appender, ClusterId, Leadership, LogRecord, Moment, Place,
 
 use crate::cluster::Cluster;
 use crate::event::{Attempt, Event, Stint};
+use crate::invariants::Gate;
 use crate::network::Node;
 use crate::scheduler::is_needed;
 use crate::weather::Fault;
@@ -245,8 +246,14 @@ impl Cluster {
             self.invariants.terms.counts(record);
             let decoded: Record = codec::decode(&record.bytes).expect("records are whole");
             self.invariants.ledger.enter(record.term, &decoded);
-            let (blame, ledger) = (&mut self.invariants.blame, &self.invariants.ledger);
-            blame.check(&decoded, ledger, &self.load, &self.weather);
+            let gate = Gate {
+                ledger: &self.invariants.ledger,
+                load: &self.load,
+                weather: &self.weather,
+                jobs: &self.invariants.live.jobs,
+                now: self.agenda.now,
+            };
+            self.invariants.blame.check(&decoded, &gate);
         }
     }
 

@@ -6,7 +6,7 @@
 //! The same seed is the same run. A seed also draws which faults there are at all, so that rare combinations are not
 //! drowned by frequent faults.
 //!
-//! Reading order: `weather`, `load` and `fates` (what a seed draws), `event` (time), `cluster` (a run), `scheduler`, `driver` and
+//! Reading order: `weather`, `load`, `fates` and `waits` (what a seed draws), `event` (time), `cluster` (a run), `scheduler`, `driver` and
 //! `journal` (a leader), `objects`, `passage` and `past` (the storage), `clients` and `places` (who meets whom), `worker`,
 //! `leaving`, `network`, `faults`, `reader`, and `invariants`, one file for each.
 
@@ -28,6 +28,7 @@ mod past;
 mod places;
 mod reader;
 mod scheduler;
+mod waits;
 mod weather;
 mod worker;
 

@@ -8,6 +8,7 @@ use phalanx_protocol::{BlobId, Encoding, Feeding, JobSpec, Request, SubmissionId
 
 use crate::dice::{Dice, mix};
 use crate::fates::{Fates, Harm};
+use crate::waits::Waits;
 use crate::weather::Node;
 
 /// Slot time of all jobs together, in nanoseconds: 30 s.
@@ -29,6 +30,7 @@ pub(crate) struct Plan {
     /// As soon as one has failed, rather than at the job's end.
     pub(crate) retried_early: bool,
     pub(crate) fates: Fates,
+    pub(crate) waits: Waits,
     task_nanos: u64,
     uneven: bool,
 }
@@ -62,9 +64,11 @@ impl Plan {
         let fates = Fates::draw(dice, tasks);
         let overrun_millis = (OVERRUN_TIMES * task_nanos / 1_000_000).max(100);
         let time_limit = dice.one_in(8).then(|| dice.within(200..20_000));
+        let submit_at = dice.within(0..5_000_000);
+        let waits = Waits::draw(dice, number, submit_at);
         let spec = JobSpec {
             submission: SubmissionId(u128::from(number) + 1),
-            name: format!("plan {number}"),
+            name: dice.pick(&["north", "south"]).to_owned(),
             tasks,
             work: Work::Kernel(KernelWork {
                 program: BlobId([0; 32]),
@@ -87,12 +91,12 @@ impl Plan {
             task_time_limit_millis: fates.overrun().then_some(overrun_millis),
             time_limit_millis: time_limit,
             idempotent: dice.one_in(3),
-            slots_max: None,
+            slots_max: waits.slots_max,
+            // it has others' jobs in it, which are not known yet
             dependency: None,
-            held: false,
-            begin_unix_millis: None,
+            held: waits.held,
+            begin_unix_millis: waits.begin_unix_millis,
         };
-        let submit_at = dice.within(0..5_000_000);
         let cancelled = dice.one_in(6);
         Self {
             spec,
@@ -102,6 +106,7 @@ impl Plan {
             retried: (!fates.is_empty() || time_limit.is_some()) && !cancelled && dice.one_in(2),
             retried_early: dice.one_in(4),
             fates,
+            waits,
             task_nanos,
             uneven: dice.one_in(3) && task_nanos > 1_000,
         }

@@ -7,6 +7,7 @@ use phalanx_scheduler_core::SessionId;
 use crate::cluster::Cluster;
 use crate::event::{Event, Life};
 use crate::faults::SILENCE_MICROS;
+use crate::invariants::Gate;
 use crate::journal::Planted;
 use crate::leaving::Presence;
 use crate::network::{Node, Stream, Way};
@@ -129,6 +130,14 @@ impl Cluster {
     /// has done harm as often as it may is started.
     fn note_start(&mut self, place: usize, chunk: u64) {
         let started = &self.workers[place].running[&chunk];
+        let gate = Gate {
+            ledger: &self.invariants.ledger,
+            load: &self.load,
+            weather: &self.weather,
+            jobs: &self.invariants.live.jobs,
+            now: self.agenda.now,
+        };
+        gate.started(started);
         if self.weather.is_calm() {
             let plan = &self.load[started.plan];
             self.invariants.blame.started_in_calm(started, plan);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use phalanx_protocol::record::Record;
-use phalanx_protocol::{JobId, Request, Term, WorkerId};
+use phalanx_protocol::{JobId, JobSpec, Term, WorkerId};
 use phalanx_scheduler_core::{Core, RequestId, SessionId};
 use phalanx_storage::{Candidate, Collector, Leadership, LogRecord, Needed, Store, acquire, write_snapshot};
 
@@ -71,8 +71,8 @@ pub(crate) struct Leader {
     pub(crate) current: BTreeMap<WorkerId, SessionId>,
     /// Requests that it has not answered; `true` if they were refused since storage failed.
     pub(crate) requests: BTreeMap<RequestId, bool>,
-    /// What each job's tasks take.
-    pub(crate) needs: BTreeMap<JobId, Request>,
+    /// What the jobs are.
+    pub(crate) specs: BTreeMap<JobId, JobSpec>,
 }
 
 impl Scheduler {
@@ -114,7 +114,7 @@ impl Leader {
             alarm: None,
             current: BTreeMap::new(),
             requests: BTreeMap::new(),
-            needs: BTreeMap::new(),
+            specs: BTreeMap::new(),
         }
     }
 
@@ -335,16 +335,16 @@ impl Cluster {
         let replayed = past.replayed(Core::new(term)).snapshot();
         self.invariants.keep.restored(&core.snapshot(), &replayed);
         let history = past.records;
-        let mut needs = BTreeMap::new();
+        let mut specs = BTreeMap::new();
         for record in &history {
-            note(&mut needs, &past::decoded(record));
+            note(&mut specs, &past::decoded(record));
         }
         let mut effects = Vec::new();
         core.start(self.now(place), &mut effects);
         let journal = Journal::new(&leadership, history);
         let collector = Collector::new(Arc::new(self.passage(Mishap::Nothing)), LOG);
         let mut leader = Leader::new(term, core, journal, collector);
-        leader.needs = needs;
+        leader.specs = specs;
         self.schedulers[place].become_one(Role::Leader(Box::new(leader)));
         let stint = (place, self.schedulers[place].stint);
         self.agenda.after(0, Event::Ticks(stint));
@@ -419,10 +419,10 @@ impl Cluster {
     }
 }
 
-/// Remembers what a record says about what jobs need.
-pub(crate) fn note(needs: &mut BTreeMap<JobId, Request>, record: &Record) {
+/// Remembers what jobs a record says there are.
+pub(crate) fn note(specs: &mut BTreeMap<JobId, JobSpec>, record: &Record) {
     if let Record::JobSubmitted { job, spec, .. } = record {
-        needs.insert(*job, spec.request.clone());
+        specs.insert(*job, (**spec).clone());
     }
 }
 

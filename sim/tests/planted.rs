@@ -148,6 +148,19 @@ fn a_new_leader_that_awaits_no_workers_is_found() {
 }
 
 #[test]
+fn a_job_that_starts_whatever_it_waits_for_is_found() {
+    core_with(|term| Core::with_bug(term, PlantedBug::WaitsForNobody), &["GATE"]);
+}
+
+#[test]
+fn a_job_that_gets_more_slots_than_it_allows_is_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::ForgetsSlotsMax),
+        &["SLOT"],
+    );
+}
+
+#[test]
 fn a_new_leader_that_reads_void_slots_is_found() {
     cluster_with(Planted::IgnoresVoidRule, Climate::Takeovers, &["TERM"]);
 }

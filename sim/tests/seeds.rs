@@ -41,6 +41,7 @@ fn seeds_0_to_49_keep_every_invariant() {
         "job given up",
         "job out of time",
         "job succeeded",
+        "job waits in vain",
         "lost with its worker",
         "out of memory",
         "reopened",

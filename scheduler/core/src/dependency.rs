@@ -17,6 +17,7 @@ use crate::core::Core;
 use crate::gate::{Standing, look_after};
 use crate::input::{Effect, Now};
 use crate::job::{Job, Phase};
+use crate::planted::PlantedBug;
 
 /// How it stands with what a job waits for.
 #[derive(Debug, Default)]
@@ -135,7 +136,8 @@ impl Core {
         let Some(job) = self.jobs.get(&id).filter(|job| job.is_active()) else {
             return;
         };
-        let Some(wanted) = &job.spec.dependency else {
+        let wanted = job.spec.dependency.as_ref();
+        let Some(wanted) = wanted.filter(|_| !self.planted.is(PlantedBug::WaitsForNobody)) else {
             return;
         };
         let weighed = self.weighed(now, id, job, wanted);

@@ -320,19 +320,19 @@ impl Job {
         self.touch(worker);
     }
 
-    /// Sets how many tasks may run on a worker without a slot, as far as it has any.
-    pub(crate) fn overhang_is(&mut self, worker: WorkerId, tasks: u64) {
-        if let Some(holding) = self.holdings.get_mut(&worker) {
-            holding.overhang = tasks;
-        }
-        self.touch(worker);
-    }
-
-    /// Adds a measurement of a worker's pace.
-    pub(crate) fn measure(&mut self, now: Duration, worker: WorkerId, busy_nanos: u64, tasks: u64) {
+    /// Adds a measurement of a worker's pace: so many tasks ended, before which `overhang` could run there without a slot.
+    pub(crate) fn measure(
+        &mut self,
+        now: Duration,
+        worker: WorkerId,
+        busy_nanos: u64,
+        tasks: u64,
+        overhang: u64,
+    ) {
         let Some(holding) = self.holdings.get_mut(&worker) else {
             return;
         };
+        holding.overhang = overhang.saturating_sub(tasks);
         let was_unmeasured = holding.pace.task_picos().is_none();
         holding.pace.measure(busy_nanos, tasks);
         holding.all_started = false;

@@ -34,6 +34,10 @@ pub enum PlantedBug {
     SuspectsMingle,
     /// A worker that is to leave keeps what it has not started.
     DrainKeepsBacklog,
+    /// A job starts whatever it waits for.
+    WaitsForNobody,
+    /// A job gets as many slots as there are, whatever it allows.
+    ForgetsSlotsMax,
     /// A new leader grants what the workers of the last one still run.
     AwaitsNobody,
 }

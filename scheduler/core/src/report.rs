@@ -110,8 +110,7 @@ impl Core {
         }
         let ended = job.ended.len() - ended_before;
         let over = ended + rested + lost + void;
-        job.measure(now.elapsed, worker, report.busy_nanos, over);
-        job.overhang_is(worker, overhang.saturating_sub(over));
+        job.measure(now.elapsed, worker, report.busy_nanos, over, overhang);
         if let Some(model) = self.workers.get_mut(&worker) {
             model.tasks_ended += ended;
         }

@@ -9,6 +9,7 @@ use crate::core::Core;
 use crate::durability::Held;
 use crate::input::{Effect, Now, RequestId};
 use crate::job::{Job, Phase};
+use crate::planted::PlantedBug;
 
 impl Core {
     pub(crate) fn submitted(
@@ -39,6 +40,10 @@ impl Core {
         self.durability.append(record, effects);
         self.answer_when_durable(request, Reply::Submitted(id), effects);
         self.submissions.insert(spec.submission, id);
+        let mut spec = spec;
+        if self.planted.is(PlantedBug::ForgetsSlotsMax) {
+            spec.slots_max = None;
+        }
         self.jobs
             .insert(id, Job::new(self.term, user, spec, now.unix_millis));
         self.live.insert(id);

@@ -7,7 +7,7 @@ use phalanx_protocol::JobId;
 use phalanx_protocol::record::{FailureCause, Outcome, Record, TaskFailure};
 
 use crate::fates::{Fate, Harm};
-use crate::invariants::{Entry, Ledger};
+use crate::invariants::{Entry, Gate};
 use crate::load::Plan;
 use crate::weather::{Fault, Weather};
 use crate::worker::Chunk;
@@ -29,7 +29,13 @@ impl Blame {
     }
 
     /// A record that was entered says that something ended.
-    pub(crate) fn check(&mut self, record: &Record, ledger: &Ledger, load: &[Plan], weather: &Weather) {
+    pub(crate) fn check(&mut self, record: &Record, gate: &Gate<'_>) {
+        let Gate {
+            ledger,
+            load,
+            weather,
+            ..
+        } = gate;
         let entry = &ledger.jobs[&record.job()];
         let plan = &load[Plan::number(&entry.spec.work)];
         match record {
@@ -53,7 +59,7 @@ impl Blame {
                 finished_unix_millis,
             } => {
                 self.endings.insert(name(outcome).to_owned());
-                check_outcome(*job, outcome, plan, weather);
+                check_outcome(*job, outcome, plan, gate);
                 check_time(*job, outcome, *finished_unix_millis, entry, weather);
             }
             Record::JobReopened { .. } => drop(self.endings.insert("reopened".to_owned())),
@@ -125,15 +131,18 @@ fn name(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Succeeded => "job succeeded",
         Outcome::Failed => "job failed",
+        Outcome::Cancelled { by } if by.starts_with("its dependency") => "job waits in vain",
         Outcome::Cancelled { .. } => "job cancelled",
         Outcome::TimeLimit { .. } => "job out of time",
         Outcome::Broken { .. } => "job given up",
     }
 }
 
-fn check_outcome(job: JobId, outcome: &Outcome, plan: &Plan, weather: &Weather) {
+fn check_outcome(job: JobId, outcome: &Outcome, plan: &Plan, gate: &Gate<'_>) {
+    let weather = gate.weather;
     let right = match outcome {
         Outcome::Succeeded | Outcome::Failed => true,
+        Outcome::Cancelled { by } if by.starts_with("its dependency") => gate.is_in_vain(plan),
         Outcome::Cancelled { .. } => plan.cancel_at.is_some(),
         Outcome::TimeLimit { .. } => plan.spec.time_limit_millis.is_some(),
         // some host died with nobody to blame, or every worker refused it

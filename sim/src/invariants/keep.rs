@@ -45,6 +45,17 @@ impl Keep {
         }
     }
 
+    /// The scheduler answers that a job is held, or released.
+    pub(crate) fn held(&self, job: JobId, held: bool, reply: &Reply, ledger: &Ledger) {
+        if *reply == Reply::Done {
+            let kept = ledger
+                .jobs
+                .get(&job)
+                .is_some_and(|entry| entry.was_held.contains(&held));
+            assert!(kept, "KEEP: job {job} is held, or not, and that is not durable");
+        }
+    }
+
     /// The scheduler answers that tasks wait again.
     pub(crate) fn reopened(&self, job: JobId, reply: &Reply, ledger: &Ledger) {
         if matches!(reply, Reply::Reopened { .. }) {
@@ -97,6 +108,7 @@ impl Keep {
                 "KEEP: ended tasks of job {id}"
             );
             assert_eq!(view.outcome, entry.outcome, "KEEP: the outcome of job {id}");
+            assert_eq!(view.held, entry.held, "KEEP: whether job {id} is held");
         }
     }
 

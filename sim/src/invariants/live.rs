@@ -16,11 +16,12 @@ impl Live {
         self.jobs.iter().all(|job| job.is_some_and(over))
     }
 
-    /// Nothing has gone wrong for a long time. What every worker refuses to run may wait for another.
-    pub(crate) fn patience_ended(&self, ledger: &Ledger, refused_everywhere: impl Fn(usize) -> bool) {
+    /// Nothing has gone wrong for a long time. What every worker refuses to run may wait for another: the jobs of such plans
+    /// are stuck.
+    pub(crate) fn patience_ended(&self, ledger: &Ledger, stuck: &[bool]) {
         for (plan, job) in self.jobs.iter().enumerate() {
             let job = job.unwrap_or_else(|| panic!("LIVE: plan {plan} was never accepted"));
-            if refused_everywhere(plan) {
+            if stuck[plan] {
                 continue;
             }
             let entry = &ledger.jobs[&job];

@@ -1,7 +1,7 @@
 //! ONCE: each index's end is published exactly once, and results cover exactly what is done. Where nothing goes wrong
 //! but that leaders die, no task is even started twice, unless its job is idempotent: then not three times.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use phalanx_protocol::record::{Outcome, Record, ResultBlock, TaskFailure};
 use phalanx_protocol::{IndexRange, JobId, JobSpec, RangeSet, Term};
@@ -23,6 +23,10 @@ pub(crate) struct Entry {
     pub(crate) outcome: Option<Outcome>,
     /// Tasks of it were let wait again.
     pub(crate) reopened: bool,
+    /// Somebody holds it.
+    pub(crate) held: bool,
+    /// Whether anybody ever held it, and whether nobody ever did.
+    pub(crate) was_held: BTreeSet<bool>,
     /// From when on its time counts.
     pub(crate) started_unix_millis: Option<u64>,
 }
@@ -39,7 +43,10 @@ impl Ledger {
                     .any(|entry| entry.spec.submission == spec.submission);
                 assert!(!known, "ONCE: job {id} was submitted before");
                 let spec = (**spec).clone();
+                let held = spec.held;
                 let entry = Entry {
+                    held,
+                    was_held: BTreeSet::from([held]),
                     term,
                     spec,
                     ended: RangeSet::new(),
@@ -87,7 +94,11 @@ impl Ledger {
             Record::JobStarted {
                 started_unix_millis, ..
             } => self.open(id).started_unix_millis = Some(*started_unix_millis),
-            Record::JobHeld { .. } => {}
+            Record::JobHeld { held, .. } => {
+                let entry = self.open(id);
+                entry.held = *held;
+                entry.was_held.insert(*held);
+            }
         }
     }
 

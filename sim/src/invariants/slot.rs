@@ -1,5 +1,5 @@
 //! SLOT: a worker never runs more than it has, nor two tasks in one slot; and the slots that the scheduler has it give
-//! to jobs fit into it together.
+//! to jobs fit into it together. A job has no more of them than it allows.
 
 use std::collections::BTreeMap;
 
@@ -39,13 +39,22 @@ impl Slot {
         };
         let mut free = capacity.clone();
         for (job, &slots) in jobs {
-            let request = &leader.needs[job];
+            let request = &leader.specs[job].request;
             assert!(
                 free.slots(request) >= slots,
                 "SLOT: {worker} is to give {slots} slots to job {job}"
             );
             free.take(request, slots);
+            let max = leader.specs[job].slots_max.unwrap_or(u32::MAX);
+            let all: u32 = self.of_job(leader.term, *job).sum();
+            assert!(all <= max, "SLOT: job {job} has {all} slots, and allows {max}");
         }
+    }
+
+    /// The slots of a job, by worker.
+    fn of_job(&self, term: Term, job: JobId) -> impl Iterator<Item = u32> + '_ {
+        let told = self.told.iter().filter(move |((of, _), _)| *of == term);
+        told.filter_map(move |(_, jobs)| jobs.get(&job).copied())
     }
 
     /// A worker has started what fits. It may run a task twice, if it was given up in between, but not of one grant.
