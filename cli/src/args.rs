@@ -2,13 +2,14 @@
 //!
 //! Only declarations here; the commands themselves are in `commands`. [`job`] holds what `submit` and `run` share,
 //! [`daemon`] what the long-running roles take, [`storage`] what is asked of the storage, [`values`] the small languages of
-//! sizes, times, ranges and resources.
+//! sizes, times, ranges and resources, [`waiting`] what a job waits for.
 
 pub(crate) mod command;
 pub(crate) mod daemon;
 pub(crate) mod job;
 pub(crate) mod storage;
 pub(crate) mod values;
+pub(crate) mod waiting;
 
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use phalanx_protocol::JobId;
 
 use daemon::{ChaosArguments, InitArguments, SchedulerArguments, UpArguments, WorkerArguments};
-use job::SubmitArguments;
+use job::SubmitCommand;
 use storage::StorageArguments;
 
 const AFTER_LONG_HELP: &str = "\
@@ -114,7 +115,7 @@ pub(crate) enum Command {
     /// make the exit code 1.
     /// Examples: phalanx run -- make -C sim all
     /// phalanx run target/release/ep --kernel gaussians --range 0..256
-    Run(SubmitArguments),
+    Run(SubmitCommand),
 
     /// Submit a job and print its id
     ///
@@ -122,7 +123,7 @@ pub(crate) enum Command {
     /// kernel, and that the kernel takes what it will be given. The id is printed once the job is on durable storage.
     /// Examples: phalanx submit --array 0-99 ./job.sh
     /// phalanx submit target/release/ep --kernel gaussians --range 0..256
-    Submit(SubmitArguments),
+    Submit(SubmitCommand),
 
     /// Print what a job's commands have printed
     ///

@@ -1,21 +1,25 @@
-//! `phalanx submit`: from a command line to a job.
+//! `phalanx submit`: from a command line, or a file of jobs, to jobs.
 //!
 //! A [`Draft`] is checked here, without a cluster, so that a mistake costs nothing; [`Draft::send`] uploads and submits. There
-//! are two kinds: [`kernel`] and [`command`]; their tasks' [`items`] are read alike.
+//! are two kinds: [`kernel`] and [`command`]; their tasks' [`items`] are read alike. [`several`] has those of a file.
 
 pub(crate) mod command;
 pub(crate) mod items;
 mod kernel;
+pub(super) mod several;
 
 use phalanx::Client;
+use phalanx_protocol::dependency::{Condition, Dependency};
 use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::{JobId, SubmissionId};
 
 use crate::args::job::SubmitArguments;
+use crate::args::waiting::Relation;
 use crate::cluster::Connected;
 use crate::ui::Ui;
-use crate::ui::documents::{Content, Document};
+use crate::ui::documents::{Content, Document, DraftShape};
 use crate::ui::error::CliError;
+use crate::ui::views::drafts_table;
 use command::CommandDraft;
 use kernel::KernelDraft;
 
@@ -29,6 +33,14 @@ pub(super) enum Draft {
 pub(super) async fn run(cluster: &Connected, draft: Draft, ui: Ui) -> Result<ExitCode, CliError> {
     let job = draft.send(&cluster.client).await?;
     ui.data(&Document::new(Content::Submitted { job }), |_| job.to_string())?;
+    Ok(ExitCode::Success)
+}
+
+/// Says what would be submitted.
+pub(super) fn describe(drafts: &[DraftShape], ui: Ui) -> Result<ExitCode, CliError> {
+    ui.data(&Document::new(Content::WouldSubmit(drafts)), |style| {
+        drafts_table(drafts, style)
+    })?;
     Ok(ExitCode::Success)
 }
 
@@ -56,6 +68,56 @@ impl Draft {
             Self::Command(draft) => draft.send(client).await,
         }
     }
+
+    /// Has it wait for this, held or not.
+    fn set_waiting(&mut self, dependency: Option<Dependency>, held: bool) {
+        match self {
+            Self::Kernel(draft) => (draft.dependency, draft.held) = (dependency, held),
+            Self::Command(draft) => (draft.spec.dependency, draft.spec.held) = (dependency, held),
+        }
+    }
+
+    /// What people and programs are told of it before it is submitted.
+    pub(super) fn shape(&self) -> DraftShape {
+        let (name, runs, tasks, request, dependency) = match self {
+            Self::Kernel(draft) => (
+                draft.name(),
+                draft.kernel(),
+                draft.tasks(),
+                draft.request(),
+                &draft.dependency,
+            ),
+            Self::Command(draft) => (
+                draft.spec.name.as_str(),
+                draft.spec.work.label(),
+                draft.tasks(),
+                draft.spec.request.clone(),
+                &draft.spec.dependency,
+            ),
+        };
+        let conditions = dependency.iter().flat_map(|dependency| &dependency.conditions);
+        DraftShape {
+            name: name.to_owned(),
+            runs: runs.to_owned(),
+            tasks,
+            request,
+            waits_for: conditions.map(condition_text).collect(),
+        }
+    }
+}
+
+/// A condition as options name it: `afterok 12`.
+fn condition_text(condition: &Condition) -> String {
+    let relation = match condition {
+        Condition::After { .. } => Relation::After,
+        Condition::AfterAny(_) => Relation::AfterAny,
+        Condition::AfterOk(_) => Relation::AfterOk,
+        Condition::AfterNotOk(_) => Relation::AfterNotOk,
+        Condition::AfterCorresponding(_) => Relation::AfterCorresponding,
+        Condition::Singleton => return "singleton".to_owned(),
+    };
+    let job = condition.job().map(|job| format!(" {job}")).unwrap_or_default();
+    format!("{}{job}", relation.word())
 }
 
 /// A name for one submission.

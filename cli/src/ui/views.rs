@@ -5,6 +5,7 @@ use phalanx_protocol::resources::format_bytes;
 use phalanx_protocol::view::{Explanation, JobView, Verdict, WorkerView};
 use phalanx_protocol::{JobId, Resources};
 
+use super::documents::DraftShape;
 use super::outcome::{failure_lines, outcome_text};
 use super::style::{Style, Tone, printable, state_tone};
 use super::table::Align::{Left, Right};
@@ -57,6 +58,31 @@ fn running_rate(job: &JobView) -> String {
         None => rate(job.tasks_per_second),
         Some(_) => "-".to_owned(),
     }
+}
+
+/// A line per job that could be submitted.
+pub(crate) fn drafts_table(drafts: &[DraftShape], style: Style) -> String {
+    let mut table = Table::new(&[
+        ("NAME", Left),
+        ("TASKS", Right),
+        ("EACH NEEDS", Left),
+        ("WAITS FOR", Left),
+        ("RUNS", Left),
+    ]);
+    for draft in drafts {
+        let waits_for = match draft.waits_for.is_empty() {
+            true => "-".to_owned(),
+            false => draft.waits_for.join(", "),
+        };
+        table.row(vec![
+            printable(&draft.name, 0).into(),
+            draft.tasks.map_or("?".to_owned(), count).into(),
+            draft.request.to_string().into(),
+            printable(&waits_for, 0).into(),
+            printable(&draft.runs, 0).into(),
+        ]);
+    }
+    table.render(style)
 }
 
 /// Everything about one job.

@@ -55,10 +55,8 @@ impl CommandDraft {
             items.check()?;
         }
         plan.placeholders = array.is_some() || items.is_some();
-        let program = arguments
-            .program
-            .file_name()
-            .unwrap_or(arguments.program.as_os_str());
+        let program = arguments.program();
+        let program = program.file_name().unwrap_or(program.as_os_str());
         let name = arguments.name.clone().unwrap_or_else(|| shown(program));
         plan.name.clone_from(&name);
         let limit = array.as_ref().and_then(|array| array.limit);
@@ -85,8 +83,8 @@ impl CommandDraft {
             slots_max: command
                 .at_most
                 .or(limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX))),
-            dependency: None,
-            held: false,
+            dependency: arguments.waiting.dependency(&[]),
+            held: arguments.waiting.hold,
             begin_unix_millis: None,
         };
         Self::new(spec, plan, items)
@@ -105,6 +103,11 @@ impl CommandDraft {
             return Err(CliError::usage(what).hint("pass fewer variables on: --clean-env and --env NAME"));
         }
         Ok(Self { spec, plan, items })
+    }
+
+    /// How many tasks there are, if that is known without reading their items.
+    pub(crate) fn tasks(&self) -> Option<u64> {
+        self.items.is_none().then_some(self.spec.tasks)
     }
 
     /// Whether one process is all that the job is.
@@ -220,13 +223,13 @@ fn action(arguments: &SubmitArguments) -> Result<Action, CliError> {
             .collect()
     };
     let rest = words(&arguments.arguments);
-    if let Some(content) = script(&arguments.program)? {
+    if let Some(content) = script(arguments.program())? {
         return Ok(Action::Script {
             content: Bytes::from(content),
             arguments: rest,
         });
     }
-    let program = Bytes::copy_from_slice(arguments.program.as_os_str().as_bytes());
+    let program = Bytes::copy_from_slice(arguments.program().as_os_str().as_bytes());
     Ok(Action::Program([vec![program], rest].concat()))
 }
 
@@ -270,7 +273,7 @@ fn facts_of(plan: &CommandPlan) -> BTreeMap<String, String> {
 
 /// The command as people see it.
 fn text_of(arguments: &SubmitArguments) -> String {
-    let program = arguments.program.as_os_str();
+    let program = arguments.program().as_os_str();
     let words = std::iter::once(program).chain(arguments.arguments.iter().map(AsRef::as_ref));
     let words: Vec<String> = words.map(shown).collect();
     let text = words.join(" ");
