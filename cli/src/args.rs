@@ -186,6 +186,12 @@ pub(crate) enum Command {
     /// Example: phalanx explain 42
     Explain(JobArguments),
 
+    /// Draw jobs and what they wait for of each other
+    ///
+    /// Those of a job file, or a job of the cluster and all that are connected to it, with their states.
+    /// Examples: phalanx graph jobs.toml, phalanx graph 42
+    Graph(GraphArguments),
+
     /// List workers
     ///
     /// What each has, what is free, and whose tasks it runs.
@@ -383,6 +389,30 @@ impl std::str::FromStr for LogTarget {
             }),
         }
     }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct GraphArguments {
+    /// A job file, or the id of a job
+    ///
+    /// A number is an id; a file with such a name is written ./42. Example: jobs.toml
+    #[arg(value_name = "FILE|ID")]
+    pub(crate) subject: PathBuf,
+
+    /// Form of the drawing
+    ///
+    /// `text` for the terminal, `dot` for Graphviz. Example: phalanx graph 42 --format dot | dot -Tsvg > jobs.svg
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub(crate) format: GraphForm,
+}
+
+/// The form of a drawing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphForm {
+    /// Lines and names
+    Text,
+    /// Graphviz's language
+    Dot,
 }
 
 #[derive(Debug, clap::Args)]

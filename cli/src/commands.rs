@@ -3,6 +3,7 @@
 mod cancel;
 mod chaos;
 mod explain;
+mod graph;
 mod hold;
 mod init;
 mod job;
@@ -92,6 +93,12 @@ pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
         Command::Explain(arguments) => with_cluster(&global, async |cluster| {
             explain::run(cluster, arguments.job, ui).await
         }),
+        Command::Graph(arguments) => match graph::subject(&arguments) {
+            graph::Subject::File(path) => graph::of_file(path, arguments.format, ui),
+            graph::Subject::Job(job) => with_cluster(&global, async |cluster| {
+                graph::of_job(cluster, job, arguments.format, ui).await
+            }),
+        },
         Command::Workers => with_cluster(&global, async |cluster| workers::run(cluster, ui).await),
     }
 }

@@ -87,6 +87,18 @@ impl Relation {
         }
     }
 
+    /// How a job with this condition stands to the one that it is about.
+    pub(crate) fn of(condition: &Condition) -> Option<Self> {
+        match condition {
+            Condition::After { .. } => Some(Self::After),
+            Condition::AfterAny(_) => Some(Self::AfterAny),
+            Condition::AfterOk(_) => Some(Self::AfterOk),
+            Condition::AfterNotOk(_) => Some(Self::AfterNotOk),
+            Condition::AfterCorresponding(_) => Some(Self::AfterCorresponding),
+            Condition::Singleton => None,
+        }
+    }
+
     /// The condition on a job.
     pub(crate) fn to(self, job: JobId) -> Condition {
         match self {

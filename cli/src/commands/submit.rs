@@ -77,47 +77,44 @@ impl Draft {
         }
     }
 
+    /// What it waits for of jobs that the cluster has.
+    fn conditions(&self) -> &[Condition] {
+        let dependency = match self {
+            Self::Kernel(draft) => &draft.dependency,
+            Self::Command(draft) => &draft.spec.dependency,
+        };
+        dependency
+            .as_ref()
+            .map_or(&[], |dependency| &dependency.conditions)
+    }
+
     /// What people and programs are told of it before it is submitted.
     pub(super) fn shape(&self) -> DraftShape {
-        let (name, runs, tasks, request, dependency) = match self {
-            Self::Kernel(draft) => (
-                draft.name(),
-                draft.kernel(),
-                draft.tasks(),
-                draft.request(),
-                &draft.dependency,
-            ),
+        let (name, runs, tasks, request) = match self {
+            Self::Kernel(draft) => (draft.name(), draft.kernel(), draft.tasks(), draft.request()),
             Self::Command(draft) => (
                 draft.spec.name.as_str(),
                 draft.spec.work.label(),
                 draft.tasks(),
                 draft.spec.request.clone(),
-                &draft.spec.dependency,
             ),
         };
-        let conditions = dependency.iter().flat_map(|dependency| &dependency.conditions);
         DraftShape {
             name: name.to_owned(),
             runs: runs.to_owned(),
             tasks,
             request,
-            waits_for: conditions.map(condition_text).collect(),
+            waits_for: self.conditions().iter().map(condition_text).collect(),
         }
     }
 }
 
 /// A condition as options name it: `afterok 12`.
 fn condition_text(condition: &Condition) -> String {
-    let relation = match condition {
-        Condition::After { .. } => Relation::After,
-        Condition::AfterAny(_) => Relation::AfterAny,
-        Condition::AfterOk(_) => Relation::AfterOk,
-        Condition::AfterNotOk(_) => Relation::AfterNotOk,
-        Condition::AfterCorresponding(_) => Relation::AfterCorresponding,
-        Condition::Singleton => return "singleton".to_owned(),
-    };
-    let job = condition.job().map(|job| format!(" {job}")).unwrap_or_default();
-    format!("{}{job}", relation.word())
+    match (Relation::of(condition), condition.job()) {
+        (Some(relation), Some(job)) => format!("{} {job}", relation.word()),
+        (_, _) => "singleton".to_owned(),
+    }
 }
 
 /// A name for one submission.

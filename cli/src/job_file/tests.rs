@@ -318,7 +318,7 @@ fn wrong_values_are_told_with_file_line_and_key() {
     );
     assert_eq!(
         told("[job.a]\neach-line = \"f\"\ncommand = \"true\"\narray = \"0-3\"\n"),
-        format!("error: jobs.toml:4: `array` and `each-line` of the job `a` exclude each other\n{KEYS_HINT}")
+        format!("error: jobs.toml:4: `each-line` and `array` of the job `a` exclude each other\n{KEYS_HINT}")
     );
 }
 

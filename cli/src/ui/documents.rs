@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::error::CliError;
+use super::graph::Graph;
 use phalanx_protocol::exit::ExitCode;
 
 /// The version in each document.
@@ -51,6 +52,7 @@ pub(crate) enum Content<'a> {
     },
     SubmittedJobs(&'a [SubmittedShape<'a>]),
     WouldSubmit(&'a [DraftShape]),
+    Graph(&'a Graph),
     Job(JobShape<'a>),
     Jobs(Vec<JobShape<'a>>),
     Workers(Vec<WorkerShape<'a>>),

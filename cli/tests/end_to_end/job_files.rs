@@ -179,3 +179,46 @@ fn jobs_wait_for_others_by_options_too() {
     let done = up.run("submit --afterok 77 true");
     assert_eq!((done.code, done.stdout.as_str()), (Some(2), ""), "{done:?}");
 }
+
+#[test]
+fn a_graph_shows_a_file_and_then_its_jobs_with_their_states_also_once_they_are_over() {
+    let up = Up::start();
+    let text = "[job.first]\ncommand = ['true']\n[job.second]\ncommand = ['false']\nafterok = 'first'\n\
+                [job.third]\ncommand = ['true']\nafterok = 'second'\nafterany = 'first'\n";
+    let drawn = run(with_file(&up, "graph", text));
+    assert_eq!(
+        drawn.lines(),
+        [
+            "○   first   1 task",
+            "├─╮",
+            "│ ○ second  1 task  afterok first",
+            "├─╯",
+            "○   third   1 task  afterany first, afterok second",
+        ]
+    );
+    assert_eq!(run(up.command("submit --hold true")).lines(), ["1"]);
+    let submitted = run(with_file(&up, "submit --file", text));
+    assert_eq!(submitted.lines(), ["2 first", "3 second", "4 third"]);
+    assert_eq!(up.run("wait 3").code, Some(1));
+    eventually("it is known that the last one never runs", || {
+        up.run("graph 3").stdout.contains("cannot come to pass")
+    });
+    assert_eq!(
+        up.run("graph 3").lines(),
+        [
+            "●   2 first   succeeded  1 task",
+            "├─╮",
+            "│ ● 3 second  failed     1 task  afterok 2 first",
+            "├─╯",
+            "○   4 third   waiting    1 task  afterany 2 first, afterok 3 second, what it waits for cannot come to pass",
+        ]
+    );
+    assert_eq!(up.run("graph 1").lines(), ["○ 1 true  waiting  1 task  held"]);
+    assert!(
+        run(up.command("graph 2 --format dot"))
+            .stdout
+            .contains("n1 -> n2 [label=\"afterok\"];")
+    );
+    let none = up.run("graph 77");
+    assert_eq!((none.code, none.stdout.as_str()), (Some(2), ""), "{none:?}");
+}

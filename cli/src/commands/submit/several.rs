@@ -4,6 +4,7 @@
 //! refuses one, those before it are cancelled. Whatever ends this process, or cuts it off, in between leaves jobs that are
 //! held: visible, and doing nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use phalanx::Client;
@@ -12,6 +13,7 @@ use phalanx_protocol::dependency::Condition;
 use phalanx_protocol::exit::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::super::graph::unknown;
 use super::super::wait;
 use super::Draft;
 use crate::args::waiting::{Relation, WaitingArguments};
@@ -20,6 +22,7 @@ use crate::job_file::JobFile;
 use crate::ui::Ui;
 use crate::ui::documents::{Content, Document, DraftShape, SubmittedShape};
 use crate::ui::error::CliError;
+use crate::ui::graph::{Arrow, Graph, Node};
 
 /// All jobs of a file, checked, each behind those that it waits for.
 #[derive(Debug)]
@@ -130,6 +133,53 @@ impl FileDraft {
             shape
         };
         self.jobs.iter().map(shape).collect()
+    }
+
+    /// Its jobs and what they wait for; those of the cluster that they wait for come first.
+    pub(in crate::commands) fn graph(&self) -> Graph {
+        let on_cluster = self.jobs.iter().flat_map(|part| part.draft.conditions());
+        let on_cluster: BTreeSet<JobId> = on_cluster.filter_map(Condition::job).collect();
+        let positions: BTreeMap<JobId, usize> = on_cluster.iter().copied().zip(0..).collect();
+        let first = positions.len();
+        let mut nodes: Vec<Node> = on_cluster
+            .into_iter()
+            .map(|job| Node {
+                remark: "on the cluster".to_owned(),
+                ..unknown(job)
+            })
+            .collect();
+        for part in &self.jobs {
+            let mut waits_for: Vec<Arrow> = part
+                .after
+                .iter()
+                .map(|&(relation, other)| Arrow {
+                    on: first + other,
+                    relation: relation.word(),
+                })
+                .collect();
+            let conditions = part.draft.conditions();
+            waits_for.extend(conditions.iter().filter_map(|condition| {
+                Some(Arrow {
+                    on: *positions.get(&condition.job()?)?,
+                    relation: Relation::of(condition)?.word(),
+                })
+            }));
+            waits_for.sort_unstable();
+            let remarks = [(part.waiting.singleton, "singleton"), (part.waiting.hold, "held")];
+            let remarks: Vec<&str> = remarks
+                .iter()
+                .filter(|(is, _)| *is)
+                .map(|(_, word)| *word)
+                .collect();
+            nodes.push(Node {
+                label: part.name.clone(),
+                state: None,
+                tasks: part.draft.shape().tasks,
+                remark: remarks.join(", "),
+                waits_for,
+            });
+        }
+        Graph { nodes }
     }
 
     async fn send(mut self, client: &Client) -> Result<Vec<Accepted>, CliError> {

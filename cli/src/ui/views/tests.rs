@@ -44,6 +44,7 @@ pub(crate) fn job_view() -> JobView {
         started_unix_millis: None,
         held: false,
         begin_unix_millis: None,
+        conditions: Vec::new(),
         waits_for: Vec::new(),
         never: false,
     }
