@@ -10,7 +10,8 @@ use phalanx_protocol::snapshot::CoreSnapshot;
 use phalanx_protocol::{JobId, Term};
 use phalanx_scheduler_core::Core;
 use phalanx_storage::{
-    Checkpoints, Collector, LogId, Moment, Needed, Place, Snapshot, Store, WriteSnapshotError, write_snapshot,
+    CheckpointDirectories, Checkpoints, Collector, LogId, Moment, Needed, Place, Snapshot, Store,
+    WriteSnapshotError, write_snapshot,
 };
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -48,6 +49,7 @@ pub(crate) struct Snapshots {
     journal_bytes: u64,
     /// Jobs that will not go on, whose tasks' checkpoints are of no use any more.
     over: Vec<JobId>,
+    directories: CheckpointDirectories,
     collector: Option<Collector>,
     running: Option<JoinHandle<Collector>>,
 }
@@ -60,6 +62,7 @@ impl Snapshots {
         applied_slot: u64,
         journal_bytes: u64,
         options: &JournalOptions,
+        directories: CheckpointDirectories,
     ) -> Self {
         let collector = Collector::with_grace(Arc::clone(&store), log, options.deletion_grace);
         Self {
@@ -71,6 +74,7 @@ impl Snapshots {
             changed: (journal_bytes > 0).then(Instant::now),
             journal_bytes,
             over: Vec::new(),
+            directories,
             collector: Some(collector),
             running: None,
         }
@@ -116,11 +120,12 @@ impl Snapshots {
         (self.changed, self.journal_bytes) = (None, 0);
         let (core, marks, over) = (core.snapshot(), feeds.marks(), std::mem::take(&mut self.over));
         let (store, log, term, slot) = (Arc::clone(&self.store), self.log, self.term, self.applied_slot);
+        let directories = self.directories.clone();
         self.running = Some(tokio::task::spawn_blocking(move || {
             match take(&*store, (log, slot, term), core, &marks) {
                 Ok(needed) => {
                     collect(&mut collector, &needed);
-                    clear(store, &over);
+                    clear(store, &directories, &over);
                 }
                 Err(error) => tracing::warn!(error = error_text(&error), "no snapshot was taken"),
             }
@@ -182,10 +187,13 @@ fn take(
 }
 
 /// Removes the checkpoints of jobs that are over.
-fn clear(store: Arc<dyn Store>, over: &[JobId]) {
+fn clear(store: Arc<dyn Store>, directories: &CheckpointDirectories, over: &[JobId]) {
     let checkpoints = Checkpoints::new(store);
     for &job in over {
         if let Err(error) = checkpoints.clear(job) {
+            tracing::warn!(%job, error = error_text(&error), "checkpoints of a job that is over are left behind");
+        }
+        if let Err(error) = directories.clear(job) {
             tracing::warn!(%job, error = error_text(&error), "checkpoints of a job that is over are left behind");
         }
     }

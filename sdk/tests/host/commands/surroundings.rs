@@ -25,6 +25,16 @@ fn a_task_has_the_variables_of_its_submission_and_its_own_and_no_others() {
     let printed = shop.printed(1);
     let mut lines: Vec<&str> = printed.lines().collect();
     lines.sort_unstable();
+    let saved = lines
+        .extract_if(.., |line| line.starts_with("PHALANX_CHECKPOINT_DIR=/"))
+        .collect::<Vec<_>>();
+    let [saved] = saved.as_slice() else {
+        panic!("{saved:?}");
+    };
+    assert!(
+        saved.ends_with("/jobs/1/saved/1/00000000000000000001-00000000000000000001"),
+        "{saved}"
+    );
     assert_eq!(
         lines,
         [
