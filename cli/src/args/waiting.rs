@@ -1,5 +1,6 @@
-//! What a job waits for before anything of it starts: other jobs, somebody's leave.
+//! What a job waits for before anything of it starts: other jobs, a time, somebody's leave.
 
+use crate::batch::begin::Begin;
 use phalanx_protocol::JobId;
 use phalanx_protocol::dependency::{Condition, Dependency, Joined, Never};
 
@@ -49,6 +50,13 @@ pub(crate) struct WaitingArguments {
     /// Default: it stays, since a job that has failed may be run again (`phalanx retry`). Example: --afterok 41 --cancel-if-never
     #[arg(long)]
     pub(crate) cancel_if_never: bool,
+
+    /// Start nothing before a time
+    ///
+    /// A time of day, a date, both, or a time from now, as the clock of this machine shows it.
+    /// Examples: --begin 16:00, --begin tomorrow, --begin 2026-12-24T08:00, --begin now+2hours
+    #[arg(long, value_name = "TIME", value_parser = Begin::parse)]
+    pub(crate) begin: Option<Begin>,
 
     /// Start nothing until somebody releases the job
     ///

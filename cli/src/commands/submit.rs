@@ -8,6 +8,7 @@ pub(crate) mod items;
 mod kernel;
 pub(super) mod several;
 
+use jiff::Zoned;
 use phalanx::Client;
 use phalanx_protocol::dependency::{Condition, Dependency};
 use phalanx_protocol::exit::ExitCode;
@@ -15,6 +16,7 @@ use phalanx_protocol::{JobId, SubmissionId};
 
 use crate::args::job::SubmitArguments;
 use crate::args::waiting::Relation;
+use crate::batch::begin::Begin;
 use crate::cluster::Connected;
 use crate::ui::Ui;
 use crate::ui::documents::{Content, Document, DraftShape};
@@ -115,6 +117,14 @@ fn condition_text(condition: &Condition) -> String {
         (Some(relation), Some(job)) => format!("{} {job}", relation.word()),
         (_, _) => "singleton".to_owned(),
     }
+}
+
+/// The moment from which a job may start, in milliseconds since 1970, by this machine's clock and time zone.
+pub(crate) fn begin_unix_millis(begin: Begin) -> Result<u64, CliError> {
+    let moment = begin.moment(&Zoned::now());
+    let moment = moment.map_err(|error| CliError::from_chain(ExitCode::Usage, &error))?;
+    // what is before 1970 is past all the same
+    Ok(u64::try_from(moment.as_millisecond()).unwrap_or(0))
 }
 
 /// A name for one submission.

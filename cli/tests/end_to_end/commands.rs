@@ -271,3 +271,17 @@ fn a_program_that_is_killed_with_its_worker_goes_on_from_what_it_has_saved() {
         .collect();
     assert_eq!(counted, (1..=10).collect::<Vec<u64>>());
 }
+
+#[test]
+fn a_program_is_told_by_a_signal_before_its_time_is_over() {
+    let up = Up::start();
+    let script = "trap 'echo told; exit 3' USR1; echo ready; while :; do sleep 0.05; done";
+    let done = run(with(
+        &up,
+        "run --task-time-limit 60s --signal USR1@59 -- sh -c",
+        &[script],
+    ));
+    assert_eq!((done.code, done.stdout.as_str()), (Some(3), "ready\ntold\n"));
+    let done = up.run("run --signal USR1@59 true");
+    assert_eq!(done.code, Some(2), "a signal is before a limit: {done:?}");
+}

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use phalanx::{Client, Surroundings};
-use phalanx_protocol::command::{Action, Dialect, Output, facts};
+use phalanx_protocol::command::{Action, Dialect, Output, Recipients, facts};
 use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::limits::{
     COMMAND_GRACE_MILLIS_MAX, COMMAND_PLAN_BYTES_MAX, PARAMETERS_INLINE_BYTES_MAX,
@@ -19,7 +19,7 @@ use phalanx_protocol::{
 };
 
 use super::items::Items;
-use super::new_submission;
+use super::{begin_unix_millis, new_submission};
 use crate::args::command::CommandArguments;
 use crate::args::job::{SubmitArguments, millis};
 use crate::batch::array::ArraySpec;
@@ -44,6 +44,12 @@ impl CommandDraft {
         let command = &arguments.command;
         let mut plan = surrounded(command)?;
         plan.action = action(&arguments)?;
+        let others = match plan.action {
+            Action::Program(_) => Recipients::All,
+            // a shell that does not expect it would end of it
+            Action::Script { .. } => Recipients::Others,
+        };
+        plan.warning = command.signal.map(|signal| signal.warning(others));
         let array = command.array.as_deref().map(ArraySpec::parse).transpose();
         let array = array.map_err(|error| CliError::from_chain(ExitCode::Usage, &error))?;
         let items = match (&command.each_line, &command.from_json) {
@@ -85,7 +91,7 @@ impl CommandDraft {
                 .or(limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX))),
             dependency: arguments.waiting.dependency(&[]),
             held: arguments.waiting.hold,
-            begin_unix_millis: None,
+            begin_unix_millis: arguments.waiting.begin.map(begin_unix_millis).transpose()?,
         };
         Self::new(spec, plan, items)
     }

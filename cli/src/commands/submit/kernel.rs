@@ -14,7 +14,7 @@ use phalanx_protocol::{
 use serde::de::IgnoredAny;
 
 use super::items::Items;
-use super::new_submission;
+use super::{begin_unix_millis, new_submission};
 use crate::args::job::SubmitArguments;
 use crate::program::{Call, Program};
 use crate::ui::error::CliError;
@@ -29,6 +29,7 @@ pub(in crate::commands) struct KernelDraft {
     submission: SubmissionId,
     pub(super) dependency: Option<Dependency>,
     pub(super) held: bool,
+    begin_unix_millis: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -71,6 +72,7 @@ impl KernelDraft {
         let draft = Self {
             dependency: arguments.waiting.dependency(&[]),
             held: arguments.waiting.hold,
+            begin_unix_millis: arguments.waiting.begin.map(begin_unix_millis).transpose()?,
             arguments,
             kernel,
             tasks,
@@ -158,7 +160,7 @@ impl KernelDraft {
             slots_max: arguments.command.at_most,
             dependency: self.dependency.clone(),
             held: self.held,
-            begin_unix_millis: None,
+            begin_unix_millis: self.begin_unix_millis,
         }
     }
 }
