@@ -9,8 +9,7 @@ use phalanx_protocol::{Term, codec};
 use phalanx_scheduler_core::Core;
 use phalanx_storage::snapshot::snapshot_key;
 use phalanx_storage::{
-    AppendError, Blobs, Candidate, CheckpointDirectories, Effect, JournalEvent, JournalWriter, LogId, Store,
-    acquire,
+    AppendError, Blobs, Candidate, Effect, JournalEvent, JournalWriter, LogId, Store, acquire,
 };
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -90,7 +89,7 @@ impl Ground {
             leadership.next_slot - 1,
             journal_bytes,
             &self.options,
-            CheckpointDirectories::new(self.blobs.root()),
+            self.blobs.root().to_owned(),
         );
         if gives_up_beginning {
             snapshots.hurry();

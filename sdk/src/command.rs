@@ -6,6 +6,7 @@
 
 mod capture;
 mod descriptors;
+mod feeder;
 mod invocation;
 mod memory;
 mod orphans;

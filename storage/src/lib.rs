@@ -8,7 +8,7 @@
 //! [`journal`] (the rules R1-R7, R11 and R12), [`snapshot`], [`marker`] and [`collect`] (how old log goes), then the smaller
 //! things on the same storage: [`cluster`] (which cluster this is), [`members`] (who seems alive), [`blobs`] (programs and
 //! inputs), [`results`] (large results), [`checkpoints`] (state of tasks to resume from) and [`checkpoint_directory`] (the
-//! same for programs), [`outputs`] (what commands have written), [`mod@probe`] (is this storage fit
+//! same for programs), [`outputs`] (what commands have written) and [`streamed_input`] (what is sent to them), [`mod@probe`] (is this storage fit
 //! for all that), [`damage`] (what to say of objects that are not what was written), [`mod@check`] (are there any).
 
 pub mod blobs;
@@ -31,6 +31,7 @@ pub mod results;
 pub mod slot;
 pub mod snapshot;
 pub mod store;
+pub mod streamed_input;
 
 pub use blobs::{BlobError, BlobWriter, Blobs};
 pub use check::{CheckError, CheckReport, check};
@@ -55,3 +56,4 @@ pub use snapshot::{
     Snapshot, SnapshotError, WriteSnapshotError, delete_old_snapshots, newest_whole, write_snapshot,
 };
 pub use store::{Put, Store, StoreError};
+pub use streamed_input::{InputError, InputRead, StreamedInput};

@@ -58,7 +58,8 @@ pub(crate) struct CommandArguments {
 
     /// File that tasks read as their input
     ///
-    /// May be a pattern, as --stdout. Default: empty. Example: --stdin case%a.dat
+    /// May be a pattern, as --stdout. Default: for `run` with one program its own standard input, else nothing.
+    /// Example: --stdin case%a.dat
     #[arg(long, value_name = "FILE", conflicts_with = "kernel")]
     pub(crate) stdin: Option<String>,
 

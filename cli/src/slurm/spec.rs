@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use phalanx::Surroundings;
-use phalanx_protocol::command::{Action, Dialect, FACT_BYTES_MAX, Output, Recipients, facts};
+use phalanx_protocol::command::{Action, Dialect, FACT_BYTES_MAX, Output, Recipients, TaskInput, facts};
 use phalanx_protocol::dependency::{Condition, Dependency, Joined, Never};
 use phalanx_protocol::pattern::{DEFAULT_ARRAY_PATTERN, DEFAULT_PATTERN};
 use phalanx_protocol::{
@@ -191,7 +191,7 @@ fn plan(
         directory: Bytes::from(directory),
         umask: found.umask,
         limits: found.limits,
-        input: settings.input.clone(),
+        input: settings.input.clone().map_or(TaskInput::Empty, TaskInput::File),
         output: Output::Files {
             output: settings.output.clone().unwrap_or_else(|| default.to_owned()),
             error: settings.error.clone().filter(|_| settings.joined != Some(true)),

@@ -57,6 +57,22 @@ pub enum Request {
     Hold(JobId),
     /// Let a job that is held go on. Answer, once durable: [`Reply::Done`].
     Release(JobId),
+    /// A piece of what a command job reads while it runs; the same piece may come again. Answer, once durable:
+    /// [`Reply::Done`].
+    Input(InputPiece),
+}
+
+/// A piece of a job's input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputPiece {
+    /// The job.
+    pub job: JobId,
+    /// Bytes that lie before it.
+    pub offset: u64,
+    /// At most [`crate::limits::INPUT_PIECE_BYTES_MAX`].
+    pub bytes: Bytes,
+    /// Nothing comes behind it.
+    pub is_last: bool,
 }
 
 /// Whose output, and what of it the client has.

@@ -7,7 +7,6 @@ use phalanx_protocol::{
     BlobId, Encoding, Feeding, Inputs, JobSpec, KernelWork, Payload, Request, Resources, Retries,
     SubmissionId, Work,
 };
-use phalanx_storage::CheckpointDirectories;
 use phalanx_storage::memory::MemoryStore;
 use phalanx_storage::{Candidate, ClusterId, JournalWriter, LogId, Store, acquire};
 use tokio::task::JoinHandle;
@@ -38,9 +37,9 @@ fn drive(store: Arc<MemoryStore>) -> Driven {
     let core = Core::new(leadership.term);
     let (kept, last) = ((log, leadership.term), leadership.next_slot - 1);
     // no job of these tests has run anything that could have saved something there
-    let directories = CheckpointDirectories::new("/does/not/exist");
+    let root = "/does/not/exist".into();
     let options = JournalOptions::default();
-    let snapshots = Snapshots::new(Arc::clone(&store), kept, last, 0, &options, directories);
+    let snapshots = Snapshots::new(Arc::clone(&store), kept, last, 0, &options, root);
     let (told, journaled) = mpsc::unbounded_channel();
     let tell = move |event| drop(told.send(event));
     let journal = JournalWriter::start(store, leadership, tell).unwrap();

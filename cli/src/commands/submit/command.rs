@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use phalanx::{Client, Surroundings};
-use phalanx_protocol::command::{Action, Dialect, Output, Recipients, facts};
+use phalanx_protocol::command::{Action, Dialect, Output, Recipients, TaskInput, facts};
 use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::limits::{
     COMMAND_GRACE_MILLIS_MAX, COMMAND_PLAN_BYTES_MAX, PARAMETERS_INLINE_BYTES_MAX,
@@ -124,6 +124,16 @@ impl CommandDraft {
         work.array.is_none() && self.items.is_none()
     }
 
+    /// Whether this process's own input is all that its one task could read.
+    pub(crate) fn takes_input(&self) -> bool {
+        self.is_single() && self.plan.input == TaskInput::Empty
+    }
+
+    /// Has its task read what is sent to it while it runs.
+    pub(crate) fn stream_input(&mut self) {
+        self.plan.input = TaskInput::Streamed;
+    }
+
     /// Uploads what storage lacks and submits the job.
     pub(crate) async fn send(&self, client: &Client) -> Result<JobId, CliError> {
         let mut spec = self.spec.clone();
@@ -170,7 +180,7 @@ fn surrounded(command: &CommandArguments) -> Result<CommandPlan, CliError> {
         directory,
         umask: found.umask,
         limits: found.limits,
-        input: command.stdin.clone(),
+        input: command.stdin.clone().map_or(TaskInput::Empty, TaskInput::File),
         output: match &command.stdout {
             Some(output) => Output::Files {
                 output: output.clone(),
