@@ -120,6 +120,21 @@ fn a_kernel_is_called_as_on_the_command_line() {
 }
 
 #[test]
+fn a_time_to_begin_at_may_be_a_date_of_toml() {
+    let begin = |text: &str| {
+        let file = parse(&format!("[job.a]\ncommand = ['true']\nbegin = {text}\n"));
+        file.jobs[0].arguments.waiting.begin.unwrap()
+    };
+    for (date, text) in [
+        ("2026-12-24T08:00:00", "2026-12-24T08:00"),
+        ("2026-12-24", "2026-12-24"),
+        ("16:00:00", "16:00"),
+    ] {
+        assert_eq!(begin(date), crate::batch::begin::Begin::parse(text).unwrap());
+    }
+}
+
+#[test]
 fn defaults_hold_unless_the_job_says_otherwise() {
     let file = parse(
         r#"
@@ -339,6 +354,10 @@ fn a_job_says_what_runs_once() {
     assert!(
         told("[job.a]\nscript = \"/does/not/exist\"\n")
             .starts_with("error: jobs.toml:2: cannot read the script `/does/not/exist`: No such file")
+    );
+    assert!(
+        told("[job.a]\nscript = \"/dev/zero\"\n").contains("is no script"),
+        "it has no end"
     );
     assert!(
         told("[job.a]\nscript = \"/dev/null\"\n")

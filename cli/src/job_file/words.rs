@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -15,6 +17,8 @@ use crate::args::job::SubmitCommand;
 use crate::args::waiting::Relation;
 use crate::ui::error::CliError;
 
+/// What a script begins with.
+const SCRIPT_MARK: &[u8] = b"#!";
 /// The keys that say what runs.
 const WORK_KEYS: [&str; 3] = ["command", "script", "program"];
 /// Keys of a job that are no options.
@@ -297,9 +301,10 @@ fn work(job: &Key<'_>, table: &DeTable<'_>, source: &Source<'_>) -> Result<Vec<O
 
 /// A script's path, which is looked for nowhere else.
 fn script(key: &Key<'_>, path: &str, source: &Source<'_>) -> Result<String, CliError> {
-    let content = std::fs::read(path)
-        .map_err(|error| source.error(&key.span(), format!("cannot read the script `{path}`: {error}")))?;
-    if !content.starts_with(b"#!") {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(SCRIPT_MARK.len() as u64).read_to_end(&mut start));
+    read.map_err(|error| source.error(&key.span(), format!("cannot read the script `{path}`: {error}")))?;
+    if start != SCRIPT_MARK {
         let what = format!("`{path}` is no script: its first line does not begin with #!");
         return Err(source
             .error(&key.span(), what)

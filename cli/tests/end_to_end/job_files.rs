@@ -222,3 +222,19 @@ fn a_graph_shows_a_file_and_then_its_jobs_with_their_states_also_once_they_are_o
     let none = up.run("graph 77");
     assert_eq!((none.code, none.stdout.as_str()), (Some(2), ""), "{none:?}");
 }
+
+#[test]
+fn a_file_of_jobs_that_is_taken_for_a_program_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("jobs.toml"), "[job.a]\ncommand = ['true']\n").unwrap();
+    let mut command = crate::command::phalanx();
+    command.args(["submit", "jobs.toml"]).current_dir(folder.path());
+    let done = run(command);
+    assert_eq!(
+        (done.code, done.stderr.as_str()),
+        (
+            Some(2),
+            "error: `jobs.toml` is no program\n\nhint: a file of jobs is given by --file jobs.toml\n"
+        )
+    );
+}

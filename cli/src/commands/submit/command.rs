@@ -42,6 +42,11 @@ impl CommandDraft {
     /// Checks what is said of a command.
     pub(super) fn prepare(arguments: SubmitArguments) -> Result<Self, CliError> {
         let command = &arguments.command;
+        if arguments.program().extension() == Some(OsStr::new("toml")) && arguments.program().is_file() {
+            let program = arguments.program().display();
+            let what = format!("`{program}` is no program");
+            return Err(CliError::usage(what).hint(format!("a file of jobs is given by --file {program}")));
+        }
         let mut plan = surrounded(command)?;
         plan.action = action(&arguments)?;
         let others = match plan.action {
