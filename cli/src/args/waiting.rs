@@ -119,6 +119,14 @@ impl Relation {
     }
 }
 
+/// A condition as options name it: `afterok 12`.
+pub(crate) fn condition_text(condition: &Condition) -> String {
+    match (Relation::of(condition), condition.job()) {
+        (Some(relation), Some(job)) => format!("{} {job}", relation.word()),
+        (_, _) => "singleton".to_owned(),
+    }
+}
+
 impl WaitingArguments {
     /// What the job waits for, and for what is known by now of jobs that are submitted with it.
     pub(crate) fn dependency(&self, others: &[Condition]) -> Option<Dependency> {

@@ -15,7 +15,7 @@ use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::{JobId, SubmissionId};
 
 use crate::args::job::SubmitArguments;
-use crate::args::waiting::Relation;
+use crate::args::waiting::condition_text;
 use crate::batch::begin::Begin;
 use crate::cluster::Connected;
 use crate::ui::Ui;
@@ -108,14 +108,6 @@ impl Draft {
             request,
             waits_for: self.conditions().iter().map(condition_text).collect(),
         }
-    }
-}
-
-/// A condition as options name it: `afterok 12`.
-fn condition_text(condition: &Condition) -> String {
-    match (Relation::of(condition), condition.job()) {
-        (Some(relation), Some(job)) => format!("{} {job}", relation.word()),
-        (_, _) => "singleton".to_owned(),
     }
 }
 

@@ -5,6 +5,8 @@ use phalanx_protocol::resources::format_bytes;
 use phalanx_protocol::view::{Explanation, JobView, Verdict, WorkerView};
 use phalanx_protocol::{JobId, Resources};
 
+use crate::args::waiting::condition_text;
+
 use super::documents::DraftShape;
 use super::outcome::{failure_lines, outcome_text};
 use super::style::{Style, Tone, printable, state_tone};
@@ -113,6 +115,14 @@ pub(crate) fn job_text(job: &JobView, now: u64, style: Style) -> String {
     line("each needs", job.request.to_string());
     if job.priority != 0 {
         line("priority", job.priority.to_string());
+    }
+    if !job.conditions.is_empty() {
+        let conditions: Vec<String> = job.conditions.iter().map(condition_text).collect();
+        let label = match job.outcome {
+            None => "waits for",
+            Some(_) => "waited for",
+        };
+        line(label, conditions.join(", "));
     }
     if job.outcome.is_none() && job.slots > 0 {
         let (slots, workers) = (counted(job.slots, "slot"), counted(job.workers, "worker"));

@@ -1,3 +1,7 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
 use super::*;
 
 /// Jobs by name, each with what it waits for as `word name`.
@@ -124,6 +128,84 @@ fn states_are_words_and_colours_come_beside_them() {
         text.starts_with("\x1b[32m●\x1b[0m 1 a  \x1b[32msucceeded\x1b[0m  1 task\n│\n○ 2 b  waiting"),
         "{text:?}"
     );
+}
+
+/// The jobs to which lines lead from each one, followed through the rows of a drawing.
+fn followed(graph: &Graph) -> Vec<BTreeSet<usize>> {
+    let mut lanes = Lanes::new(graph);
+    let rows: Vec<Row> = (0..graph.nodes.len()).flat_map(|node| lanes.draw(node)).collect();
+    // by column, the jobs whose lines come down there
+    let mut above: Vec<BTreeSet<usize>> =
+        vec![BTreeSet::new(); rows.iter().map(Row::width).max().unwrap_or(0)];
+    let mut found = vec![BTreeSet::new(); graph.nodes.len()];
+    let mut leads = BTreeSet::new();
+    for (row, next) in rows.iter().zip(rows.iter().skip(1).map(Some).chain([None])) {
+        let letters: Vec<char> = row.lines.chars().collect();
+        let letter = |column: usize| letters.get(column).copied().unwrap_or(' ');
+        if let Some(node) = row.node {
+            let column = letters.iter().position(|&letter| letter == lanes::NODE).unwrap();
+            // where no line leads to it, what stands above it is another's
+            found[node] = std::mem::take(&mut leads);
+            above[column] = BTreeSet::from([node]);
+            for column in (0..above.len())
+                .step_by(2)
+                .filter(|&column| letter(column) == ' ')
+            {
+                above[column].clear();
+            }
+            continue;
+        }
+        let goes = |column: usize, ways: &str| ways.contains(letter(column));
+        let corners = "┼┤├│┴╯╰╵┬╮╭╷";
+        let joined: Vec<usize> = (0..above.len())
+            .step_by(2)
+            .filter(|&column| goes(column, corners))
+            .filter(|&column| !goes(column, "│") || Some(column) == node_column(next))
+            .collect();
+        let sources = joined.iter().filter(|&&column| goes(column, "┼┤├│┴╯╰╵"));
+        let sources: BTreeSet<usize> = sources.flat_map(|&column| above[column].clone()).collect();
+        let at = node_column(next).unwrap();
+        assert!(joined.contains(&at), "{}", graph.text(Style::Plain));
+        for column in joined {
+            if column != at && !goes(column, "┼┤├│┬╮╭╷") {
+                above[column].clear();
+            }
+        }
+        leads = sources;
+    }
+    found
+}
+
+fn node_column(row: Option<&Row>) -> Option<usize> {
+    row?.lines.chars().position(|letter| letter == lanes::NODE)
+}
+
+proptest! {
+    #[test]
+    fn lines_lead_to_exactly_those_that_a_job_waits_for(
+        edges in prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 0..4), 1..14),
+    ) {
+        let nodes = edges.iter().enumerate().map(|(position, others)| {
+            let others: BTreeSet<usize> = match position {
+                0 => BTreeSet::new(),
+                _ => others.iter().map(|other| other.index(position)).collect(),
+            };
+            Node {
+                label: format!("j{position}"),
+                state: None,
+                tasks: None,
+                remark: String::new(),
+                waits_for: others.into_iter().map(|on| Arrow { on, relation: "after" }).collect(),
+            }
+        });
+        let graph = Graph { nodes: nodes.collect() };
+        let wanted: Vec<BTreeSet<usize>> = graph
+            .nodes
+            .iter()
+            .map(|node| node.waits_for.iter().map(|arrow| arrow.on).collect())
+            .collect();
+        prop_assert_eq!(followed(&graph), wanted, "{}", graph.text(Style::Plain));
+    }
 }
 
 #[test]
