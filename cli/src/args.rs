@@ -2,13 +2,14 @@
 //!
 //! Only declarations here; the commands themselves are in `commands`. [`job`] holds what `submit` and `run` share,
 //! [`daemon`] what the long-running roles take, [`storage`] what is asked of the storage, [`values`] the small languages of
-//! sizes, times, ranges and resources.
+//! sizes, times, ranges and resources, [`waiting`] what a job waits for.
 
 pub(crate) mod command;
 pub(crate) mod daemon;
 pub(crate) mod job;
 pub(crate) mod storage;
 pub(crate) mod values;
+pub(crate) mod waiting;
 
 use std::path::PathBuf;
 
@@ -17,7 +18,7 @@ use phalanx_protocol::JobId;
 
 use crate::targets::Target;
 use daemon::{ChaosArguments, InitArguments, SchedulerArguments, UpArguments, WorkerArguments};
-use job::SubmitArguments;
+use job::SubmitCommand;
 use storage::StorageArguments;
 
 const AFTER_LONG_HELP: &str = "\
@@ -115,7 +116,7 @@ pub(crate) enum Command {
     /// make the exit code 1.
     /// Examples: phalanx run -- make -C sim all
     /// phalanx run target/release/ep --kernel gaussians --range 0..256
-    Run(SubmitArguments),
+    Run(SubmitCommand),
 
     /// Submit a job and print its id
     ///
@@ -123,7 +124,7 @@ pub(crate) enum Command {
     /// kernel, and that the kernel takes what it will be given. The id is printed once the job is on durable storage.
     /// Examples: phalanx submit --array 0-99 ./job.sh
     /// phalanx submit target/release/ep --kernel gaussians --range 0..256
-    Submit(SubmitArguments),
+    Submit(SubmitCommand),
 
     /// Print what a job's commands have printed
     ///
@@ -193,6 +194,12 @@ pub(crate) enum Command {
     /// One sentence with the reason, then what each worker offers.
     /// Example: phalanx explain 42
     Explain(JobArguments),
+
+    /// Draw jobs and what they wait for of each other
+    ///
+    /// Those of a job file, or a job of the cluster and all that are connected to it, with their states.
+    /// Examples: phalanx graph jobs.toml, phalanx graph 42
+    Graph(GraphArguments),
 
     /// List workers
     ///
@@ -400,6 +407,30 @@ impl std::str::FromStr for LogTarget {
             }),
         }
     }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct GraphArguments {
+    /// A job file, or the id of a job
+    ///
+    /// A number is an id; a file with such a name is written ./42. Example: jobs.toml
+    #[arg(value_name = "FILE|ID")]
+    pub(crate) subject: PathBuf,
+
+    /// Form of the drawing
+    ///
+    /// `text` for the terminal, `dot` for Graphviz. Example: phalanx graph 42 --format dot | dot -Tsvg > jobs.svg
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    pub(crate) format: GraphForm,
+}
+
+/// The form of a drawing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphForm {
+    /// Lines and names
+    Text,
+    /// Graphviz's language
+    Dot,
 }
 
 #[derive(Debug, clap::Args)]

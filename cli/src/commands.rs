@@ -3,6 +3,7 @@
 mod cancel;
 mod chaos;
 mod explain;
+mod graph;
 mod hold;
 mod init;
 mod job;
@@ -29,11 +30,13 @@ use phalanx_protocol::exit::ExitCode;
 use phalanx_transport::Role;
 
 use crate::args::daemon::{WorkerAction, WorkerArguments};
+use crate::args::job::SubmitCommand;
 use crate::args::{Arguments, Command, GlobalArguments};
 use crate::cluster::{Connected, Site};
 use crate::process::{runtime, start_log};
 use crate::ui::Ui;
 use crate::ui::error::CliError;
+use submit::several::FileDraft;
 
 /// Carries a command out.
 pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
@@ -59,14 +62,8 @@ pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
         Command::Chaos(arguments) => chaos::run(&arguments, ui),
         Command::Storage(arguments) => storage::run(&global, arguments, ui),
         Command::Kernels(arguments) => kernels::run(&arguments, ui),
-        Command::Submit(arguments) => {
-            let draft = submit::Draft::prepare(arguments)?;
-            with_cluster(&global, async |cluster| submit::run(cluster, draft, ui).await)
-        }
-        Command::Run(arguments) => {
-            let draft = submit::Draft::prepare(arguments)?;
-            with_cluster(&global, async |cluster| run::run(cluster, draft, ui).await)
-        }
+        Command::Submit(arguments) => submit_or_run(&global, arguments, Then::Leave, ui),
+        Command::Run(arguments) => submit_or_run(&global, arguments, Then::Follow, ui),
         Command::Logs(arguments) => {
             with_cluster(&global, async |cluster| logs::run(cluster, &arguments, ui).await)
         }
@@ -100,8 +97,48 @@ pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
         Command::Explain(arguments) => with_cluster(&global, async |cluster| {
             explain::run(cluster, arguments.job, ui).await
         }),
+        Command::Graph(arguments) => match graph::subject(&arguments) {
+            graph::Subject::File(path) => graph::of_file(path, arguments.format, ui),
+            graph::Subject::Job(job) => with_cluster(&global, async |cluster| {
+                graph::of_job(cluster, job, arguments.format, ui).await
+            }),
+        },
         Command::Workers => with_cluster(&global, async |cluster| workers::run(cluster, ui).await),
     }
+}
+
+/// What becomes of a job once it is submitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Leave,
+    Follow,
+}
+
+/// Checks a job, or those of a file, and submits them unless that is all that was asked.
+fn submit_or_run(
+    global: &GlobalArguments,
+    arguments: SubmitCommand,
+    then: Then,
+    ui: Ui,
+) -> Result<ExitCode, CliError> {
+    if let Some(file) = &arguments.file {
+        let draft = FileDraft::prepare(file)?;
+        if arguments.dry_run {
+            return submit::describe(&draft.shapes(), ui);
+        }
+        return with_cluster(global, async |cluster| match then {
+            Then::Leave => submit::several::submit(cluster, draft, ui).await,
+            Then::Follow => submit::several::run(cluster, draft, ui).await,
+        });
+    }
+    let draft = submit::Draft::prepare(arguments.job)?;
+    if arguments.dry_run {
+        return submit::describe(&[draft.shape()], ui);
+    }
+    with_cluster(global, async |cluster| match then {
+        Then::Leave => submit::run(cluster, draft, ui).await,
+        Then::Follow => run::run(cluster, draft, ui).await,
+    })
 }
 
 /// Connects, does the work, and takes leave.

@@ -4,8 +4,9 @@
 //! processes. It is the only crate that writes to a terminal, and that in [`ui`] alone.
 //!
 //! Reading order: [`args`] (what can be asked), [`commands`] (one file per command), [`cluster`] (how a scheduler is
-//! found), [`batch`] (batch scripts and their options as values), [`program`] and [`inputs`] (what is checked before
-//! anything is sent), [`targets`] (how jobs and tasks are written), [`process`] (signals, parents, logs), [`ui`] (how it is told).
+//! found), [`batch`] (batch scripts and their options as values), [`program`], [`inputs`] and [`job_file`] (what is checked
+//! before anything is sent), [`targets`] (how jobs and tasks are written), [`process`] (signals, parents, logs), [`ui`] (how
+//! it is told).
 
 mod args;
 #[cfg_attr(not(test), expect(dead_code, reason = "the lists of jobs that use it follow"))]
@@ -13,6 +14,7 @@ mod batch;
 mod cluster;
 mod commands;
 mod inputs;
+mod job_file;
 mod process;
 mod program;
 mod slurm;

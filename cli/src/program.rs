@@ -159,7 +159,7 @@ impl From<ProgramError> for CliError {
 }
 
 /// The name that was probably meant: at most a third of its letters differ.
-fn nearest<'a>(wanted: &str, known: &'a [String]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(wanted: &str, known: &'a [String]) -> Option<&'a str> {
     let distances = known.iter().map(|name| (edit_distance(wanted, name), name));
     let (distance, name) = distances.min()?;
     (distance * 3 <= wanted.chars().count().max(3)).then_some(name)

@@ -1,10 +1,12 @@
 //! The terminal: the only place that writes to stdout and stderr.
 //!
 //! stdout carries data, stderr everything said about it. The pieces return text and are tested as such: [`table`],
-//! [`units`], [`views`] (jobs, workers, explanations for people), [`outcome`], [`documents`] (the same for programs), [`error`].
+//! [`units`], [`views`] (jobs, workers, explanations for people), [`outcome`], [`graph`], [`documents`] (the same for
+//! programs), [`error`].
 
 pub(crate) mod documents;
 pub(crate) mod error;
+pub(crate) mod graph;
 pub(crate) mod outcome;
 pub(crate) mod style;
 pub(crate) mod table;

@@ -63,8 +63,8 @@ pub struct CommandPlan {
     pub umask: Option<u32>,
     /// Limits of the process (`setrlimit`), by the system's number of the resource: soft and hard, for no limit `u64::MAX`.
     pub limits: Vec<(u32, u64, u64)>,
-    /// The pattern of the file that is standard input; it is empty if absent.
-    pub input: Option<String>,
+    /// What is standard input.
+    pub input: TaskInput,
     /// Where output goes.
     pub output: Output,
     /// Whose variables a task finds beside ours.
@@ -87,6 +87,18 @@ pub enum Action {
         /// What follows its name.
         arguments: Vec<Bytes>,
     },
+}
+
+/// What a task reads as its standard input.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TaskInput {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// A file, by the pattern of its name.
+    File(String),
+    /// What clients send to the job while it runs: [`crate::message::client::InputPiece`].
+    Streamed,
 }
 
 /// Where the output of tasks goes.

@@ -50,6 +50,10 @@ pub const CHECKPOINT_BYTES_MAX: usize = 1 << 30;
 pub const CHECKPOINT_VALUE_BYTES_MAX: usize = 16 * CHECKPOINT_BYTES_MAX;
 /// Bytes of output in one answer about what tasks have written.
 pub const OUTPUT_PAGE_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of one piece of input that is sent to a job.
+pub const INPUT_PIECE_BYTES_MAX: usize = 256 << 10;
+/// Bytes of all input that is sent to a job.
+pub const STREAMED_INPUT_BYTES_MAX: u64 = 4 << 30;
 /// The longest grace of a command between SIGTERM and SIGKILL, in milliseconds.
 pub const COMMAND_GRACE_MILLIS_MAX: u64 = 30_000;
 /// Bytes of one encoded command plan: environment, arguments, script.

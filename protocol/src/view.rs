@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::command::ArrayIds;
+use crate::dependency::Condition;
 use crate::id::{JobId, WorkerId};
 use crate::job::Encoding;
 use crate::range::IndexRange;
@@ -67,7 +68,9 @@ pub struct JobView {
     pub held: bool,
     /// Nothing of it starts before; milliseconds since 1970.
     pub begin_unix_millis: Option<u64>,
-    /// Jobs that it waits for, at most [`WAITS_FOR_MAX`].
+    /// What it was submitted to wait for, whether that has come to pass or not; at most [`CONDITIONS_SHOWN_MAX`].
+    pub conditions: Vec<Condition>,
+    /// Jobs that it waits for now, at most [`WAITS_FOR_MAX`].
     pub waits_for: Vec<JobId>,
     /// What it waits for cannot come to pass any more.
     pub never: bool,
@@ -77,6 +80,9 @@ pub struct JobView {
 
 /// Jobs that a view or an explanation names as those that a job waits for.
 pub const WAITS_FOR_MAX: usize = 20;
+
+/// Conditions that a view shows.
+pub const CONDITIONS_SHOWN_MAX: usize = 100;
 
 impl JobView {
     /// One word for a table: `waiting`, `running`, `succeeded`, `failed`, `cancelled`, `broken`, `timed out`.

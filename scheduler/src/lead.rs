@@ -89,6 +89,7 @@ impl Ground {
             leadership.next_slot - 1,
             journal_bytes,
             &self.options,
+            self.blobs.root().to_owned(),
         );
         if gives_up_beginning {
             snapshots.hurry();

@@ -3,6 +3,7 @@
 //! What is in it is noted by the driver between two events; encoding, writing, reading back and deleting are done on a thread
 //! that may block. At an orderly stop one is taken if there is something new, so that the next start is quick.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,8 @@ use phalanx_protocol::snapshot::CoreSnapshot;
 use phalanx_protocol::{JobId, Term};
 use phalanx_scheduler_core::Core;
 use phalanx_storage::{
-    Checkpoints, Collector, LogId, Moment, Needed, Place, Snapshot, Store, WriteSnapshotError, write_snapshot,
+    CheckpointDirectories, Checkpoints, Collector, LogId, Moment, Needed, Place, Snapshot, Store,
+    StreamedInput, WriteSnapshotError, write_snapshot,
 };
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -48,6 +50,8 @@ pub(crate) struct Snapshots {
     journal_bytes: u64,
     /// Jobs that will not go on, whose tasks' checkpoints are of no use any more.
     over: Vec<JobId>,
+    /// The storage's root, under which lies what is no object.
+    root: PathBuf,
     collector: Option<Collector>,
     running: Option<JoinHandle<Collector>>,
 }
@@ -60,6 +64,7 @@ impl Snapshots {
         applied_slot: u64,
         journal_bytes: u64,
         options: &JournalOptions,
+        root: PathBuf,
     ) -> Self {
         let collector = Collector::with_grace(Arc::clone(&store), log, options.deletion_grace);
         Self {
@@ -71,6 +76,7 @@ impl Snapshots {
             changed: (journal_bytes > 0).then(Instant::now),
             journal_bytes,
             over: Vec::new(),
+            root,
             collector: Some(collector),
             running: None,
         }
@@ -121,11 +127,12 @@ impl Snapshots {
         (self.changed, self.journal_bytes) = (None, 0);
         let (core, marks, over) = (core.snapshot(), feeds.marks(), std::mem::take(&mut self.over));
         let (store, log, term, slot) = (Arc::clone(&self.store), self.log, self.term, self.applied_slot);
+        let root = self.root.clone();
         self.running = Some(tokio::task::spawn_blocking(move || {
             match take(&*store, (log, slot, term), core, &marks) {
                 Ok(needed) => {
                     collect(&mut collector, &needed);
-                    clear(store, &over);
+                    clear(store, &root, &over);
                 }
                 Err(error) => tracing::warn!(error = error_text(&error), "no snapshot was taken"),
             }
@@ -186,11 +193,17 @@ fn take(
     Ok(Needed { through: slot, slots })
 }
 
-/// Removes the checkpoints of jobs that are over.
-fn clear(store: Arc<dyn Store>, over: &[JobId]) {
+/// Removes the checkpoints and the input of jobs that are over.
+fn clear(store: Arc<dyn Store>, root: &Path, over: &[JobId]) {
     let checkpoints = Checkpoints::new(store);
     for &job in over {
         if let Err(error) = checkpoints.clear(job) {
+            tracing::warn!(%job, error = error_text(&error), "checkpoints of a job that is over are left behind");
+        }
+        if let Err(error) = StreamedInput::new(root, job).clear() {
+            tracing::warn!(%job, error = error_text(&error), "the input of a job that is over is left behind");
+        }
+        if let Err(error) = CheckpointDirectories::new(root).clear(job) {
             tracing::warn!(%job, error = error_text(&error), "checkpoints of a job that is over are left behind");
         }
     }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use phalanx_protocol::limits::CONTROL_FRAME_BYTES_MAX;
-use phalanx_protocol::message::client::{OutputPage, OutputQuery, Reply, Request};
+use phalanx_protocol::message::client::{InputPiece, OutputPage, OutputQuery, Reply, Request};
 use phalanx_protocol::view::{Explanation, JobView, TasksPage, WorkerView};
 use phalanx_protocol::{IndexRange, JobId, JobSpec, RangeSet, WorkerId};
 use phalanx_transport::{CloseReason, Credential, Dialer, Reconnect};
@@ -228,6 +228,15 @@ impl Client {
             }
         };
         self.ask(Request::Output(query), answer).await
+    }
+
+    /// Sends a job of commands a piece of what it reads while it runs; it is durable when this returns.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if the job is over, is not yours, or gets more than it may, or another [`ClientError`].
+    pub async fn send_input(&self, piece: InputPiece) -> Result<(), ClientError> {
+        let answer = |reply: Reply| matches!(reply, Reply::Done).then_some(());
+        self.ask(Request::Input(piece), answer).await
     }
 
     /// All jobs that the scheduler remembers, newest last.

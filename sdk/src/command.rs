@@ -2,10 +2,11 @@
 //!
 //! The story: [`Commands`] opens a job's plan and is a [`Runner`] like any kernel's, so that claiming, revoking and reporting
 //! are those of kernels. For each task it makes an [`invocation`], gives it its [`variables`], opens where its output goes
-//! ([`outlet`]) and lets [`process`] run it to its end. [`orphans`] sees to it that nothing of a task outlives it.
+//! ([`outlet`]), finds what an earlier attempt has saved, and lets [`process`] run it to its end. [`orphans`] sees to it that nothing of a task outlives it.
 
 mod capture;
 mod descriptors;
+mod feeder;
 mod invocation;
 mod memory;
 mod orphans;
@@ -29,7 +30,8 @@ use phalanx_protocol::message::host::{HostCommand, HostParameters};
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::FailureCause;
 use phalanx_protocol::resources::format_bytes;
-use phalanx_protocol::{CommandPlan, JobId, codec, signal};
+use phalanx_protocol::{CommandPlan, JobId, TaskId, codec, signal};
+use phalanx_storage::CheckpointDirectories;
 
 pub use self::capture::Surroundings;
 use self::invocation::Invocation;
@@ -43,6 +45,9 @@ use crate::kernel::collect::join;
 use crate::kernel::output::{Block, ChunkOutput, Piece, Yield};
 use crate::kernel::runner::{Chunk, ChunkInputs, Failed, Runner, Stop};
 
+/// Where a program may keep what it needs to go on after its end; a directory that it makes itself.
+const CHECKPOINT_VARIABLE: &str = "PHALANX_CHECKPOINT_DIR";
+
 /// A job's commands, ready to be run.
 pub(crate) struct Commands {
     job: JobId,
@@ -51,6 +56,7 @@ pub(crate) struct Commands {
     invocation: Invocation,
     variables: Variables,
     outlets: Outlets,
+    saved: CheckpointDirectories,
     running: Running,
     rlimits: rlimits::Changes,
     wake: Wake,
@@ -91,6 +97,7 @@ impl Commands {
         Ok(Box::new(Self {
             job,
             variables: Variables::new(job, &command, &plan),
+            saved: CheckpointDirectories::new(&storage),
             outlets: Outlets::new(job, storage, &plan).map_err(failed("the system has no empty file"))?,
             running: Running::new().map_err(failed("the system does not tell of processes"))?,
             rlimits: rlimits::Changes::to(&plan.limits),
@@ -146,6 +153,7 @@ impl Commands {
             context: chunk.context,
             grant: chunk.grant,
         };
+        let checkpoints = self.checkpoints(index, chunk.grant)?;
         let ended = loop {
             let mut command = self
                 .invocation
@@ -153,6 +161,7 @@ impl Commands {
                 .map_err(|message| (FailureCause::Error, message))?;
             self.variables
                 .set(&mut command, index, number, item, chunk.grant, chunk.restarts);
+            command.env(CHECKPOINT_VARIABLE, &checkpoints);
             streams.give(&mut command).map_err(|error| {
                 (
                     FailureCause::Error,
@@ -178,6 +187,19 @@ impl Commands {
                 Err((FailureCause::Memory, message))
             }
             Err(error) => Err(self.invocation.not_started(&error)),
+        }
+    }
+
+    /// The directory in which an attempt at a task keeps its checkpoints, with what the last one has left.
+    fn checkpoints(&self, index: u64, attempt: Attempt) -> Result<PathBuf, Failed> {
+        let task = TaskId { job: self.job, index };
+        match self.saved.carry_over(task, attempt) {
+            Ok(_) => Ok(self.saved.path(task, attempt)),
+            // to begin anew could cost days
+            Err(error) => {
+                let message = format!("what it has saved before cannot be carried over: {error}");
+                Err((FailureCause::Error, message))
+            }
         }
     }
 

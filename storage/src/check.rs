@@ -335,7 +335,10 @@ impl CheckReport {
     }
 
     fn check_job_file(&mut self, store: &dyn Store, key: String) {
-        if key.split('/').nth(2) == Some("checkpoints") {
+        let folder = key.split('/').nth(2);
+        if folder == Some("saved") {
+            // what programs keep there is theirs, under names and of kinds that are no objects
+        } else if folder == Some("checkpoints") {
             let object = self.read(store, &key, Effect::CheckpointPassedOver);
             if object.is_some_and(|object| checkpoints::decode(object).is_none()) {
                 self.tell(key, Fault::Checkpoint, Effect::CheckpointPassedOver);

@@ -7,12 +7,13 @@
 //! Reading order: [`store`] (the primitive), [`directory`] (it on a file system), [`slot`] (one object of the log),
 //! [`journal`] (the rules R1-R7, R11 and R12), [`snapshot`], [`marker`] and [`collect`] (how old log goes), then the smaller
 //! things on the same storage: [`cluster`] (which cluster this is), [`members`] (who seems alive), [`blobs`] (programs and
-//! inputs), [`results`] (large results), [`checkpoints`] (state of tasks to resume from), [`outputs`] (what
-//! commands have written), [`mod@probe`] (is this storage fit
+//! inputs), [`results`] (large results), [`checkpoints`] (state of tasks to resume from) and [`checkpoint_directory`] (the
+//! same for programs), [`outputs`] (what commands have written) and [`streamed_input`] (what is sent to them), [`mod@probe`] (is this storage fit
 //! for all that), [`damage`] (what to say of objects that are not what was written), [`mod@check`] (are there any).
 
 pub mod blobs;
 pub mod check;
+pub mod checkpoint_directory;
 pub mod checkpoints;
 pub mod clock;
 pub mod cluster;
@@ -30,9 +31,11 @@ pub mod results;
 pub mod slot;
 pub mod snapshot;
 pub mod store;
+pub mod streamed_input;
 
 pub use blobs::{BlobError, BlobWriter, Blobs};
 pub use check::{CheckError, CheckReport, check};
+pub use checkpoint_directory::{CarryError, CheckpointDirectories};
 pub use checkpoints::{Checkpoint, CheckpointError, Checkpoints};
 pub use clock::Moment;
 pub use cluster::{ClusterError, ClusterFile, ClusterId};
@@ -53,3 +56,4 @@ pub use snapshot::{
     Snapshot, SnapshotError, WriteSnapshotError, delete_old_snapshots, newest_whole, write_snapshot,
 };
 pub use store::{Put, Store, StoreError};
+pub use streamed_input::{InputError, InputRead, StreamedInput};

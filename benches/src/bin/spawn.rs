@@ -14,7 +14,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use phalanx::Surroundings;
 use phalanx_benches::{ProcessCluster, median, seconds_text, worker_if_asked};
-use phalanx_protocol::command::{Action, ArrayIds, ArrayPart, CommandPlan, CommandWork, Dialect, Output};
+use phalanx_protocol::command::{
+    Action, ArrayIds, ArrayPart, CommandPlan, CommandWork, Dialect, Output, TaskInput,
+};
 use phalanx_protocol::job::{Feeding, Inputs, Payload, Retries, Work};
 use phalanx_protocol::{JobId, JobSpec, Request, SubmissionId, codec};
 use tokio::runtime::Runtime;
@@ -193,7 +195,7 @@ fn array(tasks: u64) -> Result<JobSpec, Box<dyn Error>> {
         directory: around.directory,
         umask: around.umask,
         limits: around.limits,
-        input: None,
+        input: TaskInput::Empty,
         output: Output::Packed,
         dialect: Dialect::Phalanx,
         warning: None,

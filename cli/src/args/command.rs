@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::values::parse_time;
+use crate::batch::values::{WarningSignal, warning_signal};
 
 /// How a program is run as a job.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -57,7 +58,8 @@ pub(crate) struct CommandArguments {
 
     /// File that tasks read as their input
     ///
-    /// May be a pattern, as --stdout. Default: empty. Example: --stdin case%a.dat
+    /// May be a pattern, as --stdout. Default: for `run` with one program its own standard input, else nothing.
+    /// Example: --stdin case%a.dat
     #[arg(long, value_name = "FILE", conflicts_with = "kernel")]
     pub(crate) stdin: Option<String>,
 
@@ -78,6 +80,13 @@ pub(crate) struct CommandArguments {
     /// Example: --clean-env --env PATH
     #[arg(long, conflicts_with = "kernel")]
     pub(crate) clean_env: bool,
+
+    /// Send a signal before a task's time is over
+    ///
+    /// So long before its --task-time-limit; unit: seconds, 60 unless given. The program and all that it has started get it;
+    /// of a script only what it has started, with `B:` only its shell. Examples: --signal USR1@120, --signal B:TERM@30
+    #[arg(long, value_name = "[B:]SIG[@SECONDS]", value_parser = warning_signal, requires = "task_time_limit", conflicts_with = "kernel")]
+    pub(crate) signal: Option<WarningSignal>,
 
     /// How long a task that is to end (SIGTERM) may take until it is killed
     ///

@@ -1,13 +1,36 @@
-//! What a job is made from on the command line: shared by `submit` and `run`.
+//! What a job is made from on the command line: shared by `submit`, `run` and, key by key, the job file.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use phalanx_protocol::{IndexRange, Request, Retries};
 
 use super::command::CommandArguments;
 use super::values::{NamedResource, parse_range, parse_size, parse_time};
+use super::waiting::WaitingArguments;
+
+/// One job, or those of a file.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct SubmitCommand {
+    /// Take the jobs of a TOML file, and what they wait for of each other
+    ///
+    /// Each job is a table [job.NAME] whose keys are named as the options here, beside `command` (a list of words, or a text
+    /// for the shell), `script` and `args`; `afterok` and the like name other jobs of the file. None starts before all are
+    /// accepted. `phalanx graph FILE` draws them.
+    /// Example: phalanx submit --file jobs.toml
+    #[arg(long, short, value_name = "FILE", conflicts_with_all = ["SubmitArguments", "CommandArguments", "LimitArguments", "WaitingArguments"])]
+    pub(crate) file: Option<PathBuf>,
+
+    /// Check everything and say what would be submitted
+    ///
+    /// Nothing is sent, and no cluster needed. Example: phalanx submit --file jobs.toml --dry-run
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+
+    #[command(flatten)]
+    pub(crate) job: SubmitArguments,
+}
 
 /// A job.
 #[derive(Debug, Clone, clap::Args)]
@@ -17,8 +40,8 @@ pub(crate) struct SubmitArguments {
     /// Looked for in PATH, on the workers. A script (its file begins with `#!`) is copied now, so that it may be changed
     /// while the job waits. With --kernel: an executable built with the crate `phalanx`; the cluster gets a copy of it.
     /// Examples: hostname, ./job.sh, target/release/ep --kernel gaussians
-    #[arg(value_name = "PROGRAM")]
-    pub(crate) program: PathBuf,
+    #[arg(value_name = "PROGRAM", required_unless_present = "file")]
+    pub(crate) program: Option<PathBuf>,
 
     /// Its arguments
     ///
@@ -111,6 +134,9 @@ pub(crate) struct SubmitArguments {
     #[command(flatten)]
     pub(crate) limits: LimitArguments,
 
+    #[command(flatten)]
+    pub(crate) waiting: WaitingArguments,
+
     /// Merge results on the workers: one value per range
     ///
     /// For kernels with #[phalanx::kernel(reduce = ..)]. The values of neighbouring tasks are merged where they were
@@ -200,6 +226,11 @@ pub(crate) fn millis(time: Duration) -> u64 {
 }
 
 impl SubmitArguments {
+    /// The program; clap sees to it that there is one where there is no file of jobs.
+    pub(crate) fn program(&self) -> &Path {
+        self.program.as_deref().unwrap_or(Path::new(""))
+    }
+
     /// What each task needs.
     pub(crate) fn request(&self) -> Request {
         Request {

@@ -21,12 +21,12 @@ fn refused(line: &str) -> String {
     error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
-fn submitted(line: &str) -> SubmitArguments {
+fn submitted(line: &str) -> job::SubmitArguments {
     let command = parse(line).unwrap().command;
     let (Command::Submit(arguments) | Command::Run(arguments)) = command else {
         panic!("{command:?}");
     };
-    arguments
+    arguments.job
 }
 
 #[test]

@@ -3,6 +3,9 @@
 
 use std::time::Duration;
 
+use jiff::civil::{self, DateTime};
+use jiff::{Span, Timestamp, Zoned};
+
 /// Waiting longer than this is meant by nobody: 100 years, in seconds.
 const DELAY_MAX_SECONDS: u64 = 100 * 365 * 86_400;
 
@@ -42,7 +45,61 @@ pub(crate) enum Begin {
 #[error("a time to begin at is written now+2hours, 16:00, tomorrow, noon, 2027-01-31 or 2027-01-31T16:00")]
 pub(crate) struct BeginError;
 
+/// Years in which the 29th of February is looked for.
+const YEARS_AHEAD_MAX: i16 = 8;
+
+/// Why a time to begin at is no moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("that time is further ahead than calendars go")]
+pub(crate) struct NoMomentError;
+
 impl Begin {
+    /// The moment that is meant, given the time here and now; it may be past. A time that the clock skips, as it does when
+    /// summer time begins, is meant as the time after the gap; of one that it shows twice, the first is meant.
+    ///
+    /// # Errors
+    ///
+    /// There is no such moment.
+    pub(crate) fn moment(self, now: &Zoned) -> Result<Timestamp, NoMomentError> {
+        self.find(now).ok_or(NoMomentError)
+    }
+
+    fn find(self, now: &Zoned) -> Option<Timestamp> {
+        let (day, seconds) = match self {
+            Self::In(delay) => {
+                let delay = Span::new()
+                    .try_seconds(i64::try_from(delay.as_secs()).ok()?)
+                    .ok()?;
+                return now.timestamp().checked_add(delay).ok();
+            }
+            Self::At { day, seconds } => (day, i64::from(seconds)),
+        };
+        let shows = |date: civil::Date| -> Option<Timestamp> {
+            // by the clock: a day may be longer than what its clock shows
+            let midnight = DateTime::from_parts(date, civil::Time::midnight());
+            let local = midnight.checked_add(Span::new().seconds(seconds)).ok()?;
+            Some(local.to_zoned(now.time_zone().clone()).ok()?.timestamp())
+        };
+        let today = now.date();
+        match day {
+            Day::Today => shows(today),
+            Day::Tomorrow => shows(today.tomorrow().ok()?),
+            Day::Next => match shows(today)? {
+                later if later > now.timestamp() => Some(later),
+                _ => shows(today.tomorrow().ok()?),
+            },
+            Day::On(Date { year, month, day }) => {
+                let (month, day) = (i8::try_from(month).ok()?, i8::try_from(day).ok()?);
+                let in_year = |year: i16| shows(civil::Date::new(year, month, day).ok()?);
+                if let Some(year) = year {
+                    return in_year(i16::try_from(year).ok()?);
+                }
+                let mut years = now.year()..=now.year().checked_add(YEARS_AHEAD_MAX)?;
+                years.find_map(|year| in_year(year).filter(|moment| *moment > now.timestamp()))
+            }
+        }
+    }
+
     /// Reads a time to begin at.
     ///
     /// # Errors
@@ -166,7 +223,76 @@ fn number(text: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jiff::tz::TimeZone;
     use proptest::prelude::*;
+
+    /// What is meant by a text at a moment in Berlin, as its clocks show it.
+    fn meant(now: &str, text: &str) -> String {
+        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let now: DateTime = now.parse().unwrap();
+        let now = now.to_zoned(zone.clone()).unwrap();
+        let moment = Begin::parse(text).unwrap().moment(&now).unwrap();
+        moment.to_zoned(zone).datetime().to_string()
+    }
+
+    #[test]
+    fn a_time_is_meant_as_the_clock_here_shows_it() {
+        for (text, expected) in [
+            ("now", "2026-12-23T15:30:00"),
+            ("now+90minutes", "2026-12-23T17:00:00"),
+            ("now+1week", "2026-12-30T15:30:00"),
+            ("16:00", "2026-12-23T16:00:00"),
+            ("15:30", "2026-12-24T15:30:00"),
+            ("8:00am", "2026-12-24T08:00:00"),
+            ("teatime", "2026-12-23T16:00:00"),
+            ("noon", "2026-12-24T12:00:00"),
+            ("midnight", "2026-12-24T00:00:00"),
+            ("today", "2026-12-23T00:00:00"),
+            ("tomorrow", "2026-12-24T00:00:00"),
+            ("2026-12-24T08:00", "2026-12-24T08:00:00"),
+            ("2026-12-24T08:00:00", "2026-12-24T08:00:00"),
+            ("2026-01-01", "2026-01-01T00:00:00"),
+            ("12/24", "2026-12-24T00:00:00"),
+            ("01/31", "2027-01-31T00:00:00"),
+            ("02/29", "2028-02-29T00:00:00"),
+            ("12/23 16:00", "2026-12-23T16:00:00"),
+            ("12/23 15:00", "2027-12-23T15:00:00"),
+        ] {
+            assert_eq!(meant("2026-12-23T15:30:00", text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn clocks_that_are_put_forward_and_back_are_followed() {
+        // from 2:00 to 3:00
+        assert_eq!(
+            meant("2026-03-28T12:00:00", "2026-03-29T02:30"),
+            "2026-03-29T03:30:00"
+        );
+        assert_eq!(meant("2026-03-28T12:00:00", "tomorrow"), "2026-03-29T00:00:00");
+        assert_eq!(meant("2026-03-29T01:00:00", "noon"), "2026-03-29T12:00:00");
+        // 24 hours are not the next day's same time
+        assert_eq!(meant("2026-03-28T12:00:00", "now+1day"), "2026-03-29T13:00:00");
+        // 2:30 comes twice
+        let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let now: DateTime = "2026-10-24T12:00:00".parse().unwrap();
+        let now = now.to_zoned(zone).unwrap();
+        let moment = Begin::parse("2026-10-25T02:30").unwrap().moment(&now).unwrap();
+        assert_eq!(
+            moment.to_string(),
+            "2026-10-25T00:30:00Z",
+            "the first, in summer time"
+        );
+    }
+
+    #[test]
+    fn a_moment_that_no_calendar_has_is_refused() {
+        let now = Timestamp::MAX.to_zoned(TimeZone::UTC);
+        assert_eq!(
+            Begin::In(Duration::from_secs(86_400)).moment(&now),
+            Err(NoMomentError)
+        );
+    }
 
     fn on(year: Option<u32>, month: u32, day: u32, seconds: u32) -> Begin {
         let day = Day::On(Date { year, month, day });

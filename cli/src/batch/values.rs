@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use phalanx_protocol::command::{Recipients, Warning};
 use phalanx_protocol::signal;
 
 /// How long before the end a signal comes if nothing is said.
@@ -273,6 +274,20 @@ pub(crate) struct WarningSignal {
     /// How long before the end.
     pub(crate) lead: Duration,
     pub(crate) to: SignalTo,
+}
+
+impl WarningSignal {
+    /// The same for a task; `others` get it if the shell is not to be alone.
+    pub(crate) fn warning(self, others: Recipients) -> Warning {
+        Warning {
+            signal: self.number,
+            before_millis: u64::try_from(self.lead.as_millis()).unwrap_or(u64::MAX),
+            recipients: match self.to {
+                SignalTo::BatchShell => Recipients::Leader,
+                SignalTo::Steps => others,
+            },
+        }
+    }
 }
 
 /// The number of `USR1`, `SIGUSR1`, `usr1` or `10`.

@@ -1,6 +1,7 @@
 //! `phalanx run`: submits a job, shows its progress, prints its results or its output, and answers for its end.
 
 mod follower;
+mod input;
 
 use phalanx::{Client, ClientError, JobView, ProgressBar, ResultEvent};
 use phalanx_protocol::JobId;
@@ -15,18 +16,25 @@ use crate::ui::error::CliError;
 use crate::ui::outcome::{outcome_error, outcome_text};
 use crate::ui::{DataStream, Ui};
 
+use input::Input;
+
 pub(super) use follower::{Follower, Until};
 
 /// Copies what the one command of a job prints, and ends as it ends.
 pub(crate) async fn follow_command(client: &Client, job: JobId, ui: Ui) -> Result<ExitCode, CliError> {
-    follower::run(client, job, true, ui).await
+    follower::run(client, job, (true, None), ui).await
 }
 
-pub(super) async fn run(cluster: &Connected, draft: Draft, ui: Ui) -> Result<ExitCode, CliError> {
-    if let Draft::Command(command) = &draft {
+pub(super) async fn run(cluster: &Connected, mut draft: Draft, ui: Ui) -> Result<ExitCode, CliError> {
+    if let Draft::Command(command) = &mut draft {
         let is_single = command.is_single();
+        let takes_input = command.takes_input() && input::is_there();
+        if takes_input {
+            command.stream_input();
+        }
         let job = draft.send(&cluster.client).await?;
-        return follower::run(&cluster.client, job, is_single, ui).await;
+        let input = takes_input.then(Input::start);
+        return follower::run(&cluster.client, job, (is_single, input), ui).await;
     }
     let reduces = draft.reduces();
     let job = draft.send(&cluster.client).await?;

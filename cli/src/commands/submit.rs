@@ -1,21 +1,27 @@
-//! `phalanx submit`: from a command line to a job.
+//! `phalanx submit`: from a command line, or a file of jobs, to jobs.
 //!
 //! A [`Draft`] is checked here, without a cluster, so that a mistake costs nothing; [`Draft::send`] uploads and submits. There
-//! are two kinds: [`kernel`] and [`command`]; their tasks' [`items`] are read alike.
+//! are two kinds: [`kernel`] and [`command`]; their tasks' [`items`] are read alike. [`several`] has those of a file.
 
 pub(crate) mod command;
 pub(crate) mod items;
 mod kernel;
+pub(super) mod several;
 
+use jiff::Zoned;
 use phalanx::Client;
+use phalanx_protocol::dependency::{Condition, Dependency};
 use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::{JobId, SubmissionId};
 
 use crate::args::job::SubmitArguments;
+use crate::args::waiting::condition_text;
+use crate::batch::begin::Begin;
 use crate::cluster::Connected;
 use crate::ui::Ui;
-use crate::ui::documents::{Content, Document};
+use crate::ui::documents::{Content, Document, DraftShape};
 use crate::ui::error::CliError;
+use crate::ui::views::drafts_table;
 use command::CommandDraft;
 use kernel::KernelDraft;
 
@@ -29,6 +35,14 @@ pub(super) enum Draft {
 pub(super) async fn run(cluster: &Connected, draft: Draft, ui: Ui) -> Result<ExitCode, CliError> {
     let job = draft.send(&cluster.client).await?;
     ui.data(&Document::new(Content::Submitted { job }), |_| job.to_string())?;
+    Ok(ExitCode::Success)
+}
+
+/// Says what would be submitted.
+pub(super) fn describe(drafts: &[DraftShape], ui: Ui) -> Result<ExitCode, CliError> {
+    ui.data(&Document::new(Content::WouldSubmit(drafts)), |style| {
+        drafts_table(drafts, style)
+    })?;
     Ok(ExitCode::Success)
 }
 
@@ -56,6 +70,53 @@ impl Draft {
             Self::Command(draft) => draft.send(client).await,
         }
     }
+
+    /// Has it wait for this, held or not.
+    fn set_waiting(&mut self, dependency: Option<Dependency>, held: bool) {
+        match self {
+            Self::Kernel(draft) => (draft.dependency, draft.held) = (dependency, held),
+            Self::Command(draft) => (draft.spec.dependency, draft.spec.held) = (dependency, held),
+        }
+    }
+
+    /// What it waits for of jobs that the cluster has.
+    fn conditions(&self) -> &[Condition] {
+        let dependency = match self {
+            Self::Kernel(draft) => &draft.dependency,
+            Self::Command(draft) => &draft.spec.dependency,
+        };
+        dependency
+            .as_ref()
+            .map_or(&[], |dependency| &dependency.conditions)
+    }
+
+    /// What people and programs are told of it before it is submitted.
+    pub(super) fn shape(&self) -> DraftShape {
+        let (name, runs, tasks, request) = match self {
+            Self::Kernel(draft) => (draft.name(), draft.kernel(), draft.tasks(), draft.request()),
+            Self::Command(draft) => (
+                draft.spec.name.as_str(),
+                draft.spec.work.label(),
+                draft.tasks(),
+                draft.spec.request.clone(),
+            ),
+        };
+        DraftShape {
+            name: name.to_owned(),
+            runs: runs.to_owned(),
+            tasks,
+            request,
+            waits_for: self.conditions().iter().map(condition_text).collect(),
+        }
+    }
+}
+
+/// The moment from which a job may start, in milliseconds since 1970, by this machine's clock and time zone.
+pub(crate) fn begin_unix_millis(begin: Begin) -> Result<u64, CliError> {
+    let moment = begin.moment(&Zoned::now());
+    let moment = moment.map_err(|error| CliError::from_chain(ExitCode::Usage, &error))?;
+    // what is before 1970 is past all the same
+    Ok(u64::try_from(moment.as_millisecond()).unwrap_or(0))
 }
 
 /// A name for one submission.

@@ -1,11 +1,11 @@
 //! What a batch script asks for, in the words of our own jobs.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use phalanx::Surroundings;
-use phalanx_protocol::command::{Action, Dialect, FACT_BYTES_MAX, Output, Recipients, Warning, facts};
+use phalanx_protocol::command::{Action, Dialect, FACT_BYTES_MAX, Output, Recipients, TaskInput, facts};
 use phalanx_protocol::dependency::{Condition, Dependency, Ending, Joined, Never};
 use phalanx_protocol::pattern::{DEFAULT_ARRAY_PATTERN, DEFAULT_PATTERN};
 use phalanx_protocol::{
@@ -16,13 +16,12 @@ use phalanx_storage::ProcessMark;
 use super::{Complaint, home};
 use crate::args::job::millis;
 use crate::batch::array::ArraySpec;
-use crate::batch::begin::Begin;
 use crate::batch::dependency as text;
 use crate::batch::settings::{BatchSettings, Memory};
 use crate::batch::time::TimeLimit;
-use crate::batch::values::{Gres, OpenMode, Priority, SignalTo, WarningSignal};
+use crate::batch::values::{Gres, OpenMode, Priority};
 use crate::commands::submit::command::CommandDraft;
-use crate::commands::submit::new_submission;
+use crate::commands::submit::{begin_unix_millis, new_submission};
 
 /// How long a script that is to end may take (Slurm's KillWait).
 const GRACE: Duration = Duration::from_secs(30);
@@ -151,7 +150,7 @@ pub(super) fn draft(
             .map(|dependency| self::dependency(dependency, settings.kill_on_invalid_dependency))
             .transpose()?,
         held: settings.hold,
-        begin_unix_millis: settings.begin.map(begin).transpose()?,
+        begin_unix_millis: settings.begin.map(begin_unix_millis).transpose()?,
     };
     Ok((CommandDraft::new(spec, plan, None)?, warnings))
 }
@@ -192,14 +191,17 @@ fn plan(
         directory: Bytes::from(directory),
         umask: found.umask,
         limits: found.limits,
-        input: settings.input.clone(),
+        input: settings.input.clone().map_or(TaskInput::Empty, TaskInput::File),
         output: Output::Files {
             output: settings.output.clone().unwrap_or_else(|| default.to_owned()),
             error: settings.error.clone().filter(|_| settings.joined != Some(true)),
             append: settings.open_mode == Some(OpenMode::Append),
         },
         dialect: Dialect::Slurm,
-        warning: settings.signal.filter(|_| time.is_some()).map(warning),
+        warning: settings
+            .signal
+            .filter(|_| time.is_some())
+            .map(|signal| signal.warning(Recipients::Others)),
         grace_millis: millis(GRACE),
     })
 }
@@ -335,27 +337,6 @@ fn priority(settings: &BatchSettings) -> i32 {
         Some(Priority::Top) => i32::MAX,
         Some(Priority::Number(number)) => i32::try_from(number).unwrap_or(i32::MAX),
         None => i32::try_from(-nice).unwrap_or(i32::MIN),
-    }
-}
-
-fn warning(signal: WarningSignal) -> Warning {
-    Warning {
-        signal: signal.number,
-        before_millis: millis(signal.lead),
-        recipients: match signal.to {
-            SignalTo::BatchShell => Recipients::Leader,
-            SignalTo::Steps => Recipients::Others,
-        },
-    }
-}
-
-fn begin(begin: Begin) -> Result<u64, Complaint> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    match begin {
-        Begin::In(delay) => Ok(millis(now.saturating_add(delay))),
-        Begin::At { .. } => Err(Complaint::new(
-            "--begin at a time of day is not there yet; say how long from now, as in --begin=now+2hours",
-        )),
     }
 }
 

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::error::CliError;
+use super::graph::Graph;
 use phalanx_protocol::exit::ExitCode;
 
 /// The version in each document.
@@ -49,6 +50,9 @@ pub(crate) enum Content<'a> {
     Submitted {
         job: JobId,
     },
+    SubmittedJobs(&'a [SubmittedShape<'a>]),
+    WouldSubmit(&'a [DraftShape]),
+    Graph(&'a Graph),
     Job(JobShape<'a>),
     Jobs(Vec<JobShape<'a>>),
     Workers(Vec<WorkerShape<'a>>),
@@ -97,6 +101,31 @@ pub(crate) enum Content<'a> {
         schedulers: Vec<UpMemberShape>,
         workers: Vec<UpMemberShape>,
     },
+}
+
+/// A job of a file.
+#[derive(Debug, Serialize)]
+pub(crate) struct SubmittedShape<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) job: JobId,
+}
+
+/// A job that could be submitted.
+#[derive(Debug, Serialize)]
+pub(crate) struct DraftShape {
+    pub(crate) name: String,
+    /// The kernel or the command.
+    pub(crate) runs: String,
+    /// Absent if nobody has counted its inputs yet.
+    pub(crate) tasks: Option<u64>,
+    #[serde(serialize_with = "request_shape")]
+    pub(crate) request: Request,
+    /// As options say it: `afterok 12`; in a job file with names.
+    pub(crate) waits_for: Vec<String>,
+}
+
+fn request_shape<S: serde::Serializer>(request: &Request, serializer: S) -> Result<S::Ok, S::Error> {
+    ResourcesShape::from(request).serialize(serializer)
 }
 
 #[derive(Debug, Serialize)]

@@ -49,6 +49,12 @@ impl CliError {
         }
     }
 
+    /// The same, said of a place.
+    pub(crate) fn at(mut self, place: &str) -> Self {
+        self.what = format!("{place}: {}", self.what);
+        self
+    }
+
     pub(crate) fn detail(mut self, detail: impl Into<String>) -> Self {
         self.details.push(detail.into());
         self

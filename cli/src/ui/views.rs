@@ -5,6 +5,9 @@ use phalanx_protocol::resources::format_bytes;
 use phalanx_protocol::view::{Explanation, JobView, Verdict, WorkerView};
 use phalanx_protocol::{JobId, Resources};
 
+use crate::args::waiting::condition_text;
+
+use super::documents::DraftShape;
 use super::outcome::{failure_lines, outcome_text};
 use super::style::{Style, Tone, printable, state_tone};
 use super::table::Align::{Left, Right};
@@ -59,6 +62,31 @@ fn running_rate(job: &JobView) -> String {
     }
 }
 
+/// A line per job that could be submitted.
+pub(crate) fn drafts_table(drafts: &[DraftShape], style: Style) -> String {
+    let mut table = Table::new(&[
+        ("NAME", Left),
+        ("TASKS", Right),
+        ("EACH NEEDS", Left),
+        ("WAITS FOR", Left),
+        ("RUNS", Left),
+    ]);
+    for draft in drafts {
+        let waits_for = match draft.waits_for.is_empty() {
+            true => "-".to_owned(),
+            false => draft.waits_for.join(", "),
+        };
+        table.row(vec![
+            printable(&draft.name, 0).into(),
+            draft.tasks.map_or("?".to_owned(), count).into(),
+            draft.request.to_string().into(),
+            printable(&waits_for, 0).into(),
+            printable(&draft.runs, 0).into(),
+        ]);
+    }
+    table.render(style)
+}
+
 /// Everything about one job.
 pub(crate) fn job_text(job: &JobView, now: u64, style: Style) -> String {
     let state = style.paint(state_tone(job.state()), job.state());
@@ -95,6 +123,14 @@ pub(crate) fn job_text(job: &JobView, now: u64, style: Style) -> String {
     line("each needs", job.request.to_string());
     if job.priority != 0 {
         line("priority", job.priority.to_string());
+    }
+    if !job.conditions.is_empty() {
+        let conditions: Vec<String> = job.conditions.iter().map(condition_text).collect();
+        let label = match job.outcome {
+            None => "waits for",
+            Some(_) => "waited for",
+        };
+        line(label, conditions.join(", "));
     }
     if job.outcome.is_none() && job.slots > 0 {
         let (slots, workers) = (counted(job.slots, "slot"), counted(job.workers, "worker"));

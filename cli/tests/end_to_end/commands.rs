@@ -302,3 +302,142 @@ fn mistakes_in_commands_are_told() {
     assert!(told(&format!("results {id}")).contains(&format!("`phalanx logs {id}`")));
     assert!(told(&format!("logs {kernel}.x")).contains("`x` is not a job id"));
 }
+
+#[test]
+fn a_program_that_is_killed_with_its_worker_goes_on_from_what_it_has_saved() {
+    let up = Up::start();
+    let (gate, counts, starts) = (up.file("gate", ""), up.file("counts", ""), up.file("starts", ""));
+    let text = format!(
+        "#!/bin/sh\nset -e\nmkdir -p \"$PHALANX_CHECKPOINT_DIR\"\nsaved=$PHALANX_CHECKPOINT_DIR/n\n\
+         n=$(cat \"$saved\" 2>/dev/null || echo 0)\necho \"$n $PHALANX_WORKER\" >> {starts}\n\
+         while [ $n -lt 10 ]; do\n  n=$((n + 1))\n  echo $n >> {counts}\n\
+         echo $n > \"$saved.new\"\n  mv \"$saved.new\" \"$saved\"\n\
+         if [ $n = 5 ] && [ -e {gate} ]; then echo stands >> {starts}; sleep 1000; fi\ndone\n",
+        gate = gate.display(),
+        counts = counts.display(),
+        starts = starts.display()
+    );
+    let script = up.file("count.sh", &text);
+    let mut command = up.command("submit");
+    command.arg(&script);
+    let id = run(command).lines()[0].to_owned();
+    let started = || std::fs::read_to_string(&starts).unwrap();
+    eventually("it has counted to five", || started().ends_with("stands\n"));
+    std::fs::remove_file(&gate).unwrap();
+    let worker = started()
+        .lines()
+        .next()
+        .unwrap()
+        .split_once(' ')
+        .unwrap()
+        .1
+        .to_owned();
+    let workers = up.document["workers"].as_array().unwrap();
+    let victim = workers.iter().find(|one| one["name"] == worker.as_str()).unwrap();
+    send(
+        u32::try_from(victim["pid"].as_u64().unwrap()).unwrap(),
+        Signal::KILL,
+    );
+    assert_eq!(up.run(&format!("wait {id}")).code, Some(0));
+    let again = started().lines().last().unwrap().to_owned();
+    assert!(again.starts_with("5 "), "{}", started());
+    let counted: Vec<u64> = std::fs::read_to_string(&counts)
+        .unwrap()
+        .lines()
+        .map(|line| line.parse().unwrap())
+        .collect();
+    assert_eq!(counted, (1..=10).collect::<Vec<u64>>());
+}
+
+#[test]
+fn a_program_is_told_by_a_signal_before_its_time_is_over() {
+    let up = Up::start();
+    let script = "trap 'echo told; exit 3' USR1; echo ready; while :; do sleep 0.05; done";
+    let done = run(with(
+        &up,
+        "run --task-time-limit 60s --signal USR1@59 -- sh -c",
+        &[script],
+    ));
+    assert_eq!((done.code, done.stdout.as_str()), (Some(3), "ready\ntold\n"));
+    let done = up.run("run --signal USR1@59 true");
+    assert_eq!(done.code, Some(2), "a signal is before a limit: {done:?}");
+}
+
+#[test]
+fn a_program_reads_what_its_run_is_given_to_read() {
+    let up = Up::start();
+    let text: String = (0..300_000).map(|number| format!("line {number}\n")).collect();
+    let path = up.file("input", &text);
+    let mut command = with(&up, "run -- sh -c", &["cksum; wc -c < /dev/stdin; echo end"]);
+    command.stdin(std::fs::File::open(&path).unwrap());
+    let expected = std::process::Command::new("cksum")
+        .stdin(std::fs::File::open(&path).unwrap())
+        .output()
+        .unwrap();
+    let expected = format!("{}0\nend\n", String::from_utf8(expected.stdout).unwrap());
+    let done = run(command);
+    assert_eq!((done.code, done.stdout), (Some(0), expected));
+    // the null device has nothing, and a file that is named goes before
+    assert_eq!(up.run("run cat").stdout, "");
+    let mut command = with(
+        &up,
+        "run --stdin",
+        &[path.to_str().unwrap(), "--", "head", "-n", "1"],
+    );
+    command.stdin(std::process::Stdio::piped());
+    assert_eq!(run(command).lines(), ["line 0"]);
+}
+
+#[test]
+fn what_is_typed_reaches_the_program_while_it_runs() {
+    use std::io::{BufRead, BufReader, Write};
+
+    let up = Up::start();
+    let mut command = with(
+        &up,
+        "run -- sh -c",
+        &["while read -r line; do echo \"got $line\"; done; echo over"],
+    );
+    command.stdin(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    for word in ["one", "two"] {
+        stdin.write_all(format!("{word}\n").as_bytes()).unwrap();
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        assert_eq!(line, format!("got {word}\n"));
+    }
+    drop(stdin);
+    let mut rest = String::new();
+    stdout.read_line(&mut rest).unwrap();
+    assert_eq!((rest.as_str(), child.wait().unwrap().code()), ("over\n", Some(0)));
+}
+
+#[test]
+fn a_program_that_reads_nothing_is_not_waited_for_to_do_so() {
+    let up = Up::start();
+    let mut command = up.command("run -- sh -c");
+    command.arg("exit 5").stdin(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // held open: nobody writes, and nobody ends it
+    let stdin = child.stdin.take().unwrap();
+    assert_eq!(finish(child).code, Some(5));
+    drop(stdin);
+}
+
+#[test]
+fn a_task_that_is_run_again_reads_its_input_again() {
+    let up = Up::start();
+    let mark = up.file("mark", "");
+    let script = format!(
+        "wc -l; [ -s {0} ] || {{ echo ran >> {0}; exit 1; }}",
+        mark.display()
+    );
+    let input = up.file("input", "a\nb\nc\n");
+    let mut command = with(&up, "run --retries 1 --backoff 10ms -- sh -c", &[&script]);
+    command.stdin(std::fs::File::open(input).unwrap());
+    let done = run(command);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert_eq!(done.stdout.lines().last().map(str::trim), Some("3"), "{done:?}");
+}

@@ -17,6 +17,7 @@ mod commands;
 mod desk;
 mod failures;
 mod inspection;
+mod job_files;
 mod jobs;
 mod mistakes;
 mod mpi;

@@ -273,3 +273,26 @@ fn where_no_cluster_runs_sbatch_starts_one_in_the_background() {
     assert!(as_phalanx("jobs --all").stdout.contains("wrap"));
     assert_eq!(as_phalanx("down").code, Some(0));
 }
+
+#[test]
+fn a_job_may_begin_at_a_time_of_day_or_on_a_date() {
+    let up = Up::start();
+    let desk = Desk::new(up.directory());
+    let submitted = desk.run(&[
+        "sbatch",
+        "--parsable",
+        "--begin=2099-12-24T08:00",
+        "--wrap",
+        "true",
+    ]);
+    assert_eq!(submitted.lines(), ["1"]);
+    assert_eq!(up.run("submit --begin tomorrow true").lines(), ["2"]);
+    for id in ["1", "2"] {
+        let document = up.run(&format!("--output json explain {id}")).json();
+        assert_eq!(document["explanation"]["verdict"], "not_yet", "{document}");
+    }
+    // what lies behind us is no reason to wait
+    assert_eq!(up.run("run --begin 2020-02-29 true").code, Some(0));
+    let wrong = up.run("submit --begin 2026-02-30 true");
+    assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(2), ""), "{wrong:?}");
+}

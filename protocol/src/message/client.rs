@@ -78,6 +78,22 @@ pub enum Request {
         /// Which; those that have ended stay as they are.
         tasks: RangeSet,
     },
+    /// A piece of what a command job reads while it runs; the same piece may come again. Answer, once durable:
+    /// [`Reply::Done`].
+    Input(InputPiece),
+}
+
+/// A piece of a job's input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputPiece {
+    /// The job.
+    pub job: JobId,
+    /// Bytes that lie before it.
+    pub offset: u64,
+    /// At most [`crate::limits::INPUT_PIECE_BYTES_MAX`].
+    pub bytes: Bytes,
+    /// Nothing comes behind it.
+    pub is_last: bool,
 }
 
 /// Whose output, and what of it the client has.

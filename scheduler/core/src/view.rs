@@ -1,7 +1,8 @@
 //! A job as people see it: of what has ended, only what is durable.
 
-use phalanx_protocol::view::{CommandView, JobView};
-use phalanx_protocol::{JobId, Work};
+use phalanx_protocol::dependency::Condition;
+use phalanx_protocol::view::{CONDITIONS_SHOWN_MAX, CommandView, JobView};
+use phalanx_protocol::{JobId, JobSpec, Work};
 
 use crate::job::Job;
 
@@ -44,11 +45,21 @@ impl Job {
             started_unix_millis: self.seen.started_unix_millis.or(self.started_unix_millis),
             held: self.seen.held,
             begin_unix_millis: self.spec.begin_unix_millis,
+            conditions: conditions(&self.spec),
             waits_for: self.gate.waits_for.clone(),
             never: self.gate.is_in_vain(),
             cancelled: self.seen.cancelled.tasks.len(),
         }
     }
+}
+
+/// What a job was submitted to wait for, of very much the beginning.
+fn conditions(spec: &JobSpec) -> Vec<Condition> {
+    let all = spec
+        .dependency
+        .iter()
+        .flat_map(|dependency| &dependency.conditions);
+    all.take(CONDITIONS_SHOWN_MAX).copied().collect()
 }
 
 /// What people see of a command, beside its label.

@@ -36,7 +36,10 @@ fn drive(store: Arc<MemoryStore>) -> Driven {
     let leadership = acquire(&*store, Candidate::new(log, 1)).unwrap();
     let core = Core::new(leadership.term);
     let (kept, last) = ((log, leadership.term), leadership.next_slot - 1);
-    let snapshots = Snapshots::new(Arc::clone(&store), kept, last, 0, &JournalOptions::default());
+    // no job of these tests has run anything that could have saved something there
+    let root = "/does/not/exist".into();
+    let options = JournalOptions::default();
+    let snapshots = Snapshots::new(Arc::clone(&store), kept, last, 0, &options, root);
     let (told, journaled) = mpsc::unbounded_channel();
     let tell = move |event| drop(told.send(event));
     let journal = JournalWriter::start(store, leadership, tell).unwrap();

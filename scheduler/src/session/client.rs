@@ -1,9 +1,9 @@
 //! A client's connection: each of its streams carries one request, served by a task of its own.
 
 use phalanx_protocol::JobSpec;
-use phalanx_protocol::limits::DATA_FRAME_BYTES_MAX;
-use phalanx_protocol::message::client::{OutputQuery, Refusal, Reply, Request};
-use phalanx_storage::Outputs;
+use phalanx_protocol::limits::{DATA_FRAME_BYTES_MAX, INPUT_PIECE_BYTES_MAX};
+use phalanx_protocol::message::client::{InputPiece, OutputQuery, Refusal, Reply, Request};
+use phalanx_storage::{InputError, Outputs, StreamedInput};
 use phalanx_transport::{CloseReason, Connection, FrameError, Role, StreamReader, StreamWriter};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -116,6 +116,7 @@ async fn serve(
             what: "it cannot do that yet".to_owned(),
         }),
         Request::Output(query) => output(context, query).await,
+        Request::Input(piece) => input(context, caller, piece).await,
         Request::Watch(job) => return follow::watch(context, job, writer).await,
         Request::Results { job, in_order, have } => {
             return follow::results(context, job, in_order, have, writer).await;
@@ -141,6 +142,49 @@ async fn output(context: &Context, asked: OutputQuery) -> Reply {
     match tokio::task::spawn_blocking(move || outputs.read(&asked)).await {
         Ok(Ok(page)) => Reply::Output(page),
         Ok(Err(error)) => Reply::Refused(Refusal::Storage {
+            error: error_text(&error),
+        }),
+        Err(error) => Reply::Refused(Refusal::Storage {
+            error: error.to_string(),
+        }),
+    }
+}
+
+/// Keeps what a job reads while it runs; only whose it is may send that.
+async fn input(context: &Context, caller: Caller, piece: InputPiece) -> Reply {
+    let InputPiece {
+        job,
+        offset,
+        bytes,
+        is_last,
+    } = piece;
+    let found = query(context, Query::Job(job)).await;
+    let Reply::Job(view) = found else {
+        return found;
+    };
+    if view.user != caller.user && !caller.admin {
+        return Reply::Refused(Refusal::NotYours {
+            job,
+            owner: view.user,
+            user: caller.user,
+        });
+    }
+    if view.outcome.is_some() {
+        return Reply::Refused(Refusal::Over(job));
+    }
+    if bytes.len() > INPUT_PIECE_BYTES_MAX {
+        let what = format!("a piece of input has at most {INPUT_PIECE_BYTES_MAX} bytes");
+        return Reply::Refused(Refusal::Full { what });
+    }
+    let kept = StreamedInput::new(context.blobs.root(), job);
+    match tokio::task::spawn_blocking(move || kept.put(offset, &bytes, is_last)).await {
+        Ok(Ok(())) => Reply::Done,
+        Ok(Err(error @ (InputError::TooLong | InputError::Gap { .. } | InputError::Ended { .. }))) => {
+            Reply::Refused(Refusal::Full {
+                what: error.to_string(),
+            })
+        }
+        Ok(Err(error @ InputError::Io(_))) => Reply::Refused(Refusal::Storage {
             error: error_text(&error),
         }),
         Err(error) => Reply::Refused(Refusal::Storage {

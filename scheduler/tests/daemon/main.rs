@@ -18,7 +18,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use harness::{Cluster, index_job, reported};
 use phalanx_protocol::limits::DATA_FRAME_BYTES_MAX;
-use phalanx_protocol::message::client::{Refusal, Reply, Request};
+use phalanx_protocol::message::client::{InputPiece, Refusal, Reply, Request};
 use phalanx_protocol::message::worker::ToWorker;
 use phalanx_protocol::record::{FailureCause, Outcome, TaskFailure};
 use phalanx_protocol::{IndexRange, JobId, RangeSet};
@@ -186,6 +186,45 @@ async fn a_user_may_end_only_their_own_jobs_and_an_admin_any() {
         panic!()
     };
     assert_eq!(view.outcome, Some(Outcome::Cancelled { by: "root".into() }));
+}
+
+#[tokio::test]
+async fn input_is_taken_for_jobs_of_ones_own_that_are_not_over() {
+    let cluster = Cluster::start();
+    let ada = cluster.client("ada").await;
+    let job = ada.submit(index_job(&ada, 5).await).await;
+    let piece = |offset: u64, bytes: &'static [u8], is_last: bool| {
+        Request::Input(InputPiece {
+            job,
+            offset,
+            bytes: Bytes::from_static(bytes),
+            is_last,
+        })
+    };
+    assert_eq!(ada.one(piece(0, b"abc", false)).await.0, Reply::Done);
+    assert_eq!(
+        ada.one(piece(0, b"abc", false)).await.0,
+        Reply::Done,
+        "it came again"
+    );
+    let Reply::Refused(Refusal::Full { what }) = ada.one(piece(7, b"x", false)).await.0 else {
+        panic!("there is a gap before it")
+    };
+    assert_eq!(what, "a piece of input begins at byte 7, and only 3 are there");
+    let bob = cluster.client("bob").await;
+    let refused = bob.one(piece(3, b"bob's", false)).await.0;
+    assert!(
+        matches!(refused, Reply::Refused(Refusal::NotYours { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(ada.one(piece(3, b"d", true)).await.0, Reply::Done);
+    let kept = cluster.storage().join(format!("jobs/{job}/input/data"));
+    assert_eq!(std::fs::read(kept).unwrap(), b"abcd");
+    assert_eq!(ada.one(Request::Cancel(job)).await.0, Reply::Done);
+    assert_eq!(
+        ada.one(piece(4, b"x", false)).await.0,
+        Reply::Refused(Refusal::Over(job))
+    );
 }
 
 #[tokio::test]

@@ -50,6 +50,12 @@ async fn a_restart_reads_the_snapshot_and_of_the_log_only_what_holds_results() {
     let checkpoints = cluster.storage().join(format!("jobs/{job}/checkpoints/0"));
     std::fs::create_dir_all(&checkpoints).unwrap();
     std::fs::write(checkpoints.join("state"), b"saved").unwrap();
+    let saved = cluster.storage().join(format!("jobs/{job}/saved"));
+    std::fs::create_dir_all(saved.join("0/1-1")).unwrap();
+    std::fs::write(saved.join("0/1-1/state"), b"saved").unwrap();
+    let input = cluster.storage().join(format!("jobs/{job}/input"));
+    std::fs::create_dir_all(&input).unwrap();
+    std::fs::write(input.join("data"), b"typed").unwrap();
     client.all(Request::Watch(job)).await;
     let running = cluster.take();
     tokio::task::spawn_blocking(move || running.stop()).await.unwrap();
@@ -58,6 +64,8 @@ async fn a_restart_reads_the_snapshot_and_of_the_log_only_what_holds_results() {
         kept.is_empty(),
         "of a job that is over, checkpoints are left: {kept:?}"
     );
+    assert!(!saved.exists(), "and those of programs");
+    assert!(!input.exists(), "and what they would read again");
 
     let mut damaged = 0;
     for slot in files(&cluster.storage().join("shards/0/log")) {

@@ -294,6 +294,7 @@ pub(crate) fn view(job: u64, tasks: u64) -> JobView {
         started_unix_millis: None,
         held: false,
         begin_unix_millis: None,
+        conditions: Vec::new(),
         waits_for: Vec::new(),
         never: false,
         cancelled: 0,

@@ -8,16 +8,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
-use phalanx_protocol::command::Output;
+use phalanx_protocol::command::{Output, TaskInput};
 use phalanx_protocol::pattern::{PatternValues, expand};
 use phalanx_protocol::{CommandPlan, GrantId, JobId};
-use phalanx_storage::OutputLane;
+use phalanx_storage::{OutputLane, StreamedInput};
 
+use super::feeder::Feeder;
 use crate::host::lock;
 
 /// The three streams of a process.
 pub(super) struct Streams {
     input: File,
+    /// Writes to it as long as this is held.
+    _feeder: Option<Feeder>,
     output: File,
     error: File,
 }
@@ -100,13 +103,21 @@ impl Outlets {
         attempt: GrantId,
     ) -> Result<Streams, String> {
         let resolved = |pattern: &str| self.directory.join(names.expand(pattern));
+        let mut feeder = None;
         let input = match &plan.input {
-            Some(pattern) => {
+            TaskInput::File(pattern) => {
                 let path = resolved(pattern);
                 let file = File::open(&path);
                 file.map_err(|error| format!("cannot read its input `{}`: {error}", path.display()))?
             }
-            None => self
+            TaskInput::Streamed => {
+                let started = Feeder::start(StreamedInput::new(&self.storage, self.job));
+                let (started, file) =
+                    started.map_err(|error| format!("its input cannot be handed to it: {error}"))?;
+                feeder = Some(started);
+                file
+            }
+            TaskInput::Empty => self
                 .nothing
                 .try_clone()
                 .map_err(|error| format!("its input cannot be shared: {error}"))?,
@@ -131,7 +142,12 @@ impl Outlets {
                 (file, second)
             }
         };
-        Ok(Streams { input, output, error })
+        Ok(Streams {
+            input,
+            _feeder: feeder,
+            output,
+            error,
+        })
     }
 
     fn packed(&self, outlet: &mut Outlet, task: u64, attempt: GrantId) -> io::Result<(File, File)> {

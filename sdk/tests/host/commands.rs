@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use phalanx_protocol::command::{Action, ArrayIds, ArrayPart, Dialect, Output};
+use phalanx_protocol::command::{Action, ArrayIds, ArrayPart, Dialect, Output, TaskInput};
 use phalanx_protocol::message::client::{OutputPosition, OutputQuery};
 use phalanx_protocol::message::host::{FromHost, HostCommand, HostParameters, HostWork};
 use phalanx_protocol::record::TaskFailure;
@@ -50,7 +50,7 @@ pub(crate) fn program(words: &[&str]) -> CommandPlan {
         directory: Bytes::from_static(b"/"),
         umask: None,
         limits: Vec::new(),
-        input: None,
+        input: TaskInput::Empty,
         output: Output::Packed,
         dialect: Dialect::Phalanx,
         warning: None,

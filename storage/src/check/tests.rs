@@ -193,3 +193,14 @@ fn checking_changes_nothing() {
     assert_eq!(store.list("", None).unwrap(), keys);
     assert!(staged.exists());
 }
+
+#[test]
+fn what_programs_have_saved_is_theirs_and_not_looked_into() {
+    let (folder, store) = storage();
+    let saved = folder.path().join("jobs/1/saved/0/1-1");
+    std::fs::create_dir_all(&saved).unwrap();
+    std::fs::write(saved.join("any name, of no object: \u{1b}"), "x").unwrap();
+    std::fs::write(saved.join("unreadable"), "x").unwrap();
+    std::os::unix::fs::symlink("/does/not/exist", saved.join("nowhere")).unwrap();
+    assert_eq!(told(&store), Vec::<String>::new());
+}

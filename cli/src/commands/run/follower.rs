@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::super::logs::{LOOK_PAUSE_MIN, next_pause};
 use super::super::output::{OutputCopy, Rest};
+use super::input::Input;
 use crate::ui::Ui;
 use crate::ui::error::CliError;
 use crate::ui::outcome::{outcome_error, outcome_text};
@@ -27,8 +28,13 @@ pub(in crate::commands) struct Follower<'a> {
     job: JobId,
 }
 
-/// Copies the job's output and ends as it ends. The first Ctrl-C cancels it, the second leaves.
-pub(super) async fn run(client: &Client, job: JobId, is_single: bool, ui: Ui) -> Result<ExitCode, CliError> {
+/// Copies the job's output, sends it its input, and ends as it ends. The first Ctrl-C cancels it, the second leaves.
+pub(super) async fn run(
+    client: &Client,
+    job: JobId,
+    (is_single, mut input): (bool, Option<Input>),
+    ui: Ui,
+) -> Result<ExitCode, CliError> {
     let mut interrupts = signal(SignalKind::interrupt())
         .map_err(|error| CliError::new(ExitCode::Internal, format!("cannot listen to signals: {error}")))?;
     let follower = Follower::new(client, job);
@@ -39,10 +45,25 @@ pub(super) async fn run(client: &Client, job: JobId, is_single: bool, ui: Ui) ->
             false => follower.each_as_it_ends(&mut copy).await,
         }
     });
+    let mut sent = pin!(async {
+        match &mut input {
+            Some(input) => input.send(client, job).await,
+            None => Ok(()),
+        }
+    });
+    let mut is_sent = false;
     let mut is_asked = false;
     let view = loop {
         tokio::select! {
             view = &mut followed => break view,
+            done = &mut sent, if !is_sent => {
+                is_sent = true;
+                if let Err(error) = done {
+                    // it would wait for the rest for ever, or take what it has for all
+                    client.cancel(job).await?;
+                    return Err(error);
+                }
+            }
             _ = interrupts.recv() => {
                 if is_asked {
                     ui.note(&format!("left; `phalanx job {job}` tells what became of it"));

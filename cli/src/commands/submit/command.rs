@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use phalanx::{Client, Surroundings};
-use phalanx_protocol::command::{Action, Dialect, Output, facts};
+use phalanx_protocol::command::{Action, Dialect, Output, Recipients, TaskInput, facts};
 use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::limits::{
     COMMAND_GRACE_MILLIS_MAX, COMMAND_PLAN_BYTES_MAX, PARAMETERS_INLINE_BYTES_MAX,
@@ -19,7 +19,7 @@ use phalanx_protocol::{
 };
 
 use super::items::Items;
-use super::new_submission;
+use super::{begin_unix_millis, new_submission};
 use crate::args::command::CommandArguments;
 use crate::args::job::{SubmitArguments, millis};
 use crate::batch::array::ArraySpec;
@@ -42,8 +42,19 @@ impl CommandDraft {
     /// Checks what is said of a command.
     pub(super) fn prepare(arguments: SubmitArguments) -> Result<Self, CliError> {
         let command = &arguments.command;
+        if arguments.program().extension() == Some(OsStr::new("toml")) && arguments.program().is_file() {
+            let program = arguments.program().display();
+            let what = format!("`{program}` is no program");
+            return Err(CliError::usage(what).hint(format!("a file of jobs is given by --file {program}")));
+        }
         let mut plan = surrounded(command)?;
         plan.action = action(&arguments)?;
+        let others = match plan.action {
+            Action::Program(_) => Recipients::All,
+            // a shell that does not expect it would end of it
+            Action::Script { .. } => Recipients::Others,
+        };
+        plan.warning = command.signal.map(|signal| signal.warning(others));
         let array = command.array.as_deref().map(ArraySpec::parse).transpose();
         let array = array.map_err(|error| CliError::from_chain(ExitCode::Usage, &error))?;
         let items = match (&command.each_line, &command.from_json) {
@@ -55,10 +66,8 @@ impl CommandDraft {
             items.check()?;
         }
         plan.placeholders = array.is_some() || items.is_some();
-        let program = arguments
-            .program
-            .file_name()
-            .unwrap_or(arguments.program.as_os_str());
+        let program = arguments.program();
+        let program = program.file_name().unwrap_or(program.as_os_str());
         let name = arguments.name.clone().unwrap_or_else(|| shown(program));
         plan.name.clone_from(&name);
         let limit = array.as_ref().and_then(|array| array.limit);
@@ -85,9 +94,9 @@ impl CommandDraft {
             slots_max: command
                 .at_most
                 .or(limit.map(|limit| u32::try_from(limit).unwrap_or(u32::MAX))),
-            dependency: None,
-            held: false,
-            begin_unix_millis: None,
+            dependency: arguments.waiting.dependency(&[]),
+            held: arguments.waiting.hold,
+            begin_unix_millis: arguments.waiting.begin.map(begin_unix_millis).transpose()?,
         };
         Self::new(spec, plan, items)
     }
@@ -107,12 +116,27 @@ impl CommandDraft {
         Ok(Self { spec, plan, items })
     }
 
+    /// How many tasks there are, if that is known without reading their items.
+    pub(crate) fn tasks(&self) -> Option<u64> {
+        self.items.is_none().then_some(self.spec.tasks)
+    }
+
     /// Whether one process is all that the job is.
     pub(crate) fn is_single(&self) -> bool {
         let Work::Command(work) = &self.spec.work else {
             return false;
         };
         work.array.is_none() && self.items.is_none()
+    }
+
+    /// Whether this process's own input is all that its one task could read.
+    pub(crate) fn takes_input(&self) -> bool {
+        self.is_single() && self.plan.input == TaskInput::Empty
+    }
+
+    /// Has its task read what is sent to it while it runs.
+    pub(crate) fn stream_input(&mut self) {
+        self.plan.input = TaskInput::Streamed;
     }
 
     /// Uploads what storage lacks and submits the job.
@@ -161,7 +185,7 @@ fn surrounded(command: &CommandArguments) -> Result<CommandPlan, CliError> {
         directory,
         umask: found.umask,
         limits: found.limits,
-        input: command.stdin.clone(),
+        input: command.stdin.clone().map_or(TaskInput::Empty, TaskInput::File),
         output: match &command.stdout {
             Some(output) => Output::Files {
                 output: output.clone(),
@@ -220,13 +244,13 @@ fn action(arguments: &SubmitArguments) -> Result<Action, CliError> {
             .collect()
     };
     let rest = words(&arguments.arguments);
-    if let Some(content) = script(&arguments.program)? {
+    if let Some(content) = script(arguments.program())? {
         return Ok(Action::Script {
             content: Bytes::from(content),
             arguments: rest,
         });
     }
-    let program = Bytes::copy_from_slice(arguments.program.as_os_str().as_bytes());
+    let program = Bytes::copy_from_slice(arguments.program().as_os_str().as_bytes());
     Ok(Action::Program([vec![program], rest].concat()))
 }
 
@@ -270,7 +294,7 @@ fn facts_of(plan: &CommandPlan) -> BTreeMap<String, String> {
 
 /// The command as people see it.
 fn text_of(arguments: &SubmitArguments) -> String {
-    let program = arguments.program.as_os_str();
+    let program = arguments.program().as_os_str();
     let words = std::iter::once(program).chain(arguments.arguments.iter().map(AsRef::as_ref));
     let words: Vec<String> = words.map(shown).collect();
     let text = words.join(" ");

@@ -4,15 +4,17 @@ use std::fs;
 
 use bytes::Bytes;
 use phalanx::Client;
+use phalanx_protocol::dependency::Dependency;
 use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::limits::PARAMETERS_INLINE_BYTES_MAX;
 use phalanx_protocol::{
-    BlobId, Encoding, Feeding, IndexRange, Inputs, JobId, JobSpec, KernelWork, Payload, SubmissionId, Work,
+    BlobId, Encoding, Feeding, IndexRange, Inputs, JobId, JobSpec, KernelWork, Payload, Request,
+    SubmissionId, Work,
 };
 use serde::de::IgnoredAny;
 
 use super::items::Items;
-use super::new_submission;
+use super::{begin_unix_millis, new_submission};
 use crate::args::job::SubmitArguments;
 use crate::program::{Call, Program};
 use crate::ui::error::CliError;
@@ -25,6 +27,9 @@ pub(in crate::commands) struct KernelDraft {
     tasks: Tasks,
     parameters: Vec<u8>,
     submission: SubmissionId,
+    pub(super) dependency: Option<Dependency>,
+    pub(super) held: bool,
+    begin_unix_millis: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -51,7 +56,7 @@ impl KernelDraft {
             let what = format!("a kernel takes no arguments such as `{}`", argument.display());
             return Err(CliError::usage(what).hint("give what all its tasks share with --parameters"));
         }
-        Program::open(&arguments.program)?.check(Call {
+        Program::open(arguments.program())?.check(Call {
             kernel: &kernel,
             indices: matches!(tasks, Tasks::Range(_)),
             parameters: arguments.parameters.is_some(),
@@ -65,6 +70,9 @@ impl KernelDraft {
             items.check()?;
         }
         let draft = Self {
+            dependency: arguments.waiting.dependency(&[]),
+            held: arguments.waiting.hold,
+            begin_unix_millis: arguments.waiting.begin.map(begin_unix_millis).transpose()?,
             arguments,
             kernel,
             tasks,
@@ -88,9 +96,32 @@ impl KernelDraft {
         self.arguments.reduce
     }
 
+    /// The job's name.
+    pub(super) fn name(&self) -> &str {
+        self.arguments.name.as_ref().unwrap_or(&self.kernel)
+    }
+
+    /// The kernel's name.
+    pub(super) fn kernel(&self) -> &str {
+        &self.kernel
+    }
+
+    /// What each task needs.
+    pub(super) fn request(&self) -> Request {
+        self.arguments.request()
+    }
+
+    /// How many tasks there are, if that is known without reading their inputs.
+    pub(super) fn tasks(&self) -> Option<u64> {
+        match &self.tasks {
+            Tasks::Range(range) => Some(range.len()),
+            Tasks::Items(_) => None,
+        }
+    }
+
     /// Uploads what storage lacks and submits the job.
     pub(super) async fn send(&self, client: &Client) -> Result<JobId, CliError> {
-        let program = client.ensure_program(&self.arguments.program).await?;
+        let program = client.ensure_program(self.arguments.program()).await?;
         let parameters = match self.parameters.len() {
             0..=PARAMETERS_INLINE_BYTES_MAX => Payload::Inline(Bytes::copy_from_slice(&self.parameters)),
             _ => Payload::Blob(client.ensure_blob(&self.parameters).await?),
@@ -108,7 +139,7 @@ impl KernelDraft {
         let arguments = &self.arguments;
         JobSpec {
             submission: self.submission,
-            name: arguments.name.clone().unwrap_or_else(|| self.kernel.clone()),
+            name: self.name().to_owned(),
             tasks,
             work: Work::Kernel(KernelWork {
                 program,
@@ -127,9 +158,9 @@ impl KernelDraft {
             time_limit_millis: arguments.limits.time_limit_millis(),
             idempotent: arguments.idempotent,
             slots_max: arguments.command.at_most,
-            dependency: None,
-            held: false,
-            begin_unix_millis: None,
+            dependency: self.dependency.clone(),
+            held: self.held,
+            begin_unix_millis: self.begin_unix_millis,
         }
     }
 }

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use phalanx_protocol::dependency::Condition;
 use phalanx_protocol::record::{FailureCause, TaskFailure};
 use phalanx_protocol::view::Offer;
 use phalanx_protocol::{Encoding, Request, WorkerId};
@@ -44,6 +45,7 @@ pub(crate) fn job_view() -> JobView {
         started_unix_millis: None,
         held: false,
         begin_unix_millis: None,
+        conditions: Vec::new(),
         waits_for: Vec::new(),
         never: false,
         cancelled: 0,
@@ -141,6 +143,27 @@ first failures
   42.7 panicked: boom
 ";
     assert_eq!(job_text(&job_view(), NOW, Style::Plain), expected);
+}
+
+#[test]
+fn what_a_job_was_submitted_to_wait_for_is_told() {
+    let mut view = job_view();
+    view.conditions = vec![
+        Condition::AfterOk(JobId(40)),
+        Condition::AfterAny(JobId(41)),
+        Condition::Singleton,
+    ];
+    let text = job_text(&view, NOW, Style::Plain);
+    assert!(
+        text.contains("\n  waits for  afterok 40, afterany 41, singleton\n"),
+        "{text}"
+    );
+    view.outcome = Some(Outcome::Succeeded);
+    let text = job_text(&view, NOW, Style::Plain);
+    assert!(
+        text.contains("\n  waited for afterok 40, afterany 41, singleton\n"),
+        "{text}"
+    );
 }
 
 #[test]

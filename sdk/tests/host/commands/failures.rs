@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use bytes::Bytes;
 use phalanx_protocol::CommandPlan;
-use phalanx_protocol::command::{Action, Output};
+use phalanx_protocol::command::{Action, Output, TaskInput};
 use phalanx_protocol::record::FailureCause;
 
 use super::{Shop, command, program, shell};
@@ -108,7 +108,7 @@ fn files_that_cannot_be_opened_are_named() {
         "{message}"
     );
     plan.output = Output::Packed;
-    plan.input = Some("no/such/input".to_owned());
+    plan.input = TaskInput::File("no/such/input".to_owned());
     let message = told(&plan);
     assert!(
         message.starts_with("cannot read its input `/no/such/input`: No such file"),
@@ -120,7 +120,7 @@ fn files_that_cannot_be_opened_are_named() {
 fn ten_to_the_five_tasks_that_all_fail_are_all_told() {
     const TASKS: u64 = 100_000;
     let mut plan = shell("exit 0");
-    plan.input = Some("/no/such/input".to_owned());
+    plan.input = TaskInput::File("/no/such/input".to_owned());
     let mut shop = Shop::open(&plan, command());
     shop.driver.grant(1, 0..TASKS);
     let ended = shop.driver.await_ended(TASKS);

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use phalanx_protocol::CommandPlan;
-use phalanx_protocol::command::{Action, Dialect};
+use phalanx_protocol::command::{Action, Dialect, TaskInput};
 use phalanx_protocol::message::host::HostCommand;
 use rustix::process::{Resource, getrlimit};
 
@@ -25,6 +25,16 @@ fn a_task_has_the_variables_of_its_submission_and_its_own_and_no_others() {
     let printed = shop.printed(1);
     let mut lines: Vec<&str> = printed.lines().collect();
     lines.sort_unstable();
+    let saved = lines
+        .extract_if(.., |line| line.starts_with("PHALANX_CHECKPOINT_DIR=/"))
+        .collect::<Vec<_>>();
+    let [saved] = saved.as_slice() else {
+        panic!("{saved:?}");
+    };
+    assert!(
+        saved.ends_with("/jobs/1/saved/1/00000000000000000001-00000000000000000001"),
+        "{saved}"
+    );
     assert_eq!(
         lines,
         [
@@ -114,7 +124,7 @@ fn standard_input_is_empty_or_a_file_and_nothing_else_is_open() {
     std::fs::write(folder.path().join("in-1.txt"), "typed\n").unwrap();
     let mut plan = shell("cat");
     plan.directory = Bytes::copy_from_slice(folder.path().to_str().unwrap().as_bytes());
-    plan.input = Some("in-%j.txt".to_owned());
+    plan.input = TaskInput::File("in-%j.txt".to_owned());
     let mut shop = Shop::in_folder(folder, &plan, command());
     shop.driver.grant(1, 0..1);
     shop.driver.await_ended(1);
