@@ -8,7 +8,6 @@
 //! anything is sent), [`targets`] (how jobs and tasks are written), [`process`] (signals, parents, logs), [`ui`] (how it is told).
 
 mod args;
-#[cfg_attr(not(test), expect(dead_code, reason = "the lists of jobs that use it follow"))]
 mod batch;
 mod cluster;
 mod commands;
