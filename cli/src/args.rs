@@ -220,7 +220,7 @@ pub(crate) enum Command {
     /// Example: phalanx init /srv/lab --schedulers head:7878
     Init(InitArguments),
 
-    /// Install Slurm's commands: sbatch, srun and others
+    /// Install Slurm's and PBS's commands: sbatch, squeue, qsub and others
     ///
     /// Makes links to this program under their names. With DIR in PATH, batch scripts run as they are.
     /// Example: phalanx shims ~/.local/bin

@@ -15,6 +15,7 @@ pub(crate) mod directives;
 pub(crate) mod environment;
 pub(crate) mod getopt;
 pub(crate) mod hostlist;
+pub(crate) mod ids;
 pub(crate) mod lists;
 pub(crate) mod memory;
 pub(crate) mod merge;

@@ -9,7 +9,6 @@
 //! it is told).
 
 mod args;
-#[cfg_attr(not(test), expect(dead_code, reason = "the lists of jobs that use it follow"))]
 mod batch;
 mod cluster;
 mod commands;

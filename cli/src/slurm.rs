@@ -1,31 +1,76 @@
-//! Slurm's commands: this same program under another name, as `phalanx shims` installs it.
+//! Slurm's commands, and PBS's: this same program under another name, as `phalanx shims` installs it.
 //!
 //! What scripts and the programs that call these commands depend on is printed as Slurm prints it; how a job is read is in
 //! [`crate::batch`], how it becomes one of ours in [`spec`]. [`home`] finds the cluster, and starts one for its user where
-//! there is none.
+//! there is none. Lists: [`gather`] asks for jobs and tasks, [`entry`] makes entries of them, [`row`] shows these in columns;
+//! nodes are in [`nodes`]. Then one file for each command.
 
+mod clock;
+mod elements;
+mod entry;
+mod gather;
 mod home;
 mod mpiexec;
+mod nodes;
+mod pbs;
+mod people;
+mod row;
+mod sacct;
+mod salloc;
 mod sbatch;
+mod sbcast;
+mod scancel;
+mod scontrol;
+mod seff;
+mod sinfo;
 mod spec;
+mod squeue;
 mod srun;
 mod step;
+mod words;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use crate::args::OutputForm;
+use crate::ui::Ui;
 use crate::ui::style::printable;
 
 /// The commands, by name.
-pub(crate) const NAMES: [(&str, Name); 2] = [("sbatch", Name::Sbatch), ("srun", Name::Srun)];
+pub(crate) const NAMES: [(&str, Name); 13] = [
+    ("qdel", Name::Qdel),
+    ("qstat", Name::Qstat),
+    ("qsub", Name::Qsub),
+    ("sacct", Name::Sacct),
+    ("salloc", Name::Salloc),
+    ("sbatch", Name::Sbatch),
+    ("sbcast", Name::Sbcast),
+    ("scancel", Name::Scancel),
+    ("scontrol", Name::Scontrol),
+    ("seff", Name::Seff),
+    ("sinfo", Name::Sinfo),
+    ("squeue", Name::Squeue),
+    ("srun", Name::Srun),
+];
 
 /// Those of MPI's, which are not installed unless asked for: there may be others that users know.
 pub(crate) const MPI_NAMES: [(&str, Name); 2] = [("mpiexec", Name::Mpiexec), ("mpirun", Name::Mpiexec)];
 
-/// One of Slurm's commands.
+/// One of Slurm's commands, or of PBS's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Name {
+    Qdel,
+    Qstat,
+    Qsub,
+    Sacct,
+    Salloc,
     Sbatch,
+    Sbcast,
+    Scancel,
+    Scontrol,
+    Seff,
+    Sinfo,
+    Squeue,
     Srun,
     Mpiexec,
 }
@@ -53,7 +98,18 @@ pub(crate) fn run(name: Name, words: &[OsString]) -> u8 {
         .collect();
     let done = match texts {
         Ok(words) => match name {
+            Name::Qdel => pbs::qdel::run(&words),
+            Name::Qstat => pbs::qstat::run(&words),
+            Name::Qsub => pbs::qsub::run(&words),
+            Name::Sacct => sacct::run(&words),
+            Name::Salloc => salloc::run(&words),
             Name::Sbatch => sbatch::run(&words),
+            Name::Sbcast => sbcast::run(&words),
+            Name::Scancel => scancel::run(&words),
+            Name::Scontrol => scontrol::run(&words),
+            Name::Seff => seff::run(&words),
+            Name::Sinfo => sinfo::run(&words),
+            Name::Squeue => squeue::run(&words),
             Name::Srun => srun::run(&words),
             Name::Mpiexec => mpiexec::run(&words),
         },
@@ -97,6 +153,16 @@ impl From<phalanx::ClientError> for Complaint {
     fn from(error: phalanx::ClientError) -> Self {
         crate::ui::error::CliError::from(error).into()
     }
+}
+
+/// Prints lines of data, however many there are.
+fn print_all(lines: impl Iterator<Item = String>) -> Result<(), Complaint> {
+    let mut out = Ui::new(OutputForm::Human).stream();
+    for line in lines {
+        out.write(line.as_bytes())?;
+        out.write(b"\n")?;
+    }
+    Ok(out.flush()?)
 }
 
 /// Says something as Slurm's commands do: `sbatch: error: ..`.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::id::JobId;
 use crate::job::{Inputs, Payload};
 
 /// A program or script for each task.
@@ -44,6 +45,20 @@ pub mod facts {
     pub const ACCOUNT: &str = "account";
     /// A remark.
     pub const COMMENT: &str = "comment";
+    /// Where the batch script was, absolute; `(null)` if it was no file. Absent if what runs is no batch script.
+    pub const SCRIPT: &str = "script";
+    /// The words of the submission.
+    pub const SUBMIT_LINE: &str = "submit-line";
+    /// The pattern of the file that is standard input.
+    pub const INPUT: &str = "input";
+    /// Whether tasks of lost workers run again: `1` or `0`.
+    pub const REQUEUE: &str = "requeue";
+    /// What it waits for, as `squeue` shows it.
+    pub const DEPENDENCY: &str = "dependency";
+    /// How many ranks each task has.
+    pub const RANKS: &str = "ntasks";
+    /// Cpus of each rank.
+    pub const CPUS_PER_RANK: &str = "cpus-per-task";
 }
 
 /// Everything about a task's process that is the same for all tasks of the job.
@@ -253,6 +268,26 @@ impl ArrayIds {
     }
 }
 
+/// Elements of arrays have numbers of their own where a job's is expected: this many times the element's index plus one,
+/// plus the job's. Decimal, so that people see both.
+const ELEMENT_FACTOR: u64 = 1_000_000_000;
+
+/// The number that the task `index` of an array has where a job's is expected.
+pub fn element_number(job: JobId, index: u64) -> u64 {
+    index
+        .saturating_add(1)
+        .saturating_mul(ELEMENT_FACTOR)
+        .saturating_add(job.0)
+}
+
+/// The job that a number stands for, and which task of it if it is that of an array's element.
+pub fn of_element_number(number: u64) -> (JobId, Option<u64>) {
+    (
+        JobId(number % ELEMENT_FACTOR),
+        (number / ELEMENT_FACTOR).checked_sub(1),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -281,5 +316,14 @@ mod tests {
         assert_eq!(ArrayIds::new(vec![part(0, 5, 1), part(4, 1, 1)]), None);
         assert_eq!(ArrayIds::new(vec![part(u64::MAX, 2, 1)]), None);
         assert!(ArrayIds::new(vec![part(0, 5, 1), part(5, 1, 1)]).is_some());
+    }
+
+    #[test]
+    fn an_element_has_a_number_that_tells_its_job() {
+        for (job, index, number) in [(42, 0, 1_000_000_042), (7, 4, 5_000_000_007)] {
+            assert_eq!(element_number(JobId(job), index), number);
+            assert_eq!(of_element_number(number), (JobId(job), Some(index)));
+        }
+        assert_eq!(of_element_number(42), (JobId(42), None));
     }
 }

@@ -18,12 +18,14 @@ mod wake;
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use phalanx_protocol::command::Warning;
+use bytes::Bytes;
+use phalanx_protocol::command::{Dialect, Warning};
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::limits::{COMMAND_GRACE_MILLIS_MAX, COMMAND_PLAN_BYTES_MAX};
 use phalanx_protocol::message::host::{HostCommand, HostParameters};
@@ -47,6 +49,8 @@ use crate::kernel::runner::{Chunk, ChunkInputs, Failed, Runner, Stop};
 
 /// Where a program may keep what it needs to go on after its end; a directory that it makes itself.
 const CHECKPOINT_VARIABLE: &str = "PHALANX_CHECKPOINT_DIR";
+/// Lines of the file of nodes that scripts of PBS find.
+const RANKS_LISTED_MAX: usize = 65_536;
 
 /// A job's commands, ready to be run.
 pub(crate) struct Commands {
@@ -71,6 +75,24 @@ struct Task<'a> {
     item: Option<&'a [u8]>,
 }
 
+/// Writes the file of nodes that scripts of PBS look for, a line for each rank, and says where it is.
+fn list_nodes(plan: &mut CommandPlan, node: &str, scratch: &Path) -> io::Result<()> {
+    let said = plan
+        .environment
+        .iter()
+        .rev()
+        .find(|(name, _)| &name[..] == b"PBS_NP");
+    let ranks = said.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse::<usize>().ok());
+    let path = scratch.join("nodes");
+    fs::write(
+        &path,
+        format!("{node}\n").repeat(ranks.unwrap_or(1).min(RANKS_LISTED_MAX)),
+    )?;
+    let path = Bytes::copy_from_slice(path.as_os_str().as_bytes());
+    plan.environment.push((Bytes::from_static(b"PBS_NODEFILE"), path));
+    Ok(())
+}
+
 impl Commands {
     /// Readies a job's commands; makes this process their keeper.
     ///
@@ -81,7 +103,7 @@ impl Commands {
         command: HostCommand,
         storage: PathBuf,
     ) -> Result<Box<dyn Runner>, String> {
-        let plan = read_plan(&command.plan)?;
+        let mut plan = read_plan(&command.plan)?;
         let failed = |what: &str| {
             let what = what.to_owned();
             move |error: io::Error| format!("{what}: {error}")
@@ -92,6 +114,10 @@ impl Commands {
         orphans::adopt().map_err(failed("this process cannot keep others"))?;
         if let Some(mask) = plan.umask {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+        }
+        if plan.dialect == Dialect::Pbs {
+            list_nodes(&mut plan, &command.worker, &scratch)
+                .map_err(failed("the list of nodes cannot be written"))?;
         }
         let invocation = Invocation::open(&plan, &scratch).map_err(failed("the script cannot be written"))?;
         Ok(Box::new(Self {

@@ -2,6 +2,7 @@
 //! knows the times and names, here is only where they stand.
 
 mod fields;
+pub(crate) mod nodes;
 
 pub(crate) use fields::Field;
 
@@ -20,20 +21,17 @@ const LONG_FORMAT_WIDTH: usize = 20;
 /// No column is wider than this.
 const WIDTH_MAX: usize = 4096;
 
-/// What a job shows in a list.
-pub(crate) trait Row {
-    /// The text of a field; none if this job has none, which each command shows in its own way.
-    fn text(&self, field: Field) -> Option<String>;
+/// What a job, or something else, shows in a list.
+pub(crate) trait Row<F = Field> {
+    /// The text of a field; none if it has none, which each command shows in its own way.
+    fn text(&self, field: F) -> Option<String>;
 }
 
 /// Why a format cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FormatError {
-    #[error(
-        "a format has `%{letter}`, which stands for nothing; those that do are {}",
-        fields::letters()
-    )]
-    Letter { letter: char },
+    #[error("a format has `%{letter}`, which stands for nothing; those that do are {known}")]
+    Letter { letter: char, known: String },
     #[error("a format has `{name}`, which is no field{}", suggestion(.nearest))]
     Name {
         name: String,
@@ -56,8 +54,8 @@ enum Side {
 
 /// One column: a field, and the text that follows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Column {
-    field: Field,
+struct Column<F> {
+    field: F,
     header: &'static str,
     /// As wide as its text if none is said.
     width: Option<usize>,
@@ -67,7 +65,7 @@ struct Column {
     cut_mark: Option<char>,
 }
 
-impl Column {
+impl<F> Column<F> {
     fn cell(&self, text: &str) -> String {
         let Some(width) = self.width else {
             return text.to_owned();
@@ -86,10 +84,10 @@ impl Column {
 
 /// What a list looks like.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Format {
+pub(crate) struct Format<F = Field> {
     /// What stands before the first column.
     before: String,
-    columns: Vec<Column>,
+    columns: Vec<Column<F>>,
     /// What is shown for what a job doesn't have.
     absent: &'static str,
     /// A line of dashes under the headers.
@@ -104,15 +102,7 @@ impl Format {
     ///
     /// A letter stands for nothing, or a width is too large.
     pub(crate) fn squeue_letters(text: &str) -> Result<Self, FormatError> {
-        let mut parts = text.split('%');
-        let before = parts.next().unwrap_or_default().to_owned();
-        let columns = parts.map(letter_column).collect::<Result<_, _>>()?;
-        Ok(Self {
-            before,
-            columns,
-            absent: "N/A",
-            underlined: false,
-        })
+        Self::of_letters(text, fields::by_letter, fields::letters)
     }
 
     /// `squeue -O 'JobID:10,State:.8'`: a name, and behind a colon a point if the text stands on the right, a width, and
@@ -122,13 +112,7 @@ impl Format {
     ///
     /// A name is no field, or a width no number.
     pub(crate) fn squeue_names(text: &str) -> Result<Self, FormatError> {
-        let parts = text.split(',').filter(|part| !part.trim().is_empty());
-        Ok(Self {
-            before: String::new(),
-            columns: parts.map(name_column).collect::<Result<_, _>>()?,
-            absent: "N/A",
-            underlined: false,
-        })
+        Self::of_names(text, fields::by_squeue_name, fields::nearest_squeue)
     }
 
     /// `sacct --format JobID%20,State`: names, and behind a percent sign a width, negative if the text stands on the left.
@@ -144,6 +128,46 @@ impl Format {
             absent: "",
             underlined: true,
         })
+    }
+}
+
+impl<F: Copy> Format<F> {
+    /// Columns by letters; `by_letter` knows them, `known` lists them.
+    fn of_letters(
+        text: &str,
+        by_letter: fn(char) -> Option<(F, &'static str)>,
+        known: fn() -> String,
+    ) -> Result<Self, FormatError> {
+        let mut parts = text.split('%');
+        let before = parts.next().unwrap_or_default().to_owned();
+        let columns = parts.map(|part| letter_column(part, by_letter, known));
+        Ok(Self {
+            before,
+            columns: columns.collect::<Result<_, _>>()?,
+            absent: "N/A",
+            underlined: false,
+        })
+    }
+
+    /// Columns by names; `by_name` knows them, `nearest` the one that is most like another name.
+    fn of_names(
+        text: &str,
+        by_name: fn(&str) -> Option<(F, &'static str)>,
+        nearest: fn(&str) -> Option<&'static str>,
+    ) -> Result<Self, FormatError> {
+        let parts = text.split(',').filter(|part| !part.trim().is_empty());
+        let columns = parts.map(|part| name_column(part, by_name, nearest));
+        Ok(Self {
+            before: String::new(),
+            columns: columns.collect::<Result<_, _>>()?,
+            absent: "N/A",
+            underlined: false,
+        })
+    }
+
+    /// The fields of its columns.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = F> {
+        self.columns.iter().map(|column| column.field)
     }
 
     /// `sacct --parsable` (a delimiter behind the last field too) or `--parsable2`: nothing is cut or filled up.
@@ -171,14 +195,14 @@ impl Format {
     }
 
     /// One job's line.
-    pub(crate) fn render(&self, row: &dyn Row) -> String {
+    pub(crate) fn render(&self, row: &dyn Row<F>) -> String {
         self.line(|column| match row.text(column.field) {
             Some(text) => column.cell(&text),
             None => column.cell(self.absent),
         })
     }
 
-    fn line(&self, cell: impl Fn(&Column) -> String) -> String {
+    fn line(&self, cell: impl Fn(&Column<F>) -> String) -> String {
         let mut line = self.before.clone();
         for column in &self.columns {
             line.push_str(&cell(column));
@@ -188,8 +212,13 @@ impl Format {
     }
 }
 
-/// What stands behind a percent sign: `.18i|`.
-fn letter_column(text: &str) -> Result<Column, FormatError> {
+/// What stands behind a percent sign: `.18i|`. A `#`, for a column as wide as its longest text, is that of no width.
+fn letter_column<F>(
+    text: &str,
+    by_letter: fn(char) -> Option<(F, &'static str)>,
+    known: fn() -> String,
+) -> Result<Column<F>, FormatError> {
+    let text = text.strip_prefix('#').unwrap_or(text);
     let (side, rest) = match text.strip_prefix('.') {
         Some(rest) => (Side::Right, rest),
         None => (Side::Left, text),
@@ -200,7 +229,10 @@ fn letter_column(text: &str) -> Result<Column, FormatError> {
     let width = width(&rest[..digits])?;
     let mut after = rest[digits..].chars();
     let letter = after.next().unwrap_or('%');
-    let (field, header) = fields::by_letter(letter).ok_or(FormatError::Letter { letter })?;
+    let (field, header) = by_letter(letter).ok_or_else(|| FormatError::Letter {
+        letter,
+        known: known(),
+    })?;
     Ok(Column {
         field,
         header,
@@ -212,12 +244,16 @@ fn letter_column(text: &str) -> Result<Column, FormatError> {
 }
 
 /// `JobID:.10|`.
-fn name_column(text: &str) -> Result<Column, FormatError> {
+fn name_column<F>(
+    text: &str,
+    by_name: fn(&str) -> Option<(F, &'static str)>,
+    nearest: fn(&str) -> Option<&'static str>,
+) -> Result<Column<F>, FormatError> {
     let (name, rest) = text.split_once(':').unwrap_or((text, ""));
     let name = name.trim();
-    let (field, header) = fields::by_squeue_name(name).ok_or_else(|| FormatError::Name {
+    let (field, header) = by_name(name).ok_or_else(|| FormatError::Name {
         name: name.to_owned(),
-        nearest: fields::nearest_squeue(name),
+        nearest: nearest(name),
     })?;
     let (side, rest) = match rest.strip_prefix('.') {
         Some(rest) => (Side::Right, rest),
@@ -237,7 +273,7 @@ fn name_column(text: &str) -> Result<Column, FormatError> {
 }
 
 /// `JobID%20`, `JobName%-30`.
-fn sacct_column(text: &str) -> Result<Column, FormatError> {
+fn sacct_column(text: &str) -> Result<Column<Field>, FormatError> {
     let text = text.trim();
     let (name, said) = match text.split_once('%') {
         Some((name, said)) => (name, Some(said)),
@@ -269,6 +305,16 @@ fn sacct_column(text: &str) -> Result<Column, FormatError> {
         after: " ".to_owned(),
         cut_mark: Some('+'),
     })
+}
+
+/// The field that a letter of `squeue` stands for.
+pub(crate) fn letter_field(letter: char) -> Option<Field> {
+    fields::by_letter(letter).map(|(field, _)| field)
+}
+
+/// The names of all columns of `sacct`.
+pub(crate) fn sacct_names() -> String {
+    fields::sacct_names()
 }
 
 /// A width in letters; none if nothing is said.

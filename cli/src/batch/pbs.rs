@@ -11,7 +11,7 @@ use super::options::{Command, by_long};
 /// Options that take a value, those that don't, and of both those that change nothing here.
 const WITH_VALUE: &str = "aAcCdeJjklmMNopPqrStTuvWw";
 const FLAGS: &str = "hIVXz";
-const WITHOUT_MEANING: &str = "cCkSTuIX";
+const WITHOUT_MEANING: &str = "cCkTuX";
 
 /// What a `#PBS` line says.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub(crate) struct PbsLine {
     pub(crate) given: Vec<Given>,
     /// Whether standard error goes where standard output does (`-j`).
     pub(crate) joined: Option<bool>,
+    /// What runs a script that doesn't say so itself (`-S`).
+    pub(crate) shell: Option<String>,
+    /// Somebody wants to sit in front of the job (`-I`).
+    pub(crate) interactive: bool,
     /// What is no option or resource, as it was written.
     pub(crate) unknown: Vec<String>,
     /// From the first word on that is no option.
@@ -118,6 +122,8 @@ impl PbsLine {
             'V' => self.give("export", "ALL"),
             // alone it would export these only; more does no harm, and with -V it is what is meant
             'v' => self.give("export", &format!("ALL,{value}")),
+            'S' => self.shell = Some(owned()),
+            'I' => self.interactive = true,
             'h' => self.flag("hold"),
             'z' => self.flag("quiet"),
             'r' => match value {

@@ -108,7 +108,7 @@ fn submit(settings: &BatchSettings, script: Script) -> Result<u8, Complaint> {
 }
 
 /// The job's code once it is over: its script's, 1 if that was ended by a signal; of an array the highest.
-async fn wait(client: &Client, job: JobId) -> Result<u8, Complaint> {
+pub(super) async fn wait(client: &Client, job: JobId) -> Result<u8, Complaint> {
     let mut watch = client.watch(job);
     let mut last = None;
     while let Some(view) = watch.next().await? {
@@ -154,6 +154,7 @@ fn script(settings: &BatchSettings, rest: &[String]) -> Result<Script, Complaint
         return Ok(Script {
             name: "wrap".to_owned(),
             shown: "--wrap".to_owned(),
+            place: None,
             content: content.into_bytes(),
             arguments: Vec::new(),
         });
@@ -165,6 +166,7 @@ fn script(settings: &BatchSettings, rest: &[String]) -> Result<Script, Complaint
         return Ok(Script {
             name: "sbatch".to_owned(),
             shown: "standard input".to_owned(),
+            place: None,
             content,
             arguments: Vec::new(),
         });
@@ -181,13 +183,16 @@ fn script(settings: &BatchSettings, rest: &[String]) -> Result<Script, Complaint
             .file_name()
             .map_or_else(|| name.clone(), |file| file.to_string_lossy().into_owned()),
         shown: name.clone(),
+        place: std::path::absolute(&path)
+            .ok()
+            .map(|path| path.display().to_string()),
         content,
         arguments: rest[1..].to_vec(),
     })
 }
 
 /// Where a script is: as its path says, in the working directory, else in PATH.
-fn find(name: &str) -> PathBuf {
+pub(super) fn find(name: &str) -> PathBuf {
     let here = PathBuf::from(name);
     if name.contains('/') || here.is_file() {
         return here;

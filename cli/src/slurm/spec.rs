@@ -13,6 +13,7 @@ use phalanx_protocol::{
 };
 use phalanx_storage::ProcessMark;
 
+use super::nodes::PARTITION;
 use super::{Complaint, home};
 use crate::args::job::millis;
 use crate::batch::array::ArraySpec;
@@ -29,8 +30,6 @@ const GRACE: Duration = Duration::from_secs(30);
 const KEPT_VARIABLES: [&str; 8] = [
     "HOME", "USER", "LOGNAME", "SHELL", "PATH", "TMPDIR", "LANG", "TERM",
 ];
-/// The name of the one partition.
-const PARTITION: &str = "phalanx";
 
 /// A batch script.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +38,8 @@ pub(super) struct Script {
     pub(super) name: String,
     /// What people know it by.
     pub(super) shown: String,
+    /// Where it is, absolute; none if it is no file.
+    pub(super) place: Option<String>,
     pub(super) content: Vec<u8>,
     pub(super) arguments: Vec<String>,
 }
@@ -89,6 +90,17 @@ pub(super) fn step_draft(settings: &BatchSettings, script: Script) -> Result<Com
     draft.plan.output = Output::Packed;
     if let Work::Command(work) = &mut draft.spec.work {
         work.facts.remove(facts::OUTPUT);
+        work.facts.remove(facts::SCRIPT);
+    }
+    Ok(draft)
+}
+
+/// The job that holds an allocation: it is no batch script.
+pub(super) fn holding_draft(settings: &BatchSettings, script: Script) -> Result<CommandDraft, Complaint> {
+    let (mut draft, _) = draft(settings, script)?;
+    if let Work::Command(work) = &mut draft.spec.work {
+        work.facts.remove(facts::OUTPUT);
+        work.facts.remove(facts::SCRIPT);
     }
     Ok(draft)
 }
@@ -130,7 +142,7 @@ pub(super) fn draft(
             plan: Payload::Inline(Bytes::new()),
             inputs: Inputs::Index { first: 0 },
             array,
-            facts: facts_of(settings, &plan, shape),
+            facts: facts_of(settings, &script, &plan, shape),
         }),
         request: request(settings, shape),
         priority: priority(settings),
@@ -398,7 +410,12 @@ fn after_element(
 }
 
 /// What other commands show of the job: all that is said of it and does nothing too.
-fn facts_of(settings: &BatchSettings, plan: &CommandPlan, shape: Shape) -> BTreeMap<String, String> {
+fn facts_of(
+    settings: &BatchSettings,
+    script: &Script,
+    plan: &CommandPlan,
+    shape: Shape,
+) -> BTreeMap<String, String> {
     let mut known = BTreeMap::new();
     let mut note = |name: &str, value: &str| {
         if value.len() <= FACT_BYTES_MAX {
@@ -419,8 +436,21 @@ fn facts_of(settings: &BatchSettings, plan: &CommandPlan, shape: Shape) -> BTree
         facts::PARTITION,
         settings.partition.as_deref().unwrap_or(PARTITION),
     );
-    note("ntasks", &shape.ranks.to_string());
-    note("cpus-per-task", &shape.cpus_per_rank.to_string());
+    note(facts::RANKS, &shape.ranks.to_string());
+    note(facts::CPUS_PER_RANK, &shape.cpus_per_rank.to_string());
+    note(facts::SCRIPT, script.place.as_deref().unwrap_or("(null)"));
+    let line: Vec<String> = std::env::args().collect();
+    note(facts::SUBMIT_LINE, &line.join(" "));
+    note(
+        facts::REQUEUE,
+        if settings.requeue == Some(false) { "0" } else { "1" },
+    );
+    if let Some(input) = &settings.input {
+        note(facts::INPUT, input);
+    }
+    if let Some(dependency) = &settings.dependency {
+        note(facts::DEPENDENCY, &dependency.to_string());
+    }
     known
 }
 

@@ -58,6 +58,7 @@ pub(super) fn submit(
     let script = spec::Script {
         name: name.map_or_else(|| program.to_owned(), |name| name.to_string_lossy().into_owned()),
         shown: format!("{} {}", called.text(), words.join(" ")),
+        place: None,
         content: format!("#!/bin/sh\nexec {}\n", command.join(" ")).into_bytes(),
         arguments: Vec::new(),
     };

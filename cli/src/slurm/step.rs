@@ -17,8 +17,8 @@ use super::{Complaint, Name, say};
 use crate::batch::settings::BatchSettings;
 
 /// What a shell exits with if a program is not there, or cannot be started.
-const NOT_FOUND: u8 = 127;
-const NOT_STARTED: u8 = 126;
+pub(super) const NOT_FOUND: u8 = 127;
+pub(super) const NOT_STARTED: u8 = 126;
 
 /// What one rank runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,7 +73,10 @@ impl Step {
             name,
             programs,
             job: number("SLURM_JOB_ID").unwrap_or_default(),
-            node: std::env::var("SLURMD_NODENAME").unwrap_or_default(),
+            // what salloc has started is on no node
+            node: std::env::var("SLURMD_NODENAME")
+                .or_else(|_| std::env::var("SLURM_JOB_NODELIST"))
+                .unwrap_or_default(),
             settings,
         }
     }
@@ -244,7 +247,8 @@ fn ignored_signals() -> Result<Vec<Signal>, Complaint> {
     kinds.into_iter().map(listen).collect()
 }
 
-fn code(status: ExitStatus) -> u8 {
+/// What a shell would say that a process ended with.
+pub(super) fn code(status: ExitStatus) -> u8 {
     match (status.code(), status.signal()) {
         (Some(code), _) => u8::try_from(code & 0xff).unwrap_or(1),
         (None, signal) => 128_u8.saturating_add(u8::try_from(signal.unwrap_or(0)).unwrap_or(0)),

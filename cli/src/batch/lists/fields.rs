@@ -268,6 +268,21 @@ pub(super) fn by_sacct_name(name: &str) -> Option<AccountColumn> {
         .copied()
 }
 
+/// The names of all columns of `sacct`, four a line.
+pub(super) fn sacct_names() -> String {
+    let lines: Vec<String> = ACCOUNT_COLUMNS
+        .chunks(4)
+        .map(|columns| {
+            let cells: Vec<String> = columns
+                .iter()
+                .map(|column| format!("{:<18}", column.header))
+                .collect();
+            cells.concat().trim_end().to_owned()
+        })
+        .collect();
+    lines.join("\n")
+}
+
 /// The name of `squeue -O` that this one is part of, or that is part of it.
 pub(super) fn nearest_squeue(name: &str) -> Option<&'static str> {
     nearest(name, NAMES.iter().map(|&(known, _, _)| known))
@@ -278,7 +293,7 @@ pub(super) fn nearest_sacct(name: &str) -> Option<&'static str> {
     nearest(name, ACCOUNT_COLUMNS.iter().map(|column| column.header))
 }
 
-fn nearest(name: &str, mut known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+pub(super) fn nearest(name: &str, mut known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let name = name.to_ascii_lowercase();
     known.find(|known| {
         let known = known.to_ascii_lowercase();

@@ -1,0 +1,395 @@
+//! What an entry shows in each column of `squeue` and `sacct`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use phalanx_protocol::WorkerId;
+use phalanx_protocol::command::facts;
+use phalanx_protocol::pattern::{PatternValues, expand};
+use phalanx_protocol::record::Outcome;
+
+use super::clock;
+use super::entry::{Entry, Part, Waits};
+use super::nodes::gres;
+use super::people::{Person, person};
+use crate::batch::lists::{Field, Row};
+use crate::batch::memory::show_memory;
+use crate::batch::states::JobState;
+use crate::batch::time::{TimeLimit, full_clock, full_limit, short_clock, short_limit};
+
+/// Whose list it is: what is absent, and times, look different in each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Manner {
+    Squeue,
+    Sacct,
+}
+
+/// What entries share.
+#[derive(Debug)]
+pub(super) struct Scene {
+    pub(super) manner: Manner,
+    /// Milliseconds since 1970.
+    pub(super) now: u64,
+    /// The names of workers.
+    pub(super) nodes: BTreeMap<WorkerId, String>,
+    /// The workers on which jobs of several tasks run.
+    pub(super) nodes_of: BTreeMap<phalanx::JobId, String>,
+    /// The job whose turn is next.
+    pub(super) first: Option<phalanx::JobId>,
+    /// Users that were looked up.
+    pub(super) people: BTreeMap<String, Person>,
+}
+
+impl Scene {
+    /// A user's numbers.
+    pub(super) fn person(&self, name: &str) -> Person {
+        self.people.get(name).cloned().unwrap_or_else(|| person(name))
+    }
+
+    /// Where an entry runs or has run; empty if that is not known.
+    pub(super) fn node_list(&self, entry: &Entry<'_>) -> String {
+        match (entry.worker, entry.state) {
+            (Some(worker), _) => self.nodes.get(&worker).cloned().unwrap_or_default(),
+            (None, JobState::Running | JobState::Completing) => {
+                self.nodes_of.get(&entry.view.job).cloned().unwrap_or_default()
+            }
+            (None, _) => String::new(),
+        }
+    }
+
+    /// Why an entry waits, or how it ended.
+    pub(super) fn reason(&self, entry: &Entry<'_>) -> &'static str {
+        let waits = match self.first.is_none_or(|first| first == entry.view.job) {
+            true => Waits::First,
+            false => Waits::Behind,
+        };
+        entry.reason(self.now, waits)
+    }
+
+    /// A file of an entry's: the pattern of its submission, filled in.
+    pub(super) fn file(&self, entry: &Entry<'_>, pattern: &str) -> String {
+        let element = match &entry.part {
+            Part::Element { number, .. } => Some(*number),
+            // its elements have files, each its own
+            Part::Waiting(_) => return in_directory(entry, pattern),
+            Part::Whole => None,
+        };
+        let node = self.node_list(entry);
+        let name = expand(
+            pattern,
+            &PatternValues {
+                job: entry.view.job,
+                element,
+                step: None,
+                name: &entry.view.name,
+                user: &entry.view.user,
+                node: &node,
+                node_index: 0,
+                rank: 0,
+            },
+        );
+        in_directory(entry, &name)
+    }
+
+    /// Where standard output goes.
+    pub(super) fn stdout(&self, entry: &Entry<'_>) -> Option<String> {
+        Some(self.file(entry, entry.fact(facts::OUTPUT)?))
+    }
+
+    /// Where standard error goes.
+    pub(super) fn stderr(&self, entry: &Entry<'_>) -> Option<String> {
+        let pattern = entry.fact(facts::ERROR).or(entry.fact(facts::OUTPUT))?;
+        Some(self.file(entry, pattern))
+    }
+
+    /// Where standard input comes from.
+    pub(super) fn stdin(&self, entry: &Entry<'_>) -> String {
+        entry
+            .fact(facts::INPUT)
+            .map_or_else(|| "/dev/null".to_owned(), |pattern| self.file(entry, pattern))
+    }
+}
+
+/// A name as it is meant in the job's working directory.
+fn in_directory(entry: &Entry<'_>, name: &str) -> String {
+    let directory = entry.fact(facts::DIRECTORY).unwrap_or_default();
+    std::path::Path::new(directory).join(name).display().to_string()
+}
+
+/// A step of an entry, as `sacct` lists it below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The job itself.
+    None,
+    /// The batch script.
+    Batch,
+}
+
+/// What a step doesn't show, since only its job was asked.
+const OF_JOBS_ALONE: [Field; 14] = [
+    Field::Comment,
+    Field::Constraints,
+    Field::Group,
+    Field::GroupId,
+    Field::MemoryAsked,
+    Field::Partition,
+    Field::Priority,
+    Field::Qos,
+    Field::SubmitLine,
+    Field::TimeLimit,
+    Field::TimeLimitMinutes,
+    Field::User,
+    Field::UserId,
+    Field::WorkDir,
+];
+
+/// An entry, and all that is needed to show it.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    pub(super) scene: &'a Scene,
+    pub(super) entry: &'a Entry<'a>,
+    pub(super) step: Step,
+}
+
+impl Line<'_> {
+    /// A time, or what the list shows for none.
+    fn moment(&self, millis: Option<u64>) -> Option<String> {
+        match (millis, self.scene.manner) {
+            (Some(millis), _) => Some(clock::show(millis)),
+            (None, Manner::Squeue) => None,
+            (None, Manner::Sacct) => Some("Unknown".to_owned()),
+        }
+    }
+
+    fn start(&self) -> Option<String> {
+        let entry = self.entry;
+        let begin = entry.view.begin_unix_millis;
+        let planned =
+            begin.filter(|_| entry.state == JobState::Pending && self.scene.manner == Manner::Squeue);
+        self.moment(entry.started.or(planned))
+    }
+
+    fn end(&self) -> Option<String> {
+        let entry = self.entry;
+        let latest = entry.started.zip(entry.time_limit()).map(|(started, limit)| {
+            started.saturating_add(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))
+        });
+        let planned = latest.filter(|_| self.scene.manner == Manner::Squeue);
+        match entry.state.has_ended() {
+            true => self.moment(entry.ended),
+            false => self.moment(planned),
+        }
+    }
+
+    fn elapsed(&self) -> Option<Duration> {
+        self.entry.elapsed(self.scene.now)
+    }
+
+    fn clock(&self, time: Duration) -> String {
+        match self.scene.manner {
+            Manner::Squeue => short_clock(time),
+            Manner::Sacct => full_clock(time),
+        }
+    }
+
+    fn limit(&self) -> TimeLimit {
+        self.entry
+            .time_limit()
+            .map_or(TimeLimit::Unlimited, TimeLimit::Limited)
+    }
+
+    fn limit_text(&self) -> String {
+        match self.scene.manner {
+            Manner::Squeue => short_limit(self.limit()),
+            Manner::Sacct => full_limit(self.limit()),
+        }
+    }
+
+    fn time_left(&self) -> String {
+        match self.entry.time_limit() {
+            None => "UNLIMITED".to_owned(),
+            Some(limit) => short_clock(limit.saturating_sub(self.elapsed().unwrap_or_default())),
+        }
+    }
+
+    fn state(&self) -> String {
+        let entry = self.entry;
+        match (&entry.view.outcome, entry.state, self.scene.manner, self.step) {
+            (Some(Outcome::Cancelled { by }), JobState::Cancelled, Manner::Sacct, Step::None) => {
+                format!("{} by {}", entry.state, self.scene.person(by).uid)
+            }
+            (_, state, _, _) => state.name().to_owned(),
+        }
+    }
+
+    fn nodes(&self) -> Option<String> {
+        let list = self.scene.node_list(self.entry);
+        match (list.is_empty(), self.scene.manner) {
+            (false, _) => Some(list),
+            (true, Manner::Squeue) => Some(String::new()),
+            (true, Manner::Sacct) => Some("None assigned".to_owned()),
+        }
+    }
+
+    /// What was said of it and changes nothing.
+    fn recorded(&self, name: &str) -> Option<String> {
+        self.entry.fact(name).map(str::to_owned).or_else(|| self.null())
+    }
+
+    /// What stands for something that nobody said.
+    fn null(&self) -> Option<String> {
+        (self.scene.manner == Manner::Squeue).then(|| "(null)".to_owned())
+    }
+
+    fn tres(&self) -> String {
+        let request = &self.entry.view.request;
+        let mut texts = vec![format!("billing={0},cpu={0}", self.entry.cpus())];
+        if let Some(list) = gres(&request.named) {
+            texts.extend(
+                list.split(',')
+                    .map(|part| format!("gres/{}", part.replacen(':', "=", 1))),
+            );
+        }
+        if request.memory_bytes > 0 {
+            texts.push(format!("mem={}", show_memory(request.memory_bytes)));
+        }
+        texts.push("node=1".to_owned());
+        texts.join(",")
+    }
+
+    fn id(&self) -> String {
+        match self.step {
+            Step::None => self.entry.id(),
+            Step::Batch => format!("{}.batch", self.entry.id()),
+        }
+    }
+
+    fn raw_id(&self) -> String {
+        match (self.scene.manner, &self.entry.part) {
+            (Manner::Squeue, _) => self.entry.number().to_string(),
+            // those that read it know elements by these names, and have nothing but what sbatch printed to tell a job by
+            (Manner::Sacct, Part::Element { .. } | Part::Whole) => self.id(),
+            (Manner::Sacct, Part::Waiting(_)) => self.entry.view.job.to_string(),
+        }
+    }
+
+    fn allocated_cpus(&self) -> u64 {
+        match self.entry.state == JobState::Pending {
+            true => 0,
+            false => self.entry.cpus(),
+        }
+    }
+
+    fn cpu_time(&self) -> Option<Duration> {
+        let cpus = u32::try_from(self.allocated_cpus()).unwrap_or(u32::MAX);
+        self.elapsed().map(|time| time.saturating_mul(cpus))
+    }
+}
+
+impl Row for Line<'_> {
+    fn text(&self, field: Field) -> Option<String> {
+        let entry = self.entry;
+        let view = entry.view;
+        let user = || self.scene.person(&view.user);
+        if self.step == Step::Batch {
+            // a step has nothing of its own that only its job was asked
+            if field == Field::Name {
+                return Some("batch".to_owned());
+            }
+            if OF_JOBS_ALONE.contains(&field) {
+                return None;
+            }
+        }
+        Some(match field {
+            Field::Account => return self.recorded(facts::ACCOUNT),
+            Field::AllocCpus => self.allocated_cpus().to_string(),
+            Field::ArrayJobId => match entry.array_task() {
+                Some(_) => view.job.to_string(),
+                None => return (self.scene.manner == Manner::Squeue).then(|| view.job.to_string()),
+            },
+            Field::ArrayTaskId => return entry.array_task(),
+            Field::Cluster => super::nodes::PARTITION.to_owned(),
+            Field::Command => entry.fact(facts::SCRIPT).unwrap_or(&view.kernel).to_owned(),
+            Field::Comment => return self.recorded(facts::COMMENT),
+            Field::Constraints => return self.recorded("constraint"),
+            Field::CpuTime => full_clock(self.cpu_time()?),
+            Field::CpuTimeSeconds => self.cpu_time()?.as_secs().to_string(),
+            Field::Cpus => entry.cpus().to_string(),
+            Field::CpusPerTask => entry.fact(facts::CPUS_PER_RANK).unwrap_or("1").to_owned(),
+            Field::Dependency => match (entry.fact(facts::DEPENDENCY), view.waits_for.is_empty()) {
+                (Some(dependency), false) => dependency.to_owned(),
+                (_, _) => return self.null(),
+            },
+            Field::Elapsed => self.clock(self.elapsed()?),
+            Field::ElapsedSeconds => self.elapsed()?.as_secs().to_string(),
+            Field::Eligible => {
+                let begin = view.begin_unix_millis.unwrap_or(0);
+                return self.moment(Some(view.submitted_unix_millis.max(begin)));
+            }
+            Field::End => return self.end(),
+            Field::ExecHost => match self.scene.node_list(entry) {
+                list if list.is_empty() => "n/a".to_owned(),
+                list => list,
+            },
+            Field::ExitCode => {
+                let (code, signal) = entry.exit();
+                format!("{code}:{signal}")
+            }
+            Field::Gres => match gres(&view.request.named) {
+                Some(list) => list
+                    .split(',')
+                    .map(|part| format!("gres/{part}"))
+                    .collect::<Vec<_>>()
+                    .join(","),
+                None => return None,
+            },
+            Field::Group => user().group,
+            Field::GroupId => user().gid.to_string(),
+            Field::JobId => self.id(),
+            Field::JobIdRaw => self.raw_id(),
+            Field::Licenses => return self.recorded("licenses"),
+            // what a task has used is not kept
+            Field::MaxRss | Field::TotalCpu => return None,
+            Field::MemoryAsked => show_memory(view.request.memory_bytes),
+            Field::Name => view.name.clone(),
+            Field::Nice => view.priority.saturating_neg().to_string(),
+            Field::NodeCount => "1".to_owned(),
+            Field::NodeList => return self.nodes(),
+            Field::NodesAsked => String::new(),
+            Field::OverSubscribe => "OK".to_owned(),
+            Field::Partition => entry.partition().to_owned(),
+            Field::Priority => view.priority.to_string(),
+            Field::Qos => self.entry.fact("qos").unwrap_or("normal").to_owned(),
+            Field::Reason => self.scene.reason(entry).to_owned(),
+            Field::ReasonOrNodes => match self.scene.node_list(entry) {
+                list if list.is_empty() => format!("({})", self.scene.reason(entry)),
+                list => list,
+            },
+            Field::Reservation => return self.recorded("reservation"),
+            Field::Restarts => entry.restarts.to_string(),
+            Field::Start => return self.start(),
+            Field::State => self.state(),
+            Field::StateShort => entry.state.short().to_owned(),
+            Field::Stderr => return self.scene.stderr(entry),
+            Field::Stdin => self.scene.stdin(entry),
+            Field::Stdout => return self.scene.stdout(entry),
+            Field::Submit => return self.moment(Some(view.submitted_unix_millis)),
+            Field::SubmitLine => entry.fact(facts::SUBMIT_LINE).unwrap_or_default().to_owned(),
+            Field::Tasks => entry.fact(facts::RANKS).unwrap_or("1").to_owned(),
+            Field::TimeLeft => self.time_left(),
+            Field::TimeLimit => self.limit_text(),
+            Field::TimeLimitMinutes => match self.limit() {
+                TimeLimit::Unlimited => "UNLIMITED".to_owned(),
+                TimeLimit::Limited(time) => time.as_secs().div_ceil(60).to_string(),
+            },
+            Field::Tres => self.tres(),
+            Field::User => view.user.clone(),
+            Field::UserId => user().uid.to_string(),
+            Field::Wckey => return self.recorded("wckey"),
+            Field::WorkDir => entry.fact(facts::DIRECTORY).unwrap_or_default().to_owned(),
+        })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,117 @@
+//! Slurm's other commands: allocations, copies, summaries.
+
+use crate::command::{eventually, finish, send};
+use crate::desk::Desk;
+use crate::up::Up;
+use rustix::process::Signal;
+
+#[test]
+fn an_allocation_lasts_as_long_as_its_command() {
+    let up = Up::start();
+    let desk = Desk::new(up.directory());
+    let inside = "echo $SLURM_JOB_ID $SLURM_NTASKS $SLURM_JOB_NODELIST; squeue -h -o '%i %t'; srun hostname > /dev/null; exit 3";
+    let done = desk.run(&["salloc", "-n", "1", "sh", "-c", inside]);
+    assert_eq!(done.code, Some(3), "{done:?}");
+    let node = done
+        .stdout
+        .lines()
+        .next()
+        .unwrap()
+        .split(' ')
+        .nth(2)
+        .unwrap()
+        .to_owned();
+    assert_eq!(done.stdout, format!("1 1 {node}\n1 R\n"));
+    assert!(
+        desk.run(&["sinfo", "-h", "-N", "-o", "%N"])
+            .stdout
+            .contains(&node)
+    );
+    assert_eq!(
+        done.stderr,
+        "salloc: Pending job allocation 1\nsalloc: Granted job allocation 1\nsalloc: Relinquishing job allocation 1\n"
+    );
+    eventually("nothing is held any more", || {
+        desk.run(&["sinfo", "-h", "-o", "%C"]).stdout == "0/2/0/2\n"
+    });
+    assert_eq!(desk.run(&["salloc", "no-such-program"]).code, Some(127));
+    let done = desk.run(&["salloc", "-Q", "--no-shell"]);
+    assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
+    assert_eq!(
+        desk.run(&["squeue", "-h", "-o", "%i %t %j"]).stdout,
+        "3 R interactive\n"
+    );
+    let done = desk.run(&[
+        "salloc",
+        "--immediate=1",
+        "-n",
+        "1",
+        "-c",
+        "1",
+        "--exclude",
+        "none",
+        "true",
+    ]);
+    assert_eq!(done.code, Some(0), "there are two cpus: {done:?}");
+}
+
+#[test]
+fn an_allocation_that_does_not_come_is_given_up() {
+    let up = Up::start();
+    let desk = Desk::new(up.directory());
+    for _ in 0..2 {
+        assert_eq!(desk.run(&["salloc", "-Q", "--no-shell"]).code, Some(0));
+    }
+    let done = desk.run(&["salloc", "--immediate=1", "true"]);
+    assert_eq!(done.code, Some(1));
+    assert!(
+        done.stderr
+            .contains("Requested nodes are busy; job 3 is cancelled"),
+        "{done:?}"
+    );
+    let waiting = desk.command(&["salloc", "true"]).spawn().unwrap();
+    eventually("it waits", || {
+        desk.run(&["squeue", "-h", "-j", "4", "-o", "%t"]).stdout == "PD\n"
+    });
+    send(waiting.id(), Signal::INT);
+    assert_eq!(finish(waiting).code, Some(1));
+    assert_eq!(
+        desk.run(&["sacct", "-X", "-n", "-P", "-j", "4", "-o", "State%9"])
+            .stdout
+            .split(' ')
+            .next(),
+        Some("CANCELLED")
+    );
+}
+
+#[test]
+fn a_file_is_copied_inside_a_job_and_a_job_is_summed_up() {
+    let up = Up::start();
+    let desk = Desk::new(up.directory());
+    desk.script("data", "some data");
+    let here = desk.work().display().to_string();
+    let wrapped = format!("sbcast -p data {here}/copy && sbcast data {here}/copy || echo no >> {here}/copy");
+    assert_eq!(
+        desk.run(&["sbatch", "--wait", "-o", "log", "--wrap", &wrapped])
+            .code,
+        Some(0)
+    );
+    assert_eq!(desk.read("copy"), "some datano\n");
+    assert!(desk.read("log").contains("is there already; --force replaces it"));
+    let done = desk.run(&["sbcast", "data", "/tmp/nowhere"]);
+    assert!(
+        done.code == Some(1) && done.stderr.contains("not inside the job"),
+        "{done:?}"
+    );
+    let told = desk.run(&["seff", "1"]).stdout;
+    assert!(told.starts_with("Job ID: 1\nCluster: phalanx\n"), "{told}");
+    assert!(
+        told.contains("\nState: COMPLETED (exit code 0)\nCores: 1\n"),
+        "{told}"
+    );
+    let done = desk.run(&["seff", "9"]);
+    assert!(
+        done.code == Some(1) && done.stderr.contains("there is no job 9"),
+        "{done:?}"
+    );
+}
