@@ -1,0 +1,14 @@
+//! From which sizes on which algorithm is taken.
+
+/// Bytes from which on a broadcast, reduce or all_reduce of numbers is cut into parts: below, the number of messages counts,
+/// above, the bytes that each rank sends.
+pub(super) const PARTS_BYTES_MIN: usize = 64 << 10;
+
+/// Bytes of one rank's block from which on an all_gather goes round the ring.
+pub(super) const RING_BYTES_MIN: usize = 16 << 10;
+
+/// Bytes of one block up to which an all_to_all takes detours to need fewer messages.
+pub(super) const DETOUR_BYTES_MAX: usize = 256;
+
+/// Ranks up to which such detours save nothing.
+pub(super) const DIRECT_RANKS_MAX: usize = 4;
