@@ -10,15 +10,19 @@ use std::time::{Duration, Instant};
 
 /// For how long a rank listens before it sleeps, if there is a core for each rank: a few times what it takes to wake up.
 const LISTENING_MAX: Duration = Duration::from_micros(20);
-/// Looks at the count between two looks at the clock.
-const LOOKS_PER_CLOCK: u32 = 32;
+/// Looks at the count before the core is first offered to others, which may be the very ones that are to ring: about as
+/// long as an answer takes that is on its way.
+const LOOKS_BEFORE_YIELD: u32 = 300;
+/// How often the core is offered where there are more ranks than cores: whoever is to ring is then likely to run before
+/// this rank sleeps, and need not wake it.
+const YIELDS_IF_CROWDED: u32 = 3;
 
 /// One rank's bell: anybody rings it, its owner waits.
 pub(super) struct Bell {
     rings: AtomicU32,
     sleeping: AtomicBool,
     owner: OnceLock<Thread>,
-    listening: Duration,
+    core_each: bool,
 }
 
 impl Bell {
@@ -28,7 +32,7 @@ impl Bell {
             rings: AtomicU32::new(0),
             sleeping: AtomicBool::new(false),
             owner: OnceLock::new(),
-            listening: if core_each { LISTENING_MAX } else { Duration::ZERO },
+            core_each,
         }
     }
 
@@ -55,7 +59,7 @@ impl Bell {
 
     /// Returns once the count is no longer `heard`. For the owner's thread alone.
     pub(super) fn wait(&self, heard: u32) {
-        if self.listening > Duration::ZERO && self.listen(heard) {
+        if self.listen(heard) {
             return;
         }
         debug_assert_eq!(self.owner.get().map(Thread::id), Some(thread::current().id()));
@@ -70,17 +74,28 @@ impl Bell {
 
     /// Whether it rang while its owner listened.
     fn listen(&self, heard: u32) -> bool {
-        let begin = Instant::now();
-        loop {
-            for _ in 0..LOOKS_PER_CLOCK {
+        let mut yields_left = YIELDS_IF_CROWDED;
+        let begin = if self.core_each {
+            for _ in 0..LOOKS_BEFORE_YIELD {
                 if self.rings() != heard {
                     return true;
                 }
                 std::hint::spin_loop();
             }
-            if begin.elapsed() >= self.listening {
-                return false;
+            Some(Instant::now())
+        } else {
+            None
+        };
+        loop {
+            if self.rings() != heard {
+                return true;
             }
+            match begin {
+                Some(begin) if begin.elapsed() < LISTENING_MAX => {}
+                None if yields_left > 0 => yields_left -= 1,
+                Some(_) | None => return false,
+            }
+            thread::yield_now();
         }
     }
 }

@@ -3,7 +3,9 @@
 
 use super::all_reduce::{Side, combine_into};
 use super::cargo::Vector;
-use super::cutoffs::{DETOUR_BYTES_MAX, DIRECT_RANKS_MAX, PARTS_BYTES_MIN, RING_BYTES_MIN};
+use super::cutoffs::{
+    ALL_REDUCE_PARTS_BYTES_MIN, DETOUR_BYTES_MAX, DIRECT_RANKS_MAX, RING_BYTES_MIN, ROOTED_PARTS_BYTES_MIN,
+};
 use super::{
     Round, all_gather, all_reduce, all_to_all, broadcast, check_length, gather, reduce, reduce_scatter,
     scatter,
@@ -31,9 +33,9 @@ fn fill<E: Plain>(buffer: &mut [E], numbers: &[E]) -> Result<(), CommError> {
 }
 
 impl Round<'_> {
-    /// Whether this many numbers are better cut into parts for the ranks.
-    fn in_parts<E>(&self, length: usize) -> bool {
-        self.size() > 2 && length >= self.size() && length * size_of::<E>() >= PARTS_BYTES_MIN
+    /// Whether numbers of `bytes_min` bytes or more are cut into parts for the ranks, and these are so many.
+    fn in_parts<E>(&self, numbers: &[E], bytes_min: usize) -> bool {
+        self.size() > 2 && numbers.len() >= self.size() && size_of_val(numbers) >= bytes_min
     }
 }
 
@@ -45,7 +47,7 @@ impl Communicator {
     /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
     pub fn broadcast_slice<E: Plain>(&self, root: usize, buffer: &mut [E]) -> Result<(), CommError> {
         self.collective(|round| {
-            if round.in_parts::<E>(buffer.len()) {
+            if round.in_parts(buffer, ROOTED_PARTS_BYTES_MIN) {
                 return broadcast::scatter_ring(round, root, buffer);
             }
             let own = (round.rank() == root).then(|| Vector(buffer.to_vec()));
@@ -66,7 +68,7 @@ impl Communicator {
         op: impl Fn(E, E) -> E,
     ) -> Result<(), CommError> {
         self.collective(|round| {
-            if round.in_parts::<E>(buffer.len()) {
+            if round.in_parts(buffer, ROOTED_PARTS_BYTES_MIN) {
                 return reduce::rabenseifner(round, root, buffer, op).map(|_| ());
             }
             match reduce::binomial(round, root, Vector(buffer.to_vec()), on_vectors(op))? {
@@ -87,7 +89,7 @@ impl Communicator {
         op: impl Fn(E, E) -> E,
     ) -> Result<(), CommError> {
         self.collective(|round| {
-            if !round.in_parts::<E>(buffer.len()) {
+            if !round.in_parts(buffer, ALL_REDUCE_PARTS_BYTES_MIN) {
                 let own = Vector(buffer.to_vec());
                 let Vector(sum) = all_reduce::doubling(round, own, on_vectors(op))?;
                 return fill(buffer, &sum);
