@@ -6,7 +6,8 @@
 //! Reading order: [`Kernel`] and [`TaskContext`] (what runs, and what it saves to resume from), `host` (how it runs on a worker), `command` (tasks
 //! that are processes), `start` (which of the
 //! two a process is); then the driver's side: [`Cluster`] (which one, and the way to it), [`Map`] (a job in the making),
-//! [`Results`] (what comes of it), and [`Client`], the async client under all of that.
+//! [`Results`] (what comes of it), and [`Client`], the async client under all of that. Apart from these, [`ranks`]: programs whose
+//! parts exchange messages.
 
 // the attributes' expansions say `::phalanx`, also inside this crate
 extern crate self as phalanx;
@@ -24,6 +25,7 @@ mod kernel;
 mod map;
 #[cfg(feature = "progress")]
 mod progress_bar;
+pub mod ranks;
 mod results;
 mod start;
 
@@ -73,6 +75,7 @@ pub use phalanx_protocol::view::{JobView, WorkerView};
 pub use phalanx_protocol::{Feeding, JobId, Retries};
 #[cfg(feature = "progress")]
 pub use progress_bar::ProgressBar;
+pub use ranks::Communicator;
 pub use results::{AsCompleted, Results};
 
 /// The programs in the README and the guide compile.

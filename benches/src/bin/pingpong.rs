@@ -1,0 +1,160 @@
+//! What a message between two ranks of one process costs: the time one way and the bandwidth, at 1 B to 16 MiB, for numbers that
+//! are moved, that are copied, and that cross to a pretended other node; then barriers, and what remains of all that where
+//! ranks exceed cores.
+//!
+//! `cargo run --release -p phalanx-benches --bin pingpong`
+
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use phalanx::Communicator;
+use phalanx::ranks::{CommError, LocalGang, RankFailure};
+use phalanx_benches::{median, seconds_text};
+
+const RUNS: usize = 5;
+const SIZES: [usize; 9] = [
+    1,
+    8,
+    64,
+    1 << 10,
+    16 << 10,
+    64 << 10,
+    256 << 10,
+    4 << 20,
+    16 << 20,
+];
+/// Bytes that one run sends at the most, if that is enough for [`TURNS_MIN`] turns.
+const RUN_BYTES_MAX: usize = 1 << 28;
+const TURNS_MIN: usize = 8;
+const TURNS_MAX: usize = 20_000;
+const BARRIERS: usize = 5_000;
+
+/// How the bytes are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Moved,
+    Copied,
+}
+
+/// One turn: there and back.
+fn turn(comm: &Communicator, way: Way, bytes: &mut Vec<u8>) -> Result<(), CommError> {
+    let other = 1 - comm.rank();
+    let first = comm.rank() == 0;
+    match way {
+        Way::Moved => {
+            if first {
+                comm.send_vec(other, 0, std::mem::take(bytes))?;
+                *bytes = comm.receive_vec(other, 0)?.0;
+            } else {
+                let bytes = comm.receive_vec::<u8>(other, 0)?.0;
+                comm.send_vec(other, 0, bytes)?;
+            }
+        }
+        Way::Copied => {
+            if first {
+                comm.send_slice(other, 0, bytes)?;
+                comm.receive_into(other, 0, bytes)?;
+            } else {
+                comm.receive_into(other, 0, bytes)?;
+                comm.send_slice(other, 0, bytes)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The median time of a message one way, in seconds, between the first two of `n` ranks; the others are in the same barrier
+/// meanwhile.
+fn one_way(gang: LocalGang, way: Way, size: usize) -> f64 {
+    let turns = (RUN_BYTES_MAX / size / 2).clamp(TURNS_MIN, TURNS_MAX);
+    let ends = gang.run(|comm| -> Result<f64, CommError> {
+        let mut times = Vec::new();
+        let mut bytes = vec![1; size];
+        for _ in 0..RUNS {
+            comm.barrier()?;
+            let start = Instant::now();
+            for _ in 0..turns {
+                turn(comm, way, &mut bytes)?;
+            }
+            times.push(start.elapsed().as_secs_f64() / turns as f64 / 2.0);
+        }
+        assert!(comm.rank() != 0 || bytes == vec![1; size]);
+        Ok(median(&times))
+    });
+    first(ends)
+}
+
+/// The median time of an operation that all ranks of a gang do together.
+fn together(n: usize, operation: impl Fn(&Communicator) -> Result<(), CommError> + Sync) -> f64 {
+    let ends = LocalGang::new(n).run(|comm| -> Result<f64, CommError> {
+        let mut times = Vec::new();
+        for _ in 0..RUNS {
+            comm.barrier()?;
+            let start = Instant::now();
+            for _ in 0..BARRIERS {
+                operation(comm)?;
+            }
+            times.push(start.elapsed().as_secs_f64() / BARRIERS as f64);
+        }
+        Ok(median(&times))
+    });
+    first(ends)
+}
+
+/// What rank 0 measured.
+///
+/// # Panics
+/// If a rank failed.
+fn first(ends: Vec<Result<Result<f64, CommError>, RankFailure>>) -> f64 {
+    let times: Vec<f64> = ends
+        .into_iter()
+        .map(|end| end.expect("no rank panics").expect("no operation fails"))
+        .collect();
+    times[0]
+}
+
+/// Tells the ring's neighbours a number each: a step of a 1-D stencil.
+fn exchange_with_neighbours(comm: &Communicator) -> Result<(), CommError> {
+    let (n, rank) = (comm.size(), comm.rank());
+    let (left, right) = ((rank + n - 1) % n, (rank + 1) % n);
+    let mut halo = [0.0];
+    comm.send_slice(left, 0, &[1.0])?;
+    comm.send_slice(right, 1, &[1.0])?;
+    comm.receive_into(right, 0, &mut halo)?;
+    comm.receive_into(left, 1, &mut halo)?;
+    Ok(())
+}
+
+fn main() {
+    let one_node = LocalGang::new(2);
+    let two_nodes = one_node.ranks_per_node(NonZeroUsize::MIN);
+    println!("two ranks, one way:  moved            copied                        encoded for another node");
+    for size in SIZES {
+        let [moved, copied, encoded] = [
+            (one_node, Way::Moved),
+            (one_node, Way::Copied),
+            (two_nodes, Way::Copied),
+        ]
+        .map(|(gang, way)| one_way(gang, way, size));
+        let bandwidth = |seconds: f64| format!("{:.1} GB/s", size as f64 / seconds / 1e9);
+        println!(
+            "{size:>9} B          {:>10}       {:>10} {:>11}       {:>10} {:>11}",
+            seconds_text(moved),
+            seconds_text(copied),
+            bandwidth(copied),
+            seconds_text(encoded),
+            bandwidth(encoded),
+        );
+    }
+    println!();
+    println!("ranks      barrier    all_reduce of a number    neighbours of a ring exchange a number");
+    for n in [2, 4, 8, 16] {
+        let all_reduce = |comm: &Communicator| comm.all_reduce_slice(&mut [1.0], |a, b| a + b);
+        println!(
+            "{n:>5}   {:>10}    {:>22}    {:>38}",
+            seconds_text(together(n, Communicator::barrier)),
+            seconds_text(together(n, all_reduce)),
+            seconds_text(together(n, exchange_with_neighbours)),
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! Ranks that exchange messages, in MPI's manner.
+//!
+//! A rank is a thread that runs the same function as the other ranks of its gang, and has a [`Communicator`]. Ranks of one
+//! process move values to each other; what goes to another process is encoded, except numbers.
+//!
+//! ```
+//! use phalanx::ranks::{self, Source, Tags};
+//!
+//! let greetings = ranks::run(3, |comm| {
+//!     if comm.rank() > 0 {
+//!         comm.send(0, 7, format!("hello from {}", comm.rank()))?;
+//!         return Ok(Vec::new());
+//!     }
+//!     let greetings = (1..comm.size()).map(|_| comm.receive::<String>(Source::Any, 7));
+//!     greetings.collect::<Result<Vec<String>, ranks::CommError>>()
+//! });
+//! assert_eq!(greetings[0].as_ref().unwrap().as_ref().unwrap().len(), 2);
+//! ```
+//!
+//! # How it is built
+//!
+//! ```text
+//!  Communicator   point_to_point, request, collective, agreement: what users call
+//!       │ envelope (context, source, tag) + payload (moved | inline | encoded)
+//!       ▼
+//!     Gang        where each place lives, who has ended; notices about ends and revocations
+//!       │ Route::Near                       │ Route::Far
+//!       ▼                                   ▼
+//!    Mailbox ◄── Gang of the other ◄──    Link       (loopback: a pretended node of this process)
+//!       │        process
+//!   Matching + Bell
+//! ```
+//!
+//! - A **context** is a communicator's id and a kind of traffic: the user's messages, collective operations, and agreements
+//!   never match each other. Ids of new communicators are computed by all ranks alike from the old one's, without a message.
+//! - The **mailbox** of a rank matches arriving messages with posted receives under one short lock; a message goes to the first
+//!   receive that takes it, a receive takes the first message that it can: messages between two ranks do not overtake. The
+//!   sender's thread does the work, so progress never depends on the receiver.
+//! - A rank that **waits** listens for a few microseconds, if each rank has a core, and then sleeps until it is rung for.
+//! - A **payload** between ranks of a process is the value itself, in a box, or a few numbers in place. Only what a `Gang`
+//!   routes to another process is encoded. A transport to other nodes is one more `Link`: it carries encoded messages and
+//!   notices, and everything above the gang stays as it is.
+//! - **Failure**: a rank that returns, panics or is lost has *ended*. The notice of it comes after all that it has sent. It ends the
+//!   receives that need that rank, and later ones fail at once. A collective operation that fails at one rank *breaks*
+//!   everywhere. A communicator can be revoked; agreements go on despite all that.
+
+mod agreement;
+mod bell;
+mod collective;
+mod communicator;
+mod envelope;
+mod error;
+mod gang;
+mod group;
+mod local;
+mod loopback;
+mod mailbox;
+mod matching;
+mod payload;
+mod point_to_point;
+mod request;
+
+pub use communicator::Communicator;
+pub use envelope::{Source, Status, Tag, Tags};
+pub use error::{CommError, Ending};
+pub use local::{LocalGang, RankFailure, run};
+pub use matching::LANE_MESSAGES_MAX;
+pub use payload::{Message, Plain};
+pub use request::{Request, wait_all, wait_any};

@@ -1,0 +1,101 @@
+//! How a rank waits: it listens for a while, then sleeps until somebody rings. Knows nothing of messages.
+//!
+//! The count of rings makes it safe: whoever waits has read the count *before* looking for what it needs, and [`Bell::wait`]
+//! returns as soon as the count is another. A ring between the look and the sleep is therefore never lost.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+/// For how long a rank listens before it sleeps, if there is a core for each rank: a few times what it takes to wake up.
+const LISTENING_MAX: Duration = Duration::from_micros(20);
+/// Looks at the count before the core is first offered to others, which may be the very ones that are to ring: about as
+/// long as an answer takes that is on its way.
+const LOOKS_BEFORE_YIELD: u32 = 300;
+/// How often the core is offered where there are more ranks than cores: whoever is to ring is then likely to run before
+/// this rank sleeps, and need not wake it.
+const YIELDS_IF_CROWDED: u32 = 3;
+
+/// One rank's bell: anybody rings it, its owner waits.
+pub(super) struct Bell {
+    rings: AtomicU32,
+    sleeping: AtomicBool,
+    owner: OnceLock<Thread>,
+    core_each: bool,
+}
+
+impl Bell {
+    /// A bell whose owner listens before it sleeps only if each rank has a core.
+    pub(super) fn new(core_each: bool) -> Self {
+        Bell {
+            rings: AtomicU32::new(0),
+            sleeping: AtomicBool::new(false),
+            owner: OnceLock::new(),
+            core_each,
+        }
+    }
+
+    /// Makes the current thread the one that waits. Only the first call counts.
+    pub(super) fn adopt(&self) {
+        let _ = self.owner.set(thread::current());
+    }
+
+    /// How often it has rung so far.
+    pub(super) fn rings(&self) -> u32 {
+        self.rings.load(Ordering::SeqCst)
+    }
+
+    /// Ends the owner's wait, or its next one that begins with an older count.
+    pub(super) fn ring(&self) {
+        self.rings.fetch_add(1, Ordering::SeqCst);
+        if self.sleeping.load(Ordering::SeqCst)
+            && self.sleeping.swap(false, Ordering::SeqCst)
+            && let Some(owner) = self.owner.get()
+        {
+            owner.unpark();
+        }
+    }
+
+    /// Returns once the count is no longer `heard`. For the owner's thread alone.
+    pub(super) fn wait(&self, heard: u32) {
+        if self.listen(heard) {
+            return;
+        }
+        debug_assert_eq!(self.owner.get().map(Thread::id), Some(thread::current().id()));
+        while self.rings() == heard {
+            self.sleeping.store(true, Ordering::SeqCst);
+            if self.rings() == heard {
+                thread::park();
+            }
+        }
+        self.sleeping.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether it rang while its owner listened.
+    fn listen(&self, heard: u32) -> bool {
+        let mut yields_left = YIELDS_IF_CROWDED;
+        let begin = if self.core_each {
+            for _ in 0..LOOKS_BEFORE_YIELD {
+                if self.rings() != heard {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            Some(Instant::now())
+        } else {
+            None
+        };
+        loop {
+            if self.rings() != heard {
+                return true;
+            }
+            match begin {
+                Some(begin) if begin.elapsed() < LISTENING_MAX => {}
+                None if yields_left > 0 => yields_left -= 1,
+                Some(_) | None => return false,
+            }
+            thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Collective operations: all ranks of a communicator call them, in the same order. Made of messages alone, so that they
+//! work wherever the ranks live.
+//!
+//! Each operation is a [`Round`]: its messages carry the operation's number as their tag, so that no operation takes those of
+//! another. If one rank's part fails, the round *breaks*: every rank is told, and this and all later collective operations of
+//! the communicator fail there as well, instead of waiting for messages that will not come.
+//!
+//! Operators are associative and need not commute: wherever values are combined, those of lower ranks stand to the left.
+//! Results are therefore the same in every run, also of floating-point sums, though not for every number of ranks.
+
+mod all_gather;
+mod all_reduce;
+mod all_to_all;
+mod broadcast;
+mod cargo;
+mod cutoffs;
+mod gather;
+mod reduce;
+mod reduce_scatter;
+mod scan;
+mod scatter;
+mod slices;
+
+mod values;
+
+use std::cell::Cell;
+
+use self::cargo::{Cargo, Vector};
+use super::communicator::Communicator;
+use super::envelope::Kind;
+use super::error::CommError;
+use super::matching::Trouble;
+
+/// A rank's part in one collective operation.
+pub(super) struct Round<'a> {
+    comm: &'a Communicator,
+    operation: u64,
+    /// Cleared when the part is done; else the round breaks, also if an operator panics.
+    unfinished: Cell<Option<Trouble>>,
+}
+
+impl Round<'_> {
+    fn rank(&self) -> usize {
+        self.comm.rank()
+    }
+
+    fn size(&self) -> usize {
+        self.comm.size()
+    }
+
+    /// The rank that is `distance` behind this one, around the end.
+    fn behind(&self, distance: usize) -> usize {
+        (self.rank() + self.size() - distance % self.size()) % self.size()
+    }
+
+    /// The rank that is `distance` ahead of this one, around the end.
+    fn ahead(&self, distance: usize) -> usize {
+        (self.rank() + distance) % self.size()
+    }
+
+    fn send(&self, to: usize, cargo: impl Cargo) -> Result<(), CommError> {
+        let place = self.comm.place(to)?;
+        let payload = cargo.pack(self.comm, place)?;
+        self.comm
+            .dispatch(Kind::Collective, place, self.operation, payload)
+    }
+
+    fn receive<C: Cargo>(&self, from: usize) -> Result<C, CommError> {
+        let message = self
+            .comm
+            .receive_message(Kind::Collective, Some(from), Some(self.operation))?;
+        C::unpack(message.payload)
+    }
+
+    /// A rank that all have named as the root.
+    fn check_root(&self, root: usize) -> Result<(), CommError> {
+        self.comm.place(root).map(|_| ())
+    }
+}
+
+impl Drop for Round<'_> {
+    fn drop(&mut self) {
+        if let Some(trouble) = self.unfinished.take() {
+            self.comm.break_from(self.operation, trouble);
+        }
+    }
+}
+
+/// Checks a length that ranks have to agree on.
+fn check_length(expected: usize, found: usize) -> Result<(), CommError> {
+    if expected == found {
+        Ok(())
+    } else {
+        Err(CommError::WrongLength { expected, found })
+    }
+}
+
+impl Communicator {
+    /// Does this rank's part of the next collective operation.
+    pub(super) fn collective<R>(
+        &self,
+        part: impl FnOnce(&Round<'_>) -> Result<R, CommError>,
+    ) -> Result<R, CommError> {
+        let own = Trouble::Failed {
+            place: self.own_place(),
+        };
+        let round = Round {
+            comm: self,
+            operation: self.next_collective(),
+            unfinished: Cell::new(Some(own)),
+        };
+        let outcome = part(&round);
+        round.unfinished.set(match &outcome {
+            Ok(_) | Err(CommError::Revoked) => None,
+            Err(CommError::RankEnded { rank, ending }) => {
+                let ending = *ending;
+                self.place(*rank)
+                    .ok()
+                    .map(|place| Trouble::Ended { place, ending })
+            }
+            Err(CommError::CollectiveFailed { rank }) => {
+                self.place(*rank).ok().map(|place| Trouble::Failed { place })
+            }
+            Err(
+                CommError::NoSuchRank { .. }
+                | CommError::Truncated { .. }
+                | CommError::WrongType { .. }
+                | CommError::MailboxFull { .. }
+                | CommError::RootGaveNothing { .. }
+                | CommError::WrongLength { .. }
+                | CommError::Encode(_)
+                | CommError::Decode(_),
+            ) => Some(own),
+        });
+        outcome
+    }
+
+    /// Waits until all ranks have called it.
+    ///
+    /// Dissemination (Hensgen, Finkel and Manber 1988): in step k a rank tells the one 2^k ahead.
+    ///
+    /// # Errors
+    /// If a rank that is needed has ended, the communicator was revoked, or an earlier collective operation broke.
+    pub fn barrier(&self) -> Result<(), CommError> {
+        self.collective(|round| {
+            let mut distance = 1;
+            while distance < round.size() {
+                round.send(round.ahead(distance), Vector::<u8>(Vec::new()))?;
+                round.receive::<Vector<u8>>(round.behind(distance))?;
+                distance *= 2;
+            }
+            Ok(())
+        })
+    }
+}

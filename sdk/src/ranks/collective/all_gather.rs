@@ -1,0 +1,45 @@
+//! All ranks' items, for all.
+
+use super::cargo::{List, Vector};
+use super::{Round, check_length};
+use crate::ranks::error::CommError;
+use crate::ranks::payload::Plain;
+
+/// Bruck's: in each step a rank doubles what it has, by what the rank ahead has. `own` has the same number of items at all
+/// ranks.
+pub(super) fn bruck<L: List<Item: Clone>>(
+    round: &Round<'_>,
+    own: Vec<L::Item>,
+) -> Result<Vec<L::Item>, CommError> {
+    let n = round.size();
+    let block = own.len();
+    let mut items = own;
+    let mut distance = 1;
+    while distance < n {
+        let n_blocks = distance.min(n - distance);
+        let given = items[..n_blocks * block].to_vec();
+        round.send(round.behind(distance), L::wrap(given))?;
+        let theirs = round.receive::<L>(round.ahead(distance))?.items();
+        check_length(n_blocks * block, theirs.len())?;
+        items.extend(theirs);
+        distance *= 2;
+    }
+    // they begin with this rank's
+    items.rotate_right(round.rank() * block);
+    Ok(items)
+}
+
+/// Ring: each rank hands on what it got from the one behind; nothing is copied on the way.
+pub(super) fn ring<E: Plain>(round: &Round<'_>, own: &[E]) -> Result<Vec<E>, CommError> {
+    let (n, rank, block) = (round.size(), round.rank(), own.len());
+    let mut numbers = vec![E::zeroed(); n * block];
+    numbers[rank * block..][..block].copy_from_slice(own);
+    let mut passing = own.to_vec();
+    for step in 1..n {
+        round.send(round.ahead(1), Vector(passing))?;
+        Vector(passing) = round.receive(round.behind(1))?;
+        check_length(block, passing.len())?;
+        numbers[round.behind(step) * block..][..block].copy_from_slice(&passing);
+    }
+    Ok(numbers)
+}

@@ -1,0 +1,173 @@
+//! The collective operations on numbers, which are never encoded; large ones are cut into parts. Operators work number by
+//! number.
+
+use super::all_reduce::{Side, combine_into};
+use super::cargo::Vector;
+use super::cutoffs::{
+    ALL_REDUCE_PARTS_BYTES_MIN, DETOUR_BYTES_MAX, DIRECT_RANKS_MAX, RING_BYTES_MIN, ROOTED_PARTS_BYTES_MIN,
+};
+use super::{
+    Round, all_gather, all_reduce, all_to_all, broadcast, check_length, gather, reduce, reduce_scatter,
+    scatter,
+};
+use crate::ranks::communicator::Communicator;
+use crate::ranks::error::CommError;
+use crate::ranks::payload::Plain;
+
+/// What `op` does to whole vectors of one length. Lengths that differ are cut, and found by the caller's check.
+fn on_vectors<E: Plain>(op: impl Fn(E, E) -> E) -> impl Fn(Vector<E>, Vector<E>) -> Vector<E> {
+    move |Vector(mut left), Vector(right)| {
+        left.truncate(right.len());
+        let right = &right[..left.len()];
+        let combined = combine_into(right, &mut left, &op, Side::Right);
+        debug_assert!(combined.is_ok(), "both have one length");
+        Vector(left)
+    }
+}
+
+/// Puts `numbers` in the place of the buffer's.
+fn fill<E: Plain>(buffer: &mut [E], numbers: &[E]) -> Result<(), CommError> {
+    check_length(buffer.len(), numbers.len())?;
+    buffer.copy_from_slice(numbers);
+    Ok(())
+}
+
+impl Round<'_> {
+    /// Whether numbers of `bytes_min` bytes or more are cut into parts for the ranks, and these are so many.
+    fn in_parts<E>(&self, numbers: &[E], bytes_min: usize) -> bool {
+        self.size() > 2 && numbers.len() >= self.size() && size_of_val(numbers) >= bytes_min
+    }
+}
+
+impl Communicator {
+    /// Fills the buffers of all ranks, which are of one length, from the root's. Binomial tree; scatter and ring all_gather if
+    /// large.
+    ///
+    /// # Errors
+    /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
+    pub fn broadcast_slice<E: Plain>(&self, root: usize, buffer: &mut [E]) -> Result<(), CommError> {
+        self.collective(|round| {
+            if round.in_parts(buffer, ROOTED_PARTS_BYTES_MIN) {
+                return broadcast::scatter_ring(round, root, buffer);
+            }
+            let own = (round.rank() == root).then(|| Vector(buffer.to_vec()));
+            let Vector(numbers) = broadcast::binomial(round, root, own)?;
+            fill(buffer, &numbers)
+        })
+    }
+
+    /// Combines the buffers of all ranks, which are of one length, in the order of ranks, in the root's buffer; those of the
+    /// others hold anything afterwards. Binomial tree; Rabenseifner's algorithm if large.
+    ///
+    /// # Errors
+    /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
+    pub fn reduce_slice<E: Plain>(
+        &self,
+        root: usize,
+        buffer: &mut [E],
+        op: impl Fn(E, E) -> E,
+    ) -> Result<(), CommError> {
+        self.collective(|round| {
+            if round.in_parts(buffer, ROOTED_PARTS_BYTES_MIN) {
+                return reduce::rabenseifner(round, root, buffer, op).map(|_| ());
+            }
+            match reduce::binomial(round, root, Vector(buffer.to_vec()), on_vectors(op))? {
+                Some(Vector(sum)) => fill(buffer, &sum),
+                None => Ok(()),
+            }
+        })
+    }
+
+    /// Combines the buffers of all ranks, which are of one length, in the order of ranks, in all buffers. Recursive doubling;
+    /// Rabenseifner's algorithm if large, and for a number of ranks that is no power of two one that ends in a ring.
+    ///
+    /// # Errors
+    /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
+    pub fn all_reduce_slice<E: Plain>(
+        &self,
+        buffer: &mut [E],
+        op: impl Fn(E, E) -> E,
+    ) -> Result<(), CommError> {
+        self.collective(|round| {
+            if !round.in_parts(buffer, ALL_REDUCE_PARTS_BYTES_MIN) {
+                let own = Vector(buffer.to_vec());
+                let Vector(sum) = all_reduce::doubling(round, own, on_vectors(op))?;
+                return fill(buffer, &sum);
+            }
+            if round.size().is_power_of_two() {
+                all_reduce::rabenseifner(round, buffer, op)
+            } else {
+                all_reduce::parts_ring(round, buffer, op)
+            }
+        })
+    }
+
+    /// Gives the root the numbers of all ranks, which are equally many, in the order of ranks. Binomial tree.
+    ///
+    /// # Errors
+    /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
+    pub fn gather_slice<E: Plain>(&self, root: usize, numbers: &[E]) -> Result<Option<Vec<E>>, CommError> {
+        self.collective(|round| gather::binomial::<Vector<E>>(round, root, numbers.to_vec()))
+    }
+
+    /// Gives all ranks the numbers of all ranks, which are equally many, in the order of ranks. Bruck's algorithm; ring if large.
+    ///
+    /// # Errors
+    /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
+    pub fn all_gather_slice<E: Plain>(&self, numbers: &[E]) -> Result<Vec<E>, CommError> {
+        self.collective(|round| {
+            if size_of_val(numbers) >= RING_BYTES_MIN {
+                all_gather::ring(round, numbers)
+            } else {
+                all_gather::bruck::<Vector<E>>(round, numbers.to_vec())
+            }
+        })
+    }
+
+    /// Gives each rank its part of the root's numbers, the first of as many equal parts as there are ranks to rank 0; what
+    /// others give is ignored. Binomial tree.
+    ///
+    /// # Errors
+    /// [`CommError::RootGaveNothing`], [`CommError::WrongLength`]; else like [`Communicator::barrier`].
+    pub fn scatter_slice<E: Plain>(&self, root: usize, numbers: Option<&[E]>) -> Result<Vec<E>, CommError> {
+        self.collective(|round| {
+            let own = numbers.filter(|_| round.rank() == root);
+            scatter::binomial::<Vector<E>>(round, root, own.map(<[E]>::to_vec))
+        })
+    }
+
+    /// Gives each rank a part of each rank's numbers: the i-th of as many equal parts as there are ranks goes to rank i, what
+    /// comes from rank i is the i-th part of the result. Bruck's algorithm if small, else pairwise.
+    ///
+    /// # Errors
+    /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
+    pub fn all_to_all_slice<E: Plain>(&self, numbers: &[E]) -> Result<Vec<E>, CommError> {
+        self.collective(|round| {
+            let n = round.size();
+            let small = size_of_val(numbers) / n <= DETOUR_BYTES_MAX;
+            if small && n > DIRECT_RANKS_MAX {
+                all_to_all::bruck::<Vector<E>>(round, numbers.to_vec())
+            } else {
+                all_to_all::pairwise::<Vector<E>>(round, numbers.to_vec())
+            }
+        })
+    }
+
+    /// Combines the numbers of all ranks, which are equally many, in the order of ranks, and gives rank i the i-th of as many
+    /// equal parts as there are ranks. Pairwise.
+    ///
+    /// # Errors
+    /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
+    pub fn reduce_scatter_slice<E: Plain>(
+        &self,
+        numbers: &[E],
+        op: impl Fn(E, E) -> E,
+    ) -> Result<Vec<E>, CommError> {
+        self.collective(|round| {
+            let block = numbers.len() / round.size();
+            check_length(block * round.size(), numbers.len())?;
+            let part = |index: usize| index * block..(index + 1) * block;
+            reduce_scatter::combine_parts(round, numbers, part, op)
+        })
+    }
+}

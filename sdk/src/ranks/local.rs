@@ -1,0 +1,152 @@
+//! Gangs whose ranks are all threads of this process.
+
+use std::any::Any;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+
+use super::communicator::{Communicator, Endpoint};
+use super::error::Ending;
+use super::gang::{Gang, Link, Member, Notice, Route};
+use super::loopback::Loopback;
+use super::mailbox::Mailbox;
+
+/// A rank that panicked, or could not be started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("rank {rank} failed: {message}")]
+pub struct RankFailure {
+    /// Which one.
+    pub rank: usize,
+    /// What it, or the system, said.
+    pub message: String,
+}
+
+/// Runs `body` in `n_ranks` ranks, which are threads of this process, and returns what each returned, by rank.
+///
+/// A rank that panics ends alone; the operations of the others that need it fail.
+///
+/// # Panics
+/// If there are more than `u32::MAX` ranks.
+///
+/// ```
+/// let sums = phalanx::ranks::run(4, |comm| comm.all_reduce(comm.rank(), |a, b| a + b).unwrap());
+/// assert!(sums.into_iter().all(|sum| sum == Ok(6)));
+/// ```
+pub fn run<R: Send>(n_ranks: usize, body: impl Fn(&Communicator) -> R + Sync) -> Vec<Result<R, RankFailure>> {
+    LocalGang::new(n_ranks).run(body)
+}
+
+/// A gang of threads of this process, before its start.
+#[derive(Debug, Clone, Copy)]
+pub struct LocalGang {
+    n_ranks: usize,
+    per_node: usize,
+}
+
+impl LocalGang {
+    /// A gang on one node.
+    pub fn new(n_ranks: usize) -> Self {
+        LocalGang {
+            n_ranks,
+            per_node: n_ranks,
+        }
+    }
+
+    /// Pretends that each `ranks` ranks, in order, live on a node of their own: messages between nodes are encoded, and
+    /// [`Communicator::split_by_node`] tells the nodes apart. So a program can be tried as it would run on several nodes.
+    #[must_use]
+    pub fn ranks_per_node(mut self, ranks: NonZeroUsize) -> Self {
+        self.per_node = ranks.get();
+        self
+    }
+
+    /// Runs `body` in all ranks, and returns what each returned, by rank.
+    ///
+    /// # Panics
+    /// If there are more than `u32::MAX` ranks.
+    pub fn run<R: Send>(self, body: impl Fn(&Communicator) -> R + Sync) -> Vec<Result<R, RankFailure>> {
+        let gangs = self.gangs();
+        thread::scope(|scope| {
+            let start = |rank: usize| {
+                let gang = &gangs[rank / self.per_node];
+                let (own, body) = (Arc::clone(gang), &body);
+                let builder = thread::Builder::new().name(format!("rank {rank}"));
+                let started = builder.spawn_scoped(scope, move || live(own, rank, body));
+                if started.is_err() {
+                    // else those that were started would wait for it
+                    let (place, ending) = (rank as u32, Ending::Lost);
+                    gang.announce(Notice::Ended { place, ending });
+                }
+                started
+            };
+            let started: Vec<_> = (0..self.n_ranks).map(start).collect();
+            let ends = started.into_iter().enumerate().map(|(rank, thread)| {
+                let end = thread.map_err(|cause| cause.to_string());
+                let end = end.and_then(|thread| {
+                    let end = thread.join().unwrap_or_else(Err);
+                    end.map_err(|payload| panic_text(&*payload))
+                });
+                end.map_err(|message| RankFailure { rank, message })
+            });
+            ends.collect()
+        })
+    }
+
+    /// The gang as each of its nodes sees it.
+    fn gangs(&self) -> Vec<Arc<Gang>> {
+        assert!(
+            u32::try_from(self.n_ranks).is_ok(),
+            "more than {} ranks",
+            u32::MAX
+        );
+        let n_nodes = self.n_ranks.div_ceil(self.per_node.max(1));
+        let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let core_each = self.n_ranks <= cores;
+        let links: Vec<Arc<Loopback>> = (0..n_nodes).map(|_| Arc::default()).collect();
+        let gang = |here: usize| {
+            let members = (0..self.n_ranks).map(|rank| {
+                let node = rank / self.per_node;
+                let route = if node == here {
+                    Route::Near(Mailbox::new(core_each))
+                } else {
+                    Route::Far(Arc::clone(&links[node]) as Arc<dyn Link>)
+                };
+                Member::new(route, node as u32)
+            });
+            let others = links.iter().enumerate().filter(|(node, _)| *node != here);
+            let others = others.map(|(_, link)| Arc::clone(link) as Arc<dyn Link>);
+            Arc::new(Gang::new(members.collect(), others.collect()))
+        };
+        let gangs: Vec<Arc<Gang>> = (0..n_nodes).map(gang).collect();
+        for (link, gang) in links.iter().zip(&gangs) {
+            link.lead_to(gang);
+        }
+        gangs
+    }
+}
+
+/// A rank's life on its thread.
+fn live<R>(gang: Arc<Gang>, rank: usize, body: &(impl Fn(&Communicator) -> R + Sync)) -> thread::Result<R> {
+    let place = rank as u32;
+    let endpoint = Rc::new(Endpoint::new(Arc::clone(&gang), place));
+    let end = catch_unwind(AssertUnwindSafe(|| {
+        let world = Communicator::world(endpoint);
+        body(&world)
+    }));
+    let ending = match end {
+        Ok(_) => Ending::Returned,
+        Err(_) => Ending::Panicked,
+    };
+    gang.announce(Notice::Ended { place, ending });
+    end
+}
+
+fn panic_text(payload: &(dyn Any + Send)) -> String {
+    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (None, Some(text)) => text.clone(),
+        (None, None) => "a panic without a message".to_owned(),
+    }
+}

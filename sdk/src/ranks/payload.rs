@@ -1,0 +1,320 @@
+//! What is inside a message: a value that moves within the process, numbers, or bytes for and from another node.
+//!
+//! A value stays what it is between ranks of one process: it is moved, never copied or encoded. Only a message for another
+//! node is encoded. Numbers travel as they lie in memory in both cases.
+
+use std::any::{Any, TypeId, type_name};
+
+use bytemuck::allocation::pod_collect_to_vec;
+use bytes::Bytes;
+use phalanx_protocol::codec;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::CommError;
+
+/// What can be sent: any value with a byte form, for the case that the receiver lives on another node.
+///
+/// Between ranks of one process the value is moved.
+pub trait Message: Serialize + DeserializeOwned + Send + 'static {}
+impl<T: Serialize + DeserializeOwned + Send + 'static> Message for T {}
+
+/// Plain numbers, and arrays and structures of nothing else: what can be sent as a slice without being encoded.
+pub trait Plain: bytemuck::Pod + Send + Sync {}
+impl<E: bytemuck::Pod + Send + Sync> Plain for E {}
+
+/// Bytes of numbers that need no memory of their own on their way within a process.
+const INLINE_BYTES_MAX: usize = 64;
+
+/// A type of numbers, at run time.
+struct Numbers {
+    id: fn() -> TypeId,
+    name: fn() -> &'static str,
+    bytes: usize,
+    to_vec: fn(&[u8]) -> Box<dyn Any + Send>,
+}
+
+/// Where the [`Numbers`] of a type are found.
+trait NumbersOf: Plain {
+    const NUMBERS: &'static Numbers;
+}
+
+impl<E: Plain> NumbersOf for E {
+    const NUMBERS: &'static Numbers = &Numbers {
+        id: TypeId::of::<E>,
+        name: type_name::<Vec<E>>,
+        bytes: size_of::<E>(),
+        to_vec: |bytes| Box::new(pod_collect_to_vec::<u8, E>(bytes)),
+    };
+}
+
+/// The inside of a message.
+pub(super) enum Payload {
+    /// A value on its way to another thread.
+    Moved(Moved),
+    /// A few numbers on their way to another thread.
+    Inline(Inline),
+    /// Something on its way to or from another node.
+    Encoded(Encoded),
+}
+
+impl std::fmt::Debug for Payload {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Payload::Moved(moved) => write!(formatter, "Moved({})", moved.name),
+            Payload::Inline(inline) => write!(formatter, "Inline({} bytes)", inline.length),
+            Payload::Encoded(encoded) => write!(formatter, "Encoded({} bytes)", encoded.bytes.len()),
+        }
+    }
+}
+
+/// A value and what it is.
+pub(super) struct Moved {
+    value: Box<dyn Any + Send>,
+    name: &'static str,
+    /// In numbers, if it was sent as a slice.
+    length: Option<usize>,
+}
+
+/// Numbers in place.
+pub(super) struct Inline {
+    numbers: &'static Numbers,
+    bytes: [u8; INLINE_BYTES_MAX],
+    length: u8,
+}
+
+impl Inline {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+/// What goes over the network. Both sides are the same program, so a hash of a type's name tells types apart.
+#[derive(Debug, Clone)]
+pub(super) struct Encoded {
+    pub bytes: Bytes,
+    pub type_hash: u64,
+    /// Bytes of one number, if these are numbers as they lie in memory.
+    pub number_bytes: Option<u32>,
+}
+
+fn type_hash(name: &str) -> u64 {
+    // FNV-1a
+    name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+/// Calls `$case` with each type of numbers whose vectors are known as such wherever they are sent as values.
+macro_rules! for_each_number {
+    ($case:ident) => {
+        $case!(f64, f32, u8, u16, u32, u64, usize, i8, i16, i32, i64, isize)
+    };
+}
+
+/// The bytes of a vector of numbers, if `value` is one.
+fn as_numbers(value: &dyn Any) -> Option<(&[u8], usize)> {
+    macro_rules! case {
+        ($($number:ty),*) => {
+            $(if let Some(numbers) = value.downcast_ref::<Vec<$number>>() {
+                return Some((bytemuck::cast_slice(numbers), size_of::<$number>()));
+            })*
+        };
+    }
+    for_each_number!(case);
+    None
+}
+
+/// The vector of numbers that a `T` is, if it is one.
+fn from_numbers<T: 'static>(bytes: &[u8]) -> Option<T> {
+    macro_rules! case {
+        ($($number:ty),*) => {
+            $(if TypeId::of::<T>() == TypeId::of::<Vec<$number>>() {
+                return unboxed(Box::new(pod_collect_to_vec::<u8, $number>(bytes)));
+            })*
+        };
+    }
+    for_each_number!(case);
+    None
+}
+
+fn unboxed<T: 'static>(value: Box<dyn Any>) -> Option<T> {
+    value.downcast::<T>().ok().map(|value| *value)
+}
+
+impl Payload {
+    /// A value for a rank of this process.
+    pub(super) fn moved<T: Send + 'static>(value: T) -> Self {
+        Payload::Moved(Moved {
+            value: Box::new(value),
+            name: type_name::<T>(),
+            length: None,
+        })
+    }
+
+    /// A value for another node.
+    ///
+    /// # Errors
+    /// [`CommError::Encode`].
+    pub(super) fn encoded<T: Message>(value: &T) -> Result<Self, CommError> {
+        let type_hash = type_hash(type_name::<T>());
+        let (bytes, number_bytes) = match as_numbers(value) {
+            Some((bytes, number_bytes)) => (bytes.to_vec(), Some(number_bytes as u32)),
+            None => {
+                let mut bytes = Vec::new();
+                codec::encode_into(value, &mut bytes).map_err(CommError::Encode)?;
+                (bytes, None)
+            }
+        };
+        Ok(Payload::Encoded(Encoded {
+            bytes: bytes.into(),
+            type_hash,
+            number_bytes,
+        }))
+    }
+
+    /// Numbers for a rank of this process: the few in place, the many copied once.
+    pub(super) fn numbers<E: Plain>(numbers: &[E]) -> Self {
+        match Payload::inline(numbers) {
+            Some(payload) => payload,
+            None => Payload::vec(numbers.to_vec()),
+        }
+    }
+
+    /// Numbers for a rank of this process: the few in place, the many moved.
+    pub(super) fn vec<E: Plain>(numbers: Vec<E>) -> Self {
+        if let Some(payload) = Payload::inline(&numbers) {
+            return payload;
+        }
+        Payload::Moved(Moved {
+            length: Some(numbers.len()),
+            value: Box::new(numbers),
+            name: type_name::<Vec<E>>(),
+        })
+    }
+
+    fn inline<E: Plain>(numbers: &[E]) -> Option<Self> {
+        let source: &[u8] = bytemuck::cast_slice(numbers);
+        let mut bytes = [0; INLINE_BYTES_MAX];
+        bytes.get_mut(..source.len())?.copy_from_slice(source);
+        Some(Payload::Inline(Inline {
+            numbers: E::NUMBERS,
+            bytes,
+            length: source.len() as u8,
+        }))
+    }
+
+    /// Numbers for another node.
+    pub(super) fn encoded_numbers<E: Plain>(numbers: &[E]) -> Self {
+        Payload::Encoded(Encoded {
+            bytes: Bytes::copy_from_slice(bytemuck::cast_slice(numbers)),
+            type_hash: type_hash(type_name::<Vec<E>>()),
+            number_bytes: Some(size_of::<E>() as u32),
+        })
+    }
+
+    /// How many numbers it holds, if it was sent as a slice.
+    pub(super) fn length(&self) -> Option<usize> {
+        match self {
+            Payload::Moved(moved) => moved.length,
+            Payload::Inline(inline) => usize::from(inline.length).checked_div(inline.numbers.bytes),
+            Payload::Encoded(encoded) => {
+                let number_bytes = encoded.number_bytes? as usize;
+                encoded.bytes.len().checked_div(number_bytes)
+            }
+        }
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    /// [`CommError::WrongType`] or [`CommError::Decode`].
+    pub(super) fn into_value<T: Message>(self) -> Result<T, CommError> {
+        let (value, found): (Box<dyn Any>, _) = match self {
+            Payload::Moved(moved) => (moved.value, Some(moved.name)),
+            Payload::Inline(inline) => {
+                let vec = (inline.numbers.to_vec)(inline.bytes());
+                (vec, Some((inline.numbers.name)()))
+            }
+            Payload::Encoded(encoded) => return encoded.into_value(),
+        };
+        unboxed(value).ok_or_else(|| wrong_type::<T>(found))
+    }
+
+    /// The numbers.
+    ///
+    /// # Errors
+    /// [`CommError::WrongType`].
+    pub(super) fn into_vec<E: Plain>(self) -> Result<Vec<E>, CommError> {
+        match self {
+            Payload::Moved(moved) => {
+                unboxed(moved.value).ok_or_else(|| wrong_type::<Vec<E>>(Some(moved.name)))
+            }
+            Payload::Inline(inline) if (inline.numbers.id)() == TypeId::of::<E>() => {
+                Ok(pod_collect_to_vec(inline.bytes()))
+            }
+            Payload::Inline(inline) => Err(wrong_type::<Vec<E>>(Some((inline.numbers.name)()))),
+            Payload::Encoded(encoded) => Ok(pod_collect_to_vec(encoded.numbers::<E>()?)),
+        }
+    }
+
+    /// Copies the numbers to the front of `buffer` and says how many they are.
+    ///
+    /// # Errors
+    /// [`CommError::WrongType`] or [`CommError::Truncated`]; `buffer` is as it was then.
+    pub(super) fn copy_into<E: Plain>(self, buffer: &mut [E]) -> Result<usize, CommError> {
+        let mut copy = |bytes: &[u8]| {
+            let room: &mut [u8] = bytemuck::cast_slice_mut(buffer);
+            let length = bytes.len().checked_div(size_of::<E>()).unwrap_or(0);
+            match room.get_mut(..bytes.len()) {
+                Some(room) => {
+                    room.copy_from_slice(bytes);
+                    Ok(length)
+                }
+                None => Err(CommError::Truncated {
+                    length,
+                    capacity: buffer.len(),
+                }),
+            }
+        };
+        match self {
+            Payload::Moved(moved) => match moved.value.downcast::<Vec<E>>() {
+                Ok(numbers) => copy(bytemuck::cast_slice(&numbers)),
+                Err(_) => Err(wrong_type::<Vec<E>>(Some(moved.name))),
+            },
+            Payload::Inline(inline) if (inline.numbers.id)() == TypeId::of::<E>() => copy(inline.bytes()),
+            Payload::Inline(inline) => Err(wrong_type::<Vec<E>>(Some((inline.numbers.name)()))),
+            Payload::Encoded(encoded) => copy(encoded.numbers::<E>()?),
+        }
+    }
+}
+
+impl Encoded {
+    fn into_value<T: Message>(self) -> Result<T, CommError> {
+        if self.type_hash != type_hash(type_name::<T>()) {
+            return Err(wrong_type::<T>(None));
+        }
+        match self.number_bytes {
+            Some(_) => from_numbers(&self.bytes).ok_or_else(|| wrong_type::<T>(None)),
+            None => codec::decode_checkpoint(&self.bytes).map_err(CommError::Decode),
+        }
+    }
+
+    /// The bytes, if they are whole numbers of this type.
+    fn numbers<E: Plain>(&self) -> Result<&[u8], CommError> {
+        let whole = size_of::<E>() == 0 || self.bytes.len().is_multiple_of(size_of::<E>());
+        let same = self.type_hash == type_hash(type_name::<Vec<E>>()) && self.number_bytes.is_some();
+        if whole && same {
+            Ok(&self.bytes)
+        } else {
+            Err(wrong_type::<Vec<E>>(None))
+        }
+    }
+}
+
+fn wrong_type<T>(found: Option<&'static str>) -> CommError {
+    CommError::WrongType {
+        expected: type_name::<T>(),
+        found,
+    }
+}

@@ -1,0 +1,83 @@
+//! Communicators made of others.
+
+use phalanx::ranks::Source;
+
+use crate::gangs::{each_gang, each_gang_of};
+
+#[test]
+fn a_duplicate_keeps_its_messages_apart() {
+    each_gang(|rank| {
+        let comm = rank.comm;
+        let other = comm.duplicate();
+        assert_eq!((other.rank(), other.size()), (comm.rank(), comm.size()));
+        let (to, from) = ((comm.rank() + 1) % comm.size(), Source::Any);
+        comm.send(to, 0, 'c').unwrap();
+        rank.dawdle();
+        other.send(to, 0, 'o').unwrap();
+        assert_eq!(other.receive::<char>(from, 0).unwrap(), 'o');
+        assert_eq!(comm.receive::<char>(from, 0).unwrap(), 'c');
+        let third = other.duplicate();
+        let sum = third.all_reduce(1, |left, right| left + right).unwrap();
+        assert_eq!(sum, comm.size());
+    });
+}
+
+#[test]
+fn a_split_orders_by_key_then_by_rank() {
+    each_gang_of(
+        8,
+        |rank| {
+            let comm = rank.comm;
+            rank.dawdle();
+            // keys descend in pairs: 7 6 | 5 4 | ...
+            let own = comm.rank();
+            let part = comm
+                .split(Some(own as u64 % 2), -(own as i64 / 4))
+                .unwrap()
+                .unwrap();
+            assert_eq!(part.size(), 4);
+            let order = part.all_gather(own).unwrap();
+            let expected: Vec<usize> = [4, 6, 0, 2].into_iter().map(|even| even + own % 2).collect();
+            assert_eq!(order, expected);
+            assert_eq!(order[part.rank()], own);
+            // a communicator of its own, also where the parts talk at once
+            let sum = part.all_reduce(own, |left, right| left + right).unwrap();
+            assert_eq!(sum, 12 + 4 * (own % 2));
+        },
+        |_| {},
+    );
+}
+
+#[test]
+fn who_gives_no_color_gets_no_communicator() {
+    each_gang(|rank| {
+        let comm = rank.comm;
+        let color = (comm.rank() > 0).then_some(7);
+        let part = comm.split(color, 0).unwrap();
+        assert_eq!(part.is_some(), comm.rank() > 0);
+        if let Some(part) = part {
+            assert_eq!((part.rank(), part.size()), (comm.rank() - 1, comm.size() - 1));
+            part.barrier().unwrap();
+        }
+        comm.barrier().unwrap();
+    });
+}
+
+#[test]
+fn split_by_node_tells_nodes_apart() {
+    for (per_node, sizes) in [(5, vec![5]), (2, vec![2, 2, 1]), (1, vec![1; 5])] {
+        let gang = phalanx::ranks::LocalGang::new(5).ranks_per_node(per_node.try_into().unwrap());
+        let ends = gang.run(|comm| {
+            let node = comm.split_by_node();
+            let ranks = node.all_gather(comm.rank()).unwrap();
+            assert_eq!(ranks[node.rank()], comm.rank());
+            let leaders = comm.split((node.rank() == 0).then_some(0), 0).unwrap();
+            leaders.map(|leaders| leaders.all_gather(node.size()).unwrap())
+        });
+        for end in ends {
+            if let Some(found) = end.unwrap() {
+                assert_eq!(found, sizes);
+            }
+        }
+    }
+}

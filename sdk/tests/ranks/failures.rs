@@ -1,0 +1,326 @@
+//! Ranks that end: whoever needs them is told, and nobody waits for ever.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use phalanx::Communicator;
+use phalanx::ranks::{CommError, Ending, LocalGang, RankFailure, Source, Tags, wait_all};
+
+use crate::gangs::{Random, gangs_of};
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs `body` on one node and on several, and fails where it does not come to an end.
+#[track_caller]
+fn each_gang_ends<R: Send + 'static>(
+    n: usize,
+    body: impl Fn(&Communicator) -> R + Send + Sync + Clone + 'static,
+    check: impl Fn(Vec<Result<R, RankFailure>>),
+) {
+    for gang in gangs_of(n) {
+        let (sender, ends) = mpsc::channel();
+        let body = body.clone();
+        std::thread::spawn(move || sender.send(LocalGang::run(gang, body)));
+        let ends = ends.recv_timeout(PATIENCE);
+        check(ends.unwrap_or_else(|_| panic!("{gang:?} does not end")));
+    }
+}
+
+fn panics() -> ! {
+    panic!("this rank is to fail")
+}
+
+#[track_caller]
+fn assert_ended<T: std::fmt::Debug>(outcome: Result<T, CommError>, who: usize, how: Ending) {
+    match outcome {
+        Err(CommError::RankEnded { rank, ending }) => assert_eq!((rank, ending), (who, how)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_rank_that_panics_is_named_and_the_others_results_are_kept() {
+    each_gang_ends(
+        3,
+        |comm| if comm.rank() == 1 { panics() } else { comm.rank() },
+        |ends| {
+            assert_eq!((&ends[0], &ends[2]), (&Ok(0), &Ok(2)));
+            let failure = ends[1].as_ref().unwrap_err();
+            assert_eq!(failure.to_string(), "rank 1 failed: this rank is to fail");
+        },
+    );
+}
+
+#[test]
+fn a_receive_from_a_rank_that_ends_fails_before_and_after_the_end() {
+    for (how, panicking) in [(Ending::Panicked, true), (Ending::Returned, false)] {
+        each_gang_ends(
+            3,
+            move |comm| {
+                if comm.rank() == 1 {
+                    comm.receive::<()>(0, 0).unwrap();
+                    comm.send(0, 2, "last words".to_owned()).unwrap();
+                    if panicking { panics() } else { return }
+                }
+                if comm.rank() == 2 {
+                    assert_ended(comm.receive::<()>(1, 0), 1, how);
+                    return;
+                }
+                let posted = comm.ireceive::<()>(1, 1).unwrap();
+                comm.send(1, 0, ()).unwrap();
+                assert_ended(posted.wait(), 1, how);
+                // what it sent before is not lost
+                assert_eq!(comm.receive::<String>(1, 2).unwrap(), "last words");
+                assert_ended(comm.receive::<()>(1, 1), 1, how);
+                assert_ended(comm.probe(1, Tags::Any), 1, how);
+                assert_ended(comm.send(1, 0, ()), 1, how);
+                assert_ended(comm.isend(1, 0, ()), 1, how);
+            },
+            |ends| assert!(ends[0].is_ok() && ends[2].is_ok(), "{ends:?}"),
+        );
+    }
+}
+
+#[test]
+fn a_receive_from_any_fails_when_one_fails_unless_that_is_known() {
+    each_gang_ends(
+        3,
+        |comm| match comm.rank() {
+            0 => {
+                assert_ended(comm.receive::<()>(Source::Any, 0), 1, Ending::Panicked);
+                assert_ended(comm.receive::<()>(Source::Any, 0), 1, Ending::Panicked);
+                assert_eq!(comm.acknowledge_failures(), [1]);
+                comm.send(2, 0, ()).unwrap();
+                assert_eq!(comm.receive::<u8>(Source::Any, 0).unwrap(), 3);
+                // nobody is left
+                assert!(matches!(
+                    comm.receive::<()>(Source::Any, 0),
+                    Err(CommError::RankEnded { .. })
+                ));
+            }
+            1 => panics(),
+            _ => {
+                comm.receive::<()>(0, 0).unwrap();
+                comm.send(0, 0, 3_u8).unwrap();
+            }
+        },
+        |ends| assert!(ends[0].is_ok() && ends[2].is_ok(), "{ends:?}"),
+    );
+}
+
+#[test]
+fn a_receive_from_any_goes_on_while_others_return() {
+    each_gang_ends(
+        5,
+        |comm| {
+            if comm.rank() > 0 {
+                return comm.send(0, 0, comm.rank()).unwrap();
+            }
+            let sum: usize = (1..5)
+                .map(|_| comm.receive::<usize>(Source::Any, 0).unwrap())
+                .sum();
+            assert_eq!(sum, 10);
+            assert!(comm.receive::<usize>(Source::Any, 0).is_err());
+        },
+        |ends| assert!(ends.iter().all(Result::is_ok), "{ends:?}"),
+    );
+}
+
+/// One collective operation, whatever it gives.
+type Operation = fn(&Communicator) -> Result<(), CommError>;
+
+/// Operations for which each rank needs each other, so that none can complete without one.
+const NEED_ALL: [(&str, Operation); 10] = [
+    ("barrier", |comm| comm.barrier()),
+    ("all_reduce", |comm| comm.all_reduce(1, |a, b| a + b).map(|_| ())),
+    ("all_reduce_slice", |comm| {
+        comm.all_reduce_slice(&mut [1; 50_000], |a, b| a + b)
+    }),
+    ("all_gather", |comm| comm.all_gather(1).map(|_| ())),
+    ("all_gather_slice", |comm| {
+        comm.all_gather_slice(&[1; 9_000]).map(|_| ())
+    }),
+    ("all_to_all", |comm| {
+        comm.all_to_all(vec![1; comm.size()]).map(|_| ())
+    }),
+    ("reduce_scatter", |comm| {
+        comm.reduce_scatter(vec![1; comm.size()], |a, b| a + b)
+            .map(|_| ())
+    }),
+    ("broadcast and barrier", |comm| {
+        comm.broadcast(0, Some(1))?;
+        comm.barrier()
+    }),
+    ("scan and barrier", |comm| {
+        comm.scan(1, |a, b| a + b)?;
+        comm.barrier()
+    }),
+    ("split", |comm| comm.split(Some(0), 0).map(|_| ())),
+];
+
+#[test]
+fn a_collective_fails_at_all_survivors_and_names_the_rank_that_ended() {
+    for n in [2, 3, 5, 8] {
+        for (name, operation) in NEED_ALL {
+            for (how, panicking) in [(Ending::Panicked, true), (Ending::Returned, false)] {
+                let victim = n / 2;
+                each_gang_ends(
+                    n,
+                    move |comm| {
+                        let mut random = Random(comm.rank() as u64);
+                        comm.barrier().unwrap();
+                        random.dawdle();
+                        if comm.rank() == victim {
+                            if panicking { panics() } else { return }
+                        }
+                        assert_ended(operation(comm), victim, how);
+                        assert_ended(operation(comm), victim, how);
+                    },
+                    |ends| {
+                        let survivors = ends.iter().enumerate().filter(|(rank, _)| *rank != victim);
+                        for (rank, end) in survivors {
+                            assert!(end.is_ok(), "{name} of {n}, rank {rank}: {end:?}");
+                        }
+                    },
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_panic_in_an_operator_ends_the_operation_everywhere() {
+    each_gang_ends(
+        5,
+        |comm| {
+            let own = comm.rank();
+            let combine = move |left: u32, right: u32| {
+                if own == 3 {
+                    panics()
+                }
+                left + right
+            };
+            // told by the broken operation or by the end, whichever comes first
+            match comm.all_reduce(1, combine).and_then(|_| comm.barrier()) {
+                Err(CommError::CollectiveFailed { rank } | CommError::RankEnded { rank, .. }) => {
+                    assert_eq!(rank, 3);
+                }
+                other => panic!("{other:?}"),
+            }
+        },
+        |ends| assert_eq!(ends.iter().filter(|end| end.is_err()).count(), 1, "{ends:?}"),
+    );
+}
+
+#[test]
+fn a_revoked_communicator_fails_at_all_and_leaves_the_others_alone() {
+    each_gang_ends(
+        5,
+        |comm| {
+            let part = comm.duplicate();
+            if part.rank() == 3 {
+                comm.receive::<()>(0, 9).unwrap();
+                part.revoke();
+            } else {
+                let posted: Vec<_> = [0, 3]
+                    .into_iter()
+                    .map(|from| part.ireceive::<()>(from, 0).unwrap())
+                    .collect();
+                if part.rank() == 0 {
+                    comm.send(3, 9, ()).unwrap();
+                }
+                assert!(matches!(wait_all(posted), Err(CommError::Revoked)));
+            }
+            assert!(matches!(part.barrier(), Err(CommError::Revoked)));
+            assert!(matches!(part.send(0, 0, ()), Err(CommError::Revoked)));
+            assert!(matches!(
+                part.receive::<()>(Source::Any, 0),
+                Err(CommError::Revoked)
+            ));
+            assert_eq!(part.agree(1), 1);
+            comm.barrier().unwrap();
+            let whole = part.shrink();
+            assert_eq!((whole.rank(), whole.size()), (comm.rank(), 5));
+            whole.barrier().unwrap();
+        },
+        |ends| assert!(ends.iter().all(Result::is_ok), "{ends:?}"),
+    );
+}
+
+#[test]
+fn those_that_are_left_go_on_in_a_shrunk_communicator() {
+    each_gang_ends(
+        8,
+        |comm| {
+            // two fail, one by one, at different times
+            let victims = [2, 5];
+            let mut comm = comm.duplicate();
+            let own = comm.rank();
+            let mut sizes = Vec::new();
+            for victim in victims {
+                if own == victim {
+                    panics();
+                }
+                let error = comm.barrier().unwrap_err();
+                let ended = matches!(
+                    error,
+                    CommError::RankEnded {
+                        ending: Ending::Panicked,
+                        ..
+                    }
+                );
+                assert!(ended || matches!(error, CommError::Revoked), "{error}");
+                comm.revoke();
+                comm = comm.shrink();
+                sizes.push(comm.size());
+            }
+            while comm.all_gather(own).is_err() {
+                comm = comm.shrink();
+            }
+            comm.all_gather(own).unwrap()
+        },
+        |ends| {
+            for (rank, end) in ends.into_iter().enumerate() {
+                match end {
+                    Ok(left) => assert_eq!(left, [0, 1, 3, 4, 6, 7]),
+                    Err(_) => assert!([2, 5].contains(&rank)),
+                }
+            }
+        },
+    );
+}
+
+#[test]
+fn survivors_agree_whoever_ends_meanwhile() {
+    for seed in 0..60 {
+        each_gang_ends(
+            6,
+            move |comm| {
+                let mut random = Random(seed * 100 + comm.rank() as u64);
+                let mut agreed = Vec::new();
+                for turn in 0..4 {
+                    for _ in 0..random.below(3) {
+                        random.dawdle();
+                    }
+                    // leaders fail, too: at most one rank is left
+                    if random.below(6) == 0 {
+                        panics();
+                    }
+                    agreed.push((turn, comm.agree(random.next() | 1)));
+                }
+                (agreed, comm.shrink().size())
+            },
+            |ends| {
+                let survivors: Vec<_> = ends.into_iter().flatten().collect();
+                for other in &survivors {
+                    assert_eq!(other, &survivors[0], "seed {seed}");
+                    assert!(other.0.iter().all(|(_, bits)| bits & 1 == 1));
+                }
+                if let Some((_, size)) = survivors.first() {
+                    assert_eq!(*size, survivors.len(), "seed {seed}");
+                }
+            },
+        );
+    }
+}

@@ -1,0 +1,375 @@
+//! Point to point.
+
+use phalanx::ranks::{CommError, LANE_MESSAGES_MAX, Source, Tags, run, wait_all, wait_any};
+
+use crate::gangs::{each_gang, each_gang_of, gangs_of};
+
+#[test]
+fn messages_of_one_sender_do_not_overtake() {
+    each_gang(|rank| {
+        let comm = rank.comm;
+        for number in 0..50_u32 {
+            rank.dawdle();
+            for to in 0..comm.size() {
+                comm.send(to, 1, (comm.rank(), number)).unwrap();
+            }
+        }
+        let mut next = vec![0; comm.size()];
+        for _ in 0..50 * comm.size() {
+            rank.dawdle();
+            let ((from, number), status) = comm.receive_with_status::<(usize, u32)>(Source::Any, 1).unwrap();
+            assert_eq!((status.source, status.tag), (from, 1));
+            assert_eq!(number, next[from], "from {from}");
+            next[from] += 1;
+        }
+        assert!(next.iter().all(|&count| count == 50));
+    });
+}
+
+#[test]
+fn posted_receives_are_served_in_the_order_of_posting() {
+    each_gang(|rank| {
+        let comm = rank.comm;
+        let from = (comm.rank() + comm.size() - 1) % comm.size();
+        let requests: Vec<_> = (0..20)
+            .map(|number| match number % 3 {
+                0 => comm.ireceive::<u32>(from, 3),
+                1 => comm.ireceive::<u32>(Source::Any, 3),
+                _ => comm.ireceive::<u32>(from, Tags::Any),
+            })
+            .collect::<Result<_, _>>()
+            .unwrap();
+        for number in 0..20_u32 {
+            rank.dawdle();
+            comm.send((comm.rank() + 1) % comm.size(), 3, number).unwrap();
+        }
+        let numbers: Vec<u32> = wait_all(requests)
+            .unwrap()
+            .into_iter()
+            .map(|(number, _)| number)
+            .collect();
+        assert_eq!(numbers, (0..20).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_receive_takes_its_tag_and_its_source_only() {
+    each_gang_of(
+        3,
+        |rank| {
+            let comm = rank.comm;
+            if comm.rank() > 0 {
+                for tag in 0..4 {
+                    rank.dawdle();
+                    comm.send(0, tag, (comm.rank(), tag)).unwrap();
+                }
+                return;
+            }
+            for tag in [2, 0, 3, 1] {
+                for from in [2, 1] {
+                    assert_eq!(comm.receive::<(usize, u32)>(from, tag).unwrap(), (from, tag));
+                }
+            }
+        },
+        |_| {},
+    );
+}
+
+#[test]
+fn any_tag_takes_the_oldest_message_of_the_source() {
+    each_gang_of(
+        2,
+        |rank| {
+            let comm = rank.comm;
+            if comm.rank() == 1 {
+                for tag in [9, 4, 7] {
+                    comm.send(0, tag, ()).unwrap();
+                }
+                return;
+            }
+            rank.dawdle();
+            let tags: Vec<u32> = (0..3)
+                .map(|_| comm.receive_with_status::<()>(1, Tags::Any).unwrap().1.tag)
+                .collect();
+            assert_eq!(tags, [9, 4, 7]);
+        },
+        |_| {},
+    );
+}
+
+#[test]
+fn a_rank_sends_to_itself_without_waiting() {
+    each_gang(|rank| {
+        let comm = rank.comm;
+        let sent = comm.isend(comm.rank(), 5, "to myself".to_owned()).unwrap();
+        let received = comm.ireceive::<String>(comm.rank(), 5).unwrap();
+        sent.wait().unwrap();
+        assert_eq!(received.wait().unwrap().0, "to myself");
+
+        let received = comm.ireceive::<u8>(Source::Any, Tags::Any).unwrap();
+        comm.send(comm.rank(), 6, 42_u8).unwrap();
+        assert_eq!(received.wait().unwrap().0, 42);
+    });
+}
+
+#[test]
+fn a_value_is_moved_and_not_copied_within_a_process() {
+    let addresses = run(2, |comm| {
+        if comm.rank() == 0 {
+            let values = vec![String::from("x"); 1000];
+            let address = values.as_ptr() as usize;
+            comm.send(1, 0, values).unwrap();
+            address
+        } else {
+            let values = comm.receive::<Vec<String>>(0, 0).unwrap();
+            values.as_ptr() as usize
+        }
+    });
+    assert_eq!(addresses[0], addresses[1]);
+}
+
+#[test]
+fn numbers_arrive_as_they_were_sent_at_every_length() {
+    each_gang_of(
+        3,
+        |rank| {
+            let comm = rank.comm;
+            let (ahead, behind) = ((comm.rank() + 1) % 3, (comm.rank() + 2) % 3);
+            for length in [0, 1, 7, 8, 9, 100, 10_000] {
+                let numbers: Vec<f64> = (0..length).map(|index| f64::from(index) * 0.5).collect();
+                rank.dawdle();
+                comm.send_slice(ahead, 1, &numbers).unwrap();
+                comm.send_vec(ahead, 2, numbers.clone()).unwrap();
+                comm.send(ahead, 3, numbers.clone()).unwrap();
+                comm.isend_slice(ahead, 4, &numbers).unwrap().wait().unwrap();
+
+                let mut buffer = vec![-1.0; numbers.len() + 2];
+                let status = comm.receive_into(behind, 1, &mut buffer).unwrap();
+                assert_eq!(status.length, Some(numbers.len()));
+                assert_eq!(buffer[..numbers.len()], numbers);
+                assert_eq!(buffer[numbers.len()..], [-1.0, -1.0]);
+                assert_eq!(comm.receive::<Vec<f64>>(behind, 2).unwrap(), numbers);
+                assert_eq!(comm.receive_vec::<f64>(behind, 3).unwrap().0, numbers);
+                let later = comm.ireceive_vec::<f64>(behind, 4).unwrap();
+                assert_eq!(later.wait().unwrap().0, numbers);
+            }
+        },
+        |_| {},
+    );
+}
+
+#[test]
+fn a_message_longer_than_the_buffer_is_an_error_and_the_next_one_is_not() {
+    each_gang_of(
+        2,
+        |rank| {
+            let comm = rank.comm;
+            if comm.rank() == 0 {
+                comm.send_slice(1, 0, &[1_u64; 5]).unwrap();
+                comm.send_slice(1, 0, &[2_u64; 500]).unwrap();
+                comm.send_slice(1, 0, &[3_u64; 4]).unwrap();
+                return;
+            }
+            let mut buffer = [0_u64; 4];
+            for length in [5, 500] {
+                let error = comm.receive_into(0, 0, &mut buffer).unwrap_err();
+                let expected = CommError::Truncated { length, capacity: 4 };
+                assert_eq!(error.to_string(), expected.to_string());
+                assert_eq!(buffer, [0; 4]);
+            }
+            assert_eq!(comm.receive_into(0, 0, &mut buffer).unwrap().length, Some(4));
+            assert_eq!(buffer, [3; 4]);
+        },
+        |_| {},
+    );
+}
+
+#[test]
+fn a_message_of_another_type_is_an_error() {
+    each_gang_of(
+        3,
+        |rank| {
+            let comm = rank.comm;
+            if comm.rank() == 0 {
+                for to in 1..3 {
+                    comm.send(to, 0, 1_u32).unwrap();
+                    comm.send_slice(to, 0, &[1.0_f32]).unwrap();
+                    comm.send_slice(to, 0, &[1_u64; 100]).unwrap();
+                    comm.send(to, 0, 2_i64).unwrap();
+                }
+                return;
+            }
+            let wrong = |error| assert!(matches!(error, CommError::WrongType { .. }), "{error}");
+            wrong(comm.receive::<i32>(0, 0).unwrap_err());
+            wrong(comm.receive_vec::<u32>(0, 0).unwrap_err());
+            wrong(comm.receive_into::<i64>(0, 0, &mut [0; 100]).unwrap_err());
+            assert_eq!(comm.receive::<i64>(0, 0).unwrap(), 2);
+        },
+        |_| {},
+    );
+}
+
+#[test]
+fn a_probe_shows_a_message_and_leaves_it() {
+    each_gang_of(
+        2,
+        |rank| {
+            let comm = rank.comm;
+            if comm.rank() == 0 {
+                rank.dawdle();
+                comm.send(1, 8, 'a').unwrap();
+                rank.dawdle();
+                comm.send_slice(1, 9, &[1.5; 30]).unwrap();
+                comm.receive::<()>(1, 0).unwrap();
+                return;
+            }
+            let status = comm.probe(Source::Any, 9).unwrap();
+            assert_eq!((status.source, status.tag, status.length), (0, 9, Some(30)));
+            let first = comm.iprobe(0, Tags::Any).unwrap().unwrap();
+            assert_eq!((first.tag, first.length), (8, None));
+            assert_eq!(comm.iprobe(0, 10).unwrap(), None);
+            let mut numbers = vec![0.0; status.length.unwrap()];
+            comm.receive_into(status.source, status.tag, &mut numbers)
+                .unwrap();
+            assert_eq!(comm.iprobe(0, 9).unwrap(), None);
+            assert_eq!(comm.receive::<char>(0, 8).unwrap(), 'a');
+            comm.send(0, 0, ()).unwrap();
+        },
+        |_| {},
+    );
+}
+
+#[test]
+fn wait_any_gives_each_outcome_once() {
+    each_gang(|rank| {
+        let comm = rank.comm;
+        let mut requests: Vec<_> = (0..comm.size())
+            .map(|from| comm.ireceive::<usize>(from, 1).unwrap())
+            .collect();
+        for to in 0..comm.size() {
+            rank.dawdle();
+            comm.send(to, 1, comm.rank()).unwrap();
+        }
+        let mut seen = vec![false; comm.size()];
+        while let Some((index, outcome)) = wait_any(&mut requests) {
+            assert_eq!(outcome.unwrap().0, index);
+            assert!(!std::mem::replace(&mut seen[index], true));
+        }
+        assert!(seen.into_iter().all(|seen| seen));
+    });
+}
+
+#[test]
+fn a_test_says_nothing_before_the_message_is_there() {
+    each_gang_of(
+        2,
+        |rank| {
+            let comm = rank.comm;
+            let other = 1 - comm.rank();
+            let mut request = comm.ireceive::<u8>(other, 1).unwrap();
+            if comm.rank() == 0 {
+                assert!(request.test().is_none());
+                comm.send(1, 2, ()).unwrap();
+            } else {
+                comm.receive::<()>(0, 2).unwrap();
+            }
+            comm.send(other, 1, 7_u8).unwrap();
+            let (value, _) = loop {
+                match request.test() {
+                    Some(outcome) => break outcome.unwrap(),
+                    None => rank.dawdle(),
+                }
+            };
+            assert_eq!(value, 7);
+            assert!(request.is_spent());
+        },
+        |_| {},
+    );
+}
+
+#[test]
+fn a_dropped_receive_takes_no_message() {
+    each_gang_of(
+        2,
+        |rank| {
+            let comm = rank.comm;
+            let other = 1 - comm.rank();
+            drop(comm.ireceive::<u8>(other, 1).unwrap());
+            comm.barrier().unwrap();
+            comm.send(other, 1, 1_u8).unwrap();
+            assert_eq!(comm.receive::<u8>(other, 1).unwrap(), 1);
+        },
+        |_| {},
+    );
+}
+
+#[test]
+fn a_sender_waits_where_a_mailbox_is_full() {
+    for gang in gangs_of(3) {
+        let ends = gang.run(|comm| {
+            let extra = 1000;
+            match comm.rank() {
+                // of the other node, if there are two
+                2 => {
+                    for number in 0..LANE_MESSAGES_MAX {
+                        comm.isend(0, 0, number).unwrap().wait().unwrap();
+                    }
+                    assert!(matches!(
+                        comm.isend(0, 0, 0_usize),
+                        Err(CommError::MailboxFull { rank: 0 })
+                    ));
+                    comm.send(1, 0, ()).unwrap();
+                    for number in LANE_MESSAGES_MAX..LANE_MESSAGES_MAX + extra {
+                        comm.send(0, 0, number).unwrap();
+                    }
+                }
+                1 => {
+                    comm.receive::<()>(2, 0).unwrap();
+                    comm.send(0, 1, ()).unwrap();
+                }
+                _ => {
+                    comm.receive::<()>(1, 1).unwrap();
+                    for number in 0..LANE_MESSAGES_MAX + extra {
+                        assert_eq!(comm.receive::<usize>(2, 0).unwrap(), number);
+                    }
+                }
+            }
+        });
+        assert!(ends.iter().all(Result::is_ok), "{ends:?}");
+    }
+}
+
+#[test]
+fn all_ranks_shift_around_a_ring_at_once() {
+    each_gang(|rank| {
+        let comm = rank.comm;
+        let (n, own) = (comm.size(), comm.rank());
+        let mut value = own;
+        for _ in 0..n {
+            rank.dawdle();
+            value = comm
+                .send_receive((own + 1) % n, value, (own + n - 1) % n, 0)
+                .unwrap();
+        }
+        assert_eq!(value, own);
+    });
+}
+
+#[test]
+fn a_rank_that_is_not_there_is_an_error() {
+    run(2, |comm| {
+        let wrong = |error| {
+            assert!(
+                matches!(error, CommError::NoSuchRank { rank: 2, size: 2 }),
+                "{error}"
+            )
+        };
+        wrong(comm.send(2, 0, ()).unwrap_err());
+        wrong(comm.receive::<()>(2, 0).unwrap_err());
+        wrong(comm.ireceive::<()>(2, 0).unwrap_err());
+        wrong(comm.iprobe(2, 0).unwrap_err());
+        wrong(comm.duplicate().broadcast(2, Some(())).unwrap_err());
+    })
+    .into_iter()
+    .for_each(|end| end.unwrap());
+}
