@@ -50,6 +50,20 @@ number_id!(
     Term, "t", "term (such as t17)"
 );
 
+/// Elements of an array are so far apart where each has a number of its own.
+const ELEMENT_DISTANCE: u64 = 1_000_000_000;
+
+impl JobId {
+    /// The number of this array's element at `index`, where one is expected that no other job or element has: `8000000042` for
+    /// the index 7 of job 42. Decimal, so that people see both.
+    pub fn element_number(self, index: u64) -> u64 {
+        index
+            .saturating_add(1)
+            .saturating_mul(ELEMENT_DISTANCE)
+            .saturating_add(self.0)
+    }
+}
+
 /// One index of a job: `42.7`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TaskId {

@@ -13,6 +13,7 @@ mod chaos;
 mod clusters;
 mod command;
 mod commands;
+mod corpus;
 mod failures;
 mod inspection;
 mod jobs;

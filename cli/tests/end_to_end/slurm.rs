@@ -1,5 +1,6 @@
 //! Slurm's commands: batch scripts as they are, and what they leave.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -9,13 +10,13 @@ use crate::command::{Done, phalanx, run};
 use crate::up::Up;
 
 /// A folder to submit from, with the commands in PATH.
-struct Desk {
+pub(crate) struct Desk {
     folder: TempDir,
     cluster: PathBuf,
 }
 
 impl Desk {
-    fn new(cluster: PathBuf) -> Self {
+    pub(crate) fn new(cluster: PathBuf) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut shims = phalanx();
         shims.arg("shims").arg(folder.path().join("bin"));
@@ -30,13 +31,19 @@ impl Desk {
 
     /// A command of Slurm's, without what Slurm itself may have set around this test.
     fn command(&self, words: &[&str]) -> Command {
+        let program = self.folder.path().join("bin").join(words[0]);
+        self.program(program, &words[1..])
+    }
+
+    /// Any program, which finds these commands.
+    pub(crate) fn program(&self, program: impl AsRef<OsStr>, words: &[&str]) -> Command {
         let bin = self.folder.path().join("bin");
         let mut command = phalanx();
         let variables = command
             .get_envs()
             .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)));
         let variables: Vec<_> = variables.collect();
-        command = Command::new(bin.join(words[0]));
+        command = Command::new(program);
         for (name, value) in variables {
             match value {
                 Some(value) => command.env(name, value),
@@ -45,7 +52,7 @@ impl Desk {
         }
         let path = std::env::var("PATH").unwrap();
         command
-            .args(&words[1..])
+            .args(words)
             .env("PATH", format!("{}:{path}", bin.display()))
             .env("PHALANX_CLUSTER", &self.cluster)
             .current_dir(self.work())

@@ -12,9 +12,6 @@ use super::Attempt;
 
 /// The index of the task; also tells whose an orphan is.
 pub(super) const INDEX_VARIABLE: &str = "PHALANX_TASK_INDEX";
-/// Elements of arrays have numbers of their own where a job's is expected: this many times the element's index plus one,
-/// plus the job's. Decimal, so that people see both.
-const ELEMENT_FACTOR: u64 = 1_000_000_000;
 
 /// What all tasks of a job have.
 #[derive(Debug)]
@@ -107,7 +104,7 @@ impl Variables {
             command.env("PHALANX_ITEM", OsStr::from_bytes(item));
         }
         let own = match number {
-            Some(_) => element_number(*job, index).to_string(),
+            Some(_) => job.element_number(index).to_string(),
             None => job.to_string(),
         };
         match dialect {
@@ -131,12 +128,4 @@ impl Variables {
             }
         }
     }
-}
-
-/// The number that an element of an array has where a job's is expected.
-fn element_number(job: JobId, index: u64) -> u64 {
-    index
-        .saturating_add(1)
-        .saturating_mul(ELEMENT_FACTOR)
-        .saturating_add(job.0)
 }
