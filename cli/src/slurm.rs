@@ -4,7 +4,10 @@
 //! [`crate::batch`], how it becomes one of ours in [`spec`]. [`home`] finds the cluster, and starts one for its user where
 //! there is none.
 
+mod help;
 mod home;
+#[cfg(test)]
+mod reference;
 mod sbatch;
 mod spec;
 mod srun;

@@ -112,7 +112,7 @@ pub enum Dialect {
     Phalanx,
     /// `SLURM_*`.
     Slurm,
-    /// `PBS_*`.
+    /// `PBS_*`, and `SLURM_*` too.
     Pbs,
 }
 

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use phalanx_protocol::command::Warning;
+use phalanx_protocol::command::{Dialect, Warning};
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::limits::{COMMAND_GRACE_MILLIS_MAX, COMMAND_PLAN_BYTES_MAX};
 use phalanx_protocol::message::host::{HostCommand, HostParameters};
@@ -82,6 +82,11 @@ impl Commands {
         orphans::adopt().map_err(failed("this process cannot keep others"))?;
         if let Some(mask) = plan.umask {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(mask));
+        }
+        if plan.dialect == Dialect::Pbs {
+            let nodes = format!("{}\n", command.worker).repeat(command.request.cpus as usize);
+            fs::write(scratch.join(variables::NODE_FILE), nodes)
+                .map_err(failed("the list of nodes cannot be written"))?;
         }
         let invocation = Invocation::open(&plan, &scratch).map_err(failed("the script cannot be written"))?;
         Ok(Box::new(Self {

@@ -8,21 +8,24 @@ use std::process::{ExitStatus, Stdio};
 
 use phalanx_protocol::JobId;
 use phalanx_protocol::pattern::{PatternValues, expand, names_each_rank};
+use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::{Complaint, Name, home, say, spec};
+use super::{Complaint, Name, help, home, say, spec};
 use crate::batch::directives::Directives;
 use crate::batch::getopt::{self, OnUnknown};
 use crate::batch::merge::merge;
+use crate::batch::programs::Programs;
 use crate::batch::settings::BatchSettings;
 use crate::batch::values::OpenMode;
 use crate::batch::{environment, options};
 use crate::commands::run::follow_command;
 use crate::process::runtime;
-use crate::ui::Ui;
+use crate::ui::{Ui, print_line};
 
 /// What a shell exits with if a program is not there, or cannot be started.
 const NOT_FOUND: u8 = 127;
@@ -37,6 +40,10 @@ pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
     let environment = environment::options(command, variables);
     let merged = merge(command, &Directives::default(), &environment, &parsed.given)
         .map_err(|error| complain(&error))?;
+    if let Some(question) = merged.settings.question {
+        print_line(&help::answer(command, question))?;
+        return Ok(0);
+    }
     if parsed.rest.is_empty() {
         return Err(Complaint::new(
             "no program is named; write it behind the options, as in srun -n 4 hostname",
@@ -113,6 +120,8 @@ fn own_path() -> String {
 struct Step {
     settings: BatchSettings,
     words: Vec<String>,
+    /// Which rank runs what, if not all run the same.
+    programs: Option<Programs>,
     ranks: u32,
     job: u64,
     node: String,
@@ -121,16 +130,19 @@ struct Step {
 impl Step {
     fn new(settings: BatchSettings, words: Vec<String>) -> Result<Self, Complaint> {
         let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-        let of_job = number("SLURM_NTASKS")
-            .and_then(|ranks| u32::try_from(ranks).ok())
-            .unwrap_or(1);
-        if settings.step.multi_prog {
-            return Err(Complaint::new(
-                "--multi-prog is not there yet; start each program with a srun of its own, behind each other with &",
-            ));
-        }
+        let of_job = number("SLURM_TASKS_PER_NODE").and_then(|ranks| u32::try_from(ranks).ok());
+        let programs = match settings.step.multi_prog {
+            true => Some(read_programs(Path::new(&words[0]))?),
+            false => None,
+        };
         Ok(Self {
-            ranks: settings.ntasks.unwrap_or(of_job).max(1),
+            programs,
+            // the job's own number counts as one that was said here
+            ranks: settings
+                .ntasks
+                .or(settings.ntasks_per_node)
+                .or(of_job)
+                .unwrap_or(1),
             job: number("SLURM_JOB_ID").unwrap_or_default(),
             node: std::env::var("SLURMD_NODENAME").unwrap_or_default(),
             settings,
@@ -154,13 +166,28 @@ impl Step {
             );
         }
         let mut waiting = JoinSet::new();
+        let (kill, killed) = watch::channel(false);
         let mut copying = JoinSet::new();
         let mut highest = 0;
         for rank in 0..self.ranks {
             match self.command(rank)?.spawn() {
                 Ok(mut child) => {
                     self.copy(rank, &mut child, &mut copying);
-                    waiting.spawn(async move { (rank, child.wait().await) });
+                    let mut killed = killed.clone();
+                    waiting.spawn(async move {
+                        let ended = tokio::select! {
+                            status = child.wait() => Some(status),
+                            _ = killed.changed() => None,
+                        };
+                        match ended {
+                            Some(status) => (rank, status),
+                            None => {
+                                // it may just have ended
+                                let _ = child.start_kill();
+                                (rank, child.wait().await)
+                            }
+                        }
+                    });
                 }
                 Err(error) => {
                     say(
@@ -188,8 +215,7 @@ impl Step {
                     &format!("{}: task {rank}: {}", self.node, how(status)),
                 );
                 if kills {
-                    // dropping a child kills it
-                    waiting.abort_all();
+                    kill.send_replace(true);
                 }
             }
             highest = highest.max(code);
@@ -199,8 +225,17 @@ impl Step {
     }
 
     fn command(&self, rank: u32) -> Result<Command, Complaint> {
-        let mut command = Command::new(&self.words[0]);
-        command.args(&self.words[1..]).kill_on_drop(true);
+        let words = match &self.programs {
+            Some(programs) => programs.of(rank).ok_or_else(|| {
+                Complaint::new(format!(
+                    "`{}` names no program for task {rank}; a line that begins with * is for all others",
+                    self.words[0]
+                ))
+            })?,
+            None => self.words.clone(),
+        };
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).kill_on_drop(true);
         if let Some(directory) = &self.settings.chdir {
             command.current_dir(directory);
         }
@@ -326,6 +361,11 @@ async fn label(from: impl AsyncRead + Unpin, mut to: impl Write, rank: u32, widt
     }
 }
 
+fn read_programs(path: &Path) -> Result<Programs, Complaint> {
+    let text = std::fs::read_to_string(path).map_err(|error| cannot_open(path, &error))?;
+    Programs::parse(&text).map_err(|error| Complaint::new(format!("`{}`: {error}", path.display())))
+}
+
 fn open(path: &Path, fresh: bool) -> std::io::Result<std::fs::File> {
     let file = std::fs::File::options().append(true).create(true).open(path)?;
     if fresh && file.metadata()?.is_file() {
@@ -345,9 +385,30 @@ fn code(status: ExitStatus) -> u8 {
     }
 }
 
+/// As the C library words it, and Slurm with it.
+fn signal_text(number: i32) -> String {
+    let text = match Signal::from_named_raw(number) {
+        Some(Signal::HUP) => "Hangup",
+        Some(Signal::INT) => "Interrupt",
+        Some(Signal::QUIT) => "Quit",
+        Some(Signal::ILL) => "Illegal instruction",
+        Some(Signal::ABORT) => "Aborted",
+        Some(Signal::BUS) => "Bus error",
+        Some(Signal::FPE) => "Floating point exception",
+        Some(Signal::KILL) => "Killed",
+        Some(Signal::USR1) => "User defined signal 1",
+        Some(Signal::SEGV) => "Segmentation fault",
+        Some(Signal::USR2) => "User defined signal 2",
+        Some(Signal::PIPE) => "Broken pipe",
+        Some(Signal::TERM) => "Terminated",
+        _ => return format!("Terminated by signal {number}"),
+    };
+    text.to_owned()
+}
+
 fn how(status: ExitStatus) -> String {
     match status.signal() {
-        Some(signal) => format!("Terminated by signal {signal}"),
+        Some(number) => signal_text(number),
         None => format!("Exited with exit code {}", status.code().unwrap_or_default()),
     }
 }

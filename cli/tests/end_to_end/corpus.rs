@@ -40,7 +40,9 @@ fn scripts_of_the_corpus_leave_what_they_leave_under_slurm() {
         for _ in 0..AT_A_TIME {
             scope.spawn(|| {
                 while let Some(case) = next(&waiting) {
-                    if let Err(what) = check(&case, &desk, node) {
+                    if let Some(program) = case.needs.iter().find(|program| !is_there(program)) {
+                        eprintln!("skipped: {} needs {program}", case.name);
+                    } else if let Err(what) = check(&case, &desk, node) {
                         failed.lock().unwrap().insert(case.name.clone(), what);
                     }
                 }
@@ -62,6 +64,15 @@ fn scripts_of_the_corpus_leave_what_they_leave_under_slurm() {
 
 fn next(waiting: &Mutex<VecDeque<Case>>) -> Option<Case> {
     waiting.lock().unwrap().pop_front()
+}
+
+/// Whether a program is in PATH; `root` is who runs the tests.
+fn is_there(program: &str) -> bool {
+    if program == "root" {
+        return rustix::process::getuid().is_root();
+    }
+    let path = std::env::var_os("PATH").unwrap();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 /// Runs a case; says what is not as it should be.

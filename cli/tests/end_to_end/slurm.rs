@@ -51,9 +51,10 @@ impl Desk {
             };
         }
         let path = std::env::var("PATH").unwrap();
+        let own = Path::new(env!("CARGO_BIN_EXE_phalanx")).parent().unwrap();
         command
             .args(words)
-            .env("PATH", format!("{}:{path}", bin.display()))
+            .env("PATH", format!("{}:{path}:{}", bin.display(), own.display()))
             .env("PHALANX_CLUSTER", &self.cluster)
             .current_dir(self.work())
             .stdin(Stdio::null())

@@ -12,6 +12,8 @@ use super::Attempt;
 
 /// The index of the task; also tells whose an orphan is.
 pub(super) const INDEX_VARIABLE: &str = "PHALANX_TASK_INDEX";
+/// Where scripts that speak PBS find a line for each cpu, in the job's scratch folder.
+pub(super) const NODE_FILE: &str = "nodes";
 
 /// What all tasks of a job have.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ impl Variables {
         let array = command.array.as_ref();
         match plan.dialect {
             Dialect::Phalanx => {}
-            Dialect::Slurm => {
+            Dialect::Slurm | Dialect::Pbs => {
                 for name in [
                     "SLURMD_NODENAME",
                     "SLURM_JOB_NODELIST",
@@ -62,8 +64,13 @@ impl Variables {
                     set("SLURM_ARRAY_TASK_STEP", array.step().to_string());
                 }
             }
+        }
+        match plan.dialect {
+            Dialect::Phalanx | Dialect::Slurm => {}
             Dialect::Pbs => {
                 set("PBS_JOBNAME", plan.name.clone());
+                let nodes = command.scratch.join(NODE_FILE);
+                set("PBS_NODEFILE", nodes.display().to_string());
                 set("PBS_NODENUM", "0".to_owned());
                 set("PBS_TASKNUM", "1".to_owned());
             }
@@ -109,8 +116,8 @@ impl Variables {
         };
         match dialect {
             Dialect::Phalanx => {}
-            Dialect::Slurm => {
-                command.env("SLURM_JOB_ID", &own).env("SLURM_JOBID", own);
+            Dialect::Slurm | Dialect::Pbs => {
+                command.env("SLURM_JOB_ID", &own).env("SLURM_JOBID", &own);
                 if let Some(number) = number {
                     command.env("SLURM_ARRAY_TASK_ID", number.to_string());
                 }
@@ -118,6 +125,9 @@ impl Variables {
                     command.env("SLURM_RESTART_COUNT", restarts.to_string());
                 }
             }
+        }
+        match dialect {
+            Dialect::Phalanx | Dialect::Slurm => {}
             Dialect::Pbs => {
                 command.env("PBS_JOBID", own);
                 if let Some(number) = number {

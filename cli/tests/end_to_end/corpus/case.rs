@@ -14,6 +14,9 @@ struct Document {
     /// Rows of the reference; read where that is made.
     #[serde(default)]
     proves: Vec<String>,
+    /// Programs without which it cannot run.
+    #[serde(default)]
+    needs: Vec<String>,
     /// Variables of all calls.
     #[serde(default)]
     env: BTreeMap<String, String>,
@@ -50,6 +53,8 @@ pub(super) struct Case {
     pub(super) name: String,
     /// The script, if it has one.
     pub(super) script: Option<PathBuf>,
+    /// Programs without which it cannot run.
+    pub(super) needs: Vec<String>,
     pub(super) env: BTreeMap<String, String>,
     pub(super) given: BTreeMap<String, String>,
     pub(super) calls: Vec<Call>,
@@ -88,6 +93,7 @@ fn read(path: &Path) -> Case {
     Case {
         name,
         script: script.exists().then_some(script),
+        needs: document.needs,
         env: document.env,
         given: document.given,
         calls,
