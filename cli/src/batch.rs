@@ -5,8 +5,8 @@
 //! values, warnings and errors, each with its place.
 //!
 //! Reading order: [`settings`] (what a script asks for) and [`merge`] (how it is put together), [`directives`],
-//! [`pbs`] and [`environment`] (where it says so), [`options`] and [`getopt`] (the words), then one file for each kind of
-//! value; [`states`] and [`lists`] (jobs as text).
+//! [`pbs`] and [`environment`] (where it says so), [`options`] and [`getopt`] (the words), [`meaning`] (what each does), then
+//! one file for each kind of value; [`states`] and [`lists`] (jobs as text).
 
 pub(crate) mod array;
 pub(crate) mod begin;
@@ -17,10 +17,12 @@ pub(crate) mod getopt;
 pub(crate) mod hostlist;
 pub(crate) mod ids;
 pub(crate) mod lists;
+pub(crate) mod meaning;
 pub(crate) mod memory;
 pub(crate) mod merge;
 pub(crate) mod options;
 pub(crate) mod pbs;
+pub(crate) mod programs;
 pub(crate) mod settings;
 pub(crate) mod states;
 pub(crate) mod time;

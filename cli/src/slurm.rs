@@ -9,11 +9,14 @@ mod clock;
 mod elements;
 mod entry;
 mod gather;
+mod help;
 mod home;
 mod mpiexec;
 mod nodes;
 mod pbs;
 mod people;
+#[cfg(test)]
+mod reference;
 mod row;
 mod sacct;
 mod salloc;

@@ -139,7 +139,7 @@ pub enum Dialect {
     Phalanx,
     /// `SLURM_*`.
     Slurm,
-    /// `PBS_*`.
+    /// `PBS_*`, and `SLURM_*` too.
     Pbs,
 }
 

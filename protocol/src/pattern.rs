@@ -1,7 +1,7 @@
 //! Patterns of output files, as batch scripts write them: `slurm-%A_%a.out`.
 //!
 //! Text to text: no file is opened here, and a relative name stays relative. The client shows names with it, the worker
-//! opens them. An array is one job here, so that `%j` in an element is `<job>_<element>`: unique, as Slurm's is.
+//! opens them. An array is one job here, whose elements have numbers of their own besides: see [`crate::command::element_number`].
 
 use crate::id::JobId;
 
@@ -20,8 +20,10 @@ const NO_ELEMENT: u64 = 4_294_967_294;
 /// What a pattern's letters stand for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PatternValues<'a> {
-    /// The job: `%A`, and `%j` where it is no array.
+    /// The job: `%A`.
     pub job: JobId,
+    /// The number where a job's is expected, `%j`: the job's, or that of its element.
+    pub number: u64,
     /// The array id of the element, as the user wrote it (`%a`); none in a job that is no array.
     pub element: Option<u64>,
     /// The number of the step (`%s`, and the second part of `%J`); none for the batch script itself.
@@ -75,19 +77,15 @@ pub fn expand(pattern: &str, values: &PatternValues<'_>) -> String {
 /// What one letter stands for.
 fn value(letter: char, width: usize, values: &PatternValues<'_>) -> Option<String> {
     let padded = |number: u64| format!("{number:0width$}");
-    let id = || match values.element {
-        Some(element) => format!("{}_{element}", padded(values.job.0)),
-        None => padded(values.job.0),
-    };
     Some(match letter {
         '%' if width == 0 => "%".to_owned(),
         'A' => padded(values.job.0),
         'a' => padded(values.element.unwrap_or(NO_ELEMENT)),
         'b' => padded(values.element.unwrap_or(NO_ELEMENT) % 10),
-        'j' => id(),
+        'j' => padded(values.number),
         'J' => match values.step {
-            Some(step) => format!("{}.{step}", id()),
-            None => id(),
+            Some(step) => format!("{}.{step}", padded(values.number)),
+            None => padded(values.number),
         },
         's' => values.step.map_or_else(|| "batch".to_owned(), padded),
         'n' => padded(u64::from(values.node_index)),
@@ -122,6 +120,7 @@ mod tests {
 
     const JOB: PatternValues<'static> = PatternValues {
         job: JobId(42),
+        number: 42,
         element: None,
         step: None,
         name: "water 300K",
@@ -131,6 +130,7 @@ mod tests {
         rank: 3,
     };
     const ELEMENT: PatternValues<'static> = PatternValues {
+        number: 8_000_000_042,
         element: Some(7),
         ..JOB
     };
@@ -160,11 +160,12 @@ mod tests {
     fn elements_of_an_array_have_files_of_their_own() {
         for (pattern, expected) in [
             (DEFAULT_ARRAY_PATTERN, "slurm-42_7.out"),
-            ("%j.out", "42_7.out"),
+            ("%j.out", "8000000042.out"),
+            ("%A_%a-%J", "42_7-8000000042"),
             ("%A.out", "42.out"),
             ("%b", "7"),
             ("%4a", "0007"),
-            ("%4j", "0042_7"),
+            ("%4j", "8000000042"),
         ] {
             assert_eq!(expand(pattern, &ELEMENT), expected, "{pattern}");
         }

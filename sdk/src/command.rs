@@ -150,6 +150,7 @@ impl Commands {
         let number = self.command.array.as_ref().and_then(|array| array.id(index));
         let names = Names {
             job: self.job,
+            index,
             number,
             name: &self.plan.name,
             user: &self.command.user,

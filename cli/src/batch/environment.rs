@@ -135,17 +135,22 @@ const SRUN: &[(&str, &str)] = &[
     ("SLURM_WORKING_DIR", "chdir"),
 ];
 
+/// The variables of a command with the long names of the options that they stand for.
+pub(crate) fn variables(command: Command) -> &'static [(&'static str, &'static str)] {
+    match command {
+        Command::Sbatch => SBATCH,
+        Command::Srun => SRUN,
+        Command::Salloc => SALLOC,
+    }
+}
+
 /// The options that variables stand for, in the order of the tables: of two variables for one option, the later wins.
 /// Variables that no table has are none of ours. A flag is given unless its variable says no.
 pub(crate) fn options<I>(command: Command, variables: I) -> Vec<FromEnvironment>
 where
     I: IntoIterator<Item = (String, String)>,
 {
-    let table = match command {
-        Command::Sbatch => SBATCH,
-        Command::Srun => SRUN,
-        Command::Salloc => SALLOC,
-    };
+    let table = self::variables(command);
     let variables: BTreeMap<String, String> = variables
         .into_iter()
         .filter(|(name, _)| table.iter().any(|(variable, _)| variable == name))

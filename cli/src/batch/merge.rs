@@ -111,8 +111,10 @@ pub(crate) fn merge(
     command_line: &[Given],
 ) -> Result<Merged, SettingError> {
     let mut merger = Merger::default();
+    let by_variables = environment.iter().map(|found| &found.given);
     let ignore_pbs = command_line
         .iter()
+        .chain(by_variables)
         .any(|given| given.spec.kind == Kind::IgnorePbs);
     merger.merged.warnings = script.remarks.iter().map(ToString::to_string).collect();
     for dialect in [Dialect::Pbs, Dialect::Slurm, Dialect::Phalanx] {
@@ -150,6 +152,7 @@ impl Merger {
                 self.apply(place, given)?;
             }
             let settings = &mut self.merged.settings;
+            settings.pbs = true;
             settings.joined = parsed.joined.or(settings.joined);
             self.collect(directive.line, parsed.unknown, &parsed.rest);
             return Ok(());

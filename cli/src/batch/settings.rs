@@ -35,6 +35,8 @@ pub(crate) struct BatchSettings {
     pub(crate) output: Option<String>,
     pub(crate) error: Option<String>,
     pub(crate) input: Option<String>,
+    /// Whether the script speaks PBS, and expects PBS's variables.
+    pub(crate) pbs: bool,
     /// Whether standard error goes where standard output does, whatever `error` says (`#PBS -j`).
     pub(crate) joined: Option<bool>,
     pub(crate) open_mode: Option<OpenMode>,

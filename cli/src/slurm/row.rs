@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use phalanx_protocol::WorkerId;
-use phalanx_protocol::command::facts;
+use phalanx_protocol::command::{element_number, facts};
 use phalanx_protocol::pattern::{PatternValues, expand};
 use phalanx_protocol::record::Outcome;
 
@@ -68,17 +68,19 @@ impl Scene {
 
     /// A file of an entry's: the pattern of its submission, filled in.
     pub(super) fn file(&self, entry: &Entry<'_>, pattern: &str) -> String {
-        let element = match &entry.part {
-            Part::Element { number, .. } => Some(*number),
+        let job = entry.view.job;
+        let (element, number) = match &entry.part {
+            Part::Element { number, index, .. } => (Some(*number), element_number(job, *index)),
             // its elements have files, each its own
             Part::Waiting(_) => return in_directory(entry, pattern),
-            Part::Whole => None,
+            Part::Whole => (None, job.0),
         };
         let node = self.node_list(entry);
         let name = expand(
             pattern,
             &PatternValues {
-                job: entry.view.job,
+                job,
+                number,
                 element,
                 step: None,
                 name: &entry.view.name,

@@ -8,17 +8,15 @@ use phalanx_protocol::JobId;
 use phalanx_protocol::record::{FailureCause, Outcome};
 
 use super::spec::{Script, draft};
-use super::{Complaint, Name, home, say};
+use super::{Complaint, Name, help, home, say};
 use crate::batch::directives::{Directives, Remark, read_directives};
 use crate::batch::environment;
 use crate::batch::getopt::{self, OnUnknown};
 use crate::batch::merge::{Merged, merge};
 use crate::batch::options::Command;
-use crate::batch::settings::{BatchSettings, Question};
+use crate::batch::settings::BatchSettings;
 use crate::process::runtime;
 use crate::ui::print_line;
-
-const USAGE: &str = "Usage: sbatch [OPTIONS...] executable [args...]";
 
 pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
     let complain = |error: &dyn std::fmt::Display| Complaint::new(error.to_string());
@@ -38,10 +36,7 @@ pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
     )
     .map_err(|error| complain(&error))?;
     if let Some(question) = before.settings.question {
-        print_line(match question {
-            Question::Help | Question::Usage => USAGE,
-            Question::Version => concat!("phalanx ", env!("CARGO_PKG_VERSION")),
-        })?;
+        print_line(&help::answer(Command::Sbatch, question))?;
         return Ok(0);
     }
     let script = script(&before.settings, &parsed.rest)?;
@@ -94,7 +89,10 @@ fn submit(settings: &BatchSettings, script: Script) -> Result<u8, Complaint> {
         let cluster = home::connected_or_started().await?;
         let job = draft.send(&cluster.client).await?;
         match (settings.parsable, settings.quiet) {
-            (true, _) => print_line(&job.to_string())?,
+            (true, _) => print_line(&match settings.recorded("clusters") {
+                Some(cluster) => format!("{job};{cluster}"),
+                None => job.to_string(),
+            })?,
             (false, true) => {}
             (false, false) => print_line(&format!("Submitted batch job {job}"))?,
         }

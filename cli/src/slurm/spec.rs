@@ -120,6 +120,7 @@ pub(super) fn draft(
     if settings.exclusive.is_some() {
         warnings.push("--exclusive is recorded only: other jobs may run on the same node".to_owned());
     }
+    warnings.extend(unheeded(settings));
     let shape = Shape::of(settings);
     let name = settings.job_name.clone().unwrap_or_else(|| script.name.clone());
     let array = settings.array.as_ref().map(ArraySpec::ids);
@@ -167,6 +168,25 @@ pub(super) fn draft(
     Ok((CommandDraft::new(spec, plan, None)?, warnings))
 }
 
+/// Names what is asked for, would matter, and is not done.
+fn unheeded(settings: &BatchSettings) -> Option<String> {
+    let asked = [
+        ("--nodelist", !settings.nodelist.is_empty()),
+        ("--exclude", !settings.exclude.is_empty()),
+        ("--gres of other things than gpus", !settings.gres.is_empty()),
+        ("--cpus-per-gpu", settings.cpus_per_gpu.is_some()),
+        ("--ntasks-per-gpu", settings.ntasks_per_gpu.is_some()),
+        ("--export-file", settings.export_file.is_some()),
+        ("--immediate", settings.immediate.is_some()),
+    ];
+    let names: Vec<&str> = asked
+        .iter()
+        .filter(|(_, is_asked)| *is_asked)
+        .map(|(name, _)| *name)
+        .collect();
+    (!names.is_empty()).then(|| format!("what is asked for and not done here: {}", names.join(", ")))
+}
+
 fn plan(
     settings: &BatchSettings,
     script: &Script,
@@ -209,7 +229,10 @@ fn plan(
             error: settings.error.clone().filter(|_| settings.joined != Some(true)),
             append: settings.open_mode == Some(OpenMode::Append),
         },
-        dialect: Dialect::Slurm,
+        dialect: match settings.pbs {
+            true => Dialect::Pbs,
+            false => Dialect::Slurm,
+        },
         warning: settings
             .signal
             .filter(|_| time.is_some())
@@ -268,9 +291,14 @@ fn environment(
     for name in ["SLURM_JOB_NUM_NODES", "SLURM_NNODES"] {
         set(name, "1".to_owned());
     }
-    for name in ["SLURM_NTASKS", "SLURM_NPROCS", "SLURM_TASKS_PER_NODE"] {
-        set(name, shape.ranks.to_string());
+    set("SLURM_TASKS_PER_NODE", shape.ranks.to_string());
+    // as under Slurm they are there if somebody has said how many, so that a step may say it too
+    if settings.ntasks.or(settings.ntasks_per_node).is_some() {
+        for name in ["SLURM_NTASKS", "SLURM_NPROCS"] {
+            set(name, shape.ranks.to_string());
+        }
     }
+    set("ENVIRONMENT", "BATCH".to_owned());
     set("SLURM_JOB_CPUS_PER_NODE", shape.cpus().to_string());
     set("SLURM_JOB_UID", rustix::process::getuid().as_raw().to_string());
     set("SLURM_JOB_GID", rustix::process::getgid().as_raw().to_string());
@@ -312,7 +340,47 @@ fn environment(
     if let Some(user) = std::env::var_os("USER") {
         set("SLURM_JOB_USER", user.to_string_lossy().into_owned());
     }
+    if settings.pbs {
+        for (name, value) in pbs_variables(settings, found, shape, submitted_in) {
+            set(name, value);
+        }
+    }
     Ok(variables.into_iter().collect())
+}
+
+/// What a script that speaks PBS finds of its submission.
+fn pbs_variables(
+    settings: &BatchSettings,
+    found: &Surroundings,
+    shape: Shape,
+    submitted_in: &str,
+) -> Vec<(&'static str, String)> {
+    let partition = settings.partition.as_deref().unwrap_or(PARTITION);
+    let mut variables = vec![
+        ("PBS_ENVIRONMENT", "PBS_BATCH".to_owned()),
+        ("PBS_O_WORKDIR", submitted_in.to_owned()),
+        ("PBS_O_HOST", ProcessMark::of_this_process().host),
+        ("PBS_O_QUEUE", partition.to_owned()),
+        ("PBS_QUEUE", partition.to_owned()),
+        ("PBS_NUM_NODES", "1".to_owned()),
+        ("PBS_NUM_PPN", shape.cpus().to_string()),
+        ("PBS_NP", shape.cpus().to_string()),
+        ("NCPUS", shape.cpus().to_string()),
+    ];
+    for (name, of_submission) in [
+        ("PBS_O_HOME", "HOME"),
+        ("PBS_O_PATH", "PATH"),
+        ("PBS_O_LOGNAME", "USER"),
+        ("PBS_O_SHELL", "SHELL"),
+        ("PBS_O_LANG", "LANG"),
+    ] {
+        let known = found.environment.iter();
+        let mut known = known.filter(|(known, _)| &known[..] == of_submission.as_bytes());
+        if let Some((_, value)) = known.next() {
+            variables.push((name, String::from_utf8_lossy(value).into_owned()));
+        }
+    }
+    variables
 }
 
 /// What the script needs on its node: cpus for all ranks, memory, gpus and whatever else is counted.

@@ -1,20 +1,19 @@
 //! `srun`: the ranks of a step, started side by side. Inside a job they are this process's own children, on the job's cpus;
 //! outside one, the job is submitted first and its output copied here.
 
-mod multi_prog;
-
 use std::path::{Path, PathBuf};
 
 use super::step::{Program, Step, number};
-use super::{Complaint, Name, home, spec};
+use super::{Complaint, Name, help, home, spec};
 use crate::batch::directives::Directives;
 use crate::batch::getopt::{self, OnUnknown};
 use crate::batch::merge::merge;
+use crate::batch::programs::Programs;
 use crate::batch::settings::BatchSettings;
 use crate::batch::{environment, options};
 use crate::commands::run::follow_command;
 use crate::process::runtime;
-use crate::ui::Ui;
+use crate::ui::{Ui, print_line};
 
 pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
     let complain = |error: &dyn std::fmt::Display| Complaint::new(error.to_string());
@@ -25,6 +24,10 @@ pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
     let environment = environment::options(command, variables);
     let merged = merge(command, &Directives::default(), &environment, &parsed.given)
         .map_err(|error| complain(&error))?;
+    if let Some(question) = merged.settings.question {
+        print_line(&help::answer(command, question))?;
+        return Ok(0);
+    }
     if parsed.rest.is_empty() {
         return Err(Complaint::new(
             "no program is named; write it behind the options, as in srun -n 4 hostname",
@@ -100,17 +103,34 @@ fn own_path() -> String {
 
 /// What each rank runs.
 fn programs(settings: &BatchSettings, words: &[String]) -> Result<Vec<Program>, Complaint> {
-    let of_job = number("SLURM_NTASKS").and_then(|ranks| u32::try_from(ranks).ok());
-    let ranks = settings.ntasks.or(of_job).unwrap_or(1).max(1);
+    let of_job = number("SLURM_TASKS_PER_NODE").and_then(|ranks| u32::try_from(ranks).ok());
+    // the job's own number counts as one that was said here
+    let ranks = settings
+        .ntasks
+        .or(settings.ntasks_per_node)
+        .or(of_job)
+        .unwrap_or(1)
+        .max(1);
+    let one = |words: Vec<String>, section: u32| Program {
+        words,
+        section,
+        ..Program::default()
+    };
     let mut programs = match settings.step.multi_prog {
-        true => multi_prog::read(Path::new(&words[0]), ranks)?,
-        false => {
-            let one = Program {
-                words: words.to_vec(),
-                ..Program::default()
-            };
-            vec![one; ranks as usize]
+        true => {
+            let named = read_programs(Path::new(&words[0]))?;
+            let each = (0..ranks).map(|rank| {
+                let words = named.of(rank).ok_or_else(|| {
+                    Complaint::new(format!(
+                        "`{}` names no program for task {rank}; a line that begins with * is for all others",
+                        words[0]
+                    ))
+                })?;
+                Ok(one(words, rank))
+            });
+            each.collect::<Result<Vec<Program>, Complaint>>()?
         }
+        false => vec![one(words.to_vec(), 0); ranks as usize],
     };
     let exported = settings.export.iter().flat_map(|export| &export.named);
     let exported: Vec<(String, String)> = exported
@@ -121,4 +141,10 @@ fn programs(settings: &BatchSettings, words: &[String]) -> Result<Vec<Program>, 
         program.directory = settings.chdir.as_ref().map(PathBuf::from);
     }
     Ok(programs)
+}
+
+fn read_programs(path: &Path) -> Result<Programs, Complaint> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Complaint::new(format!("cannot open `{}`: {error}", path.display())))?;
+    Programs::parse(&text).map_err(|error| Complaint::new(format!("`{}`: {error}", path.display())))
 }

@@ -7,9 +7,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use tokio::process::Command;
+use rustix::process::Signal as Number;
+use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use self::mpi::{Departure, Mpi};
@@ -47,23 +49,61 @@ pub(super) struct Step {
 /// How the ranks are doing.
 #[derive(Debug, Default)]
 struct Course {
-    waiting: JoinSet<(u32, std::io::Result<ExitStatus>)>,
-    /// By rank.
-    handles: Vec<AbortHandle>,
+    waiting: JoinSet<Ended>,
+    /// Tells ranks to end; but not this one.
+    end: watch::Sender<Option<But>>,
     highest: u8,
+    /// How those did counts that were told to end.
+    counts_told: bool,
     /// Those that are left were told to end: how they do concerns nobody.
     is_ending: bool,
 }
 
+/// The rank that is left alone when the others are told to end.
+type But = Option<u32>;
+
+/// How a rank ended.
+#[derive(Debug)]
+struct Ended {
+    rank: u32,
+    status: std::io::Result<ExitStatus>,
+    was_told: bool,
+}
+
 impl Course {
-    /// Ends all ranks but one. Dropping a child kills it.
-    fn end_others(&mut self, but: Option<u32>) {
-        self.is_ending = true;
-        for (rank, handle) in (0..).zip(&self.handles) {
-            if Some(rank) != but {
-                handle.abort();
+    /// Waits for a rank beside the others.
+    fn watch(&mut self, rank: u32, mut child: Child) {
+        let mut told = self.end.subscribe();
+        self.waiting.spawn(async move {
+            let is_meant = |end: &Option<But>| end.is_some_and(|but| but != Some(rank));
+            let ended = tokio::select! {
+                status = child.wait() => Some(status),
+                // the sender lives as long as this
+                _ = told.wait_for(is_meant) => None,
+            };
+            match ended {
+                Some(status) => Ended {
+                    rank,
+                    status,
+                    was_told: false,
+                },
+                None => {
+                    // it may just have ended
+                    let _ = child.start_kill();
+                    Ended {
+                        rank,
+                        status: child.wait().await,
+                        was_told: true,
+                    }
+                }
             }
-        }
+        });
+    }
+
+    /// Ends all ranks but one.
+    fn end_others(&mut self, but: But) {
+        self.is_ending = true;
+        self.end.send_replace(Some(but));
     }
 }
 
@@ -95,8 +135,7 @@ impl Step {
             match started {
                 Ok(mut child) => {
                     self.copy(rank, &mut child, &mut copying);
-                    let ended = course.waiting.spawn(async move { (rank, child.wait().await) });
-                    course.handles.push(ended);
+                    course.watch(rank, child);
                 }
                 Err(error) => {
                     let program = program.words.first().map_or("", String::as_str);
@@ -131,12 +170,14 @@ impl Step {
                 // the status of a rank that is missed comes before what its others make of it
                 biased;
                 ended = course.waiting.join_next() => match ended {
-                    Some(Ok((rank, Ok(status)))) => {
+                    Some(Ok(Ended { was_told: true, .. })) if !course.counts_told => left -= 1,
+                    Some(Ok(Ended { rank, status: Ok(status), .. })) => {
                         left -= 1;
                         let code = code(status);
                         if code != 0 {
                             self.say(&format!("{}: task {rank}: {}", self.node, how(status)));
-                            if kills {
+                            if kills && !course.is_ending {
+                                course.counts_told = true;
                                 course.end_others(Some(rank));
                             }
                         }
@@ -257,7 +298,28 @@ pub(super) fn code(status: ExitStatus) -> u8 {
 
 fn how(status: ExitStatus) -> String {
     match status.signal() {
-        Some(signal) => format!("Terminated by signal {signal}"),
+        Some(signal) => signal_text(signal),
         None => format!("Exited with exit code {}", status.code().unwrap_or_default()),
     }
+}
+
+/// As the C library words it, and Slurm with it.
+fn signal_text(number: i32) -> String {
+    let text = match Number::from_named_raw(number) {
+        Some(Number::HUP) => "Hangup",
+        Some(Number::INT) => "Interrupt",
+        Some(Number::QUIT) => "Quit",
+        Some(Number::ILL) => "Illegal instruction",
+        Some(Number::ABORT) => "Aborted",
+        Some(Number::BUS) => "Bus error",
+        Some(Number::FPE) => "Floating point exception",
+        Some(Number::KILL) => "Killed",
+        Some(Number::USR1) => "User defined signal 1",
+        Some(Number::SEGV) => "Segmentation fault",
+        Some(Number::USR2) => "User defined signal 2",
+        Some(Number::PIPE) => "Broken pipe",
+        Some(Number::TERM) => "Terminated",
+        _ => return format!("Terminated by signal {number}"),
+    };
+    text.to_owned()
 }

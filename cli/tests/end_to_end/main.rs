@@ -14,6 +14,7 @@ mod chaos;
 mod clusters;
 mod command;
 mod commands;
+mod corpus;
 mod desk;
 mod failures;
 mod inspection;

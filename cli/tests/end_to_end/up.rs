@@ -41,6 +41,21 @@ impl Up {
         Self::start_as(tempfile::tempdir().unwrap(), &["--workers", "1", "--cpus", "4"])
     }
 
+    /// With one worker that has room for many small jobs at a time, and gpus that only its word is.
+    pub(crate) fn start_roomy() -> Self {
+        let arguments = [
+            "--workers",
+            "1",
+            "--cpus",
+            "16",
+            "--memory",
+            "16G",
+            "--resource",
+            "gpu=4",
+        ];
+        Self::start_as(tempfile::tempdir().unwrap(), &arguments)
+    }
+
     fn start_with(folder: TempDir, arguments: &[&str]) -> Self {
         let usual = ["--workers", "2", "--cpus", "1"];
         Self::start_as(folder, &[&usual, arguments].concat())

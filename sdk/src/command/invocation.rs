@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use phalanx_protocol::CommandPlan;
-use phalanx_protocol::command::Action;
+use phalanx_protocol::command::{Action, Dialect};
 use phalanx_protocol::record::FailureCause;
 use rustix::io::Errno;
 
@@ -64,7 +64,11 @@ impl Invocation {
                 (program, name, owned(words.get(1..).unwrap_or_default()))
             }
             Action::Script { content, arguments } => {
-                let program = scratch.join("script");
+                let program = scratch.join(match plan.dialect {
+                    Dialect::Phalanx => "script",
+                    // scripts tell by it whether they are in a job
+                    Dialect::Slurm | Dialect::Pbs => "slurm_script",
+                });
                 let mut file = fs::File::options()
                     .write(true)
                     .create(true)

@@ -42,6 +42,8 @@ impl Streams {
 /// What names of files may be made of.
 pub(super) struct Names<'a> {
     pub(super) job: JobId,
+    pub(super) index: u64,
+    /// Its number in the array.
     pub(super) number: Option<u64>,
     pub(super) name: &'a str,
     pub(super) user: &'a str,
@@ -192,6 +194,10 @@ impl Names<'_> {
             pattern,
             &PatternValues {
                 job: self.job,
+                number: match self.number {
+                    Some(_) => phalanx_protocol::command::element_number(self.job, self.index),
+                    None => self.job.0,
+                },
                 element: self.number,
                 step: None,
                 name: self.name,

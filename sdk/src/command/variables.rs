@@ -40,7 +40,7 @@ impl Variables {
         let array = command.array.as_ref();
         match plan.dialect {
             Dialect::Phalanx => {}
-            Dialect::Slurm => {
+            Dialect::Slurm | Dialect::Pbs => {
                 for name in [
                     "SLURMD_NODENAME",
                     "SLURM_JOB_NODELIST",
@@ -62,6 +62,9 @@ impl Variables {
                     set("SLURM_ARRAY_TASK_STEP", array.step().to_string());
                 }
             }
+        }
+        match plan.dialect {
+            Dialect::Phalanx | Dialect::Slurm => {}
             Dialect::Pbs => {
                 set("PBS_JOBNAME", plan.name.clone());
                 set("PBS_NODENUM", "0".to_owned());
@@ -109,8 +112,8 @@ impl Variables {
         };
         match dialect {
             Dialect::Phalanx => {}
-            Dialect::Slurm => {
-                command.env("SLURM_JOB_ID", &own).env("SLURM_JOBID", own);
+            Dialect::Slurm | Dialect::Pbs => {
+                command.env("SLURM_JOB_ID", &own).env("SLURM_JOBID", &own);
                 if let Some(number) = number {
                     command.env("SLURM_ARRAY_TASK_ID", number.to_string());
                 }
@@ -118,6 +121,9 @@ impl Variables {
                     command.env("SLURM_RESTART_COUNT", restarts.to_string());
                 }
             }
+        }
+        match dialect {
+            Dialect::Phalanx | Dialect::Slurm => {}
             Dialect::Pbs => {
                 command.env("PBS_JOBID", own);
                 if let Some(number) = number {

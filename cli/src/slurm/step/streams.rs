@@ -64,15 +64,12 @@ impl Step {
         let name = std::env::var("SLURM_JOB_NAME").unwrap_or_default();
         let user = std::env::var("SLURM_JOB_USER").unwrap_or_default();
         let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-        let (job, element) = match (number("SLURM_ARRAY_JOB_ID"), number("SLURM_ARRAY_TASK_ID")) {
-            (Some(job), Some(element)) => (job, Some(element)),
-            (_, _) => (self.job, None),
-        };
         PathBuf::from(expand(
             pattern,
             &PatternValues {
-                job: JobId(job),
-                element,
+                job: JobId(number("SLURM_ARRAY_JOB_ID").unwrap_or(self.job)),
+                number: self.job,
+                element: number("SLURM_ARRAY_TASK_ID"),
                 step: Some(0),
                 name: &name,
                 user: &user,

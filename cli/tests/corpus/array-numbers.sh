@@ -1,0 +1,5 @@
+#!/bin/bash
+#SBATCH --array=1,3,5-7
+#SBATCH --output=numbers-%j.txt
+[ "$SLURM_JOBID" = "$SLURM_JOB_ID" ] && echo "$SLURM_ARRAY_JOB_ID $SLURM_ARRAY_TASK_ID $SLURM_JOB_ID"
+echo "of $SLURM_ARRAY_TASK_COUNT from $SLURM_ARRAY_TASK_MIN to $SLURM_ARRAY_TASK_MAX"

@@ -1,0 +1,4 @@
+#!/bin/bash
+#SBATCH --begin=now+1
+#SBATCH --output=late.txt
+[ "$(date +%s)" -gt "$1" ] && echo later

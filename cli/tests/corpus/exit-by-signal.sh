@@ -1,0 +1,5 @@
+#!/bin/bash
+#SBATCH --output=signal.txt
+echo before
+kill -KILL $$
+echo after

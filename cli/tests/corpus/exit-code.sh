@@ -1,0 +1,3 @@
+#!/bin/bash
+#SBATCH -o /dev/null
+exit 7

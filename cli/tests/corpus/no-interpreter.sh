@@ -1,0 +1,1 @@
+echo "nobody says what runs this"

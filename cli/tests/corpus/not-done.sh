@@ -1,0 +1,10 @@
+#!/bin/bash
+#SBATCH --nodes=2
+#SBATCH --exclusive
+#SBATCH --nodelist=n1 --exclude=n[2-4]
+#SBATCH --gres=nvme:100
+#SBATCH --cpus-per-gpu=1
+#SBATCH --ntasks-per-gpu=1
+#SBATCH --export-file=x
+#SBATCH --output=ran.txt
+echo "$SLURM_JOB_NUM_NODES $SLURM_CPUS_ON_NODE"

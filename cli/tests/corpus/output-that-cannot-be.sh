@@ -1,0 +1,3 @@
+#!/bin/bash
+#SBATCH --output=taken/%j.out
+touch ran

@@ -1,0 +1,4 @@
+#!/bin/bash
+#SBATCH --parsable
+#SBATCH --output=/dev/null
+true

@@ -1,0 +1,4 @@
+#!/bin/bash
+#SBATCH --job-name=escaped
+#SBATCH --output='\%x-%j.txt'
+echo escaped

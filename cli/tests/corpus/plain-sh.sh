@@ -1,0 +1,5 @@
+#!/bin/sh -e
+#SBATCH -o sh.txt
+echo $-
+false
+echo never

@@ -1,0 +1,4 @@
+#!/bin/bash
+#SBATCH --gpus=4
+#SBATCH --output=order --open-mode=append
+echo "$SLURM_JOB_NAME"

@@ -1,0 +1,4 @@
+#!/bin/bash
+#SBATCH --output=%x.txt
+echo "$SLURM_GPUS $SLURM_GPUS_PER_NODE $SLURM_GPUS_PER_TASK $SLURM_GPUS_ON_NODE ${SLURM_MEM_PER_CPU-} ${SLURM_MEM_PER_GPU-} ${SECRET-unset} ${PBS_JOBNAME-no pbs}"
+#PBS -N late

@@ -1,0 +1,14 @@
+#!/bin/bash
+#SBATCH --time=0:3
+#SBATCH --signal=B:USR1@2      # the batch shell alone, two seconds before the end
+#SBATCH --output=signal.txt
+
+checkpoint() {
+    echo "saving step $step"
+    echo "$step" > state
+    exit 0
+}
+trap checkpoint USR1
+
+step=1
+sleep 100 & wait
