@@ -1,9 +1,9 @@
 //! PMI-1.1, by which an MPI library asks whoever started its process: which rank am I, of how many, and where are the
 //! others? MPICH and Intel MPI speak it themselves, Open MPI 4 through a small library.
 //!
-//! The story: a rank inherits one end of a socket pair and writes lines ([`wire`]). [`Exchange`] is what the ranks of one
+//! The story: a rank inherits one end of a socket pair and writes lines (`wire.rs`). [`Exchange`] is what the ranks of one
 //! program know of each other, as a pure state machine: keys that they put, the barrier after which all can get them, and
-//! how each of them left. [`serve`](server) connects the two, with a thread for each rank, and tells when a rank went
+//! how each of them left. [`Server`] connects the two, with a thread for each rank, and tells when a rank went
 //! without a farewell: then the others would wait for it for ever, and are to be ended.
 //!
 //! Must not start or end processes, and must not know of jobs.
