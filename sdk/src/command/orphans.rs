@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::range::IndexRange;
 use rustix::process::{
-    Pid, Signal, WaitOptions, getpid, kill_process, kill_process_group, set_child_subreaper,
-    set_parent_process_death_signal, waitpid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, getpid, kill_process, kill_process_group,
+    set_child_subreaper, set_parent_process_death_signal, waitid, waitpid,
 };
 
 use super::variables::INDEX_VARIABLE;
@@ -170,8 +170,16 @@ impl Running {
     }
 
     fn kill_leaders(&self) {
-        for leader in std::mem::take(&mut *lock(&self.leaders)).into_values() {
+        let leaders = std::mem::take(&mut *lock(&self.leaders));
+        for leader in leaders.values() {
             let _ = kill_process_group(leader.pid, Signal::KILL);
+        }
+        // what they have started becomes an orphan only when they are dead; whoever started them reaps them
+        for leader in leaders.into_values() {
+            let _ = waitid(
+                WaitId::Pid(leader.pid),
+                WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+            );
         }
     }
 }
