@@ -286,7 +286,7 @@ fn the_second_dialect_gives_the_same_settings() {
     let slurm = "#!/bin/bash\n#SBATCH -J water -N 2 --ntasks-per-node=4 -t 1:30:00 --mem=8G -a 0-9%2 -d afterok:12\n\
                  #SBATCH -p long -A lab --export=ALL\n";
     let mut expected = merged(slurm, &[], "");
-    expected.joined = Some(true);
+    (expected.joined, expected.pbs) = (Some(true), true);
     assert_eq!(settings, expected);
     let ignored = merged(script, &[], "--ignore-pbs");
     assert_eq!((ignored.job_name, ignored.ignore_pbs), (None, true));
