@@ -175,7 +175,7 @@ fn a_script_is_run_as_it_was_when_it_was_submitted() {
         "#!/bin/bash\necho \"$1 in $PWD with $GREETING, umask $(umask), number $PHALANX_ARRAY_TASK_ID\"\n";
     let script = up.file("job.sh", text);
     let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("new/%j-%a.txt");
+    let out = folder.path().join("new/%A-%a.txt");
     let mut command = up.command("submit --array 3 --env GREETING=hello --chdir");
     command
         .arg(folder.path())
@@ -191,7 +191,7 @@ fn a_script_is_run_as_it_was_when_it_was_submitted() {
         .output()
         .unwrap()
         .stdout;
-    let printed = std::fs::read_to_string(folder.path().join(format!("new/{id}_3-3.txt"))).unwrap();
+    let printed = std::fs::read_to_string(folder.path().join(format!("new/{id}-3.txt"))).unwrap();
     let expected = format!(
         "one in {} with hello, umask {}, number 3\n",
         folder.path().display(),
