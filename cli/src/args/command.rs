@@ -39,7 +39,8 @@ pub(crate) struct CommandArguments {
 
     /// File for what tasks print, instead of the cluster's storage
     ///
-    /// In the name, %j stands for the job, %a for the task's number, %x for the job's name. Default: it is kept with the
+    /// In the name, %j stands for the job (of an array's task: the task's own number among jobs), %A for the
+    /// array, %a for the task's number, %x for the job's name. Default: it is kept with the
     /// job, and `phalanx logs ID` prints it. Example: --stdout out/%a.txt
     #[arg(long, value_name = "FILE", conflicts_with = "kernel")]
     pub(crate) stdout: Option<String>,
