@@ -443,7 +443,7 @@ pub(crate) struct ShimsArguments {
 
     /// Also `mpiexec` and `mpirun`
     ///
-    /// They start ranks of MPICH's and Intel's MPI, inside a job on its cpus, elsewhere as a job. Example: --mpi
+    /// They start ranks of MPI programs, inside a job on its cpus, elsewhere as a job. Example: --mpi
     #[arg(long)]
     pub(crate) mpi: bool,
 }
