@@ -54,11 +54,11 @@ pub(crate) fn meaning(command: Command, spec: &OptionSpec) -> Meaning {
 fn of_job(kind: Kind) -> Meaning {
     match kind {
         Kind::Array => honoured("one element for each number; of any size; %N at a time"),
-        Kind::Begin => honoured("not before now+COUNT[unit]; a time of day is refused"),
+        Kind::Begin => honoured("not before now+COUNT[unit], a time of day or a date"),
         Kind::Chdir => honoured("working directory, also for relative names of files"),
         Kind::CpusPerGpu => warned("ask for --cpus-per-task"),
         Kind::CpusPerTask => honoured("cpus of each task"),
-        Kind::Dependency => honoured("waits for other jobs; one element of an array cannot be named"),
+        Kind::Dependency => honoured("waits for other jobs, or for elements of arrays"),
         Kind::Error => honoured("file for standard error"),
         Kind::Exclude => warned("no node can be excluded"),
         Kind::Exclusive => warned("other jobs may run on the same node"),
@@ -123,7 +123,7 @@ fn of_step(kind: Kind) -> Meaning {
         Kind::Input => honoured("file for standard input; else rank 0 has that of srun"),
         Kind::KillOnBadExit => honoured("one failed rank ends the step"),
         Kind::Label => honoured("puts its rank before each line"),
-        Kind::Mpi => recorded("ranks find their numbers in SLURM_PROCID"),
+        Kind::Mpi => recorded("ranks find PMI, whatever it says"),
         Kind::MultiProg => honoured("its argument is a file that names the program of each rank"),
         Kind::Ntasks => honoured("number of ranks; else that of the job"),
         Kind::NtasksPerNode => honoured("the same, if nothing else says how many"),

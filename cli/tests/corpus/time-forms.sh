@@ -1,3 +1,4 @@
 #!/bin/bash
-#SBATCH --output=%x.txt
-echo ran
+#SBATCH --time=30
+#SBATCH --output=/dev/null
+true

@@ -50,8 +50,8 @@ pub(super) struct Section {
     pub(super) rows: Vec<Row>,
 }
 
-/// What is honoured and shown by no case, since it takes a worker's loss or another user; tests elsewhere have it.
-pub(super) const WITHOUT_CASE: &[&str] = &["--requeue", "SLURM_RESTART_COUNT", "rule: requeue"];
+/// What is honoured and shown by no case; tests elsewhere have it.
+pub(super) const WITHOUT_CASE: &[&str] = &[];
 
 /// All of the page.
 pub(super) fn all() -> Vec<Section> {
@@ -197,6 +197,9 @@ const COMMANDS: &[(&str, &str)] = &[
     ("sinfo", "lists nodes"),
     ("seff", "how well a job has used its cpus and memory"),
     ("sbcast", "copies a file to the nodes of a job"),
+    ("qsub", "submits a script as PBS does"),
+    ("qstat", "lists jobs as PBS does"),
+    ("qdel", "ends jobs"),
 ];
 
 use Here::{Absent, Recorded, Refused, Yes};
@@ -257,7 +260,7 @@ const VARIABLES: &[(&str, Here, &str)] = &[
     ("SLURM_JOB_DEPENDENCY", Absent, "what it waited for"),
     ("SLURM_GTIDS", Absent, "ranks on this node"),
     ("SLURM_TASK_PID", Absent, "the process that was started"),
-    ("PMI_RANK", Absent, "what MPI libraries read"),
+    ("PMI_RANK", Yes, "the rank in a step, with PMI_SIZE and PMI_FD: by these MPI libraries find each other"),
     ("ENVIRONMENT", Yes, "BATCH"),
 ];
 
@@ -318,7 +321,8 @@ const FORMS: &[(&str, Here, &str)] = &[
     ("dependency: AND", Yes, "`,` and `:` between jobs"),
     ("dependency: OR", Yes, "`?` between conditions"),
     ("dependency: never satisfied", Yes, "it stays and is shown as such, or is cancelled (--kill-on-invalid-dep=yes)"),
-    ("dependency: one element", Refused, "12_3; name the array, or use aftercorr"),
+    ("dependency: one element", Yes, "12_3"),
+    ("dependency: after one element", Refused, "after and aftercorr name jobs"),
     ("interpreter: bash -l", Yes, "a login shell"),
     ("interpreter: env bash", Yes, "found in PATH"),
     ("interpreter: env", Yes, "any other language whose comments begin with #"),
@@ -358,7 +362,7 @@ const RULES: &[(&str, Here, &str)] = &[
     ("rule: --signal tells the steps", Yes, "and not the batch shell"),
     ("rule: --array with a step", Yes, "0-8:4"),
     ("rule: --array with a limit", Yes, "1-3%2"),
-    ("rule: requeue", Yes, "a job whose worker is lost runs again from the top, under the same number"),
+    ("rule: requeue", Yes, "by scontrol requeue, or when its worker is lost: from the top, under the same number"),
     ("rule: dependency on an unknown job", Yes, "is refused"),
     ("rule: jobs from jobs", Yes, "what is submitted from a job knows nothing of that one's variables"),
     ("rule: srun starts the ranks", Yes, "--ntasks alone starts nothing: the script runs once"),
@@ -404,5 +408,4 @@ const PBS: &[(&str, Here, &str)] = &[
     ("NCPUS", Yes, "cpus"),
     ("PBS_ARRAY_INDEX", Yes, "$SLURM_ARRAY_TASK_ID; PBS_ARRAYID too"),
     ("PBS_O_LOGNAME", Yes, "who submitted it; PBS_O_HOME, _PATH, _SHELL, _LANG and _HOST likewise"),
-    ("PBS qsub", Absent, "use sbatch; so with qstat and qdel"),
 ];
