@@ -1,4 +1,4 @@
-//! What a death costs: how soon a standby leads, how soon a lost worker's tasks run elsewhere and how many of them run twice,
+//! What a death costs: how soon a standby leads, how soon a lost worker is given up and how many of them run twice,
 //! and how long a scheduler needs for a long journal, with a snapshot and without.
 //!
 //! `cargo run --release -p phalanx-benches --bin recovery`
@@ -67,7 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         twice.push(tasks);
     }
     println!(
-        "SIGKILL of one of two workers, to its tasks elsewhere  {}",
+        "SIGKILL of one of two workers, until it is given up     {}",
         spread(&noticed)
     );
     println!(

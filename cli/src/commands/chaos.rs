@@ -392,7 +392,7 @@ impl Survived {
             text += &format!("  {count:>4} {what}\n");
         }
         text += &format!(
-            "{} and {} were compared with the undisturbed ones; the longest wait for one was {}\n",
+            "{} and {} were compared with what they must be; the longest wait for one was {}\n",
             counted(self.tally.jobs.len() as u64, "job"),
             counted(self.tally.results, "result"),
             duration(wait)
