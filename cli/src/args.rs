@@ -244,8 +244,8 @@ pub(crate) enum Command {
     /// Disturb a cluster made for it, and see what it survives
     ///
     /// Starts schedulers and workers as processes of their own in a temporary folder, lets users work on them, and
-    /// kills, stops and restarts what it likes, at moments drawn from a seed. Then every result is compared with the
-    /// undisturbed one and every acknowledged job looked for. Exits with 0 if nothing was lost, doubled or wrong.
+    /// kills, stops and restarts what it likes, at moments drawn from a seed. Then every result is compared with
+    /// what it must be, and every acknowledged job looked for. Exits with 0 if nothing was lost, doubled or wrong.
     /// Example: phalanx chaos --seconds 60
     Chaos(ChaosArguments),
 

@@ -1,4 +1,4 @@
-//! What a death costs: how soon a standby leads, how soon a lost worker is given up and how many of them run twice,
+//! What a death costs: how soon a standby leads, how soon a lost worker is given up and how many of its tasks run twice,
 //! and how long a scheduler needs for a long journal, with a snapshot and without.
 //!
 //! `cargo run --release -p phalanx-benches --bin recovery`
