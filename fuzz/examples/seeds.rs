@@ -136,7 +136,7 @@ fn conversations() -> [Vec<Vec<u8>>; 8] {
             capacity: Resources {
                 cpus: 4,
                 memory_bytes: 1 << 33,
-                named: BTreeMap::from([("gpu".to_owned(), 2)]),
+                named: BTreeMap::from([("gpu".to_owned(), 2.into())]),
             },
             held: vec![HeldGrant {
                 job: JOB,
@@ -299,7 +299,8 @@ fn specs() -> Vec<JobSpec> {
             request: phalanx_protocol::Request {
                 cpus: 2,
                 memory_bytes: 1 << 30,
-                named: BTreeMap::from([("gpu".to_owned(), 1)]),
+                named: BTreeMap::from([("gpu".to_owned(), 1.into())]),
+                ..phalanx_protocol::Request::default()
             },
             failures_max: Some(3),
             feeding: Feeding::Guided,

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::amount::Amount;
 use crate::command::{self, CommandWork};
 use crate::dependency::{self, Dependency};
 use crate::id::{BlobId, SubmissionId};
@@ -284,6 +285,14 @@ pub enum SpecError {
         /// How many were asked for.
         count: usize,
     },
+    /// Gpus that nobody can give.
+    #[error(
+        "a task gets whole gpus or a part of one, and has those of a type among all it asks for; not {amount}"
+    )]
+    UndividableGpus {
+        /// What cannot be given.
+        amount: Amount,
+    },
     /// A task that needs no cpu.
     #[error("each task needs at least 1 cpu")]
     NoCpus,
@@ -348,6 +357,9 @@ impl JobSpec {
             .named
             .keys()
             .try_for_each(|name| check_name("resource", name))?;
+        if let Some(amount) = self.request.undividable() {
+            return Err(SpecError::UndividableGpus { amount });
+        }
         if self.request.cpus == 0 {
             return Err(SpecError::NoCpus);
         }

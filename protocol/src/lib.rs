@@ -1,10 +1,11 @@
 //! What Phalanx's processes say to each other, and the words they say it in.
 //!
 //! No I/O, no clock, no threads: every other crate may depend on this one, this one on none of them.
-//! Reading order: [`id`] and [`range`] (the nouns), [`job`], [`command`] and [`dependency`] (what a user asks for), [`message`] (who
+//! Reading order: [`id`] and [`range`] (the nouns), [`job`], [`command`], [`resources`], [`amount`] and [`dependency`] (what a user asks for), [`message`] (who
 //! tells whom what), [`record`] and [`snapshot`] (what the journal keeps), [`view`] (what people are shown),
 //! [`pattern`] (how output files are named), [`signal`] (their names), [`codec`] and [`limits`] (bytes and bounds).
 
+pub mod amount;
 pub mod codec;
 pub mod command;
 pub mod dependency;
@@ -21,8 +22,9 @@ pub mod signal;
 pub mod snapshot;
 pub mod view;
 
+pub use amount::Amount;
 pub use command::{ArrayIds, CommandPlan, CommandWork};
 pub use id::{BlobId, GrantId, JobId, SubmissionId, TaskId, Term, WorkerId};
 pub use job::{Encoding, Feeding, Inputs, JobSpec, KernelWork, Payload, Retries, Work};
 pub use range::{IndexRange, RangeSet};
-pub use resources::{Request, Resources};
+pub use resources::{Gpu, GpuVendor, Pin, Request, Resources, Sharing};

@@ -224,10 +224,11 @@ impl std::fmt::Display for FailureCause {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amount::Amount;
     use crate::codec;
     use crate::id::{BlobId, SubmissionId, Term};
     use crate::job::{Encoding, Feeding, Inputs, KernelWork, Payload, Retries, Work};
-    use crate::resources::Request;
+    use crate::resources::{Pin, Request, Sharing};
 
     #[test]
     fn released_records_keep_their_bytes() {
@@ -270,11 +271,33 @@ mod tests {
         second[0] = 3;
         second.extend([0, 3, 0, 0, 251, 232, 3, 0, 0, 0]);
         assert_eq!(codec::decode::<Record>(&second).unwrap(), submitted);
-        let mut golden = second;
-        golden[0] = 6;
-        golden.extend([0, 0, 0, 0]);
+        let mut third = second;
+        third[0] = 6;
+        third.extend([0, 0, 0, 0]);
+        assert_eq!(codec::decode::<Record>(&third).unwrap(), submitted);
+        let mut golden = third.clone();
+        golden[0] = 10;
+        // behind the names of resources, of which there are none: pinning, sharing
+        let request_end = 10 + 32 + 12;
+        golden.splice(request_end..request_end, [0, 0]);
         assert_eq!(codec::encode(&submitted), golden);
         assert_eq!(codec::decode::<Record>(&golden).unwrap(), submitted);
+
+        // what was counted in whole ones is counted in parts now
+        third.splice(request_end - 1..request_end, [1, 3, b'g', b'p', b'u', 2]);
+        golden.splice(
+            request_end - 1..request_end + 2,
+            [1, 3, b'g', b'p', b'u', 251, 0x20, 0x4e, 2, 1],
+        );
+        let mut with_gpus = submitted;
+        if let Record::JobSubmitted { spec, .. } = &mut with_gpus {
+            spec.request.add("gpu", Amount::whole(2));
+            assert_eq!(codec::decode::<Record>(&third).unwrap(), with_gpus);
+        }
+        if let Record::JobSubmitted { spec, .. } = &mut with_gpus {
+            (spec.request.pin, spec.request.sharing) = (Pin::Spread, Sharing::OwnJob);
+        }
+        assert_eq!(codec::encode(&with_gpus), golden);
 
         let ended = Record::TasksEnded {
             job: JobId(1),

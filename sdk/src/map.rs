@@ -12,8 +12,8 @@ use phalanx_protocol::limits::{PARAMETERS_INLINE_BYTES_MAX, VALUE_BYTES_MAX};
 use phalanx_protocol::message::client::Refusal;
 use phalanx_protocol::view::JobView;
 use phalanx_protocol::{
-    BlobId, Encoding, Feeding, Inputs, JobSpec, KernelWork, Payload, Request, Retries, SubmissionId, Work,
-    codec,
+    Amount, BlobId, Encoding, Feeding, Inputs, JobSpec, KernelWork, Payload, Request, Retries, SubmissionId,
+    Work, codec,
 };
 
 use crate::cluster::{Cluster, JobHandle};
@@ -152,9 +152,10 @@ impl<K: Kernel> Map<K> {
         self
     }
 
-    /// Reserves `count` of a named resource that workers offer (`--resource name=n`) for each task.
-    pub fn resource(mut self, name: impl Into<String>, count: u64) -> Self {
-        self.wishes.request.named.insert(name.into(), count);
+    /// Reserves `amount` of a named resource that workers offer (`--resource name=n`) for each task: a number, or a part
+    /// of one such as `"0.25".parse()?`.
+    pub fn resource(mut self, name: impl Into<String>, amount: impl Into<Amount>) -> Self {
+        self.wishes.request.add(&name.into(), amount.into());
         self
     }
 

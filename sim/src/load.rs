@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
-use phalanx_protocol::{BlobId, Encoding, Feeding, JobSpec, Request, SubmissionId};
+use phalanx_protocol::{Amount, BlobId, Encoding, Feeding, JobSpec, Request, SubmissionId};
 
 use crate::dice::{Dice, mix};
 use crate::fates::{Fates, Harm};
@@ -52,14 +52,15 @@ impl Plan {
         };
         let capacity = &nodes[dice.within(0..nodes.len() as u64) as usize].capacity;
         let whole = dice.one_in(5);
-        let wants_gpu = capacity.named.values().any(|&gpus| gpus > 0) && dice.one_in(3);
+        let wants_gpu = capacity.named.values().any(|&gpus| gpus >= Amount::ONE) && dice.one_in(3);
         let request = Request {
             cpus: if whole { capacity.cpus } else { 1 },
             memory_bytes: if dice.one_in(4) { 1 << 30 } else { 0 },
             named: wants_gpu
-                .then(|| ("gpu".to_owned(), 1))
+                .then(|| ("gpu".to_owned(), Amount::ONE))
                 .into_iter()
                 .collect::<BTreeMap<_, _>>(),
+            ..Request::default()
         };
         let fates = Fates::draw(dice, tasks);
         let overrun_millis = (OVERRUN_TIMES * task_nanos / 1_000_000).max(100);

@@ -206,7 +206,7 @@ fn node(dice: &mut Dice) -> Node {
         capacity: Resources {
             cpus: cpus as u32,
             memory_bytes: cpus << 30,
-            named: BTreeMap::from([("gpu".to_owned(), gpus)]),
+            named: BTreeMap::from([("gpu".to_owned(), gpus.into())]),
         },
         speed_percent: dice.pick(&[30, 100, 100, 100, 200]),
     }

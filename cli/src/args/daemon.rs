@@ -201,7 +201,7 @@ impl UpArguments {
         words.extend(self.cpus.map(|cpus| format!("--cpus={cpus}")));
         words.extend(self.memory.map(|bytes| format!("--memory={bytes}")));
         let resources = self.resources.iter();
-        words.extend(resources.map(|one| format!("--resource={}={}", one.name, one.count)));
+        words.extend(resources.map(|one| format!("--resource={}={}", one.name, one.amount)));
         words
     }
 }

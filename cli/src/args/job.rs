@@ -233,14 +233,14 @@ impl SubmitArguments {
 
     /// What each task needs.
     pub(crate) fn request(&self) -> Request {
-        Request {
+        let mut request = Request {
             cpus: self.cpus,
             memory_bytes: self.memory.unwrap_or(0),
-            named: self
-                .resources
-                .iter()
-                .map(|resource| (resource.name.clone(), resource.count))
-                .collect(),
+            ..Request::default()
+        };
+        for resource in &self.resources {
+            request.add(&resource.name, resource.amount);
         }
+        request
     }
 }

@@ -116,7 +116,8 @@ fn a_job_is_read_whole() {
         Request {
             cpus: 2,
             memory_bytes: 1 << 30,
-            named: [("disk".to_owned(), 3), ("gpu".to_owned(), 1)].into(),
+            named: [("disk".to_owned(), 3.into()), ("gpu".to_owned(), 1.into())].into(),
+            ..Request::default()
         }
     );
     assert_eq!(

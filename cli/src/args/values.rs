@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use phalanx_protocol::IndexRange;
+use phalanx_protocol::{Amount, IndexRange};
 
 /// 100 years, in seconds.
 const YEARS_100_SECONDS: f64 = 100.0 * 365.25 * 86_400.0;
@@ -23,7 +23,7 @@ pub(crate) enum ValueError {
     Time,
     #[error("a time has at most 100 years")]
     TimeTooLong,
-    #[error("a resource is written name=count, as in gpu=2")]
+    #[error("a resource is written name=amount, as in licence=2 or disk=0.25")]
     Resource,
     #[error("a scheduler's name has letters, digits, - and _ only")]
     SchedulerName,
@@ -152,14 +152,14 @@ pub(crate) fn parse_scheduler_name(text: &str) -> Result<String, ValueError> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NamedResource {
     pub(crate) name: String,
-    pub(crate) count: u64,
+    pub(crate) amount: Amount,
 }
 
 impl FromStr for NamedResource {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let (name, count) = text.split_once('=').ok_or(ValueError::Resource)?;
+        let (name, amount) = text.split_once('=').ok_or(ValueError::Resource)?;
         let name = name.trim();
         let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_./:".contains(letter);
         if name.is_empty() || !name.chars().all(plain) {
@@ -171,10 +171,10 @@ impl FromStr for NamedResource {
             "mem" | "memory" => return reserved("bytes of memory", "memory"),
             _ => {}
         }
-        let count = count.trim().parse().map_err(|_| ValueError::Resource)?;
+        let amount = amount.trim().parse().map_err(|_| ValueError::Resource)?;
         Ok(Self {
             name: name.to_owned(),
-            count,
+            amount,
         })
     }
 }
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn resources_have_a_name_and_a_count() {
         let gpu: NamedResource = "gpu=2".parse().unwrap();
-        assert_eq!((gpu.name.as_str(), gpu.count), ("gpu", 2));
+        assert_eq!((gpu.name.as_str(), gpu.amount), ("gpu", 2.into()));
         for text in ["gpu", "=2", "gpu=", "gpu=-1", "g pu=1"] {
             assert_eq!(text.parse::<NamedResource>(), Err(ValueError::Resource), "{text}");
         }

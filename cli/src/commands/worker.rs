@@ -85,14 +85,15 @@ pub(super) fn run(
 /// What is offered: what this machine has, unless told otherwise.
 fn capacity(arguments: &WorkerArguments) -> Resources {
     let detected = detect_capacity();
-    let named = arguments.resources.iter();
-    Resources {
+    let mut capacity = Resources {
         cpus: arguments.cpus.unwrap_or(detected.cpus),
         memory_bytes: arguments.memory.unwrap_or(detected.memory_bytes),
-        named: named
-            .map(|resource| (resource.name.clone(), resource.count))
-            .collect(),
+        ..Resources::default()
+    };
+    for resource in &arguments.resources {
+        capacity.add(&resource.name, resource.amount);
     }
+    capacity
 }
 
 /// A place that nobody else can write to: programs are started from it.

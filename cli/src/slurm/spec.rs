@@ -394,12 +394,13 @@ fn request(settings: &BatchSettings, shape: Shape) -> Request {
     };
     let mut named = BTreeMap::new();
     if gpus > 0 {
-        named.insert("gpu".to_owned(), gpus);
+        named.insert("gpu".to_owned(), gpus.into());
     }
     Request {
         cpus: shape.cpus().max(1),
         memory_bytes,
         named,
+        ..Request::default()
     }
 }
 

@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use phalanx_protocol::record::{FailureCause, Outcome, TaskFailure};
 use phalanx_protocol::view::{Explanation, JobView, Offer, Verdict, WorkerView};
-use phalanx_protocol::{IndexRange, JobId, Request, Resources};
+use phalanx_protocol::{Amount, IndexRange, JobId, Request, Resources};
 use serde::Serialize;
+use serde_json::Number;
 use serde_json::value::RawValue;
 
 use super::error::CliError;
@@ -154,7 +155,19 @@ pub(crate) struct KernelShape<'a> {
 pub(crate) struct ResourcesShape<'a> {
     cpus: u32,
     memory_bytes: u64,
-    named: &'a BTreeMap<String, u64>,
+    named: BTreeMap<&'a str, Number>,
+}
+
+/// Whole amounts as whole numbers, others with decimals.
+fn numbers(named: &BTreeMap<String, Amount>) -> BTreeMap<&str, Number> {
+    let number = |amount: &Amount| match amount.is_whole() {
+        true => Number::from(amount.wholes()),
+        false => Number::from_f64(amount.as_f64()).unwrap_or_else(|| Number::from(amount.wholes())),
+    };
+    let named = named.iter();
+    named
+        .map(|(name, amount)| (name.as_str(), number(amount)))
+        .collect()
 }
 
 impl<'a> From<&'a Resources> for ResourcesShape<'a> {
@@ -162,7 +175,7 @@ impl<'a> From<&'a Resources> for ResourcesShape<'a> {
         Self {
             cpus: resources.cpus,
             memory_bytes: resources.memory_bytes,
-            named: &resources.named,
+            named: numbers(&resources.named),
         }
     }
 }
@@ -172,7 +185,7 @@ impl<'a> From<&'a Request> for ResourcesShape<'a> {
         Self {
             cpus: request.cpus,
             memory_bytes: request.memory_bytes,
-            named: &request.named,
+            named: numbers(&request.named),
         }
     }
 }

@@ -198,7 +198,7 @@ pub(crate) fn workers_table(workers: &[WorkerView], style: Style) -> String {
 
 fn named_text(free: &Resources, capacity: &Resources) -> String {
     let named = capacity.named.iter().map(|(name, all)| {
-        let free = free.named.get(name).copied().unwrap_or(0);
+        let free = free.named.get(name).copied().unwrap_or_default();
         format!("{free}/{all} {}", printable(name, 0))
     });
     match named.collect::<Vec<_>>() {

@@ -72,7 +72,7 @@ fn a_map_submits_what_was_wished_for() {
         ("letters", 7, -3)
     );
     assert_eq!((spec.request.cpus, spec.request.memory_bytes), (2, 64));
-    assert_eq!(spec.request.named["gpu"], 1);
+    assert_eq!(spec.request.named["gpu"], 1.into());
     assert_eq!((spec.feeding, spec.failures_max), (Feeding::Guided, Some(5)));
     let retries = Retries {
         errors: 4,

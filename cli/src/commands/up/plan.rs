@@ -29,7 +29,7 @@ pub(super) fn share(machine: &Resources, arguments: &UpArguments) -> Vec<Resourc
             named: arguments
                 .resources
                 .iter()
-                .map(|resource| (resource.name.clone(), resource.count))
+                .map(|resource| (resource.name.clone(), resource.amount))
                 .collect(),
         })
         .collect()
@@ -170,12 +170,15 @@ mod tests {
             memory: Some(1 << 20),
             resources: vec![NamedResource {
                 name: "gpu".to_owned(),
-                count: 2,
+                amount: 2.into(),
             }],
             ..arguments(2)
         };
         for one in share(&machine(), &arguments) {
-            assert_eq!((one.cpus, one.memory_bytes, one.named["gpu"]), (5, 1 << 20, 2));
+            assert_eq!(
+                (one.cpus, one.memory_bytes, one.named["gpu"]),
+                (5, 1 << 20, 2.into())
+            );
         }
     }
 }

@@ -21,7 +21,8 @@ pub(crate) fn job_view() -> JobView {
         request: Request {
             cpus: 2,
             memory_bytes: 1 << 30,
-            named: BTreeMap::from([("gpu".to_owned(), 1)]),
+            named: BTreeMap::from([("gpu".to_owned(), 1.into())]),
+            ..Request::default()
         },
         priority: 5,
         outcome: None,
@@ -63,10 +64,10 @@ pub(crate) fn finished(outcome: Outcome) -> JobView {
 }
 
 pub(crate) fn worker_view() -> WorkerView {
-    let resources = |cpus, gib: u64, gpus| Resources {
+    let resources = |cpus, gib: u64, gpus: u64| Resources {
         cpus,
         memory_bytes: gib << 30,
-        named: BTreeMap::from([("gpu".to_owned(), gpus)]),
+        named: BTreeMap::from([("gpu".to_owned(), gpus.into())]),
     };
     WorkerView {
         worker: WorkerId(3),

@@ -131,10 +131,11 @@ fn spec(dice: &mut Dice, user_count: u64) -> (String, JobSpec) {
         cpus: dice.number(5) as u32,
         memory_bytes: if dice.one_in(4) { dice.number(1 << 31) } else { 0 },
         named: if dice.one_in(6) {
-            BTreeMap::from([("gpu".into(), dice.number(3))])
+            BTreeMap::from([("gpu".into(), dice.number(3).into())])
         } else {
             BTreeMap::new()
         },
+        ..Request::default()
     };
     let spec = JobSpec {
         submission: SubmissionId(u128::from(dice.below(1000)) + 1),
@@ -173,7 +174,7 @@ fn join(dice: &mut Dice, story: &Story) -> Input {
     let capacity = Resources {
         cpus: dice.number(8) as u32,
         memory_bytes: dice.number(1 << 34),
-        named: BTreeMap::from([("gpu".into(), dice.number(4))]),
+        named: BTreeMap::from([("gpu".into(), dice.number(4).into())]),
     };
     let instance = u128::from(dice.below(5));
     let session = SessionId(dice.next());

@@ -11,14 +11,14 @@ const SECOND: u64 = 1_000_000_000;
 
 fn gpu_node(cpus: u32, gpus: u64) -> Resources {
     Resources {
-        named: BTreeMap::from([("gpu".to_owned(), gpus)]),
+        named: BTreeMap::from([("gpu".to_owned(), gpus.into())]),
         ..node(cpus)
     }
 }
 
 fn gpu_task() -> Request {
     Request {
-        named: BTreeMap::from([("gpu".to_owned(), 1)]),
+        named: BTreeMap::from([("gpu".to_owned(), 1.into())]),
         ..Request::default()
     }
 }

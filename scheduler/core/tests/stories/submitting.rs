@@ -109,7 +109,7 @@ fn a_named_resource_that_nobody_has_is_refused() {
     let mut story = Story::new();
     story.worker(4);
     let need = Request {
-        named: BTreeMap::from([("gpu".to_owned(), 1)]),
+        named: BTreeMap::from([("gpu".to_owned(), 1.into())]),
         ..Request::default()
     };
     let request = story.ask_to_submit(
