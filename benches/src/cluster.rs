@@ -12,7 +12,7 @@ use phalanx_protocol::Resources;
 use phalanx_scheduler::{JournalOptions, RunningScheduler, Scheduler, SchedulerConfig};
 use phalanx_transport::Role;
 use phalanx_transport::directory::{ClusterDirectory, NewCluster};
-use phalanx_worker::{AddressSource, Worker, WorkerConfig, detect_capacity};
+use phalanx_worker::{AddressSource, Equipment, Worker, WorkerConfig, detect_capacity};
 
 /// Directory, scheduler address, name and cpus of a worker, in the environment of the process that is to be one.
 const WORKER_VARIABLE: &str = "PHALANX_BENCH_WORKER";
@@ -223,6 +223,7 @@ pub fn worker_if_asked() -> Result<(), Box<dyn Error>> {
             cpus: cpus.parse()?,
             ..detect_capacity()
         },
+        equipment: Equipment::default(),
         rejoin_for: Duration::from_secs(10),
         grace: Duration::ZERO,
     })?;

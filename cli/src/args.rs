@@ -7,6 +7,7 @@
 pub(crate) mod command;
 pub(crate) mod daemon;
 pub(crate) mod job;
+pub(crate) mod placement;
 pub(crate) mod storage;
 pub(crate) mod values;
 pub(crate) mod waiting;

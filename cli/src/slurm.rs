@@ -12,6 +12,7 @@ mod gather;
 mod help;
 mod home;
 mod mpiexec;
+mod needs;
 mod nodes;
 mod pbs;
 mod people;

@@ -189,6 +189,7 @@ impl Commands {
             self.variables
                 .set(&mut command, index, number, item, chunk.grant, chunk.restarts);
             command.env(CHECKPOINT_VARIABLE, &checkpoints);
+            self.variables.set_place(&mut command, chunk.context.place());
             streams.give(&mut command).map_err(|error| {
                 (
                     FailureCause::Error,

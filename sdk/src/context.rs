@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use phalanx_protocol::message::host::Place;
 use phalanx_protocol::{GrantId, JobId, TaskId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -37,6 +38,7 @@ pub struct TaskContext {
     line: Line,
     stops: Arc<Stops>,
     desk: Desk,
+    place: Option<Arc<Place>>,
 }
 
 impl TaskContext {
@@ -47,17 +49,25 @@ impl TaskContext {
             Arc::default(),
             Lines::private(1).of_slot(0),
             Arc::new(Vault::in_memory()),
+            None,
         );
         context.running().store(index, Ordering::Relaxed);
         context
     }
 
-    pub(crate) fn new(job: JobId, stops: Arc<Stops>, line: Line, vault: Arc<Vault>) -> Self {
+    pub(crate) fn new(
+        job: JobId,
+        stops: Arc<Stops>,
+        line: Line,
+        vault: Arc<Vault>,
+        place: Option<Arc<Place>>,
+    ) -> Self {
         Self {
             job,
             line,
             stops,
             desk: Desk::new(vault),
+            place,
         }
     }
 
@@ -76,6 +86,19 @@ impl TaskContext {
     #[inline]
     pub fn is_cancelled(&self) -> bool {
         self.stops.is_all() || (self.stops.are_some() && self.stops.has(self.desk.grant(), self.index()))
+    }
+
+    /// The gpus that the task has to itself, or a part of one, as `CUDA_VISIBLE_DEVICES` or `ROCR_VISIBLE_DEVICES` would
+    /// name them: numbers in the order of the bus, or unique ids. Tasks of other slots in the same process have others, so
+    /// no variable says it. None unless the job asks for some (`resource("gpu", 1)`).
+    pub fn gpus(&self) -> impl Iterator<Item = &str> {
+        let gpus = self.place.iter().flat_map(|place| &place.gpus);
+        gpus.map(|gpu| gpu.id.as_str())
+    }
+
+    /// The cpus that the task's threads are kept to, by the system's numbers; empty unless the job asks for pinning.
+    pub fn cpus(&self) -> &[u32] {
+        self.place.as_ref().map_or(&[], |place| &place.cpus)
     }
 
     /// Saves the task's state to shared storage, where the next attempt at the task finds it, on whichever worker, should
@@ -151,6 +174,11 @@ impl TaskContext {
             job: self.job,
             index: self.index(),
         }
+    }
+
+    /// Where the task runs, if its job's tasks run in places.
+    pub(crate) fn place(&self) -> Option<&Place> {
+        self.place.as_deref()
     }
 
     /// Notes that tasks of a grant begin.

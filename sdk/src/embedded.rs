@@ -14,7 +14,7 @@ use std::time::Duration;
 use phalanx_protocol::Resources;
 use phalanx_scheduler::{JournalOptions, RunningScheduler, Scheduler, SchedulerConfig};
 use phalanx_transport::{ClusterDirectory, DirectoryError, NewCluster, Role};
-use phalanx_worker::{RunningWorker, Worker, WorkerConfig};
+use phalanx_worker::{Equipment, RunningWorker, Worker, WorkerConfig};
 
 use home::Home;
 
@@ -113,10 +113,15 @@ impl Embedded {
             home,
         };
         let capacity = options.capacity(&phalanx_worker::detect_capacity());
-        for number in 1..=options.workers.max(1) {
+        let equipment = Equipment::detect();
+        let count = options.workers.max(1);
+        for number in 1..=count {
+            let equipment = equipment.part(number as usize - 1, count as usize);
+            let mut capacity = capacity.clone();
+            capacity.set_gpus(equipment.gpus());
             let name = format!("embedded-{number}");
             let cache = embedded.home.path().join(&name);
-            let worker = start_worker(&embedded.directory, address, &name, &cache, capacity.clone())?;
+            let worker = start_worker(&embedded.directory, address, &name, &cache, capacity, equipment)?;
             embedded.workers.push(worker);
         }
         for worker in &embedded.workers {
@@ -175,6 +180,7 @@ fn start_worker(
     name: &str,
     cache: &Path,
     capacity: Resources,
+    equipment: Equipment,
 ) -> Result<RunningWorker, EmbeddedError> {
     Ok(Worker::start(WorkerConfig {
         schedulers: vec![scheduler].into(),
@@ -183,6 +189,7 @@ fn start_worker(
         cache: cache.to_owned(),
         name: name.to_owned(),
         capacity,
+        equipment,
         rejoin_for: WorkerConfig::REJOIN_FOR,
         // it ends with its only user
         grace: Duration::ZERO,

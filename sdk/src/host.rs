@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use phalanx_protocol::message::host::{
     FromHost, HOST_BOARD_VARIABLE, HOST_FD_VARIABLE, HOST_SLOTS_MAX, HostParameters, HostWork,
-    PROTOCOL_VERSION, ToHost,
+    PROTOCOL_VERSION, Place, ToHost,
 };
 use phalanx_protocol::{Encoding, codec};
 use rayon::ThreadPool;
@@ -39,6 +39,8 @@ mod grants;
 pub(crate) mod inputs;
 mod pace;
 pub(crate) mod panics;
+mod pinning;
+mod places;
 mod progress;
 mod slot;
 mod socket;
@@ -183,6 +185,7 @@ impl Desk {
                 self.open(opened.map(|runner| Job::new(job, runner, storage)))
             }
             ToHost::SetSlots(slots) => self.set_slots(slots as usize),
+            ToHost::AddPlaces(places) => self.add_places(places),
             ToHost::Grant {
                 grant,
                 range,
@@ -296,6 +299,20 @@ impl Desk {
         }
         self.host.change(|state, outbox| state.set_limit(limit, outbox));
         Ok(())
+    }
+
+    fn add_places(&mut self, places: Vec<Place>) -> Result<(), HostError> {
+        self.host.change(|state, _| match state.is_open() {
+            true if state.places.count() + places.len() > HOST_SLOTS_MAX => {
+                Err(HostError::Protocol("more places than slots"))
+            }
+            true => {
+                state.places.add(places);
+                Ok(())
+            }
+            // they crossed a refusal or a close on the way
+            false => Ok(()),
+        })
     }
 
     fn grant(&mut self, grant: Option<Grant>) -> Result<(), HostError> {

@@ -72,7 +72,7 @@ pub use phalanx_macros::kernel;
 /// ```
 pub use phalanx_macros::main;
 pub use phalanx_protocol::view::{JobView, WorkerView};
-pub use phalanx_protocol::{Amount, Feeding, JobId, Retries};
+pub use phalanx_protocol::{Amount, Feeding, JobId, Pin, Retries, Sharing};
 #[cfg(feature = "progress")]
 pub use progress_bar::ProgressBar;
 pub use ranks::Communicator;

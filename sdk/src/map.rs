@@ -12,8 +12,8 @@ use phalanx_protocol::limits::{PARAMETERS_INLINE_BYTES_MAX, VALUE_BYTES_MAX};
 use phalanx_protocol::message::client::Refusal;
 use phalanx_protocol::view::JobView;
 use phalanx_protocol::{
-    Amount, BlobId, Encoding, Feeding, Inputs, JobSpec, KernelWork, Payload, Request, Retries, SubmissionId,
-    Work, codec,
+    Amount, BlobId, Encoding, Feeding, Inputs, JobSpec, KernelWork, Payload, Pin, Request, Retries, Sharing,
+    SubmissionId, Work, codec,
 };
 
 use crate::cluster::{Cluster, JobHandle};
@@ -156,6 +156,18 @@ impl<K: Kernel> Map<K> {
     /// of one such as `"0.25".parse()?`.
     pub fn resource(mut self, name: impl Into<String>, amount: impl Into<Amount>) -> Self {
         self.wishes.request.add(&name.into(), amount.into());
+        self
+    }
+
+    /// Keeps each task's threads to cpus of its own; unless called, the system moves them as it sees fit.
+    pub fn pin(mut self, pin: Pin) -> Self {
+        self.wishes.request.pin = pin;
+        self
+    }
+
+    /// Says who else may run on the same workers; anybody unless called.
+    pub fn sharing(mut self, sharing: Sharing) -> Self {
+        self.wishes.request.sharing = sharing;
         self
     }
 

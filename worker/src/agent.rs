@@ -26,6 +26,7 @@ use phalanx_protocol::message::worker::{FromWorker, Report, ToWorker};
 use phalanx_protocol::record::FailureCause;
 use phalanx_protocol::{BlobId, GrantId, IndexRange, JobId, Resources, Work, WorkerId};
 
+use crate::equipment::Equipment;
 use crate::inputs::InputFiles;
 use crate::ledger::Ledger;
 use crate::outbox::Outbox;
@@ -280,11 +281,17 @@ pub(crate) struct Agent {
 
 impl Agent {
     /// A worker that has not joined.
-    pub(crate) fn new(instance: u128, name: String, capacity: Resources, folders: Folders) -> Self {
+    pub(crate) fn new(
+        instance: u128,
+        name: String,
+        capacity: Resources,
+        equipment: Equipment,
+        folders: Folders,
+    ) -> Self {
         Self {
             instance,
             name,
-            ledger: Ledger::new(capacity.clone()),
+            ledger: Ledger::new(capacity.clone(), equipment),
             capacity,
             folders,
             worker: None,

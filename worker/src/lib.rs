@@ -4,8 +4,8 @@
 //! It knows no kernel and no client, and it never depends on the SDK: a kernel host is any program that speaks
 //! `phalanx_protocol::message::host` on the socket it is given.
 //!
-//! One thread, one runtime, one task that owns all state. Reading order: `ledger` (who uses which slots, invariant
-//! SLOT), `outbox` (reports until they are durable, invariant KEEP), `progress` and `inputs` (what reports and
+//! One thread, one runtime, one task that owns all state. Reading order: `capacity`, `gpus` and `topology` (what there
+//! is), `ledger` (who uses which slots, invariant SLOT) and `stock` (which gpus and cpus), `outbox` (reports until they are durable, invariant KEEP), `progress` and `inputs` (what reports and
 //! grants are made of), `agent` (every decision, without I/O), then the edge that carries its effects out:
 //! `driver`, `session` (the scheduler), `hosts` (processes), `preparation` (programs and inputs from shared
 //! storage). `worker` is the outside.
@@ -13,6 +13,8 @@
 mod agent;
 mod capacity;
 mod driver;
+mod equipment;
+mod gpus;
 mod hosts;
 mod inputs;
 mod ledger;
@@ -20,7 +22,10 @@ mod outbox;
 mod preparation;
 mod progress;
 mod session;
+mod stock;
+mod topology;
 mod worker;
 
 pub use capacity::detect_capacity;
+pub use equipment::Equipment;
 pub use worker::{AddressSource, NotReady, RunningWorker, StartError, Worker, WorkerConfig, WorkerError};

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::agent::{Agent, Folders};
 use crate::driver::{Driver, Parts};
+use crate::equipment::Equipment;
 use crate::hosts::Launcher;
 use crate::hosts::cgroup::Cgroups;
 use crate::hosts::process::ProcessLauncher;
@@ -64,6 +65,8 @@ pub struct WorkerConfig {
     pub name: String,
     /// What it offers; see [`detect_capacity`](crate::detect_capacity).
     pub capacity: Resources,
+    /// Its gpus and cpus by name; see [`Equipment::detect`]. Gpus count only as far as `capacity` offers them.
+    pub equipment: Equipment,
     /// How long to go on computing and looking for a scheduler without one; [`WorkerConfig::REJOIN_FOR`] is usual.
     pub rejoin_for: Duration,
     /// How long what runs may take to end when the worker is stopped; [`WorkerConfig::GRACE`] is usual.
@@ -180,6 +183,7 @@ impl Worker {
                 instance,
                 config.name,
                 config.capacity,
+                config.equipment,
                 Folders {
                     storage: directory.root().to_owned(),
                     scratch,

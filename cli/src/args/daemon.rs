@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use phalanx_protocol::WorkerId;
 
+use super::placement::{GpuCount, MachinePart};
 use super::values::{NamedResource, parse_scheduler_name, parse_size, parse_time};
 
 /// The port of a scheduler, unless told otherwise.
@@ -110,9 +111,17 @@ pub(crate) struct WorkerArguments {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
 
+    /// Gpus to offer, of any type or of one
+    ///
+    /// As many of those that the node's drivers show, or else numbered ones. 0 offers none.
+    /// Unit: gpus. Default: all that CUDA_VISIBLE_DEVICES or ROCR_VISIBLE_DEVICES let this process use. Examples: --gpus 2,
+    /// --gpus a100:2
+    #[arg(long, value_name = "[TYPE:]N", value_delimiter = ',')]
+    pub(crate) gpus: Option<Vec<GpuCount>>,
+
     /// Other resource to offer; may be repeated
     ///
-    /// Any name; tasks ask for it by the same one. Example: --resource gpu=2
+    /// Any name; tasks ask for it by the same one, or for a part of one. Example: --resource licence=2
     #[arg(long = "resource", value_name = "NAME=N")]
     pub(crate) resources: Vec<NamedResource>,
 
@@ -134,6 +143,10 @@ pub(crate) struct WorkerArguments {
     /// Unit: seconds, or with ms, s, m, h. After that its tasks are killed and run elsewhere. Example: --grace 30s
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
     pub(crate) grace: Duration,
+
+    /// Which part of this machine's gpus and cpus its tasks may be told are theirs
+    #[arg(long, value_name = "INDEX/COUNT", hide = true)]
+    pub(crate) part: Option<MachinePart>,
 
     #[command(flatten)]
     pub(crate) parent: ParentArguments,
@@ -159,9 +172,15 @@ pub(crate) struct UpArguments {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
 
+    /// Gpus of each worker, of any type or of one
+    ///
+    /// Unit: gpus. Default: this machine's, split evenly. Examples: --gpus 1, --gpus a100:2
+    #[arg(long, value_name = "[TYPE:]N", value_delimiter = ',')]
+    pub(crate) gpus: Option<Vec<GpuCount>>,
+
     /// Other resource of each worker; may be repeated
     ///
-    /// Example: --resource gpu=1
+    /// Example: --resource licence=1
     #[arg(long = "resource", value_name = "NAME=N")]
     pub(crate) resources: Vec<NamedResource>,
 
@@ -200,6 +219,8 @@ impl UpArguments {
         ];
         words.extend(self.cpus.map(|cpus| format!("--cpus={cpus}")));
         words.extend(self.memory.map(|bytes| format!("--memory={bytes}")));
+        let gpus = self.gpus.iter().flatten();
+        words.extend(gpus.map(|gpus| format!("--gpus={gpus}")));
         let resources = self.resources.iter();
         words.extend(resources.map(|one| format!("--resource={}={}", one.name, one.amount)));
         words

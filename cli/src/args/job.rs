@@ -7,6 +7,7 @@ use std::time::Duration;
 use phalanx_protocol::{IndexRange, Request, Retries};
 
 use super::command::CommandArguments;
+use super::placement::PlacementArguments;
 use super::values::{NamedResource, parse_range, parse_size, parse_time};
 use super::waiting::WaitingArguments;
 
@@ -101,9 +102,13 @@ pub(crate) struct SubmitArguments {
 
     /// Other resource that each task needs; may be repeated
     ///
-    /// By the name that workers offer it under. Example: --resource gpu=1
+    /// By the name that workers offer it under; may have up to four decimals.
+    /// Examples: --resource licence=1, --resource scratch=0.25
     #[arg(long = "resource", value_name = "NAME=N")]
     pub(crate) resources: Vec<NamedResource>,
+
+    #[command(flatten)]
+    pub(crate) placement: PlacementArguments,
 
     /// Jobs with a higher priority go first
     ///
@@ -241,6 +246,7 @@ impl SubmitArguments {
         for resource in &self.resources {
             request.add(&resource.name, resource.amount);
         }
+        self.placement.apply(&mut request);
         request
     }
 }

@@ -8,10 +8,13 @@ use std::time::Duration;
 use phalanx_protocol::Resources;
 use phalanx_protocol::exit::ExitCode;
 use phalanx_transport::Role;
-use phalanx_worker::{AddressSource, NotReady, Worker, WorkerConfig, WorkerError, detect_capacity};
+use phalanx_worker::{
+    AddressSource, Equipment, NotReady, Worker, WorkerConfig, WorkerError, detect_capacity,
+};
 
 use crate::args::GlobalArguments;
 use crate::args::daemon::WorkerArguments;
+use crate::args::placement::{MachinePart, is_gpus, offered_gpus};
 use crate::cluster::Site;
 use crate::process::{
     StopSignals, Woken, limit_stopping, machine_name, runtime, tie_to_parent, wait_for_end,
@@ -28,7 +31,7 @@ pub(super) fn run(
     tie_to_parent(arguments.parent)?;
     let site = Site::open(global)?;
     let name = arguments.name.clone().unwrap_or_else(machine_name);
-    let capacity = capacity(&arguments);
+    let (capacity, equipment) = offer(&arguments)?;
     let cache = match arguments.cache {
         Some(cache) => cache,
         None => default_cache(&site.directory.config.cluster, &name)?,
@@ -43,6 +46,7 @@ pub(super) fn run(
         cache,
         name: name.clone(),
         capacity: capacity.clone(),
+        equipment,
         rejoin_for: WorkerConfig::REJOIN_FOR,
         grace: arguments.grace,
     };
@@ -83,17 +87,28 @@ pub(super) fn run(
 }
 
 /// What is offered: what this machine has, unless told otherwise.
-fn capacity(arguments: &WorkerArguments) -> Resources {
+fn offer(arguments: &WorkerArguments) -> Result<(Resources, Equipment), CliError> {
     let detected = detect_capacity();
     let mut capacity = Resources {
         cpus: arguments.cpus.unwrap_or(detected.cpus),
         memory_bytes: arguments.memory.unwrap_or(detected.memory_bytes),
         ..Resources::default()
     };
-    for resource in &arguments.resources {
+    for resource in arguments.resources.iter().filter(|resource| !is_gpus(resource)) {
         capacity.add(&resource.name, resource.amount);
     }
-    capacity
+    let mut equipment = Equipment::detect();
+    let whole = MachinePart { index: 0, count: 1 };
+    let part = arguments.part.unwrap_or(whole);
+    let counts = offered_gpus(arguments.gpus.as_deref(), &arguments.resources)
+        .map_err(|error| CliError::from_chain(ExitCode::Usage, &error))?;
+    if let Some(counts) = counts {
+        // as many for each part
+        equipment = equipment.with_gpus(&vec![counts; part.count].concat());
+    }
+    let equipment = equipment.part(part.index, part.count);
+    capacity.set_gpus(equipment.gpus());
+    Ok((capacity, equipment))
 }
 
 /// A place that nobody else can write to: programs are started from it.

@@ -9,12 +9,12 @@ use phalanx_protocol::command::{Action, Dialect, FACT_BYTES_MAX, Output, Recipie
 use phalanx_protocol::dependency::{Condition, Dependency, Ending, Joined, Never};
 use phalanx_protocol::pattern::{DEFAULT_ARRAY_PATTERN, DEFAULT_PATTERN};
 use phalanx_protocol::{
-    ArrayIds, CommandPlan, CommandWork, Feeding, Inputs, JobSpec, Payload, Request, Retries, Work,
+    ArrayIds, CommandPlan, CommandWork, Feeding, Inputs, JobSpec, Payload, Retries, Work,
 };
 use phalanx_storage::ProcessMark;
 
 use super::nodes::PARTITION;
-use super::{Complaint, home};
+use super::{Complaint, home, needs};
 use crate::args::job::millis;
 use crate::batch::array::ArraySpec;
 use crate::batch::dependency as text;
@@ -60,9 +60,9 @@ impl Script {
 
 /// The size of a job: ranks and what each has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Shape {
-    ranks: u32,
-    cpus_per_rank: u32,
+pub(super) struct Shape {
+    pub(super) ranks: u32,
+    pub(super) cpus_per_rank: u32,
 }
 
 impl Shape {
@@ -79,7 +79,7 @@ impl Shape {
         }
     }
 
-    fn cpus(self) -> u32 {
+    pub(super) fn cpus(self) -> u32 {
         self.ranks.saturating_mul(self.cpus_per_rank)
     }
 }
@@ -117,11 +117,10 @@ pub(super) fn draft(
             nodes.least
         ));
     }
-    if settings.exclusive.is_some() {
-        warnings.push("--exclusive is recorded only: other jobs may run on the same node".to_owned());
-    }
     warnings.extend(unheeded(settings));
     let shape = Shape::of(settings);
+    let (request, unmet) = needs::request(settings, shape);
+    warnings.extend(unmet);
     let name = settings.job_name.clone().unwrap_or_else(|| script.name.clone());
     let array = settings.array.as_ref().map(ArraySpec::ids);
     let time = settings.time_limit.and_then(|limit| match limit {
@@ -145,7 +144,7 @@ pub(super) fn draft(
             array,
             facts: facts_of(settings, &script, &plan, shape),
         }),
-        request: request(settings, shape),
+        request,
         priority: priority(settings),
         feeding: Feeding::default(),
         failures_max: None,
@@ -324,9 +323,9 @@ fn environment(
             set(name, counted(gpus));
         }
     }
-    let gpus = gpus(settings, shape);
-    if gpus > 0 {
-        set("SLURM_GPUS_ON_NODE", gpus.to_string());
+    let gpus = needs::gpus(settings, shape);
+    if !gpus.is_empty() {
+        set("SLURM_GPUS_ON_NODE", counted(&gpus));
     }
     for (variable, option) in [
         ("SLURM_JOB_ACCOUNT", "account"),
@@ -381,35 +380,6 @@ fn pbs_variables(
         }
     }
     variables
-}
-
-/// What the script needs on its node: cpus for all ranks, memory, gpus and whatever else is counted.
-fn request(settings: &BatchSettings, shape: Shape) -> Request {
-    let gpus = gpus(settings, shape);
-    let memory_bytes = match settings.memory {
-        Some(Memory::PerNode(bytes)) => bytes,
-        Some(Memory::PerCpu(bytes)) => bytes.saturating_mul(shape.cpus().into()),
-        Some(Memory::PerGpu(bytes)) => bytes.saturating_mul(gpus),
-        Some(Memory::WholeNode) | None => 0,
-    };
-    let mut named = BTreeMap::new();
-    if gpus > 0 {
-        named.insert("gpu".to_owned(), gpus.into());
-    }
-    Request {
-        cpus: shape.cpus().max(1),
-        memory_bytes,
-        named,
-        ..Request::default()
-    }
-}
-
-fn gpus(settings: &BatchSettings, shape: Shape) -> u64 {
-    let count = |gpus: &[Gres]| gpus.iter().map(|gres| gres.count).sum::<u64>();
-    let per_rank = count(&settings.gpus_per_task).saturating_mul(shape.ranks.into());
-    count(&settings.gpus)
-        .max(count(&settings.gpus_per_node))
-        .max(per_rank)
 }
 
 fn priority(settings: &BatchSettings) -> i32 {

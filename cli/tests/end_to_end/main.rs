@@ -23,6 +23,7 @@ mod jobs;
 mod mistakes;
 mod mpi;
 mod pbs;
+mod resources;
 mod slurm;
 mod slurm_lists;
 mod slurm_tools;

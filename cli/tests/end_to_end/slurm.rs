@@ -296,3 +296,35 @@ fn a_job_may_begin_at_a_time_of_day_or_on_a_date() {
     let wrong = up.run("submit --begin 2026-02-30 true");
     assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(2), ""), "{wrong:?}");
 }
+
+#[test]
+fn a_script_that_asks_for_gpus_is_told_which_are_its_own() {
+    let up = Up::start_equipped(&["--workers", "1", "--cpus", "4", "--gpus", "a100:3"]);
+    let desk = Desk::new(up.directory());
+    let script = "#!/bin/bash\n#SBATCH --gres=gpu:a100:2\n#SBATCH -o gpus.txt\n#SBATCH --hint=nomultithread\n\
+                  echo $CUDA_VISIBLE_DEVICES $SLURM_JOB_GPUS $SLURM_GPUS_ON_NODE\n\
+ nproc\n";
+    desk.script("gpus.sh", script);
+    assert_eq!(desk.run(&["sbatch", "--wait", "gpus.sh"]).code, Some(0));
+    assert_eq!(desk.read("gpus.txt"), "0,1 0,1 2\n1\n");
+    for (option, count) in [
+        ("--gpus-per-task=1", 2),
+        ("-G3", 3),
+        ("--gpus-per-node=a100:1", 1),
+    ] {
+        let submitted = desk.run(&[
+            "sbatch",
+            "--wait",
+            "-n2",
+            option,
+            "-o",
+            "more.txt",
+            "--wrap",
+            "echo $SLURM_GPUS_ON_NODE",
+        ]);
+        assert_eq!(submitted.code, Some(0), "{submitted:?}");
+        assert_eq!(desk.read("more.txt"), format!("{count}\n"), "{option}");
+    }
+    let refused = desk.run(&["sbatch", "--gres=gpu:v100:1", "--wrap", "true"]);
+    assert!(refused.stderr.contains("1 gpu:v100"), "{refused:?}");
+}

@@ -56,6 +56,11 @@ impl Up {
         Self::start_as(tempfile::tempdir().unwrap(), &arguments)
     }
 
+    /// With workers that offer what these words say.
+    pub(crate) fn start_equipped(arguments: &[&str]) -> Self {
+        Self::start_as(tempfile::tempdir().unwrap(), arguments)
+    }
+
     fn start_with(folder: TempDir, arguments: &[&str]) -> Self {
         let usual = ["--workers", "2", "--cpus", "1"];
         Self::start_as(folder, &[&usual, arguments].concat())

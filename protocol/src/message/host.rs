@@ -10,7 +10,7 @@ use crate::id::{GrantId, JobId};
 use crate::job::Encoding;
 use crate::range::IndexRange;
 use crate::record::TaskFailure;
-use crate::resources::Request;
+use crate::resources::{Gpu, Request};
 
 /// The environment variable that makes a kernel program a host: the number of its socket's file descriptor.
 pub const HOST_FD_VARIABLE: &str = "PHALANX_HOST_FD";
@@ -45,6 +45,8 @@ pub enum ToHost {
     /// Run at most this many tasks at a time. Answer, as soon as it is true: `Slots`. With none, what slots had claimed and
     /// not started is given back before, by `Returned`.
     SetSlots(u32),
+    /// From now on the job's tasks run in places, and these are new; more slots follow.
+    AddPlaces(Vec<Place>),
     /// Run these.
     Grant {
         /// The grant's id.
@@ -79,6 +81,17 @@ pub enum ToHost {
     },
 }
 
+/// What a running task has on its worker. No two tasks run in the same place at a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Its number on the worker.
+    pub number: u32,
+    /// The cpus that the task runs on, by the system's numbers, ascending; any if there are none.
+    pub cpus: Vec<u32>,
+    /// Its gpus. A part of one is shared with other places.
+    pub gpus: Vec<Gpu>,
+}
+
 /// What the tasks of a job do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostWork {
@@ -110,6 +123,10 @@ pub struct HostCommand {
     pub worker: String,
     /// What each task may use.
     pub request: Request,
+    /// Cpus of the worker.
+    pub worker_cpus: u32,
+    /// The worker has gpus, of which a task is to see its own only.
+    pub worker_has_gpus: bool,
     /// How long one run of a task may take, in milliseconds.
     pub task_time_limit_millis: Option<u64>,
     /// An empty folder of this node for files that only this host needs; it outlives neither.
@@ -152,6 +169,8 @@ pub enum FromHost {
         /// Why, as a sentence.
         reason: String,
     },
+    /// Places that no task runs in any more, by number; a change of slots is answered behind them.
+    GaveUp(Vec<u32>),
     /// How many tasks run at most from now on, after a change.
     Slots(u32),
     /// The answer to a revoke, or tasks that nobody asked for and no slot is left to run.

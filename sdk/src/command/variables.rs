@@ -5,13 +5,18 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::Command;
 
 use phalanx_protocol::command::{Dialect, element_number};
-use phalanx_protocol::message::host::{HOST_MARK_VARIABLE, HostCommand};
-use phalanx_protocol::{CommandPlan, JobId};
+use phalanx_protocol::message::host::{HOST_MARK_VARIABLE, HostCommand, Place};
+use phalanx_protocol::{CommandPlan, Gpu, GpuVendor, JobId, Sharing};
 
 use super::Attempt;
 
 /// The index of the task; also tells whose an orphan is.
 pub(super) const INDEX_VARIABLE: &str = "PHALANX_TASK_INDEX";
+
+/// The gpus that CUDA's and AMD's libraries see.
+const CUDA: &str = "CUDA_VISIBLE_DEVICES";
+const ROCR: &str = "ROCR_VISIBLE_DEVICES";
+const HIP: &str = "HIP_VISIBLE_DEVICES";
 
 /// What all tasks of a job have.
 #[derive(Debug)]
@@ -19,6 +24,7 @@ pub(super) struct Variables {
     job: JobId,
     dialect: Dialect,
     common: Vec<(OsString, OsString)>,
+    worker_has_gpus: bool,
 }
 
 impl Variables {
@@ -52,7 +58,11 @@ impl Variables {
                 for name in ["SLURM_NODEID", "SLURM_PROCID", "SLURM_LOCALID"] {
                     set(name, "0".to_owned());
                 }
-                set("SLURM_CPUS_ON_NODE", request.cpus.to_string());
+                let cpus = match request.sharing {
+                    Sharing::Anybody | Sharing::OwnJob => request.cpus,
+                    Sharing::Nobody => command.worker_cpus,
+                };
+                set("SLURM_CPUS_ON_NODE", cpus.to_string());
                 if let Some(array) = array {
                     let (first, last) = array.bounds();
                     set("SLURM_ARRAY_JOB_ID", job.to_string());
@@ -78,6 +88,7 @@ impl Variables {
             job,
             dialect: plan.dialect,
             common,
+            worker_has_gpus: command.worker_has_gpus,
         }
     }
 
@@ -91,7 +102,9 @@ impl Variables {
         attempt: Attempt,
         restarts: u32,
     ) {
-        let Self { job, dialect, common } = self;
+        let Self {
+            job, dialect, common, ..
+        } = self;
         command
             .env_clear()
             .envs(common.iter().map(|(name, value)| (name, value)));
@@ -131,6 +144,51 @@ impl Variables {
                         .env("PBS_ARRAY_INDEX", number.to_string())
                         .env("PBS_ARRAYID", number.to_string());
                 }
+            }
+        }
+    }
+}
+
+impl Variables {
+    /// Tells a task its gpus by the variables that their makers' libraries read, whatever these were at submission. A task
+    /// without any sees none on a worker that gives them out.
+    pub(super) fn set_place(&self, command: &mut Command, place: Option<&Place>) {
+        let gpus = place.map_or(&[][..], |place| &place.gpus);
+        if gpus.is_empty() {
+            if self.worker_has_gpus {
+                command.env(CUDA, "").env(ROCR, "").env_remove(HIP);
+            }
+            return;
+        }
+        let of = |vendor: GpuVendor| {
+            let is_of = |gpu: &&Gpu| [vendor, GpuVendor::Unknown].contains(&gpu.vendor);
+            let ids: Vec<&str> = gpus.iter().filter(is_of).map(|gpu| gpu.id.as_str()).collect();
+            (!ids.is_empty()).then_some(ids)
+        };
+        let mut set = |name: &str, value: Option<String>| match value {
+            Some(value) => drop(command.env(name, value)),
+            None => drop(command.env_remove(name)),
+        };
+        set(CUDA, of(GpuVendor::Nvidia).map(|ids| ids.join(",")));
+        // as workers count them
+        set(
+            "CUDA_DEVICE_ORDER",
+            of(GpuVendor::Nvidia).map(|_| "PCI_BUS_ID".to_owned()),
+        );
+        let amd = of(GpuVendor::Amd);
+        set(ROCR, amd.as_ref().map(|ids| ids.join(",")));
+        // it counts what the other one leaves
+        let counted = |ids: Vec<&str>| (0..ids.len()).map(|index| index.to_string()).collect::<Vec<_>>();
+        set(HIP, amd.map(|ids| counted(ids).join(",")));
+        let all: Vec<&str> = gpus.iter().map(|gpu| gpu.id.as_str()).collect();
+        let (all, count) = (all.join(","), gpus.len().to_string());
+        set("PHALANX_GPUS", Some(all.clone()));
+        match self.dialect {
+            Dialect::Phalanx | Dialect::Pbs => {}
+            Dialect::Slurm => {
+                set("SLURM_JOB_GPUS", Some(all.clone()));
+                set("SLURM_STEP_GPUS", Some(all));
+                set("SLURM_GPUS_ON_NODE", Some(count));
             }
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use phalanx_protocol::id::GrantId;
-use phalanx_protocol::message::host::HostInputs;
+use phalanx_protocol::message::host::{HostInputs, Place};
 use phalanx_protocol::range::IndexRange;
 
 use super::cursor::Cursor;
@@ -62,6 +62,8 @@ pub(super) struct Turn {
     pub(super) claimed: Option<IndexRange>,
     /// How often tasks had been stopped when it was given out.
     pub(super) stops: u64,
+    /// Where they run, if the job's tasks run in places.
+    pub(super) place: Option<Arc<Place>>,
 }
 
 /// The open job's grants.
@@ -98,6 +100,7 @@ impl Grants {
                 grant,
                 claimed,
                 stops,
+                place: None,
             });
         }
         while let Some(grant) = self.queue.front() {
@@ -106,6 +109,7 @@ impl Grants {
                     grant: Arc::clone(grant),
                     claimed: None,
                     stops,
+                    place: None,
                 });
             }
             self.queue.pop_front();

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use phalanx_protocol::message::host::HostInputs;
+use phalanx_protocol::message::host::{HostInputs, Place};
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::FailureCause;
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
@@ -14,6 +14,7 @@ use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 use super::grants::{Grant, Turn};
 use super::inputs::ItemFile;
 use super::pace::Pace;
+use super::pinning::pin_pool;
 use super::state::{Host, Job};
 use super::{lock, panics};
 use crate::context::TaskContext;
@@ -51,6 +52,11 @@ impl Slot {
     /// Makes the slot start no further task of its chunk.
     pub(super) fn interrupt(&self) {
         self.interrupt.store(true, Ordering::SeqCst);
+    }
+
+    /// Its number in the host, from 0.
+    pub(super) fn index(&self) -> usize {
+        self.index
     }
 
     pub(super) fn chunk_number(&self) -> u64 {
@@ -103,6 +109,8 @@ struct Loop<'a> {
     scratch: ChunkOutput,
     /// The file that was used last; neighbouring chunks mostly share it.
     file: Option<(IndexRange, Arc<ItemFile>)>,
+    /// Where its threads are kept to some cpus.
+    place: Option<Arc<Place>>,
 }
 
 impl<'a> Loop<'a> {
@@ -113,6 +121,7 @@ impl<'a> Loop<'a> {
             pace: Pace::new(),
             scratch: ChunkOutput::default(),
             file: None,
+            place: None,
         }
     }
 
@@ -123,19 +132,34 @@ impl<'a> Loop<'a> {
             .host
             .next_turn(self.slot, &mut seat, self.pace.chunk(u64::MAX, 1))
         {
+            let moved = self.move_to(turn.place.clone());
             let (job, context) = match last.take() {
-                Some((before, context)) if Arc::ptr_eq(&before, &job) => (job, context),
+                Some((before, context)) if Arc::ptr_eq(&before, &job) && !moved => (job, context),
                 Some(_) | None => {
                     (self.pace, self.file) = (Pace::new(), None);
                     let line = self.host.board.of_slot(self.slot.index);
-                    let context =
-                        TaskContext::new(job.id, Arc::clone(&job.stops), line, Arc::clone(&job.vault));
+                    let (stops, vault) = (Arc::clone(&job.stops), Arc::clone(&job.vault));
+                    let context = TaskContext::new(job.id, stops, line, vault, self.place.clone());
                     (job, context)
                 }
             };
             self.take_turn(&job, &turn, &context);
             last = Some((job, context));
         }
+    }
+
+    /// Goes to another place, if it is another, and keeps its threads to the cpus there.
+    fn move_to(&mut self, place: Option<Arc<Place>>) -> bool {
+        if self.place.as_deref() == place.as_deref() {
+            return false;
+        }
+        let cpus = |place: &Option<Arc<Place>>| place.as_ref().map_or(Vec::new(), |place| place.cpus.clone());
+        let (before, now) = (cpus(&self.place), cpus(&place));
+        if before != now {
+            pin_pool(&now, &self.host.cpus);
+        }
+        self.place = place;
+        true
     }
 
     /// Runs what is claimed, or claims until the grant is used up or the slot is wanted elsewhere.

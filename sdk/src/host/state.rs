@@ -18,6 +18,8 @@ use super::board::Lines;
 use super::grants::{Grant, Grants, Turn};
 use super::inputs::ItemFiles;
 use super::lock;
+use super::pinning::AllCpus;
+use super::places::Places;
 use super::slot::{Seat, Slot};
 use super::socket::{Outbox, frame};
 use super::stops::Stops;
@@ -66,6 +68,7 @@ pub(super) struct Host {
     pub(super) flushing: Mutex<()>,
     pub(super) outbox: Outbox,
     pub(super) board: Lines,
+    pub(super) cpus: AllCpus,
 }
 
 /// What the lock guards.
@@ -73,6 +76,7 @@ pub(super) struct Host {
 pub(super) struct State {
     pub(super) job: Option<Arc<Job>>,
     pub(super) grants: Grants,
+    pub(super) places: Places,
     pub(super) slots: Vec<Arc<Slot>>,
     /// Slots that may run.
     pub(super) limit: usize,
@@ -100,6 +104,7 @@ impl Host {
             flushing: Mutex::default(),
             outbox,
             board,
+            cpus: AllCpus::of_process(),
         }
     }
 
@@ -121,6 +126,12 @@ impl Host {
 
     /// Sends what has become true and sets the slots' flags.
     fn settle(&self, state: &mut State) {
+        if state.slots_due {
+            let given_up = state.places.shrink(state.limit);
+            if !given_up.is_empty() {
+                self.outbox.post(frame(&FromHost::GaveUp(given_up)));
+            }
+        }
         if state.slots_due && state.running <= state.limit {
             state.slots_due = false;
             self.outbox.post(frame(&FromHost::Slots(state.limit as u32)));
@@ -165,10 +176,10 @@ impl Host {
         let mut state = lock(&self.state);
         loop {
             if state.stopped || slot.is_retired() {
-                self.leave(&mut state, seat);
+                self.leave(&mut state, slot, seat);
                 return None;
             }
-            if let Some(turn) = state.turn(*seat, count) {
+            if let Some(turn) = state.turn(slot, *seat, count) {
                 self.leftovers
                     .store(state.grants.has_leftovers(), Ordering::SeqCst);
                 state.running += usize::from(*seat == Seat::Parked);
@@ -182,7 +193,7 @@ impl Host {
                 state = lock(&self.state);
                 continue;
             }
-            self.leave(&mut state, seat);
+            self.leave(&mut state, slot, seat);
             if self.outbox.has_posts() {
                 drop(state);
                 self.outbox.send();
@@ -193,10 +204,11 @@ impl Host {
         }
     }
 
-    fn leave(&self, state: &mut State, seat: &mut Seat) {
+    fn leave(&self, state: &mut State, slot: &Slot, seat: &mut Seat) {
         if *seat != Seat::Parked {
             *seat = Seat::Parked;
             state.running -= 1;
+            state.places.leave(slot.index());
             self.settle(state);
         }
     }
@@ -292,13 +304,17 @@ impl State {
     }
 
     /// Something to do for a slot, if it may run.
-    fn turn(&mut self, seat: Seat, count: u64) -> Option<(Arc<Job>, Turn)> {
+    fn turn(&mut self, slot: &Slot, seat: Seat, count: u64) -> Option<(Arc<Job>, Turn)> {
         let others = self.running - usize::from(seat != Seat::Parked);
         if self.paused || self.closing || self.broken || others >= self.limit {
             return None;
         }
+        if !self.places.admit(slot.index()) {
+            return None;
+        }
         let job = self.job.as_ref()?;
-        let turn = self.grants.next(count, job.stops.count())?;
+        let mut turn = self.grants.next(count, job.stops.count())?;
+        turn.place = self.places.enter(slot.index());
         Some((Arc::clone(job), turn))
     }
 
@@ -337,6 +353,7 @@ impl State {
         debug_assert!(self.running == 0, "slots run while a job is closed");
         self.slots.iter().for_each(|slot| drop(slot.take_output()));
         self.job = None;
+        self.places = Places::default();
         self.limit = 0;
         (self.closing, self.broken, self.paused, self.slots_due) = (false, false, false, false);
     }

@@ -2,6 +2,7 @@
 
 mod endings;
 mod failures;
+mod places;
 mod surroundings;
 
 use std::fs;
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use phalanx_protocol::command::{Action, ArrayIds, ArrayPart, Dialect, Output, TaskInput};
 use phalanx_protocol::message::client::{OutputPosition, OutputQuery};
-use phalanx_protocol::message::host::{FromHost, HostCommand, HostParameters, HostWork};
+use phalanx_protocol::message::host::{FromHost, HostCommand, HostParameters, HostWork, Place, ToHost};
 use phalanx_protocol::record::TaskFailure;
 use phalanx_protocol::{CommandPlan, JobId, Request, codec};
 use phalanx_storage::Outputs;
@@ -71,6 +72,8 @@ pub(crate) fn command() -> HostCommand {
         user: "someone".to_owned(),
         worker: "node".to_owned(),
         request: Request::default(),
+        worker_cpus: 8,
+        worker_has_gpus: false,
         task_time_limit_millis: None,
         scratch: PathBuf::new(),
     }
@@ -91,23 +94,48 @@ impl Shop {
         Self::in_folder(tempfile::tempdir().unwrap(), plan, command)
     }
 
+    /// A host that runs `plan` with a slot for each of these places.
+    pub(crate) fn placed(plan: &CommandPlan, command: HostCommand, places: Vec<Place>) -> Self {
+        let mut shop = Self::without_slots(tempfile::tempdir().unwrap(), plan, command);
+        let slots = places.len() as u32;
+        shop.driver.send(&ToHost::AddPlaces(places));
+        shop.driver.set_slots(slots);
+        shop
+    }
+
     /// [`Self::open`] where the plan names files of a folder.
     pub(crate) fn in_folder(folder: tempfile::TempDir, plan: &CommandPlan, command: HostCommand) -> Self {
+        let mut shop = Self::without_slots(folder, plan, command);
+        shop.driver.set_slots(2);
+        shop
+    }
+
+    fn without_slots(folder: tempfile::TempDir, plan: &CommandPlan, command: HostCommand) -> Self {
         let guard = ONE_HOST.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let mut driver = Driver::start();
-        let command = HostCommand {
-            plan: HostParameters::Inline(codec::encode(plan).into()),
-            scratch: folder.path().join("scratch"),
-            ..command
-        };
-        driver.open_work(HostWork::Command(command), 1, folder.path().join("storage"));
-        assert_eq!(driver.receive(), FromHost::Ready);
-        driver.set_slots(2);
-        Self {
-            driver,
+        let mut shop = Self {
+            driver: Driver::start(),
             folder,
             _guard: guard,
-        }
+        };
+        shop.begin(plan, command);
+        shop
+    }
+
+    fn begin(&mut self, plan: &CommandPlan, command: HostCommand) {
+        let command = HostCommand {
+            plan: HostParameters::Inline(codec::encode(plan).into()),
+            scratch: self.folder.path().join("scratch"),
+            ..command
+        };
+        let storage = self.folder.path().join("storage");
+        self.driver.open_work(HostWork::Command(command), 1, storage);
+        assert_eq!(self.driver.receive(), FromHost::Ready);
+    }
+
+    /// Runs another job's `plan` on the same host, with two slots, once the last one is closed.
+    pub(crate) fn reopen(&mut self, plan: &CommandPlan, command: HostCommand) {
+        self.begin(plan, command);
+        self.driver.set_slots(2);
     }
 
     /// Runs one task of `plan` to its end.

@@ -71,6 +71,14 @@ fn parallel(index: u64) -> usize {
     rayon::current_num_threads()
 }
 
+/// Its gpus, and how many cpus each thread of its pool may use.
+#[phalanx::kernel]
+fn whereabouts(_index: u64, context: &TaskContext) -> (Vec<String>, Vec<u32>) {
+    let cpus = |_| rustix::thread::sched_getaffinity(None).unwrap().count();
+    let threads = rayon::broadcast(|thread| cpus(thread.index()));
+    (context.gpus().map(str::to_owned).collect(), threads)
+}
+
 /// Waits for its gate, or until it is cancelled.
 #[phalanx::kernel]
 fn gated(index: u64, context: &TaskContext) -> Result<u64, String> {

@@ -1,7 +1,7 @@
 //! Opening and closing jobs.
 
-use phalanx_protocol::message::host::{FromHost, ToHost};
-use phalanx_protocol::{Encoding, codec};
+use phalanx_protocol::message::host::{FromHost, Place, ToHost};
+use phalanx_protocol::{Encoding, Gpu, GpuVendor, codec};
 
 use crate::driver::{Driver, GATE, use_gate};
 
@@ -155,4 +155,30 @@ fn garbage_ends_the_host_with_a_reason() {
     let mut end = Vec::new();
     std::io::Read::read_to_end(&mut driver.stream, &mut end).unwrap();
     assert!(driver.hang_up().unwrap_err().to_string().contains("no message"));
+}
+
+#[test]
+fn a_kernel_knows_its_gpus_and_all_its_threads_run_on_its_cpus() {
+    let mask = rustix::thread::sched_getaffinity(None).unwrap();
+    let allowed = (0..1024).find(|&cpu| mask.is_set(cpu)).unwrap();
+    let gpu = Gpu {
+        vendor: GpuVendor::Amd,
+        id: "3".to_owned(),
+        kind: None,
+    };
+    let mut driver = Driver::start();
+    driver.open("whereabouts", vec![], Encoding::Bincode, false, 3);
+    assert_eq!(driver.receive(), FromHost::Ready);
+    driver.send(&ToHost::AddPlaces(vec![Place {
+        number: 1,
+        cpus: vec![allowed as u32],
+        gpus: vec![gpu],
+    }]));
+    driver.set_slots(1);
+    driver.grant(1, 0..1);
+    let values = driver.await_ended(1).values::<(Vec<String>, Vec<u32>)>();
+    assert_eq!(values[&0], (vec!["3".to_owned()], vec![1; 3]));
+    driver.send(&ToHost::SetSlots(0));
+    assert_eq!(driver.receive_other(), FromHost::GaveUp(vec![1]));
+    assert_eq!(driver.receive_other(), FromHost::Slots(0));
 }

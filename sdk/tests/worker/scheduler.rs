@@ -14,7 +14,7 @@ use phalanx_protocol::{
 };
 use phalanx_storage::{Blobs, Directory};
 use phalanx_transport::{Accepted, Authority, Connection, Listener, Role, StreamReader, StreamWriter};
-use phalanx_worker::{RunningWorker, Worker, WorkerConfig};
+use phalanx_worker::{Equipment, RunningWorker, Worker, WorkerConfig};
 use tokio::time::timeout;
 
 /// Nothing here takes longer, on however busy a machine.
@@ -72,6 +72,7 @@ impl Scheduler {
                 memory_bytes: 64 << 30,
                 ..Resources::default()
             },
+            equipment: Equipment::detect(),
             rejoin_for: DEADLINE,
             grace: DEADLINE,
         })

@@ -6,7 +6,7 @@ use phalanx_protocol::message::host::{FromHost, ToHost};
 use phalanx_protocol::message::worker::FromWorker;
 use phalanx_protocol::{BlobId, GrantId, IndexRange, JobId};
 
-use super::job::{Job, Stage};
+use super::job::{HostTraits, Job, Stage};
 use super::reporting::cut;
 use super::seats::{Doing, HostKey};
 use super::{
@@ -83,7 +83,12 @@ impl Agent {
         self.ledger.opened(host, job.request.clone());
         let open = ToHost::Open {
             job: id,
-            work: job.host_work(&self.name, self.folders.scratch.join(job.opening.0.to_string())),
+            work: job.host_work(&HostTraits {
+                worker: &self.name,
+                worker_cpus: self.capacity.cpus,
+                worker_has_gpus: self.ledger.has_gpus(),
+                scratch: self.folders.scratch.join(job.opening.0.to_string()),
+            }),
             cpus: job.request.cpus,
             storage: self.folders.storage.clone(),
         };
@@ -146,6 +151,7 @@ impl Agent {
                 self.refuse(id, Obstacle { reason, fatal: true }, effects);
                 self.begin_close(now, host, effects);
             }
+            (FromHost::GaveUp(places), Some(_)) => self.ledger.gave_up(host, &places),
             (FromHost::Slots(slots), Some(_)) => {
                 let tells = self.ledger.confirmed(host, slots);
                 Self::tell_slots(tells, effects);
@@ -172,6 +178,7 @@ impl Agent {
             (
                 FromHost::Ready
                 | FromHost::Refused { .. }
+                | FromHost::GaveUp(_)
                 | FromHost::Slots(_)
                 | FromHost::Returned { .. }
                 | FromHost::Stopped { .. }
@@ -332,11 +339,12 @@ impl Agent {
     }
 
     pub(super) fn tell_slots(tells: Vec<Tell>, effects: &mut Vec<Effect>) {
-        effects.extend(
-            tells
-                .into_iter()
-                .map(|tell| Effect::TellHost(tell.host, ToHost::SetSlots(tell.slots))),
-        );
+        for Tell { host, slots, places } in tells {
+            if !places.is_empty() {
+                effects.push(Effect::TellHost(host, ToHost::AddPlaces(places)));
+            }
+            effects.push(Effect::TellHost(host, ToHost::SetSlots(slots)));
+        }
     }
 }
 

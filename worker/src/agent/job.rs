@@ -29,6 +29,15 @@ pub(super) struct Job {
     pub(super) unreported: Unreported,
 }
 
+/// What hosts of commands are told of where they are.
+#[derive(Debug)]
+pub(super) struct HostTraits<'a> {
+    pub(super) worker: &'a str,
+    pub(super) worker_cpus: u32,
+    pub(super) worker_has_gpus: bool,
+    pub(super) scratch: PathBuf,
+}
+
 /// How far a job has got. Each waits for one thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -170,7 +179,7 @@ impl Job {
     }
 
     /// What a host needs of its work.
-    pub(super) fn host_work(&self, worker: &str, scratch: PathBuf) -> HostWork {
+    pub(super) fn host_work(&self, traits: &HostTraits<'_>) -> HostWork {
         match &self.work {
             Work::Kernel(work) => HostWork::Kernel {
                 kernel: work.kernel.clone(),
@@ -182,12 +191,14 @@ impl Job {
                 plan: self.parameters(),
                 array: work.array.clone(),
                 user: self.user.clone(),
-                worker: worker.to_owned(),
+                worker: traits.worker.to_owned(),
                 request: self.request.clone(),
+                worker_cpus: traits.worker_cpus,
+                worker_has_gpus: traits.worker_has_gpus,
                 task_time_limit_millis: self
                     .task_time
                     .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
-                scratch,
+                scratch: traits.scratch.clone(),
             }),
         }
     }

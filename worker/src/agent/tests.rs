@@ -79,7 +79,7 @@ impl World {
             ..Resources::default()
         };
         let mut world = Self {
-            agent: Agent::new(9, "node".into(), capacity, folders()),
+            agent: Agent::new(9, "node".into(), capacity, Equipment::default(), folders()),
             now: Instant::now(),
         };
         world.connect();

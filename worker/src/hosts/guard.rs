@@ -69,6 +69,7 @@ impl Guard {
                 }
             }
             ToHost::Open { .. }
+            | ToHost::AddPlaces(_)
             | ToHost::Grant { .. }
             | ToHost::Revoke { .. }
             | ToHost::Stop { .. }

@@ -253,6 +253,7 @@ impl World {
                 cpus: 4,
                 ..Resources::default()
             },
+            equipment: Equipment::default(),
             rejoin_for: DEADLINE,
             grace,
         };
@@ -559,6 +560,7 @@ fn a_worker_that_nobody_answers_is_not_ready_and_stops_when_told() {
         cache: folder.path().join("cache"),
         name: "node".into(),
         capacity: crate::detect_capacity(),
+        equipment: Equipment::detect(),
         rejoin_for: WorkerConfig::REJOIN_FOR,
         grace: WorkerConfig::GRACE,
     })

@@ -9,6 +9,7 @@ use phalanx_transport::ClusterDirectory;
 
 use super::member::{Kind, Label, Member};
 use crate::args::daemon::UpArguments;
+use crate::args::placement::MachinePart;
 use crate::process::machine_name;
 
 /// How long a worker's tasks have to end when the cluster stops: Ctrl-C should not take long.
@@ -99,9 +100,17 @@ impl Plan<'_> {
                 "--cache".into(),
                 self.directory.root.join("cache").join(&name).into(),
             ]);
-            for (resource, count) in &share.named {
-                arguments.extend(["--resource".into(), format!("{resource}={count}").into()]);
+            for (resource, amount) in &share.named {
+                arguments.extend(["--resource".into(), format!("{resource}={amount}").into()]);
             }
+            for gpus in self.arguments.gpus.iter().flatten() {
+                arguments.extend(["--gpus".into(), gpus.to_string().into()]);
+            }
+            let part = MachinePart {
+                index,
+                count: self.share.len(),
+            };
+            arguments.extend(["--part".into(), part.to_string().into()]);
             self.member(Kind::Worker, name, arguments)
         };
         self.share.iter().enumerate().map(worker).collect()
@@ -127,6 +136,7 @@ mod tests {
             workers,
             cpus: None,
             memory: None,
+            gpus: None,
             resources: vec![],
             schedulers: 1,
             listen: "127.0.0.1:0".parse().unwrap(),

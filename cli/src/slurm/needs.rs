@@ -1,0 +1,164 @@
+//! What a batch script needs on its node, as a request of our own: cpus for all ranks, memory, gpus, pinning, company.
+
+use phalanx_protocol::resources::GPU;
+use phalanx_protocol::{Pin, Request, Sharing};
+
+use super::spec::Shape;
+use crate::batch::settings::{BatchSettings, Memory};
+use crate::batch::values::{Exclusive, Gres};
+
+/// What the script needs, and what of it is recorded only, as sentences.
+pub(super) fn request(settings: &BatchSettings, shape: Shape) -> (Request, Vec<String>) {
+    let mut unmet = Vec::new();
+    let gpus = gpus(settings, shape);
+    let memory_bytes = match settings.memory {
+        Some(Memory::PerNode(bytes)) => bytes,
+        Some(Memory::PerCpu(bytes)) => bytes.saturating_mul(shape.cpus().into()),
+        Some(Memory::PerGpu(bytes)) => bytes.saturating_mul(count(&gpus)),
+        Some(Memory::WholeNode) | None => 0,
+    };
+    let mut request = Request {
+        cpus: shape.cpus().max(1),
+        memory_bytes,
+        pin: pin(settings, &mut unmet),
+        sharing: match settings.exclusive {
+            // each element of an array is a job of its own
+            Some(Exclusive::Job) => Sharing::Nobody,
+            Some(Exclusive::User) => {
+                unmet.push("--exclusive=user is recorded only: others may run on the same node".to_owned());
+                Sharing::Anybody
+            }
+            None => Sharing::Anybody,
+        },
+        ..Request::default()
+    };
+    for gres in gpus.iter().filter(|gres| gres.count > 0) {
+        let name = match &gres.kind {
+            Some(kind) => format!("{GPU}:{}", kind.to_ascii_lowercase()),
+            None => GPU.to_owned(),
+        };
+        request.add(&name, gres.count.into());
+    }
+    (request, unmet)
+}
+
+/// The gpus of the whole script, in whichever way it asks for most.
+pub(super) fn gpus(settings: &BatchSettings, shape: Shape) -> Vec<Gres> {
+    let of_rank = settings.gpus_per_task.iter().map(|gres| Gres {
+        count: gres.count.saturating_mul(shape.ranks.into()),
+        ..gres.clone()
+    });
+    let ways = [
+        settings.gpus.clone(),
+        settings.gpus_per_node.clone(),
+        of_rank.collect(),
+    ];
+    ways.into_iter()
+        .max_by_key(|gpus| count(gpus))
+        .unwrap_or_default()
+}
+
+fn count(gpus: &[Gres]) -> u64 {
+    gpus.iter().map(|gres| gres.count).sum()
+}
+
+/// How the script's cpus are chosen: one thread of each core first is as near to a core without its second thread as there is.
+fn pin(settings: &BatchSettings, unmet: &mut Vec<String>) -> Pin {
+    let bind = settings
+        .step
+        .cpu_bind
+        .as_deref()
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    let words = bind
+        .split(',')
+        .filter(|word| !["", "v", "verbose", "q", "quiet"].contains(word));
+    let word = words
+        .last()
+        .map(|word| word.split([':', '=']).next().unwrap_or_default());
+    match word {
+        Some("none" | "no") => return Pin::None,
+        Some("cores" | "threads" | "sockets" | "ldoms" | "rank" | "rank_ldom") => return Pin::Compact,
+        Some(other) => {
+            unmet.push(format!(
+                "--cpu-bind={other} is recorded only: the system chooses the cpus"
+            ));
+        }
+        None => {}
+    }
+    match settings.recorded("hint") {
+        Some("nomultithread" | "compute_bound") => Pin::Spread,
+        Some(_) | None => Pin::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(ranks: u32, cpus_per_rank: u32) -> Shape {
+        Shape { ranks, cpus_per_rank }
+    }
+
+    fn gres(kind: Option<&str>, count: u64) -> Gres {
+        Gres {
+            name: "gpu".to_owned(),
+            kind: kind.map(str::to_owned),
+            count,
+        }
+    }
+
+    #[test]
+    fn gpus_are_asked_for_by_type_and_for_all_ranks() {
+        let settings = BatchSettings {
+            gpus_per_task: vec![gres(Some("A100"), 1), gres(None, 1)],
+            memory: Some(Memory::PerGpu(1 << 30)),
+            ..BatchSettings::default()
+        };
+        let (request, unmet) = request(&settings, shape(2, 4));
+        assert_eq!(
+            (request.to_string().as_str(), unmet.len()),
+            ("8 cpus, 4 GiB, 4 gpu, 2 gpu:a100", 0)
+        );
+        let none = BatchSettings {
+            gpus: vec![gres(None, 0)],
+            ..BatchSettings::default()
+        };
+        assert!(self::request(&none, shape(1, 1)).0.named.is_empty());
+    }
+
+    #[test]
+    fn an_exclusive_script_has_a_worker_for_itself() {
+        let exclusive = |exclusive| {
+            let settings = BatchSettings {
+                exclusive: Some(exclusive),
+                ..BatchSettings::default()
+            };
+            let (request, unmet) = request(&settings, shape(1, 1));
+            (request.sharing, unmet.len())
+        };
+        assert_eq!(exclusive(Exclusive::Job), (Sharing::Nobody, 0));
+        assert_eq!(exclusive(Exclusive::User), (Sharing::Anybody, 1));
+    }
+
+    #[test]
+    fn binding_and_hints_become_pinning_as_far_as_there_is_any() {
+        let pinned = |bind: Option<&str>, hint: Option<&str>| {
+            let mut settings = BatchSettings {
+                recorded: hint
+                    .map(|hint| ("hint".to_owned(), hint.to_owned()))
+                    .into_iter()
+                    .collect(),
+                ..BatchSettings::default()
+            };
+            settings.step.cpu_bind = bind.map(str::to_owned);
+            let (request, unmet) = request(&settings, shape(1, 1));
+            (request.pin, unmet.len())
+        };
+        assert_eq!(pinned(None, None), (Pin::None, 0));
+        assert_eq!(pinned(Some("verbose,cores"), None), (Pin::Compact, 0));
+        assert_eq!(pinned(Some("none"), Some("nomultithread")), (Pin::None, 0));
+        assert_eq!(pinned(None, Some("nomultithread")), (Pin::Spread, 0));
+        assert_eq!(pinned(Some("map_cpu:0,4"), None).1, 1);
+    }
+}
