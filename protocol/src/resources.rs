@@ -1,6 +1,6 @@
 //! What a worker offers and what a task asks for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,9 @@ use crate::amount::Amount;
 /// The name of a resource that is more than a number: tasks are told which ones are theirs. `gpu:a100` are those of a
 /// type, and are counted among all of them too.
 pub const GPU: &str = "gpu";
+
+/// What memory is called among named resources.
+const MEMORY: &str = "memory";
 
 /// Cpus, memory and named resources: of a whole worker, or what of it is free.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +110,15 @@ impl Request {
         self.pin != Pin::None || self.named.contains_key(GPU)
     }
 
+    /// Whether it asks for some of what has that name: `memory`, `gpu:a100`.
+    pub fn asks_for(&self, resource: &str) -> bool {
+        let base = resource.split(':').next().unwrap_or(resource);
+        match resource {
+            MEMORY => self.memory_bytes > 0,
+            _ => self.named.contains_key(resource) || self.named.contains_key(base),
+        }
+    }
+
     /// What cannot be given of the gpus it asks for: they are whole, or part of a single one.
     pub(crate) fn undividable(&self) -> Option<Amount> {
         let gpus = self.named.get(GPU).copied().unwrap_or(Amount::ZERO);
@@ -170,16 +182,34 @@ impl Resources {
         let mut slots = u64::from(self.cpus / request.cpus.max(1));
         slots = slots.min(per(self.memory_bytes, request.memory_bytes));
         for (name, &need) in &request.named {
-            let have = self.named.get(name).copied().unwrap_or(Amount::ZERO);
-            slots = slots.min(match is_undivided(name) {
-                true => have.times_undivided(need),
-                false => have.times(need),
-            });
+            slots = slots.min(self.times(name, need));
         }
         if request.sharing == Sharing::Nobody {
             slots = slots.min(1);
         }
         u32::try_from(slots).unwrap_or(u32::MAX)
+    }
+
+    /// What beside cpus there is too little of for a slot of `request`: `memory`, names of resources.
+    pub fn lacking(&self, request: &Request) -> BTreeSet<String> {
+        let named = request
+            .named
+            .iter()
+            .filter(|&(name, &need)| self.times(name, need) == 0);
+        let mut lacking: BTreeSet<String> = named.map(|(name, _)| name.clone()).collect();
+        if self.memory_bytes < request.memory_bytes {
+            lacking.insert(MEMORY.to_owned());
+        }
+        lacking
+    }
+
+    /// How often `need` of a named resource is there.
+    fn times(&self, name: &str, need: Amount) -> u64 {
+        let have = self.named.get(name).copied().unwrap_or(Amount::ZERO);
+        match is_undivided(name) {
+            true => have.times_undivided(need),
+            false => have.times(need),
+        }
     }
 
     /// Takes `slots` slots of `request` away.
@@ -342,6 +372,19 @@ mod tests {
             ),
             (1, 5)
         );
+    }
+
+    #[test]
+    fn what_is_lacking_is_named() {
+        let mut node = Resources::default();
+        node.add("gpu:a100", Amount::ONE);
+        let mut request = asking(&[("gpu:a100", "2"), ("disk", "0.5")]);
+        request.memory_bytes = 1;
+        let lacking: Vec<String> = node.lacking(&request).into_iter().collect();
+        assert_eq!(lacking, ["disk", "gpu", "gpu:a100", "memory"]);
+        assert!(node.lacking(&asking(&[("gpu", "1")])).is_empty());
+        let generic = asking(&[("gpu", "1")]);
+        assert!(generic.asks_for("gpu:a100") && !generic.asks_for("memory") && request.asks_for("memory"));
     }
 
     #[test]

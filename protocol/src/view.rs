@@ -264,4 +264,21 @@ pub enum Verdict {
         /// The jobs that ended otherwise, or so long ago that nothing is known of how; at most [`WAITS_FOR_MAX`].
         jobs: Vec<JobId>,
     },
+    /// Others have all of something that it needs beside cpus.
+    Scarce {
+        /// What: `gpu`, `memory`.
+        resource: String,
+        /// Jobs that hold some of it where it could run, at most 20.
+        jobs: Vec<JobId>,
+    },
+    /// It shares its workers with no other job, and others use all that could run it.
+    NotAlone {
+        /// Which, at most 20.
+        jobs: Vec<JobId>,
+    },
+    /// Jobs that share their workers with no other have those where there is room.
+    KeptOff {
+        /// Which, at most 20.
+        jobs: Vec<JobId>,
+    },
 }

@@ -2,8 +2,8 @@
 
 use phalanx_protocol::record::Outcome;
 use phalanx_protocol::resources::format_bytes;
-use phalanx_protocol::view::{Explanation, JobView, Verdict, WorkerView};
-use phalanx_protocol::{JobId, Resources};
+use phalanx_protocol::view::{Explanation, JobView, Offer, Verdict, WorkerView};
+use phalanx_protocol::{Amount, JobId, Resources};
 
 use crate::args::waiting::condition_text;
 
@@ -243,6 +243,9 @@ pub(crate) fn verdict_text(explanation: &Explanation) -> String {
         Verdict::NoWorkers => format!(
             "job {id} cannot start: no worker has joined the cluster. `phalanx worker` starts one on any node."
         ),
+        Verdict::TooLarge { .. } if let Some(name) = unoffered(explanation) => {
+            format!("job {id} cannot start: each task needs {needs}, and no worker has as much {name}.")
+        }
         Verdict::TooLarge { largest } => {
             let largest = match largest {
                 Some(largest) => format!("the largest worker has {largest}"),
@@ -264,6 +267,20 @@ pub(crate) fn verdict_text(explanation: &Explanation) -> String {
                 list(jobs)
             )
         }
+        Verdict::Scarce { resource, jobs } => format!(
+            "job {id} waits for {}: all that it could use is held by {}.",
+            printable(resource, 0),
+            jobs_named(jobs)
+        ),
+        Verdict::NotAlone { jobs } => format!(
+            "job {id} waits for a worker that no other job uses: {} {} slots on all that it could use.",
+            jobs_named(jobs),
+            if jobs.len() == 1 { "holds" } else { "hold" },
+        ),
+        Verdict::KeptOff { jobs } => format!(
+            "job {id} waits: the workers where there is room are exclusively those of {}.",
+            jobs_named(jobs)
+        ),
         Verdict::Resting => format!(
             "job {id} waits: {} in vain and rest before they are run again.",
             match job.resting {
@@ -302,6 +319,20 @@ pub(crate) fn verdict_text(explanation: &Explanation) -> String {
             duration(begin_unix_millis.saturating_sub(job.submitted_unix_millis))
         ),
     }
+}
+
+/// A named resource of which no worker has enough for one task.
+fn unoffered(explanation: &Explanation) -> Option<&str> {
+    let offers = &explanation.offers;
+    let lacks = |name: &String, need: &Amount| {
+        let enough = |offer: &Offer| offer.capacity.named.get(name).is_some_and(|all| all >= need);
+        !offers.iter().any(enough)
+    };
+    let mut needed = explanation.job.request.named.iter().rev();
+    let found = needed.find(|(name, need)| lacks(name, need));
+    found
+        .map(|(name, _)| name.as_str())
+        .filter(|_| !offers.is_empty())
 }
 
 /// The reason, then what each worker offers.

@@ -303,7 +303,7 @@ fn a_script_that_asks_for_gpus_is_told_which_are_its_own() {
     let desk = Desk::new(up.directory());
     let script = "#!/bin/bash\n#SBATCH --gres=gpu:a100:2\n#SBATCH -o gpus.txt\n#SBATCH --hint=nomultithread\n\
                   echo $CUDA_VISIBLE_DEVICES $SLURM_JOB_GPUS $SLURM_GPUS_ON_NODE\n\
- nproc\n";
+                  nproc\n";
     desk.script("gpus.sh", script);
     assert_eq!(desk.run(&["sbatch", "--wait", "gpus.sh"]).code, Some(0));
     assert_eq!(desk.read("gpus.txt"), "0,1 0,1 2\n1\n");

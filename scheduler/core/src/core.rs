@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use phalanx_protocol::{JobId, SubmissionId, Term, WorkerId};
+use phalanx_protocol::{JobId, Sharing, SubmissionId, Term, WorkerId};
 
 use crate::durability::Durability;
 use crate::input::{Effect, Input, Now};
@@ -199,7 +199,16 @@ impl Core {
         for (&id, worker) in &self.workers {
             // `free` asserts SLOT
             worker.free(|job| &self.jobs[&job].spec.request);
+            let sharing = |job: &JobId| self.jobs[job].spec.request.sharing;
+            let is_shared = worker.slots.keys().all(|job| sharing(job) == Sharing::Anybody);
+            let is_own = worker.slots.len() <= 1;
+            assert!(
+                is_shared || is_own,
+                "SLOT: {id} is shared by a job that shares it with no other"
+            );
             for (job, &slots) in &worker.slots {
+                let alone = sharing(job) != Sharing::Nobody || slots == 1;
+                assert!(alone, "SLOT: tasks of job {job} share {id}");
                 let held = self.jobs[job]
                     .holdings
                     .get(&id)

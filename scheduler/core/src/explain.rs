@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use phalanx_protocol::view::{Explanation, JobView, Offer, Verdict, WorkerView};
-use phalanx_protocol::{JobId, Request, Resources, WorkerId};
+use phalanx_protocol::{JobId, Request, Resources, Sharing, WorkerId};
 
 use crate::core::Core;
 use crate::gate::Standing;
@@ -101,11 +101,48 @@ impl Core {
         if usable.clone().all(|offer| self.workers[&offer.worker].draining) {
             return Verdict::Draining;
         }
-        let holders = usable.flat_map(|offer| self.workers[&offer.worker].slots.keys());
-        let holders: BTreeSet<JobId> = holders.copied().filter(|&holder| holder != id).collect();
-        Verdict::Behind {
-            jobs: holders.into_iter().take(NAMED_MAX).collect(),
+        let usable: Vec<WorkerId> = usable.map(|offer| offer.worker).collect();
+        self.behind(id, job, &usable)
+    }
+
+    /// Who keeps a job from its slots on the workers that could run it.
+    fn behind(&self, id: JobId, job: &Job, usable: &[WorkerId]) -> Verdict {
+        let request = &job.spec.request;
+        let others = |worker: &WorkerId| {
+            let holders = self.workers[worker].slots.keys().copied();
+            holders.filter(|&holder| holder != id)
+        };
+        let holders = |is_meant: &dyn Fn(&Request) -> bool| -> Vec<JobId> {
+            let all = usable.iter().flat_map(others);
+            let meant = all.filter(|holder| is_meant(&self.jobs[holder].spec.request));
+            let meant: BTreeSet<JobId> = meant.collect();
+            meant.into_iter().take(NAMED_MAX).collect()
+        };
+        let is_exclusive = |request: &Request| request.sharing != Sharing::Anybody;
+        if is_exclusive(request) && usable.iter().all(|worker| others(worker).next().is_some()) {
+            let jobs = holders(&|_| true);
+            return Verdict::NotAlone { jobs };
         }
+        let frees: Vec<Resources> = usable.iter().map(|&worker| self.free(worker)).collect();
+        if frees.iter().any(|free| free.slots(request) > 0) {
+            let jobs = holders(&is_exclusive);
+            return match jobs.is_empty() {
+                true => Verdict::Behind { jobs },
+                false => Verdict::KeptOff { jobs },
+            };
+        }
+        let lacking = frees.iter().map(|free| free.lacking(request));
+        let everywhere = lacking.reduce(|all, more| &all & &more).unwrap_or_default();
+        // of what is said twice, the type
+        if let Some(resource) = everywhere.into_iter().next_back() {
+            let jobs = holders(&|holder| holder.asks_for(&resource));
+            return match jobs.is_empty() {
+                true => Verdict::Behind { jobs },
+                false => Verdict::Scarce { resource, jobs },
+            };
+        }
+        let jobs = holders(&|_| true);
+        Verdict::Behind { jobs }
     }
 
     fn offer(&self, job: &Job, id: WorkerId) -> Offer {
@@ -117,10 +154,21 @@ impl Core {
             worker: id,
             name: worker.name.clone(),
             slots_capacity: slots(&worker.capacity),
-            slots_free: if worker.draining { 0 } else { slots(&self.free(id)) },
+            slots_free: match worker.draining || self.is_kept_off(job, id) {
+                true => 0,
+                false => slots(&self.free(id)),
+            },
             slots_held: job.holdings.get(&id).map_or(0, |holding| holding.slots),
             capacity: worker.capacity.clone(),
         }
+    }
+
+    /// Whether another job's company keeps a job from a worker.
+    fn is_kept_off(&self, job: &Job, worker: WorkerId) -> bool {
+        let exclusive = |job: &Job| job.spec.request.sharing != Sharing::Anybody;
+        let others = self.workers[&worker].slots.keys().map(|id| &self.jobs[id]);
+        let mut others = others.filter(|other| !std::ptr::eq(*other, job));
+        others.any(|other| exclusive(other) || exclusive(job))
     }
 
     fn free(&self, worker: WorkerId) -> Resources {

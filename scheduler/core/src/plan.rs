@@ -5,7 +5,9 @@
 //! each, jobs keep what they hold before anybody is given more, the slots that their tasks run on first; only where that
 //! would keep a higher priority from its share, the lower ones have to move. A job that loses slots keeps its running
 //! tasks; its unstarted ones are taken back. The worker is the last judge: it starts a task only when the slot is really
-//! free.
+//! free. Jobs that share their workers with no other are in [`owners`].
+
+mod owners;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -46,6 +48,8 @@ struct Board<'a> {
     workers: &'a BTreeMap<WorkerId, Worker>,
     free: BTreeMap<WorkerId, Resources>,
     slots: Slots,
+    /// Workers that a job shares with no other.
+    owners: BTreeMap<WorkerId, JobId>,
 }
 
 impl Core {
@@ -69,11 +73,13 @@ impl Core {
         let cpus = staying.map(|worker| u64::from(worker.capacity.cpus));
         set_shares(&mut claims, cpus.sum());
         let mut board = self.board();
+        board.reserve(&claims);
         board.place(&mut claims, |claim| claim.share);
         if is_unjust(&claims) {
             board = self.board();
             claims.iter_mut().for_each(|claim| claim.given = 0);
             for level in claims.chunk_by_mut(|a, b| a.priority() == b.priority()) {
+                board.reserve(level);
                 board.place(level, |claim| claim.share);
             }
         }
@@ -94,6 +100,7 @@ impl Core {
                 .map(|(&id, worker)| (id, worker.capacity.clone()))
                 .collect(),
             slots: Slots::new(),
+            owners: BTreeMap::new(),
         }
     }
 
@@ -294,6 +301,7 @@ impl Board<'_> {
 
     /// Gives up to `slots` slots of a worker, as long as the claim has less than `limit`.
     fn give(&mut self, claim: &mut Claim<'_>, worker: WorkerId, slots: u64, limit: u64) {
+        let slots = slots.min(self.allowed(claim, worker));
         let Some(free) = self.free.get_mut(&worker) else {
             return;
         };
@@ -308,6 +316,7 @@ impl Board<'_> {
             if free.cpus == 0 {
                 self.free.remove(&worker);
             }
+            self.note_owner(claim, worker);
         }
     }
 }

@@ -225,6 +225,30 @@ fn a_verdict_is_a_sentence() {
         "job 42 waits: jobs 1, 2, 3, 4, 5 and 2 more hold the slots that it could use, and came first by priority, \
          fair share or age."
     );
+    let resource = "gpu:a100".to_owned();
+    assert_eq!(
+        text(Verdict::Scarce {
+            resource,
+            jobs: vec![JobId(7)]
+        }),
+        "job 42 waits for gpu:a100: all that it could use is held by job 7."
+    );
+    assert_eq!(
+        text(Verdict::NotAlone {
+            jobs: vec![JobId(7), JobId(8)]
+        }),
+        "job 42 waits for a worker that no other job uses: jobs 7, 8 hold slots on all that it could use."
+    );
+    assert_eq!(
+        text(Verdict::KeptOff { jobs: vec![JobId(7)] }),
+        "job 42 waits: the workers where there is room are exclusively those of job 7."
+    );
+    let mut lacking = explanation(Verdict::TooLarge { largest: None });
+    lacking.job.request.add("gpu:v100", 1.into());
+    assert_eq!(
+        verdict_text(&lacking),
+        "job 42 cannot start: each task needs 2 cpus, 1 GiB, 2 gpu, 1 gpu:v100, and no worker has as much gpu:v100."
+    );
     assert_eq!(
         text(Verdict::Running),
         "job 42 is running: 512 of 1,000 tasks are done, on 4 slots of 2 workers."

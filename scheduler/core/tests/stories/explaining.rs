@@ -64,6 +64,32 @@ fn a_job_that_became_too_large_names_the_largest_worker() {
 }
 
 #[test]
+fn a_job_that_waits_for_gpus_says_of_which_and_who_has_them() {
+    let mut story = Story::new();
+    let mut capacity = node(8);
+    capacity.add("gpu:a100", 1.into());
+    capacity.add("gpu:v100", 1.into());
+    story.worker_with(capacity);
+    let asking = |name: &str| {
+        let mut spec = kernel_job(1000);
+        spec.request.add(name, 1.into());
+        spec
+    };
+    story.submit(kernel_job(2));
+    let first = story.submit(asking("gpu:a100"));
+    let second = story.submit(asking("gpu:a100"));
+    let scarce = |resource: &str, jobs| Verdict::Scarce {
+        resource: resource.to_owned(),
+        jobs,
+    };
+    assert_eq!(verdict(&story, second), scarce("gpu:a100", vec![first]));
+    let third = story.submit(asking("gpu"));
+    assert_eq!(verdict(&story, third), Verdict::Running);
+    let fourth = story.submit(asking("gpu"));
+    assert_eq!(verdict(&story, fourth), scarce("gpu", vec![first, third]));
+}
+
+#[test]
 fn at_most_twenty_offers_are_listed_the_best_first() {
     let mut story = Story::new();
     let workers: Vec<WorkerId> = (0..30).map(|index| story.worker(1 + index % 7)).collect();

@@ -15,6 +15,7 @@ mod dependencies;
 mod draining;
 mod elements;
 mod ending;
+mod exclusive;
 mod explaining;
 mod feeding;
 mod gates;
