@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
-use phalanx_protocol::{Amount, BlobId, Encoding, Feeding, JobSpec, Request, SubmissionId};
+use phalanx_protocol::{Amount, BlobId, Encoding, Feeding, JobSpec, Request, Sharing, SubmissionId};
 
 use crate::dice::{Dice, mix};
 use crate::fates::{Fates, Harm};
@@ -60,6 +60,12 @@ impl Plan {
                 .then(|| ("gpu".to_owned(), Amount::ONE))
                 .into_iter()
                 .collect::<BTreeMap<_, _>>(),
+            // drawn by number, so that seeds go on meaning what they did
+            sharing: match number % 13 {
+                4 => Sharing::OwnJob,
+                9 => Sharing::Nobody,
+                _ => Sharing::Anybody,
+            },
             ..Request::default()
         };
         let fates = Fates::draw(dice, tasks);

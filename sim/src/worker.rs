@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use phalanx_protocol::message::worker::{FromWorker, HeldGrant, Join, Report, ToWorker};
 use phalanx_protocol::record::{FailureCause, ResultBlock, ResultData, TaskFailure};
-use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, Request, Term, WorkerId};
+use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, Request, Sharing, Term, WorkerId};
 use phalanx_scheduler_core::SessionId;
 
 use crate::event::Event;
@@ -288,8 +288,14 @@ impl Worker {
             .values()
             .for_each(|chunk| free.take(&chunk.request, 1));
         for (&job, seat) in &mut self.jobs {
+            if !may_start(&self.running, job, &seat.request) {
+                continue;
+            }
             let of_job = self.running.values().filter(|chunk| chunk.job == job).count();
             let mut slots = u64::from(seat.slots).saturating_sub(of_job as u64);
+            if seat.request.sharing == Sharing::Nobody {
+                slots = slots.min(1);
+            }
             while slots > 0 && free.slots(&seat.request) > 0 {
                 let Some((&grant, open)) = seat.grants.iter_mut().find(|(_, open)| open.next < open.end)
                 else {
@@ -385,6 +391,16 @@ impl Worker {
                 acts.push(Act::SendReport(report));
             }
         }
+    }
+}
+
+/// Whether a job may start something beside what runs.
+fn may_start(running: &BTreeMap<u64, Chunk>, job: JobId, request: &Request) -> bool {
+    let mut chunks = running.values();
+    match request.sharing {
+        Sharing::Anybody => chunks.all(|chunk| chunk.request.sharing == Sharing::Anybody),
+        Sharing::OwnJob => chunks.all(|chunk| chunk.job == job),
+        Sharing::Nobody => chunks.next().is_none(),
     }
 }
 

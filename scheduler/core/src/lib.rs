@@ -12,13 +12,13 @@
 //!   record that reopened it. Of idempotent jobs two grants may hold an index, and one may still hold what has ended in the
 //!   other (`twins`).
 //! - **SLOT**: the slots that jobs hold on a worker never ask for more than the worker has; one that is to leave
-//!   has none of them. No more than 5 % of a job's slots, but one at least, run what others run.
+//!   has none of them, and beside a job that shares its workers with no other there is none. No more than 5 % of a job's slots, but one at least, run what others run.
 //! - **KEEP**: nothing is answered, acknowledged or published before the record that says it is durable. All such
 //!   effects pass through `durability`.
 //!
 //! Reading order: `input` (the contract), `core` (dispatch of inputs), `job`, `seen`, `holding` and `worker` (the model),
-//! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan` (the slow path: who holds which
-//! slots), `feed` (the fast path: grants and revokes), `gate`, `dependency` and `element` (jobs that are not to go on yet), `tail` and
+//! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan` and `owners` (the slow path: who holds
+//! which slots, and beside whom), `feed` (the fast path: grants and revokes), `gate`, `dependency` and `element` (jobs that are not to go on yet), `tail` and
 //! `twins` (who does not answer, and what is run twice therefore), `report` (what ended), `trouble` and `again` (what is run
 //! again), `limits`, `ending`, `reopening`, `cancelling`, `requeues` and `requeuing`, `durability`, `replay`, `snapshot`,
 //! `view`, `tasks`, `explain`.
@@ -39,6 +39,7 @@ mod holding;
 mod input;
 mod job;
 mod limits;
+mod owners;
 mod plan;
 mod planted;
 mod reopening;

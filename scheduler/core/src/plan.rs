@@ -5,9 +5,7 @@
 //! each, jobs keep what they hold before anybody is given more, the slots that their tasks run on first; only where that
 //! would keep a higher priority from its share, the lower ones have to move. A job that loses slots keeps its running
 //! tasks; its unstarted ones are taken back. The worker is the last judge: it starts a task only when the slot is really
-//! free. Jobs that share their workers with no other are in [`owners`].
-
-mod owners;
+//! free. Jobs that share their workers with no other are in `owners`.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -27,29 +25,29 @@ use crate::worker::Worker;
 const PLAN_INTERVAL_EACH: Duration = Duration::from_micros(10);
 
 /// What a job asks of a plan, and gets.
-struct Claim<'a> {
-    id: JobId,
-    job: &'a Job,
+pub(crate) struct Claim<'a> {
+    pub(crate) id: JobId,
+    pub(crate) job: &'a Job,
     /// Slots that it could use.
     wanted: u64,
     /// Slots that are its share.
-    share: u64,
+    pub(crate) share: u64,
     /// Slots given so far.
-    given: u64,
+    pub(crate) given: u64,
     /// It keeps what it has; other slots would be of no use to it.
-    keeps_only: bool,
+    pub(crate) keeps_only: bool,
 }
 
 /// Slots by worker and job.
-type Slots = BTreeMap<(WorkerId, JobId), u32>;
+pub(crate) type Slots = BTreeMap<(WorkerId, JobId), u32>;
 
 /// The slots of every worker, as far as they are given.
-struct Board<'a> {
+pub(crate) struct Board<'a> {
     workers: &'a BTreeMap<WorkerId, Worker>,
-    free: BTreeMap<WorkerId, Resources>,
-    slots: Slots,
+    pub(crate) free: BTreeMap<WorkerId, Resources>,
+    pub(crate) slots: Slots,
     /// Workers that a job shares with no other.
-    owners: BTreeMap<WorkerId, JobId>,
+    pub(crate) owners: BTreeMap<WorkerId, JobId>,
 }
 
 impl Core {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use phalanx_protocol::{GrantId, IndexRange, JobId, Resources, Term, WorkerId};
+use phalanx_protocol::{GrantId, IndexRange, JobId, Resources, Sharing, Term, WorkerId};
 
 use crate::scheduler::Leader;
 use crate::worker::Worker;
@@ -38,6 +38,18 @@ impl Slot {
             return;
         };
         let mut free = capacity.clone();
+        let in_use = || jobs.iter().filter(|&(_, &slots)| slots > 0);
+        for (job, &slots) in in_use() {
+            let alone = match leader.specs[job].request.sharing {
+                Sharing::Anybody => true,
+                Sharing::OwnJob => in_use().count() == 1,
+                Sharing::Nobody => in_use().count() == 1 && slots == 1,
+            };
+            assert!(
+                alone,
+                "SLOT: {worker} is to give slots beside those of exclusive job {job}"
+            );
+        }
         for (job, &slots) in jobs {
             let request = &leader.specs[job].request;
             assert!(
@@ -62,6 +74,16 @@ impl Slot {
         let mut free = worker.node.capacity.clone();
         let mut seen: BTreeMap<(JobId, GrantId), Vec<IndexRange>> = BTreeMap::new();
         for chunk in worker.running.values() {
+            let mut others = worker
+                .running
+                .values()
+                .filter(|other| !std::ptr::eq(*other, chunk));
+            let alone = match chunk.request.sharing {
+                Sharing::Anybody => true,
+                Sharing::OwnJob => others.all(|other| other.job == chunk.job),
+                Sharing::Nobody => others.next().is_none(),
+            };
+            assert!(alone, "SLOT: exclusive job {} has company", chunk.job);
             assert!(
                 free.slots(&chunk.request) > 0,
                 "SLOT: a worker runs more than it has"

@@ -8,8 +8,8 @@ use phalanx_protocol::limits::TASKS_MAX;
 use phalanx_protocol::message::worker::{HeldGrant, Join, Report};
 use phalanx_protocol::record::{FailureCause, Record, TaskFailure};
 use phalanx_protocol::{
-    Feeding, GrantId, IndexRange, JobId, JobSpec, RangeSet, Request, Resources, Retries, SubmissionId, Term,
-    WorkerId,
+    Feeding, GrantId, IndexRange, JobId, JobSpec, RangeSet, Request, Resources, Retries, Sharing,
+    SubmissionId, Term, WorkerId,
 };
 use phalanx_scheduler_core::{Effect, Input, RequestId, SessionId};
 use proptest::prelude::*;
@@ -135,6 +135,12 @@ fn spec(dice: &mut Dice, user_count: u64) -> (String, JobSpec) {
         } else {
             BTreeMap::new()
         },
+        sharing: [
+            Sharing::Anybody,
+            Sharing::Anybody,
+            Sharing::OwnJob,
+            Sharing::Nobody,
+        ][dice.below(4) as usize],
         ..Request::default()
     };
     let spec = JobSpec {

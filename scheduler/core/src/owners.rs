@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use phalanx_protocol::{JobId, Sharing, WorkerId};
 
-use super::{Board, Claim};
+use crate::plan::{Board, Claim};
 
 impl Claim<'_> {
     fn is_exclusive(&self) -> bool {
@@ -23,7 +23,7 @@ impl Claim<'_> {
 
 impl Board<'_> {
     /// Reserves workers for the shares of claims that share them with nobody; claims are in order of age.
-    pub(super) fn reserve(&mut self, claims: &[Claim<'_>]) {
+    pub(crate) fn reserve(&mut self, claims: &[Claim<'_>]) {
         if !claims.iter().any(Claim::is_exclusive) {
             return;
         }
@@ -63,7 +63,7 @@ impl Board<'_> {
     }
 
     /// Whether a claim may have slots of a worker, given who else has some.
-    pub(super) fn admits(&self, claim: &Claim<'_>, worker: WorkerId) -> bool {
+    pub(crate) fn admits(&self, claim: &Claim<'_>, worker: WorkerId) -> bool {
         let is_own = |owner: &JobId| *owner == claim.id;
         match self.owners.get(&worker) {
             Some(owner) => is_own(owner),
@@ -76,7 +76,7 @@ impl Board<'_> {
     }
 
     /// How many more slots of a worker a claim may have, for reasons of company.
-    pub(super) fn allowed(&self, claim: &Claim<'_>, worker: WorkerId) -> u64 {
+    pub(crate) fn allowed(&self, claim: &Claim<'_>, worker: WorkerId) -> u64 {
         if !self.admits(claim, worker) {
             return 0;
         }
@@ -90,7 +90,7 @@ impl Board<'_> {
     }
 
     /// Notes that a claim was given slots of a worker.
-    pub(super) fn note_owner(&mut self, claim: &Claim<'_>, worker: WorkerId) {
+    pub(crate) fn note_owner(&mut self, claim: &Claim<'_>, worker: WorkerId) {
         if claim.is_exclusive() {
             self.owners.insert(worker, claim.id);
         }
