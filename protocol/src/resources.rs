@@ -275,15 +275,19 @@ fn write_parts(
     if memory_bytes > 0 {
         write!(f, ", {}", format_bytes(memory_bytes))?;
     }
-    // what is said by type need not be said again
+    said_once(named).try_for_each(|(name, amount)| write!(f, ", {amount} {name}"))
+}
+
+/// Named resources as people are told of them: what is said by type is not said again without.
+pub fn said_once(named: &BTreeMap<String, Amount>) -> impl Iterator<Item = (&str, Amount)> {
     let typed = |base: &str| {
         let of_it = named.iter().filter(|(name, _)| of_type(name, base));
         of_it.fold(Amount::ZERO, |sum, (_, amount)| sum.saturating_add(*amount))
     };
     named
         .iter()
-        .filter(|(name, amount)| typed(name) == Amount::ZERO || typed(name) != **amount)
-        .try_for_each(|(name, amount)| write!(f, ", {amount} {name}"))
+        .filter(move |(name, amount)| typed(name) == Amount::ZERO || typed(name) != **amount)
+        .map(|(name, &amount)| (name.as_str(), amount))
 }
 
 impl fmt::Display for Resources {

@@ -66,7 +66,8 @@ fn a_job_says_what_its_command_line_would() {
         Request {
             cpus: 2,
             memory_bytes: 4 << 30,
-            named: [("disk.fast".to_owned(), 3), ("gpu".to_owned(), 1)].into(),
+            named: [("disk.fast".to_owned(), 3.into()), ("gpu".to_owned(), 1.into())].into(),
+            ..Request::default()
         }
     );
     assert_eq!(arguments.command.array.as_deref(), Some("0-9%4"));

@@ -1,6 +1,10 @@
 //! Workers as nodes, and the one partition that they are in.
 
+use std::collections::BTreeMap;
+
 use phalanx::WorkerView;
+use phalanx_protocol::Amount;
+use phalanx_protocol::resources::said_once;
 
 use crate::batch::hostlist;
 
@@ -113,11 +117,10 @@ pub(super) fn mebibytes(bytes: u64) -> u64 {
     bytes >> 20
 }
 
-/// What else a node has, `gpu:2,nvme:1`; none if nothing.
-pub(super) fn gres<'a>(named: impl IntoIterator<Item = (&'a String, &'a u64)>) -> Option<String> {
-    let texts: Vec<String> = named
-        .into_iter()
-        .filter(|&(_, &count)| count > 0)
+/// What else a node has, `gpu:a100:2,nvme:1`; none if nothing.
+pub(super) fn gres(named: &BTreeMap<String, Amount>) -> Option<String> {
+    let texts: Vec<String> = said_once(named)
+        .filter(|&(_, count)| count > Amount::ZERO)
         .map(|(name, count)| format!("{name}:{count}"))
         .collect();
     (!texts.is_empty()).then(|| texts.join(","))

@@ -249,7 +249,8 @@ impl Line<'_> {
         if let Some(list) = gres(&request.named) {
             texts.extend(
                 list.split(',')
-                    .map(|part| format!("gres/{}", part.replacen(':', "=", 1))),
+                    .filter_map(|part| part.rsplit_once(':'))
+                    .map(|(name, count)| format!("gres/{name}={count}")),
             );
         }
         if request.memory_bytes > 0 {

@@ -286,7 +286,7 @@ impl Row<NodeField> for Alike<'_> {
                 .unwrap_or_else(null),
             NodeField::GresUsed => {
                 let used = first.map(|worker| {
-                    let free = |name| worker.free.named.get(name).copied().unwrap_or(0);
+                    let free = |name| worker.free.named.get(name).copied().unwrap_or_default();
                     let all = worker.capacity.named.iter();
                     all.map(|(name, count)| format!("{name}:{}", count.saturating_sub(free(name))))
                         .collect::<Vec<_>>()

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use phalanx::WorkerView;
-use phalanx_protocol::Resources;
+use phalanx_protocol::{Amount, Resources};
 
 use super::super::nodes::{NodeState, PARTITION, mebibytes, node_list};
 use super::super::{Complaint, home, nodes};
@@ -117,11 +117,11 @@ fn node_sheet(worker: &WorkerView) -> Sheet {
 /// What jobs hold of a worker.
 fn used(worker: &WorkerView) -> Resources {
     let WorkerView { capacity, free, .. } = worker;
-    let named: BTreeMap<String, u64> = capacity
+    let named: BTreeMap<String, Amount> = capacity
         .named
         .iter()
         .map(|(name, count)| {
-            let free = free.named.get(name).copied().unwrap_or(0);
+            let free = free.named.get(name).copied().unwrap_or_default();
             (name.clone(), count.saturating_sub(free))
         })
         .collect();
@@ -179,7 +179,8 @@ fn partition_sheet(workers: &[WorkerView]) -> Sheet {
         all.cpus = all.cpus.saturating_add(worker.capacity.cpus);
         all.memory_bytes = all.memory_bytes.saturating_add(worker.capacity.memory_bytes);
         for (name, count) in &worker.capacity.named {
-            *all.named.entry(name.clone()).or_default() += count;
+            let sum = all.named.entry(name.clone()).or_default();
+            *sum = sum.saturating_add(*count);
         }
     }
     let text = str::to_owned;
