@@ -30,8 +30,8 @@ pub(crate) struct PlacementArguments {
 
     /// Run on workers that no other job uses meanwhile
     ///
-    /// With =task, each task has a worker for itself. Waits until a worker is empty: jobs that come later are kept off one
-    /// for it. Default: workers are shared. Examples: --exclusive, --exclusive=task
+    /// With =task, each task has a worker for itself. Waits until a worker is empty; where none ever is, give the job a higher
+    /// --priority. Default: workers are shared. Examples: --exclusive, --exclusive=task
     #[arg(long, value_name = "WHOSE", num_args = 0..=1, require_equals = true, default_missing_value = "job")]
     pub(crate) exclusive: Option<ExclusiveArgument>,
 }

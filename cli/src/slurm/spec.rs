@@ -117,10 +117,10 @@ pub(super) fn draft(
             nodes.least
         ));
     }
-    warnings.extend(unheeded(settings));
     let shape = Shape::of(settings);
     let (request, unmet) = needs::request(settings, shape);
     warnings.extend(unmet);
+    warnings.extend(unheeded(settings));
     let name = settings.job_name.clone().unwrap_or_else(|| script.name.clone());
     let array = settings.array.as_ref().map(ArraySpec::ids);
     let time = settings.time_limit.and_then(|limit| match limit {

@@ -1,6 +1,6 @@
 #!/bin/bash
 #SBATCH --nodes=2
-#SBATCH --exclusive
+#SBATCH --exclusive=user
 #SBATCH --nodelist=n1 --exclude=n[2-4]
 #SBATCH --gres=nvme:100
 #SBATCH --cpus-per-gpu=1

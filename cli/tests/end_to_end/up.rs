@@ -50,8 +50,8 @@ impl Up {
             "16",
             "--memory",
             "16G",
-            "--resource",
-            "gpu=4",
+            "--gpus",
+            "a100:2,v100:2",
         ];
         Self::start_as(tempfile::tempdir().unwrap(), &arguments)
     }

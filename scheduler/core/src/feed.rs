@@ -128,6 +128,7 @@ impl Core {
             job.let_go(piece);
         }
         self.plan_due |= job.slots_allowed() > allowed || job.gate.is_shut();
+        self.plan_due |= self.has_left(id, worker);
         self.feed_hungry(id, effects);
     }
 

@@ -1,75 +1,55 @@
 //! Workers that a job shares with no other. Such a job gets slots only where nobody else has any, and keeps others off.
 //!
-//! So that it is not kept waiting by whatever smaller jobs come after it, the share of an older one comes first: of the
-//! workers that no older job uses it takes as many as it needs, and who came later gives up the slots there.
+//! It waits until a worker is empty, also of jobs that came later: to take their slots away would end in a deadlock where
+//! such a job waits for another that then cannot start. A higher priority takes a worker all the same.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use phalanx_protocol::{JobId, Sharing, WorkerId};
 
+use crate::core::Core;
 use crate::plan::{Board, Claim};
 
 impl Claim<'_> {
     fn is_exclusive(&self) -> bool {
         self.job.spec.request.sharing != Sharing::Anybody
     }
+}
 
-    /// The workers that its job holds slots of, or has tasks on that no plan knew.
-    fn workers(&self) -> impl Iterator<Item = WorkerId> + '_ {
-        let in_use = self.job.holdings.iter().filter(|(_, holding)| holding.slots > 0);
-        in_use.map(|(&worker, _)| worker)
+impl Core {
+    /// Jobs that have tasks on a worker, with their priorities; none if no claim is exclusive.
+    pub(crate) fn busy(&self, claims: &[Claim<'_>]) -> BTreeMap<WorkerId, Vec<(JobId, i32)>> {
+        let mut busy: BTreeMap<WorkerId, Vec<(JobId, i32)>> = BTreeMap::new();
+        if claims.iter().any(Claim::is_exclusive) {
+            for (id, job) in self.live.iter().map(|&id| (id, &self.jobs[&id])) {
+                let holdings = job.holdings.iter().filter(|(_, holding)| holding.open > 0);
+                for (&worker, _) in holdings {
+                    busy.entry(worker).or_default().push((id, job.spec.priority));
+                }
+            }
+        }
+        busy
+    }
+
+    /// Whether a job has neither slots nor tasks on a worker any more, which somebody may wait for.
+    pub(crate) fn has_left(&self, id: JobId, worker: WorkerId) -> bool {
+        let holding = self.jobs.get(&id).and_then(|job| job.holdings.get(&worker));
+        self.unmet && holding.is_none_or(|holding| holding.slots == 0 && holding.open == 0)
     }
 }
 
 impl Board<'_> {
-    /// Reserves workers for the shares of claims that share them with nobody; claims are in order of age.
-    pub(crate) fn reserve(&mut self, claims: &[Claim<'_>]) {
-        if !claims.iter().any(Claim::is_exclusive) {
-            return;
-        }
-        let mut used = BTreeSet::new();
-        for claim in claims.iter().filter(|claim| claim.share > 0) {
-            if claim.is_exclusive() {
-                self.reserve_for(claim, &used);
-            } else {
-                used.extend(claim.workers());
-            }
-        }
-    }
-
-    /// Reserves what a claim has already, then workers that none of the `used` ones are.
-    fn reserve_for(&mut self, claim: &Claim<'_>, used: &BTreeSet<WorkerId>) {
-        let own: BTreeSet<WorkerId> = claim.workers().collect();
-        let others = self
-            .free
-            .keys()
-            .filter(|worker| !claim.keeps_only && !own.contains(worker) && !used.contains(worker));
-        let wanted: Vec<WorkerId> = own.iter().chain(others).copied().collect();
-        let mut slots = claim.given;
-        for worker in wanted {
-            if slots >= claim.share {
-                return;
-            }
-            let excluded = claim.job.excluded.contains_key(&worker);
-            let fitting = self
-                .free
-                .get(&worker)
-                .map_or(0, |free| free.slots(&claim.job.spec.request));
-            if fitting > 0 && !excluded && self.admits(claim, worker) {
-                self.owners.insert(worker, claim.id);
-                slots += u64::from(fitting);
-            }
-        }
-    }
-
     /// Whether a claim may have slots of a worker, given who else has some.
-    pub(crate) fn admits(&self, claim: &Claim<'_>, worker: WorkerId) -> bool {
+    fn admits(&self, claim: &Claim<'_>, worker: WorkerId) -> bool {
         let is_own = |owner: &JobId| *owner == claim.id;
         match self.owners.get(&worker) {
             Some(owner) => is_own(owner),
             None if claim.is_exclusive() => {
                 let mut there = self.slots.range((worker, JobId(0))..=(worker, JobId(u64::MAX)));
-                there.all(|((_, job), _)| is_own(job))
+                let mut busy = self.busy.get(&worker).into_iter().flatten();
+                let yields =
+                    |(job, priority): &(JobId, i32)| is_own(job) || *priority < claim.job.spec.priority;
+                there.all(|((_, job), _)| is_own(job)) && busy.all(yields)
             }
             None => true,
         }

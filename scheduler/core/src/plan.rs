@@ -31,11 +31,11 @@ pub(crate) struct Claim<'a> {
     /// Slots that it could use.
     wanted: u64,
     /// Slots that are its share.
-    pub(crate) share: u64,
+    share: u64,
     /// Slots given so far.
-    pub(crate) given: u64,
+    given: u64,
     /// It keeps what it has; other slots would be of no use to it.
-    pub(crate) keeps_only: bool,
+    keeps_only: bool,
 }
 
 /// Slots by worker and job.
@@ -44,10 +44,12 @@ pub(crate) type Slots = BTreeMap<(WorkerId, JobId), u32>;
 /// The slots of every worker, as far as they are given.
 pub(crate) struct Board<'a> {
     workers: &'a BTreeMap<WorkerId, Worker>,
-    pub(crate) free: BTreeMap<WorkerId, Resources>,
+    free: BTreeMap<WorkerId, Resources>,
     pub(crate) slots: Slots,
     /// Workers that a job shares with no other.
     pub(crate) owners: BTreeMap<WorkerId, JobId>,
+    /// Jobs that have tasks on a worker, with their priorities, if any job shares its workers with no other.
+    pub(crate) busy: BTreeMap<WorkerId, Vec<(JobId, i32)>>,
 }
 
 impl Core {
@@ -70,14 +72,12 @@ impl Core {
         let staying = self.workers.values().filter(|worker| !worker.draining);
         let cpus = staying.map(|worker| u64::from(worker.capacity.cpus));
         set_shares(&mut claims, cpus.sum());
-        let mut board = self.board();
-        board.reserve(&claims);
+        let mut board = self.board(&claims);
         board.place(&mut claims, |claim| claim.share);
         if is_unjust(&claims) {
-            board = self.board();
+            board = self.board(&claims);
             claims.iter_mut().for_each(|claim| claim.given = 0);
             for level in claims.chunk_by_mut(|a, b| a.priority() == b.priority()) {
-                board.reserve(level);
                 board.place(level, |claim| claim.share);
             }
         }
@@ -89,7 +89,7 @@ impl Core {
     }
 
     /// All slots that may be given.
-    fn board(&self) -> Board<'_> {
+    fn board(&self, claims: &[Claim<'_>]) -> Board<'_> {
         let workers = self.workers.iter();
         let staying = workers.filter(|(_, worker)| worker.capacity.cpus > 0 && !worker.draining);
         Board {
@@ -99,6 +99,7 @@ impl Core {
                 .collect(),
             slots: Slots::new(),
             owners: BTreeMap::new(),
+            busy: self.busy(claims),
         }
     }
 

@@ -35,7 +35,7 @@ impl Core {
             // slots that its last tasks leave empty are of use to somebody else
             let may_be_idle = self.unmet || !job.gate.blocked.is_empty();
             let of_no_use = job.gate.is_shut() || (may_be_idle && !job.has_waiting());
-            self.plan_due |= of_no_use || job.slots_allowed() > allowed;
+            self.plan_due |= of_no_use || job.slots_allowed() > allowed || self.has_left(id, worker);
         }
         if self.planted.is(PlantedBug::AcknowledgesAtOnce) {
             let message = ToWorker::Acknowledge { number };

@@ -240,7 +240,7 @@ const VARIABLES: &[(&str, Here, &str)] = &[
     ("SLURM_GPUS_PER_NODE", Yes, "what --gpus-per-node or --gres said"),
     ("SLURM_GPUS_PER_TASK", Yes, "what --gpus-per-task said"),
     ("SLURM_GPUS_ON_NODE", Yes, "number of gpus of the job"),
-    ("SLURM_JOB_GPUS", Absent, "which gpus these are"),
+    ("SLURM_JOB_GPUS", Yes, "which gpus these are; the same in SLURM_STEP_GPUS and CUDA_VISIBLE_DEVICES"),
     ("SLURM_ARRAY_JOB_ID", Yes, "the number of the array"),
     ("SLURM_ARRAY_TASK_ID", Yes, "the element's number in it"),
     ("SLURM_ARRAY_TASK_COUNT", Yes, "how many elements there are"),

@@ -58,19 +58,23 @@ fn an_exclusive_job_waits_for_an_empty_worker_and_says_so() {
 }
 
 #[test]
-fn jobs_that_came_later_do_not_keep_an_exclusive_job_waiting() {
+fn an_exclusive_job_drives_nobody_away_and_comes_before_who_has_not_begun() {
     let mut story = Story::new();
     let w1 = story.worker(4);
     let first = story.submit(kernel_job(2));
     let exclusive = story.submit(alone(Sharing::OwnJob, 1000));
-    let later = story.submit_as("bob", kernel_job(1000));
-    assert_eq!(
-        (story.slots(w1, first), story.slots(w1, later)),
-        (2, 2),
-        "nobody waits for nothing"
-    );
+    let later = story.submit_as("bob", kernel_job(2));
+    let last = story.submit(kernel_job(4));
+    assert_eq!((story.slots(w1, first), story.slots(w1, later)), (2, 2));
     story.finish(w1, first, SECOND);
-    assert_eq!((story.slots(w1, exclusive), story.slots(w1, later)), (4, 0));
+    // what it runs may wait for another job
+    assert_eq!((story.slots(w1, exclusive), story.slots(w1, later)), (0, 2));
+    assert_eq!(story.slots(w1, last), 2, "nobody waits for nothing");
+    story.finish(w1, later, SECOND);
+    assert_eq!((story.slots(w1, exclusive), story.slots(w1, last)), (0, 4));
+    let never = story.submit(kernel_job(4));
+    story.finish(w1, last, SECOND);
+    assert_eq!((story.slots(w1, exclusive), story.slots(w1, never)), (4, 0));
 }
 
 #[test]
