@@ -180,7 +180,7 @@ impl Desk {
                         encoding,
                         reduce,
                     } => self.runner(&kernel, &parameters, encoding, reduce),
-                    HostWork::Command(command) => Commands::open(job, command, storage.clone()),
+                    HostWork::Command(command) => Commands::open(job, *command, storage.clone()),
                 };
                 self.open(opened.map(|runner| Job::new(job, runner, storage)))
             }

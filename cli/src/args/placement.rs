@@ -144,6 +144,9 @@ impl fmt::Display for GpuCount {
     }
 }
 
+/// How many gpus of each type, or of any.
+pub(crate) type Offered = Vec<(Option<String>, usize)>;
+
 /// The gpus that a worker is to offer, by type: those of `--gpus`, and resources that are called so; none if nobody says.
 ///
 /// # Errors
@@ -151,7 +154,7 @@ impl fmt::Display for GpuCount {
 pub(crate) fn offered_gpus(
     gpus: Option<&[GpuCount]>,
     resources: &[NamedResource],
-) -> Result<Option<Vec<(Option<String>, usize)>>, GpuCountError> {
+) -> Result<Option<Offered>, GpuCountError> {
     let named = resources.iter().filter_map(GpuCount::of_resource);
     let all: Vec<GpuCount> = gpus.into_iter().flatten().cloned().chain(named).collect();
     if gpus.is_none() && all.is_empty() {

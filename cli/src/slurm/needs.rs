@@ -70,11 +70,11 @@ fn pin(settings: &BatchSettings, unmet: &mut Vec<String>) -> Pin {
         .as_deref()
         .unwrap_or_default()
         .to_ascii_lowercase();
-    let words = bind
+    let mut words = bind
         .split(',')
         .filter(|word| !["", "v", "verbose", "q", "quiet"].contains(word));
     let word = words
-        .last()
+        .next_back()
         .map(|word| word.split([':', '=']).next().unwrap_or_default());
     match word {
         Some("none" | "no") => return Pin::None,

@@ -107,7 +107,7 @@ pub enum HostWork {
         reduce: bool,
     },
     /// Run programs.
-    Command(HostCommand),
+    Command(Box<HostCommand>),
 }
 
 /// What a host needs to run programs.

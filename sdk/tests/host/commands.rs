@@ -128,7 +128,8 @@ impl Shop {
             ..command
         };
         let storage = self.folder.path().join("storage");
-        self.driver.open_work(HostWork::Command(command), 1, storage);
+        self.driver
+            .open_work(HostWork::Command(Box::new(command)), 1, storage);
         assert_eq!(self.driver.receive(), FromHost::Ready);
     }
 

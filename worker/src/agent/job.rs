@@ -187,7 +187,7 @@ impl Job {
                 encoding: work.encoding,
                 reduce: work.reduce,
             },
-            Work::Command(work) => HostWork::Command(HostCommand {
+            Work::Command(work) => HostWork::Command(Box::new(HostCommand {
                 plan: self.parameters(),
                 array: work.array.clone(),
                 user: self.user.clone(),
@@ -199,7 +199,7 @@ impl Job {
                     .task_time
                     .map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
                 scratch: traits.scratch.clone(),
-            }),
+            })),
         }
     }
 
