@@ -103,6 +103,7 @@ impl Plan {
             dependency: None,
             held: waits.held,
             begin_unix_millis: waits.begin_unix_millis,
+            gang: None,
         };
         let cancelled = dice.one_in(6);
         Self {

@@ -41,6 +41,8 @@ pub struct Core {
     pub(crate) alarms: BTreeSet<(Duration, JobId)>,
     /// Some job wants more slots than the plan gave it.
     pub(crate) unmet: bool,
+    /// Some gang waits for its slots.
+    pub(crate) gang_waits: bool,
     /// Until then, what earlier leaders granted is not granted again: workers come back and say what they still run.
     pub(crate) reattach_until: Option<Duration>,
     /// When to look after the time limits of which jobs.
@@ -72,6 +74,7 @@ impl Core {
             planned_at: Duration::ZERO,
             alarms: BTreeSet::new(),
             unmet: false,
+            gang_waits: false,
             reattach_until: None,
             time_limits: BTreeSet::new(),
             dependents: BTreeMap::new(),
@@ -123,7 +126,7 @@ impl Core {
                 session,
                 address,
                 join,
-            } => self.joined(session, address, *join, effects),
+            } => self.joined(now, session, address, *join, effects),
             Input::WorkerLost(worker) => self.worker_lost(now, worker, effects),
             Input::Reported { worker, report } => self.reported(now, worker, *report, effects),
             Input::Returned {
@@ -131,13 +134,13 @@ impl Core {
                 job,
                 grant,
                 range,
-            } => self.returned(worker, job, grant, range, effects),
+            } => self.returned(now, worker, job, grant, range, effects),
             Input::Stopped {
                 worker,
                 job,
                 grant,
                 range,
-            } => self.stopped(worker, job, grant, range, effects),
+            } => self.stopped(now, worker, job, grant, range, effects),
             Input::CannotRun {
                 worker,
                 job,
@@ -190,6 +193,9 @@ impl Core {
         self.check_dependencies();
         for (id, job) in &self.jobs {
             job.check(*id);
+            if job.is_gang() {
+                self.check_gang(*id, job);
+            }
             assert_eq!(
                 self.live.contains(id),
                 job.phase != Phase::Finished,

@@ -99,6 +99,7 @@ impl Core {
             return;
         }
         self.reattach_until = None;
+        self.end_gangs_of_last_leader(now, effects);
         self.plan_due = true;
         let live: Vec<_> = self.live.iter().copied().collect();
         live.into_iter().for_each(|id| self.feed_hungry(id, effects));

@@ -97,7 +97,7 @@ impl Agent {
                 effects.extend(host.map(|host| Effect::TellHost(host, ToHost::CheckpointNow)));
             }
             ToWorker::Drain => self.drain(None, effects),
-            ToWorker::Schedulers(_) => tracing::debug!("not for this version"),
+            ToWorker::Schedulers(_) | ToWorker::Gang { .. } => tracing::debug!("not for this version"),
         }
     }
 

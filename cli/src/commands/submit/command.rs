@@ -97,6 +97,7 @@ impl CommandDraft {
             dependency: arguments.waiting.dependency(&[]),
             held: arguments.waiting.hold,
             begin_unix_millis: arguments.waiting.begin.map(begin_unix_millis).transpose()?,
+            gang: None,
         };
         Self::new(spec, plan, items)
     }
