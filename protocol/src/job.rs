@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::amount::Amount;
 use crate::command::{self, CommandWork};
-use crate::dependency::{self, Dependency};
+use crate::dependency::{self, Condition, Dependency};
 use crate::gang::{Gang, GangError, OnLoss};
 use crate::id::{BlobId, SubmissionId};
 use crate::limits;
@@ -385,6 +385,13 @@ impl JobSpec {
         }
     }
 
+    /// Whether tasks wait for their counterparts in another job.
+    fn waits_by_task(&self) -> bool {
+        let dependency = self.dependency.iter();
+        let mut conditions = dependency.flat_map(|dependency| &dependency.conditions);
+        conditions.any(|condition| matches!(condition, Condition::AfterCorresponding(_)))
+    }
+
     fn check_gang(&self) -> Result<(), GangError> {
         let Some(gang) = &self.gang else {
             return Ok(());
@@ -399,6 +406,7 @@ impl JobSpec {
         let unfit = [
             ("a number of tasks at a time", self.slots_max.is_some()),
             ("running tasks twice", self.idempotent),
+            ("waiting task by task", self.waits_by_task()),
         ];
         match unfit.into_iter().find(|(_, is_asked)| *is_asked) {
             Some((what, _)) => Err(GangError::NotForRanks {

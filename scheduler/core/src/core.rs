@@ -49,6 +49,8 @@ pub struct Core {
     pub(crate) time_limits: BTreeSet<(Duration, JobId)>,
     /// Who waits for which job, of those that are known.
     pub(crate) dependents: BTreeMap<JobId, BTreeSet<JobId>>,
+    /// The journal was read, and nothing has happened since.
+    pub(crate) only_replayed: bool,
     pub(crate) planted: Planted,
 }
 
@@ -78,6 +80,7 @@ impl Core {
             reattach_until: None,
             time_limits: BTreeSet::new(),
             dependents: BTreeMap::new(),
+            only_replayed: false,
             planted: Planted::default(),
         }
     }
@@ -85,6 +88,7 @@ impl Core {
     /// Takes in what happened at `now` and adds what is to be done to `effects`.
     pub fn handle(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) {
         (self.clock, self.unix_millis) = (now.elapsed, now.unix_millis);
+        self.only_replayed = false;
         match input {
             Input::Submitted { request, user, spec } => self.submitted(now, request, user, *spec, effects),
             Input::CancelRequested {

@@ -100,24 +100,26 @@ impl Core {
         effects: &mut Vec<Effect>,
     ) {
         let id = report.job;
+        let is_reattaching = self.jobs.get(&id).is_some_and(|job| self.is_reattaching(job));
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let overhang = job.holdings.get(&worker).map_or(0, |holding| holding.overhang);
         let mut over = job.end_void_runs(&mut report);
         let mut done = RangeSet::new();
         for (grant, range) in within(job.spec.tasks, &report.done) {
-            let held = job.grants.get(&grant).map(|open| open.rest.pieces(range));
-            for piece in held.unwrap_or_default() {
+            for piece in job.runs_under(grant, range, is_reattaching) {
                 job.note_end(now, grant, piece);
                 job.take_from_grant(grant, piece);
+                job.waiting.remove(piece);
                 job.note_ended(piece);
+                job.gang.granted = true;
                 done.insert(piece);
             }
         }
         let mut first = None;
         for (grant, failures) in report.failed {
             for mut failure in failures {
-                let (index, open) = (failure.index, job.grants.get(&grant));
-                if open.is_none_or(|open| !open.rest.contains(index)) {
+                let index = failure.index;
+                if job.runs_under(grant, failure.range(), is_reattaching).is_empty() {
                     continue;
                 }
                 let end = failure.message.floor_char_boundary(MESSAGE_BYTES_MAX);
@@ -125,6 +127,7 @@ impl Core {
                 job.note_end(now, grant, one(index));
                 job.take_from_grant(grant, one(index));
                 job.wait_again(one(index));
+                job.gang.granted = true;
                 over += 1;
                 first.get_or_insert(failure);
             }
@@ -259,7 +262,7 @@ impl Core {
 
     /// Asserts GANG.
     pub(crate) fn check_gang(&self, id: JobId, job: &Job) {
-        if !job.is_active() || self.is_reattaching(job) {
+        if !job.is_active() || self.is_reattaching(job) || self.only_replayed {
             return;
         }
         if job.gang.granted {
@@ -321,6 +324,21 @@ impl Job {
         };
         let placement = self.gang.placement.as_ref();
         placement.is_some_and(|placement| placement.counts().into_iter().all(has))
+    }
+
+    /// Which ranks of a range run under a grant, as far as is known. What is reported to a new leader again is in no grant
+    /// that its worker brings back.
+    fn runs_under(&self, grant: GrantId, range: IndexRange, is_reattaching: bool) -> Vec<IndexRange> {
+        let held = self.grants.get(&grant).map(|open| open.rest.pieces(range));
+        let mut runs = held.unwrap_or_default();
+        if is_reattaching && grant.term >= self.term {
+            let mut waiting: RangeSet = self.waiting.pieces(range).into_iter().collect();
+            for void in self.requeues.void(grant, range) {
+                waiting.remove(void);
+            }
+            runs.extend(waiting.iter());
+        }
+        runs
     }
 
     fn may_start(&self) -> bool {

@@ -99,16 +99,15 @@ impl Core {
     ) -> Option<Placement> {
         let ranks = claim.job.spec.tasks;
         if claim.ready {
-            let rooms = board.free.keys().copied().collect::<Vec<_>>().into_iter();
-            let rooms = rooms.map(|worker| self.room_now(board, claim, worker, running));
-            let mut nodes = fit(&claim.shape, ranks, rooms.collect());
+            let rooms: Vec<Room> = board
+                .free
+                .keys()
+                .map(|&worker| self.room_now(board, claim, worker, running))
+                .collect();
+            let mut nodes = fit(&claim.shape, ranks, rooms.clone());
             if nodes.is_none() && self.planted.is(PlantedBug::PlacesPartOfGang) {
-                let rooms = board.free.keys().copied().collect::<Vec<_>>().into_iter();
-                let rooms: Vec<Room> = rooms
-                    .map(|worker| self.room_now(board, claim, worker, running))
-                    .collect();
                 let slots = rooms.iter().map(|room| u64::from(room.slots)).sum();
-                nodes = fit(&Shape::Any, slots, rooms).filter(|nodes| !nodes.is_empty());
+                nodes = fit(&Shape::Any, ranks.min(slots), rooms).filter(|_| slots > 0);
             }
             if let Some(nodes) = nodes {
                 for &(worker, slots) in &nodes {
