@@ -1,5 +1,8 @@
 //! Gangs: ranks of a job that start together, and of which none is left behind.
 
+use rustix::process::Signal;
+
+use crate::command::{eventually, send};
 use crate::mpi::RANK;
 use crate::up::Up;
 
@@ -59,4 +62,27 @@ fn a_gang_that_is_too_wide_waits_and_says_for_what() {
     );
     let mistaken = up.run("run --ranks 2 --array 1-2 -- true");
     assert_eq!(mistaken.code, Some(2), "{mistaken:?}");
+}
+
+#[test]
+fn a_gang_whose_worker_is_killed_starts_again_in_its_next_epoch() {
+    let up = Up::start_wide();
+    let begun = up.file("begun", "");
+    let script = format!(
+        "[ $PHALANX_EPOCH -gt 1 ] || {{ echo $PHALANX_RANK >> {}; sleep 1000; }}\necho rank $PHALANX_RANK in epoch $PHALANX_EPOCH\n",
+        begun.display()
+    );
+    let script = up.file("epochs.sh", &script);
+    let submitted = up.run(&format!("submit --ranks 3 -- sh {}", script.display()));
+    let job = submitted.lines()[0].to_owned();
+    eventually("all ranks have started", || {
+        std::fs::read_to_string(&begun).unwrap().lines().count() == 3
+    });
+    send(up.worker_pids()[0], Signal::KILL);
+    let waited = up.run(&format!("wait {job}"));
+    assert_eq!(waited.code, Some(0), "{waited:?}");
+    let printed = up.run(&format!("logs {job}")).stdout;
+    for rank in 0..3 {
+        assert!(printed.contains(&format!("rank {rank} in epoch 2")), "{printed}");
+    }
 }
