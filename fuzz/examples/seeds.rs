@@ -279,6 +279,7 @@ fn specs() -> Vec<JobSpec> {
         dependency: None,
         held: false,
         begin_unix_millis: None,
+        gang: None,
     };
     vec![
         JobSpec {
@@ -320,6 +321,7 @@ fn specs() -> Vec<JobSpec> {
             dependency: None,
             held: false,
             begin_unix_millis: None,
+            gang: None,
             ..plain.clone()
         },
         JobSpec {

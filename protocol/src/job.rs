@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::amount::Amount;
 use crate::command::{self, CommandWork};
-use crate::dependency::{self, Dependency};
+use crate::dependency::{self, Condition, Dependency};
+use crate::gang::{Gang, GangError, OnLoss};
 use crate::id::{BlobId, SubmissionId};
 use crate::limits;
 use crate::range::IndexRange;
@@ -47,6 +48,8 @@ pub struct JobSpec {
     pub held: bool,
     /// Nothing of it starts before; milliseconds since 1970.
     pub begin_unix_millis: Option<u64>,
+    /// Its tasks are the ranks of a gang.
+    pub gang: Option<Box<Gang>>,
 }
 
 /// How often a task is run again before it is failed, counted apart for each cause, and how long it rests before.
@@ -77,7 +80,7 @@ impl Default for Retries {
     }
 }
 
-/// What a task does. Ranks will stand beside kernels and commands here.
+/// What a task does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Work {
     /// Calls a Rust function.
@@ -333,6 +336,9 @@ pub enum SpecError {
         command::FACT_BYTES_MAX
     )]
     BadCommand,
+    /// A gang that cannot be.
+    #[error(transparent)]
+    Gang(#[from] GangError),
 }
 
 impl JobSpec {
@@ -364,6 +370,7 @@ impl JobSpec {
             return Err(SpecError::NoCpus);
         }
         self.check_limits()?;
+        self.check_gang()?;
         if let Some(dependency) = &self.dependency {
             let count = dependency.conditions.len();
             if count == 0 || count > dependency::CONDITIONS_MAX {
@@ -375,6 +382,37 @@ impl JobSpec {
                 Err(SpecError::ParametersTooLarge { bytes: bytes.len() })
             }
             Payload::Inline(_) | Payload::Blob(_) => Ok(()),
+        }
+    }
+
+    /// Whether tasks wait for their counterparts in another job.
+    fn waits_by_task(&self) -> bool {
+        let dependency = self.dependency.iter();
+        let mut conditions = dependency.flat_map(|dependency| &dependency.conditions);
+        conditions.any(|condition| matches!(condition, Condition::AfterCorresponding(_)))
+    }
+
+    fn check_gang(&self) -> Result<(), GangError> {
+        let Some(gang) = &self.gang else {
+            return Ok(());
+        };
+        gang.check(self.tasks)?;
+        if !self.work.is_command() {
+            return Err(GangError::NotCommands);
+        }
+        if gang.on_loss == OnLoss::Shrink {
+            return Err(GangError::CannotShrink);
+        }
+        let unfit = [
+            ("a number of tasks at a time", self.slots_max.is_some()),
+            ("running tasks twice", self.idempotent),
+            ("waiting task by task", self.waits_by_task()),
+        ];
+        match unfit.into_iter().find(|(_, is_asked)| *is_asked) {
+            Some((what, _)) => Err(GangError::NotForRanks {
+                what: what.to_owned(),
+            }),
+            None => Ok(()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! What Phalanx's processes say to each other, and the words they say it in.
 //!
 //! No I/O, no clock, no threads: every other crate may depend on this one, this one on none of them.
-//! Reading order: [`id`] and [`range`] (the nouns), [`job`], [`command`], [`resources`], [`amount`] and [`dependency`] (what a user asks for), [`message`] (who
+//! Reading order: [`id`] and [`range`] (the nouns), [`job`], [`command`], [`gang`], [`resources`], [`amount`] and [`dependency`] (what a user asks for), [`message`] (who
 //! tells whom what), [`record`] and [`snapshot`] (what the journal keeps), [`view`] (what people are shown),
 //! [`pattern`] (how output files are named), [`signal`] (their names), [`codec`] and [`limits`] (bytes and bounds).
 
@@ -10,6 +10,7 @@ pub mod codec;
 pub mod command;
 pub mod dependency;
 pub mod exit;
+pub mod gang;
 pub mod id;
 pub mod job;
 pub mod limits;
@@ -24,6 +25,7 @@ pub mod view;
 
 pub use amount::Amount;
 pub use command::{ArrayIds, CommandPlan, CommandWork};
+pub use gang::Gang;
 pub use id::{BlobId, GrantId, JobId, SubmissionId, TaskId, Term, WorkerId};
 pub use job::{Encoding, Feeding, Inputs, JobSpec, KernelWork, Payload, Retries, Work};
 pub use range::{IndexRange, RangeSet};

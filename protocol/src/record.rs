@@ -226,6 +226,7 @@ mod tests {
     use super::*;
     use crate::amount::Amount;
     use crate::codec;
+    use crate::gang::{Gang, OnLoss, RankMap};
     use crate::id::{BlobId, SubmissionId, Term};
     use crate::job::{Encoding, Feeding, Inputs, KernelWork, Payload, Retries, Work};
     use crate::resources::{Pin, Request, Sharing};
@@ -256,6 +257,7 @@ mod tests {
             dependency: None,
             held: false,
             begin_unix_millis: None,
+            gang: None,
         };
         let submitted = Record::JobSubmitted {
             job: JobId(1),
@@ -275,11 +277,15 @@ mod tests {
         third[0] = 6;
         third.extend([0, 0, 0, 0]);
         assert_eq!(codec::decode::<Record>(&third).unwrap(), submitted);
-        let mut golden = third.clone();
-        golden[0] = 10;
+        let mut fourth = third.clone();
+        fourth[0] = 10;
         // behind the names of resources, of which there are none: pinning, sharing
         let request_end = 10 + 32 + 12;
-        golden.splice(request_end..request_end, [0, 0]);
+        fourth.splice(request_end..request_end, [0, 0]);
+        assert_eq!(codec::decode::<Record>(&fourth).unwrap(), submitted);
+        let mut golden = fourth;
+        golden[0] = 11;
+        golden.push(0);
         assert_eq!(codec::encode(&submitted), golden);
         assert_eq!(codec::decode::<Record>(&golden).unwrap(), submitted);
 
@@ -298,6 +304,18 @@ mod tests {
             (spec.request.pin, spec.request.sharing) = (Pin::Spread, Sharing::OwnJob);
         }
         assert_eq!(codec::encode(&with_gpus), golden);
+        if let Record::JobSubmitted { spec, .. } = &mut with_gpus {
+            spec.gang = Some(Box::new(Gang {
+                ranks_per_node: Some(2),
+                nodes: None,
+                map: RankMap::Explicit(vec![0, 1]),
+                on_loss: OnLoss::Restart,
+            }));
+        }
+        golden.pop();
+        golden.extend([1, 1, 2, 0, 2, 2, 0, 1, 1]);
+        assert_eq!(codec::encode(&with_gpus), golden);
+        assert_eq!(codec::decode::<Record>(&golden).unwrap(), with_gpus);
 
         let ended = Record::TasksEnded {
             job: JobId(1),

@@ -276,6 +276,19 @@ pub enum Verdict {
         /// Which, at most 20.
         jobs: Vec<JobId>,
     },
+    /// A gang waits until there is room for all of its ranks.
+    Gang {
+        /// Slots that it needs.
+        slots: u64,
+        /// On how many nodes, if that was asked for.
+        nodes: Option<u32>,
+        /// Slots that are free, wherever.
+        slots_free: u64,
+        /// Slots that fit on all workers if they were empty.
+        slots_capacity: u64,
+        /// Jobs that hold slots where it could run, at most 20.
+        jobs: Vec<JobId>,
+    },
     /// Jobs that share their workers with no other have those where there is room.
     KeptOff {
         /// Which, at most 20.

@@ -12,6 +12,7 @@ mod memory;
 mod orphans;
 mod outlet;
 mod process;
+mod ranks;
 mod rlimits;
 mod variables;
 mod wake;
@@ -22,13 +23,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use phalanx_protocol::command::{Dialect, Warning};
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::limits::{COMMAND_GRACE_MILLIS_MAX, COMMAND_PLAN_BYTES_MAX};
-use phalanx_protocol::message::host::{HostCommand, HostParameters};
+use phalanx_protocol::message::host::{HostCommand, HostGang, HostParameters};
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::FailureCause;
 use phalanx_protocol::resources::format_bytes;
@@ -40,9 +42,10 @@ use self::invocation::Invocation;
 use self::orphans::Running;
 use self::outlet::{Names, Outlet, Outlets, Streams};
 use self::process::{Ending, Limits, Order};
+use self::ranks::Ranks;
 use self::variables::Variables;
 use self::wake::Wake;
-use crate::host::panics;
+use crate::host::{lock, panics};
 use crate::kernel::collect::join;
 use crate::kernel::output::{Block, ChunkOutput, Piece, Yield};
 use crate::kernel::runner::{Chunk, ChunkInputs, Failed, Runner, Stop};
@@ -61,7 +64,9 @@ pub(crate) struct Commands {
     variables: Variables,
     outlets: Outlets,
     saved: CheckpointDirectories,
-    running: Running,
+    running: Arc<Running>,
+    /// The start of the gang whose ranks its tasks are, if they are.
+    ranks: Mutex<Option<Arc<Ranks>>>,
     rlimits: rlimits::Changes,
     wake: Wake,
     scratch: PathBuf,
@@ -125,7 +130,8 @@ impl Commands {
             variables: Variables::new(job, &command, &plan),
             saved: CheckpointDirectories::new(&storage),
             outlets: Outlets::new(job, storage, &plan).map_err(failed("the system has no empty file"))?,
-            running: Running::new().map_err(failed("the system does not tell of processes"))?,
+            running: Arc::new(Running::new().map_err(failed("the system does not tell of processes"))?),
+            ranks: Mutex::default(),
             rlimits: rlimits::Changes::to(&plan.limits),
             wake: Wake::new().map_err(failed("the system gives no event"))?,
             command,
@@ -171,12 +177,14 @@ impl Commands {
     /// Runs a task's process to its end.
     fn execute(&self, task: &Task<'_>, streams: Streams, chunk: &Chunk<'_>) -> Result<(), Failed> {
         let &Task { index, number, item } = task;
+        let ranks = lock(&self.ranks).clone();
         let order = Order {
             limits: self.limits(),
             rlimits: &self.rlimits,
             wake: &self.wake,
             running: &self.running,
             task: index,
+            ranks: ranks.as_deref(),
             context: chunk.context,
             grant: chunk.grant,
         };
@@ -190,6 +198,9 @@ impl Commands {
                 .set(&mut command, index, number, item, chunk.grant, chunk.restarts);
             command.env(CHECKPOINT_VARIABLE, &checkpoints);
             self.variables.set_place(&mut command, chunk.context.place());
+            if let Some(ranks) = &ranks {
+                ranks.set(&mut command, index);
+            }
             streams.give(&mut command).map_err(|error| {
                 (
                     FailureCause::Error,
@@ -201,7 +212,7 @@ impl Commands {
                 ended => break ended,
             }
         };
-        match ended {
+        let ended = match ended {
             Ok(Ending::Exit(0)) => Ok(()),
             Ok(_) if chunk.context.is_cancelled() => Err((FailureCause::Error, "it was ended".to_owned())),
             Ok(Ending::Exit(status)) => Err((FailureCause::Exit(status), String::new())),
@@ -215,6 +226,10 @@ impl Commands {
                 Err((FailureCause::Memory, message))
             }
             Err(error) => Err(self.invocation.not_started(&error)),
+        };
+        match ranks {
+            Some(ranks) => ranks.judge(index, ended),
+            None => ended,
         }
     }
 
@@ -287,6 +302,17 @@ impl Runner for Commands {
             .sync()
             .map_err(|error| format!("the output of its tasks cannot be kept: {error}"))?;
         Ok(join(outputs))
+    }
+
+    fn begin_gang(&self, gang: HostGang) {
+        if let Some(before) = lock(&self.ranks).take() {
+            before.retire();
+        }
+        match Ranks::begin(self.job, gang, &self.running) {
+            Ok(ranks) => *lock(&self.ranks) = Some(Arc::new(ranks)),
+            // they find no exchange, and say so themselves
+            Err(error) => tracing::warn!(%error, "the ranks of a gang cannot be connected with each other"),
+        }
     }
 
     fn stop(&self, stop: Stop) {

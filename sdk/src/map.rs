@@ -391,6 +391,7 @@ impl Wishes {
             dependency: None,
             held: false,
             begin_unix_millis: None,
+            gang: None,
         }
     }
 }

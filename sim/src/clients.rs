@@ -282,8 +282,16 @@ impl Cluster {
     /// Nothing has gone wrong for a long time: everything must have ended, but for what no worker can run.
     pub(crate) fn patience_ends(&mut self) {
         let refused_everywhere = |plan: usize| {
-            let request = &self.load[plan].spec.request;
+            let spec = &self.load[plan].spec;
+            let request = &spec.request;
             let nodes = self.weather.nodes.iter().enumerate();
+            if spec.gang.is_some() {
+                let willing = nodes.filter(|&(place, _)| !self.weather.cannot_run(place, plan));
+                let each = spec.gang.as_ref().and_then(|gang| gang.ranks_per_node);
+                let most = each.unwrap_or(u32::MAX);
+                let slots = willing.map(|(_, node)| u64::from(node.capacity.slots(request).min(most)));
+                return slots.sum::<u64>() < spec.tasks;
+            }
             let mut fitting = nodes.filter(|(_, node)| node.capacity.slots(request) > 0);
             fitting.all(|(place, _)| self.weather.cannot_run(place, plan))
         };

@@ -1,18 +1,23 @@
 //! A leader's driver: tells the real core what happened, and carries out what it wants.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use phalanx_protocol::WorkerId;
 use phalanx_protocol::message::worker::{FromWorker, Report, ToWorker};
 use phalanx_protocol::record::Record;
+use phalanx_protocol::{IndexRange, JobId, WorkerId};
 use phalanx_scheduler_core::{Effect, Input, Now, SessionId};
 
 use crate::cluster::Cluster;
 use crate::event::Event;
+use crate::invariants::Invariants;
 use crate::scheduler::note;
 
 /// When a run begins, in milliseconds since 1970.
 pub(crate) const UNIX_START_MILLIS: u64 = 1_700_000_000_000;
+
+/// Ranks that are granted together, and to whom.
+type Ranks = (Vec<IndexRange>, BTreeSet<WorkerId>);
 
 impl Cluster {
     pub(crate) fn now(&self, place: usize) -> Now {
@@ -46,6 +51,7 @@ impl Cluster {
     pub(crate) fn carry_out(&mut self, place: usize, effects: Vec<Effect>) {
         let mut touched = Vec::new();
         let mut records = Vec::new();
+        let mut ranks: BTreeMap<JobId, Ranks> = BTreeMap::new();
         for effect in effects {
             let Some(leader) = self.schedulers[place].leader_mut() else {
                 return;
@@ -70,6 +76,13 @@ impl Cluster {
                         self.invariants.slot.told(term, worker, job, slots);
                         touched.push(worker);
                     }
+                    if let ToWorker::Grant { job, range, .. } = message
+                        && leader.specs[&job].gang.is_some()
+                    {
+                        let (ranges, workers) = ranks.entry(job).or_default();
+                        ranges.push(range);
+                        workers.insert(worker);
+                    }
                     self.send_to_worker(place, worker, message);
                 }
                 Effect::Answer { request, reply } => self.answer(place, request, *reply),
@@ -80,6 +93,13 @@ impl Cluster {
                         .seen(&leader.core, job, &self.invariants.ledger);
                 }
                 Effect::Forget(_) => {}
+            }
+        }
+        for (job, (ranges, workers)) in ranks {
+            let Invariants { gangs, ledger, .. } = &mut self.invariants;
+            gangs.granted(ledger, job, &ranges);
+            if workers.len() > 1 {
+                self.invariants.blame.endings.insert("wide gang".to_owned());
             }
         }
         let Some(leader) = self.schedulers[place].leader() else {

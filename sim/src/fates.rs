@@ -50,6 +50,18 @@ pub(crate) struct Fates {
 }
 
 impl Fates {
+    /// Those of tasks that do no harm.
+    pub(crate) fn harmless() -> Self {
+        Self {
+            fates: Vec::new(),
+            salt: 0,
+            death: FailureCause::Crash,
+            harms: BTreeMap::new(),
+            deaths: BTreeMap::new(),
+            hosts_lost: 0,
+        }
+    }
+
     pub(crate) fn draw(dice: &mut Dice, tasks: u64) -> Self {
         let harms: &[Harm] = match dice.within(0..10) {
             0..3 => &[Harm::Error],

@@ -1,6 +1,7 @@
 //! What must hold whatever happens, one file for each claim. A violation panics with the claim's name.
 
 mod blame;
+mod gang;
 mod gate;
 mod keep;
 mod live;
@@ -9,6 +10,7 @@ mod slot;
 mod term;
 
 pub(crate) use blame::Blame;
+pub(crate) use gang::Gangs;
 pub(crate) use gate::Gate;
 pub(crate) use keep::Keep;
 pub(crate) use live::Live;
@@ -23,6 +25,7 @@ pub(crate) struct Invariants {
     pub(crate) once: Once,
     pub(crate) keep: Keep,
     pub(crate) slot: Slot,
+    pub(crate) gangs: Gangs,
     pub(crate) terms: Terms,
     pub(crate) live: Live,
     pub(crate) blame: Blame,

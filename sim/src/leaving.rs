@@ -56,7 +56,8 @@ impl Worker {
                 | ToWorker::Stop { .. }
                 | ToWorker::Close { .. }
                 | ToWorker::CheckpointNow { .. }
-                | ToWorker::Schedulers(_),
+                | ToWorker::Schedulers(_)
+                | ToWorker::Gang { .. },
             ) => true,
             (Presence::Stopping, _) => false,
         }

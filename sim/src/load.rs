@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use phalanx_protocol::command::CommandWork;
+use phalanx_protocol::gang::{Gang, RankMap};
 use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
 use phalanx_protocol::{Amount, BlobId, Encoding, Feeding, JobSpec, Request, Sharing, SubmissionId};
 
 use crate::dice::{Dice, mix};
 use crate::fates::{Fates, Harm};
-use crate::waits::Waits;
+use crate::waits::{Bond, Waits};
 use crate::weather::Node;
 
 /// Slot time of all jobs together, in nanoseconds: 30 s.
@@ -103,9 +105,10 @@ impl Plan {
             dependency: None,
             held: waits.held,
             begin_unix_millis: waits.begin_unix_millis,
+            gang: None,
         };
         let cancelled = dice.one_in(6);
-        Self {
+        let plan = Self {
             spec,
             user: dice.pick(&["ada", "bob", "cy"]).to_owned(),
             submit_at,
@@ -116,7 +119,56 @@ impl Plan {
             waits,
             task_nanos,
             uneven: dice.one_in(3) && task_nanos > 1_000,
+        };
+        // drawn by number, too
+        match number % 7 {
+            3 | 5 => plan.into_gang(number, nodes),
+            _ => plan,
         }
+    }
+
+    /// The same as a gang, whose ranks take longer and do no harm.
+    fn into_gang(mut self, number: u64, nodes: &[Node]) -> Self {
+        let cpus = nodes
+            .iter()
+            .map(|node| u64::from(node.capacity.cpus))
+            .sum::<u64>();
+        let drawn = mix(self.submit_at);
+        let ranks = 1 + drawn % cpus;
+        let gang = Gang {
+            ranks_per_node: (drawn & 1 << 20 > 0).then_some(1),
+            map: match drawn & 1 << 21 {
+                0 => RankMap::Block,
+                _ => RankMap::Cyclic,
+            },
+            ..Gang::default()
+        };
+        let ranks = match gang.ranks_per_node {
+            Some(_) => ranks.min(nodes.len() as u64),
+            None => ranks,
+        };
+        let spec = &mut self.spec;
+        spec.gang = Some(Box::new(gang));
+        spec.tasks = ranks;
+        spec.work = Work::Command(CommandWork {
+            command: number.to_string(),
+            plan: Payload::Inline(Bytes::new()),
+            inputs: Inputs::Index { first: 0 },
+            array: None,
+            facts: BTreeMap::new(),
+        });
+        spec.request = Request::default();
+        (spec.idempotent, spec.slots_max, spec.failures_max) = (false, None, None);
+        (self.waits.slots_max, self.retried) = (None, false);
+        for (_, bond) in &mut self.waits.bonds {
+            if *bond == Bond::AfterCorresponding {
+                *bond = Bond::AfterAny;
+            }
+        }
+        self.fates = Fates::harmless();
+        self.spec.task_time_limit_millis = None;
+        self.task_nanos = self.task_nanos.max(20_000_000);
+        self
     }
 
     /// The plan that a worker is told to open.
@@ -172,6 +224,7 @@ impl Plan {
     pub(crate) fn runs_again(&self) -> bool {
         // a merged value in which the slower of two twins took part is made again
         let merged_again = self.spec.idempotent && self.spec.work.reduces();
-        self.retried || merged_again || self.spec.retries.errors > 0 || self.fates.end_hosts()
+        let starts_again = self.spec.gang.is_some();
+        self.retried || starts_again || merged_again || self.spec.retries.errors > 0 || self.fates.end_hosts()
     }
 }

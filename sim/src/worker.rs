@@ -228,7 +228,10 @@ impl Worker {
             ToWorker::Close { job } => self.close(job),
             ToWorker::Drain => self.drain(acts),
             // what runs may end by itself before it is stopped
-            ToWorker::Stop { .. } | ToWorker::CheckpointNow { .. } | ToWorker::Schedulers(_) => {}
+            ToWorker::Stop { .. }
+            | ToWorker::CheckpointNow { .. }
+            | ToWorker::Schedulers(_)
+            | ToWorker::Gang { .. } => {}
         }
     }
 

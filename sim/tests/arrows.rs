@@ -91,7 +91,16 @@ fn programs_depend_on_what_is_below_them_and_the_worker_never_on_the_sdk() {
     // the embedded cluster pulls in the scheduler and the worker
     check(
         SDK,
-        &[PROTOCOL, TRANSPORT, STORAGE, CORE, SCHEDULER, WORKER, MACROS],
+        &[
+            PROTOCOL,
+            TRANSPORT,
+            STORAGE,
+            CORE,
+            SCHEDULER,
+            WORKER,
+            MACROS,
+            "phalanx-pmi",
+        ],
     );
     check("phalanx-sim", &[PROTOCOL, STORAGE, CORE]);
 }

@@ -66,6 +66,22 @@ fn a_lost_worker_whose_tasks_do_not_wait_again_is_found() {
 }
 
 #[test]
+fn a_gang_that_is_placed_in_part_is_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::PlacesPartOfGang),
+        &["GANG"],
+    );
+}
+
+#[test]
+fn a_gang_that_goes_on_with_some_ranks_of_an_earlier_start_is_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::RestartsLostRanksAlone),
+        &["GANG"],
+    );
+}
+
+#[test]
 fn a_repeated_report_that_counts_twice_is_found() {
     core_with(
         |term| Core::with_bug(term, PlantedBug::CountsRepetitions),
@@ -144,7 +160,10 @@ fn a_drained_worker_that_keeps_what_it_has_not_started_is_found() {
 
 #[test]
 fn a_new_leader_that_awaits_no_workers_is_found() {
-    core_with(|term| Core::with_bug(term, PlantedBug::AwaitsNobody), &["ONCE"]);
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::AwaitsNobody),
+        &["ONCE", "GANG", "KEEP"],
+    );
 }
 
 #[test]

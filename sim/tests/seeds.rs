@@ -36,6 +36,7 @@ fn seeds_0_to_49_keep_every_invariant() {
     let known = [
         "crashed",
         "error",
+        "gang restarted",
         "job cancelled",
         "job failed",
         "job given up",
@@ -46,6 +47,7 @@ fn seeds_0_to_49_keep_every_invariant() {
         "out of memory",
         "reopened",
         "timed out",
+        "wide gang",
         "worker drained",
         "worker stopped",
     ];

@@ -177,6 +177,7 @@ impl Cluster {
             dependency: None,
             held: false,
             begin_unix_millis: None,
+            gang: None,
         };
         self.tell(Input::Submitted {
             request: RequestId(number),

@@ -237,6 +237,7 @@ fn submitted() -> Record {
             dependency: None,
             held: false,
             begin_unix_millis: None,
+            gang: None,
         }),
     }
 }

@@ -231,6 +231,7 @@ fn array(tasks: u64) -> Result<JobSpec, Box<dyn Error>> {
         dependency: None,
         held: false,
         begin_unix_millis: None,
+        gang: None,
     })
 }
 

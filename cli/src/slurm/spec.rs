@@ -163,6 +163,7 @@ pub(super) fn draft(
             .transpose()?,
         held: settings.hold,
         begin_unix_millis: settings.begin.map(begin_unix_millis).transpose()?,
+        gang: None,
     };
     Ok((CommandDraft::new(spec, plan, None)?, warnings))
 }

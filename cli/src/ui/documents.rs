@@ -320,6 +320,7 @@ impl<'a> ExplanationShape<'a> {
             Verdict::Behind { jobs } => ("behind", jobs.as_slice()),
             Verdict::Scarce { jobs, .. } => ("scarce", jobs.as_slice()),
             Verdict::NotAlone { jobs } => ("not_alone", jobs.as_slice()),
+            Verdict::Gang { jobs, .. } => ("gang", jobs.as_slice()),
             Verdict::KeptOff { jobs } => ("kept_off", jobs.as_slice()),
             Verdict::Resting => ("resting", none),
             Verdict::Reattaching => ("reattaching", none),

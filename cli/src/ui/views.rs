@@ -281,6 +281,24 @@ pub(crate) fn verdict_text(explanation: &Explanation) -> String {
             "job {id} waits: the workers where there is room are exclusively those of {}.",
             jobs_named(jobs)
         ),
+        Verdict::Gang {
+            slots,
+            nodes,
+            slots_free,
+            slots_capacity,
+            jobs,
+        } => {
+            let on = nodes.map(|nodes| format!(" on {}", counted(nodes.into(), "node")));
+            let needs = format!("{}{}", counted(*slots, "slot"), on.unwrap_or_default());
+            let free = format!("{} of {} free", count(*slots_free), count(*slots_capacity));
+            let held = match jobs.is_empty() {
+                true => String::new(),
+                false => format!(", the others are held by {}", jobs_named(jobs)),
+            };
+            format!(
+                "job {id} waits until there is room for all of its ranks: it needs {needs}; {free}{held}."
+            )
+        }
         Verdict::Resting => format!(
             "job {id} waits: {} in vain and rest before they are run again.",
             match job.resting {

@@ -17,6 +17,7 @@ mod commands;
 mod corpus;
 mod desk;
 mod failures;
+mod gangs;
 mod inspection;
 mod job_files;
 mod jobs;

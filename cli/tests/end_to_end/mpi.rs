@@ -4,7 +4,7 @@ use crate::desk::Desk;
 use crate::up::Up;
 
 /// A rank that speaks PMI-1, as an MPI library does: it puts its card, waits for all, and gets its neighbour's.
-const RANK: &str = "\
+pub(crate) const RANK: &str = "\
 #!/bin/bash
 ask() {
     echo \"$1\" >&$PMI_FD

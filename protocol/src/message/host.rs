@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::command::ArrayIds;
+use crate::gang::Placement;
 use crate::id::{GrantId, JobId};
 use crate::job::Encoding;
 use crate::range::IndexRange;
@@ -79,6 +80,17 @@ pub enum ToHost {
         /// Which tasks.
         range: IndexRange,
     },
+    /// What is granted from now on are ranks of this start of a gang; nothing of an earlier one runs any more.
+    Gang(Box<HostGang>),
+}
+
+/// A start of a gang, and which part of it is here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostGang {
+    /// Where all ranks are.
+    pub placement: Placement,
+    /// The position of this worker among its nodes.
+    pub node: u32,
 }
 
 /// What a running task has on its worker. No two tasks run in the same place at a time.
@@ -209,7 +221,7 @@ pub struct Progress {
 }
 
 /// Version of the conversations in this module and its siblings.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 
 /// One line of [`KERNELS_SECTION`]: `name<TAB>input type<TAB>output type<TAB>parameter type or -<TAB>reduce or -`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

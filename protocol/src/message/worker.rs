@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::gang::Placement;
 use crate::id::{GrantId, JobId, Term, WorkerId};
 use crate::job::Work;
 use crate::range::IndexRange;
@@ -180,5 +181,12 @@ pub enum ToWorker {
         grant: GrantId,
         /// Which tasks.
         range: IndexRange,
+    },
+    /// What is granted of this job from now on are the ranks of one start of a gang. Comes before their grants.
+    Gang {
+        /// Which job.
+        job: JobId,
+        /// Where all of its ranks are.
+        placement: Box<Placement>,
     },
 }

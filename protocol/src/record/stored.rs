@@ -67,6 +67,12 @@ pub(super) enum Read {
         tasks: Vec<IndexRange>,
         last: GrantId,
     },
+    JobSubmittedFourth {
+        job: JobId,
+        user: String,
+        submitted_unix_millis: u64,
+        spec: Box<FourthSpec>,
+    },
     JobSubmitted {
         job: JobId,
         user: String,
@@ -117,6 +123,8 @@ pub(super) enum Write<'a> {
         tasks: &'a [IndexRange],
         last: GrantId,
     },
+    #[expect(dead_code, reason = "keeps the place of a layout that is only read")]
+    JobSubmittedFourth,
     JobSubmitted {
         job: JobId,
         user: &'a str,
@@ -166,6 +174,27 @@ pub(super) struct ThirdSpec {
     begin_unix_millis: Option<u64>,
 }
 
+/// A job spec as the fourth version wrote it: named resources in parts, no gangs.
+#[derive(Debug, Deserialize)]
+pub(super) struct FourthSpec {
+    submission: SubmissionId,
+    name: String,
+    tasks: u64,
+    work: Work,
+    request: Request,
+    priority: i32,
+    feeding: Feeding,
+    failures_max: Option<u64>,
+    retries: Retries,
+    task_time_limit_millis: Option<u64>,
+    time_limit_millis: Option<u64>,
+    idempotent: bool,
+    slots_max: Option<u32>,
+    dependency: Option<Dependency>,
+    held: bool,
+    begin_unix_millis: Option<u64>,
+}
+
 impl From<FirstRequest> for Request {
     fn from(first: FirstRequest) -> Self {
         let named = first.named.into_iter();
@@ -208,7 +237,7 @@ impl From<ThirdSpec> for JobSpec {
     fn from(third: ThirdSpec) -> Self {
         let ThirdSpec { second, .. } = third;
         let SecondSpec { first, .. } = second;
-        Self {
+        FourthSpec {
             submission: first.submission,
             name: first.name,
             tasks: first.tasks,
@@ -225,6 +254,31 @@ impl From<ThirdSpec> for JobSpec {
             dependency: third.dependency,
             held: third.held,
             begin_unix_millis: third.begin_unix_millis,
+        }
+        .into()
+    }
+}
+
+impl From<FourthSpec> for JobSpec {
+    fn from(fourth: FourthSpec) -> Self {
+        Self {
+            submission: fourth.submission,
+            name: fourth.name,
+            tasks: fourth.tasks,
+            work: fourth.work,
+            request: fourth.request,
+            priority: fourth.priority,
+            feeding: fourth.feeding,
+            failures_max: fourth.failures_max,
+            retries: fourth.retries,
+            task_time_limit_millis: fourth.task_time_limit_millis,
+            time_limit_millis: fourth.time_limit_millis,
+            idempotent: fourth.idempotent,
+            slots_max: fourth.slots_max,
+            dependency: fourth.dependency,
+            held: fourth.held,
+            begin_unix_millis: fourth.begin_unix_millis,
+            gang: None,
         }
     }
 }
@@ -275,6 +329,17 @@ impl From<Read> for Record {
                 spec: Box::new((*spec).into()),
             },
             Read::JobSubmittedThird {
+                job,
+                user,
+                submitted_unix_millis,
+                spec,
+            } => Self::JobSubmitted {
+                job,
+                user,
+                submitted_unix_millis,
+                spec: Box::new((*spec).into()),
+            },
+            Read::JobSubmittedFourth {
                 job,
                 user,
                 submitted_unix_millis,

@@ -152,6 +152,8 @@ impl Core {
             self.alarms.pop_first();
             self.begin_if_due(now, id, effects);
             self.weigh_if_bound(now, id, effects);
+            let job = self.jobs.get_mut(&id);
+            self.plan_due |= job.is_some_and(|job| job.has_rested(now.elapsed));
             let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
                 continue;
             };
@@ -177,7 +179,7 @@ impl Core {
 impl Job {
     /// Whether it matters how many workers were lost while they ran a task: there is a limit, or the task is told.
     fn counts_losses(&self) -> bool {
-        self.spec.retries.lost_limit.is_some() || self.spec.work.is_command()
+        !self.is_gang() && (self.spec.retries.lost_limit.is_some() || self.spec.work.is_command())
     }
 
     /// Takes up to `count` tasks that wait, as one range. Of commands the same must be to be said of all, since they are told

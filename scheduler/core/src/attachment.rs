@@ -9,6 +9,7 @@ use phalanx_protocol::record::Outcome;
 use phalanx_protocol::{GrantId, JobId, RangeSet, WorkerId};
 
 use crate::core::Core;
+use crate::gang::Loss;
 use crate::holding::Grant;
 use crate::input::{Effect, Now, SessionId};
 use crate::job::{Job, Phase};
@@ -27,6 +28,7 @@ const WORKER_ID_CLAIMED_MAX: u64 = 1 << 53;
 impl Core {
     pub(crate) fn joined(
         &mut self,
+        now: Now,
         session: SessionId,
         address: String,
         join: Join,
@@ -75,6 +77,7 @@ impl Core {
             effects.push(Effect::Send { worker: id, message });
         }
         self.reattach_all(id, join.held, effects);
+        self.gangs_lost(now, concerned.iter().copied(), &Loss::Worker(id), effects);
         concerned
             .into_iter()
             .for_each(|job| self.feed_hungry(job, effects));
@@ -115,6 +118,10 @@ impl Core {
         held: &RangeSet,
         effects: &mut Vec<Effect>,
     ) {
+        // ranks of which it is not known with whom they run, run in vain
+        let is_current = |job: &Job| job.gang.granted && grant.term == self.term;
+        let fits = |job: &Job| !job.is_gang() || self.is_reattaching(job) || is_current(job);
+        let fits = self.jobs.get(&id).is_some_and(fits);
         let (Some(job), Some(model)) = (self.jobs.get_mut(&id), self.workers.get_mut(&worker)) else {
             return;
         };
@@ -122,7 +129,8 @@ impl Core {
             term: self.term,
             number: self.grants_made,
         };
-        let valid = grant <= last && !job.grants.contains_key(&grant) && !job.excluded.contains_key(&worker);
+        let valid =
+            fits && grant <= last && !job.grants.contains_key(&grant) && !job.excluded.contains_key(&worker);
         let waiting = &job.waiting;
         let free = held.iter().flat_map(|range| waiting.pieces(range));
         let rest: RangeSet = free.filter(|_| valid).collect();
@@ -133,9 +141,11 @@ impl Core {
         let stale: u64 = stale.sum();
         let cancelled = &job.seen.cancelled.tasks;
         let cancelled = held.iter().flat_map(|range| cancelled.pieces(range));
-        let void = held.iter().flat_map(|range| job.seen.requeues.void(grant, range));
+        let void = held.iter().filter(|_| fits);
+        let void = void.flat_map(|range| job.seen.requeues.void(grant, range));
         // its last session may have broken before it heard of that
-        for range in cancelled.chain(void) {
+        let unfit = held.iter().filter(|_| !fits);
+        for range in cancelled.chain(void).chain(unfit) {
             let message = ToWorker::Stop {
                 job: id,
                 grant,
@@ -153,8 +163,9 @@ impl Core {
                 end,
                 since: None,
             };
+            job.gang.granted |= job.is_gang() && !job.requeues.voids(grant, &open.rest);
             job.open_grant(self.clock, grant, open);
-            if job.gate.is_shut() {
+            if job.gate.is_shut() && !job.is_gang() {
                 job.revoke(id, worker, u64::MAX, self.clock, effects);
             }
         }
@@ -184,6 +195,7 @@ impl Core {
         let concerned = self.forget(worker);
         self.plan_due = true;
         self.count_lost(now, instance, ran, effects);
+        self.gangs_lost(now, concerned.iter().copied(), &Loss::Worker(worker), effects);
         concerned
             .into_iter()
             .for_each(|job| self.feed_hungry(job, effects));
@@ -227,6 +239,7 @@ impl Core {
             return;
         };
         job.excluded.insert(worker, reason.clone());
+        let is_gang = job.is_gang();
         let mut workers = self.workers.iter();
         let nowhere = workers.all(|(worker, model)| {
             job.excluded.contains_key(worker) || model.capacity.slots(&job.spec.request) == 0
@@ -235,6 +248,9 @@ impl Core {
             return self.end_job(now, id, Outcome::Broken { reason }, effects);
         }
         self.plan_due = true;
+        if is_gang {
+            self.gang_lost(now, id, &Loss::Unstarted, effects);
+        }
         self.feed_hungry(id, effects);
     }
 
@@ -249,6 +265,9 @@ impl Core {
         let held = self.jobs.get(&id).map(|job| job.held_by(worker));
         if !self.closed_there(worker, id) {
             return;
+        }
+        if self.jobs.get(&id).is_some_and(Job::is_gang) {
+            return self.gang_lost(now, id, &death.into(), effects);
         }
         let blamed = self.blame(now, id, &held.unwrap_or_default(), death, effects);
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {

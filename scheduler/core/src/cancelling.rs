@@ -9,6 +9,7 @@ use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, TaskId, WorkerId};
 
 use crate::core::Core;
 use crate::durability::Held;
+use crate::gang::Loss;
 use crate::input::{Effect, Now, RequestId};
 use crate::job::Job;
 use crate::submission::refuse;
@@ -48,6 +49,13 @@ impl Core {
         if let Some(refusal) = refusal {
             return refuse(request, refusal, effects);
         }
+        // of a gang all ranks or none go on
+        let all = RangeSet::from(IndexRange::new(0, job.spec.tasks));
+        let tasks = if job.is_gang() && !tasks.is_empty() {
+            &all
+        } else {
+            tasks
+        };
         let (cancelled, runs) = match job.is_active() {
             true => job.cancel(tasks, &user),
             false => (RangeSet::new(), Vec::new()),
@@ -95,6 +103,7 @@ impl Core {
     /// Takes in what a worker did not start, because it was told to stop it.
     pub(crate) fn stopped(
         &mut self,
+        now: Now,
         worker: WorkerId,
         id: JobId,
         grant: GrantId,
@@ -111,6 +120,7 @@ impl Core {
             job.let_go(piece);
         }
         self.plan_due = true;
+        self.gang_lost(now, id, &Loss::Unstarted, effects);
         self.feed_hungry(id, effects);
     }
 }

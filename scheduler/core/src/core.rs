@@ -41,12 +41,16 @@ pub struct Core {
     pub(crate) alarms: BTreeSet<(Duration, JobId)>,
     /// Some job wants more slots than the plan gave it.
     pub(crate) unmet: bool,
+    /// Some gang waits for its slots.
+    pub(crate) gang_waits: bool,
     /// Until then, what earlier leaders granted is not granted again: workers come back and say what they still run.
     pub(crate) reattach_until: Option<Duration>,
     /// When to look after the time limits of which jobs.
     pub(crate) time_limits: BTreeSet<(Duration, JobId)>,
     /// Who waits for which job, of those that are known.
     pub(crate) dependents: BTreeMap<JobId, BTreeSet<JobId>>,
+    /// The journal was read, and nothing has happened since.
+    pub(crate) only_replayed: bool,
     pub(crate) planted: Planted,
 }
 
@@ -72,9 +76,11 @@ impl Core {
             planned_at: Duration::ZERO,
             alarms: BTreeSet::new(),
             unmet: false,
+            gang_waits: false,
             reattach_until: None,
             time_limits: BTreeSet::new(),
             dependents: BTreeMap::new(),
+            only_replayed: false,
             planted: Planted::default(),
         }
     }
@@ -82,6 +88,7 @@ impl Core {
     /// Takes in what happened at `now` and adds what is to be done to `effects`.
     pub fn handle(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) {
         (self.clock, self.unix_millis) = (now.elapsed, now.unix_millis);
+        self.only_replayed = false;
         match input {
             Input::Submitted { request, user, spec } => self.submitted(now, request, user, *spec, effects),
             Input::CancelRequested {
@@ -123,7 +130,7 @@ impl Core {
                 session,
                 address,
                 join,
-            } => self.joined(session, address, *join, effects),
+            } => self.joined(now, session, address, *join, effects),
             Input::WorkerLost(worker) => self.worker_lost(now, worker, effects),
             Input::Reported { worker, report } => self.reported(now, worker, *report, effects),
             Input::Returned {
@@ -131,13 +138,13 @@ impl Core {
                 job,
                 grant,
                 range,
-            } => self.returned(worker, job, grant, range, effects),
+            } => self.returned(now, worker, job, grant, range, effects),
             Input::Stopped {
                 worker,
                 job,
                 grant,
                 range,
-            } => self.stopped(worker, job, grant, range, effects),
+            } => self.stopped(now, worker, job, grant, range, effects),
             Input::CannotRun {
                 worker,
                 job,
@@ -190,6 +197,9 @@ impl Core {
         self.check_dependencies();
         for (id, job) in &self.jobs {
             job.check(*id);
+            if job.is_gang() {
+                self.check_gang(*id, job);
+            }
             assert_eq!(
                 self.live.contains(id),
                 job.phase != Phase::Finished,

@@ -108,12 +108,16 @@ impl Core {
             Record::JobReopened { .. } | Record::TasksRequeued { .. } => {
                 self.finished.retain(|&over| over != id);
                 self.weigh_after_tasks(now, record, effects);
+                self.start_gang(id, effects);
             }
             Record::TasksEnded { done, .. } => {
                 self.free_counterparts(now, id, done, effects);
                 self.weigh_after_tasks(now, record, effects);
             }
-            Record::JobStarted { .. } => self.weigh_dependents(now, id, effects),
+            Record::JobStarted { .. } => {
+                self.weigh_dependents(now, id, effects);
+                self.start_gang(id, effects);
+            }
             Record::TasksCancelled { .. } => self.weigh_after_tasks(now, record, effects),
             Record::JobSubmitted { .. } | Record::JobHeld { .. } => {}
         }

@@ -23,7 +23,8 @@ impl Core {
         if job.spec.tasks == 0 && job.gate.is_shut() {
             return;
         }
-        let too_many = job.spec.failures_max.is_some_and(|max| job.failed.len() > max);
+        let failures_max = job.spec.failures_max.or(job.is_gang().then_some(0));
+        let too_many = failures_max.is_some_and(|max| job.failed.len() > max);
         if too_many || job.ended.len() == job.spec.tasks {
             let cancelled = &job.cancelled;
             let outcome = match (job.failed.is_empty(), cancelled.tasks.is_empty()) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use phalanx_protocol::gang::Shape;
 use phalanx_protocol::view::{Explanation, JobView, Offer, Verdict, WorkerView};
 use phalanx_protocol::{JobId, Request, Resources, Sharing, WorkerId};
 
@@ -102,7 +103,29 @@ impl Core {
             return Verdict::Draining;
         }
         let usable: Vec<WorkerId> = usable.map(|offer| offer.worker).collect();
+        if job.is_gang() {
+            return self.gang_waiting(id, job, offers, &usable);
+        }
         self.behind(id, job, &usable)
+    }
+
+    /// What a gang needs and what there is of it.
+    fn gang_waiting(&self, id: JobId, job: &Job, offers: &[Offer], usable: &[WorkerId]) -> Verdict {
+        let shape = job.spec.gang.as_ref().map(|gang| gang.shape(job.spec.tasks));
+        let nodes = match shape {
+            Some(Shape::Nodes(counts)) => u32::try_from(counts.len()).ok(),
+            Some(Shape::Any) | None => None,
+        };
+        let sum = |of: &dyn Fn(&Offer) -> u32| offers.iter().map(|offer| u64::from(of(offer))).sum();
+        let holders = usable.iter().flat_map(|worker| self.workers[worker].slots.keys());
+        let holders: BTreeSet<JobId> = holders.copied().filter(|&holder| holder != id).collect();
+        Verdict::Gang {
+            slots: job.spec.tasks,
+            nodes,
+            slots_free: sum(&|offer| offer.slots_free),
+            slots_capacity: sum(&|offer| offer.slots_capacity),
+            jobs: holders.into_iter().take(NAMED_MAX).collect(),
+        }
     }
 
     /// Who keeps a job from its slots on the workers that could run it.

@@ -14,8 +14,9 @@ use phalanx_protocol::message::worker::ToWorker;
 use phalanx_protocol::{Feeding, GrantId, IndexRange, JobId, RangeSet, WorkerId};
 
 use crate::core::Core;
+use crate::gang::Loss;
 use crate::holding::{Grant, Holding};
-use crate::input::Effect;
+use crate::input::{Effect, Now};
 use crate::job::Job;
 use crate::planted::PlantedBug;
 
@@ -39,6 +40,9 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
             return;
         };
+        if job.is_gang() {
+            return self.start_gang(id, effects);
+        }
         let Some(holding) = job.holdings.get(&worker).filter(|holding| holding.slots > 0) else {
             return;
         };
@@ -94,13 +98,14 @@ impl Core {
     }
 
     /// Whether nothing of a job is granted for now.
-    fn is_held_back(&self, job: &Job) -> bool {
+    pub(crate) fn is_held_back(&self, job: &Job) -> bool {
         job.gate.is_shut() || self.is_reattaching(job)
     }
 
     /// Takes in the answer to a revoke.
     pub(crate) fn returned(
         &mut self,
+        now: Now,
         worker: WorkerId,
         id: JobId,
         grant: GrantId,
@@ -128,7 +133,8 @@ impl Core {
             job.let_go(piece);
         }
         self.plan_due |= job.slots_allowed() > allowed || job.gate.is_shut();
-        self.plan_due |= self.has_left(id, worker);
+        self.plan_due |= self.gang_waits || self.has_left(id, worker);
+        self.gang_lost(now, id, &Loss::Unstarted, effects);
         self.feed_hungry(id, effects);
     }
 
@@ -143,7 +149,7 @@ impl Core {
         let Some(job) = self
             .jobs
             .get_mut(&id)
-            .filter(|job| job.is_active() && job.waiting.is_empty() && !job.gate.is_shut())
+            .filter(|job| job.is_active() && !job.is_gang() && job.waiting.is_empty() && !job.gate.is_shut())
         else {
             return;
         };

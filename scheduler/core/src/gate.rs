@@ -128,7 +128,9 @@ impl Core {
             self.finish_if_over(now, id, effects);
             return self.feed_hungry(id, effects);
         }
-        let workers: Vec<WorkerId> = job.holdings.keys().copied().collect();
+        // a gang that has started goes on: all of its ranks have
+        let revocable = job.holdings.keys().filter(|_| !job.is_gang());
+        let workers: Vec<WorkerId> = revocable.copied().collect();
         for worker in workers {
             job.revoke(id, worker, u64::MAX, self.clock, effects);
         }

@@ -7,6 +7,7 @@ use phalanx_protocol::message::host::HOST_SLOTS_MAX;
 use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, RangeSet, Term, WorkerId};
 
 use crate::cancelling::Cancelled;
+use crate::gang::GangState;
 use crate::gate::Gate;
 use crate::holding::{Grant, Holding};
 use crate::limits::TimeLimit;
@@ -75,6 +76,7 @@ pub(crate) struct Job {
     /// Tasks that may run without a slot, on all holdings.
     pub(crate) overhang: u64,
     pub(crate) gate: Gate,
+    pub(crate) gang: GangState,
     /// When it got its first slots; milliseconds since 1970.
     pub(crate) started_unix_millis: Option<u64>,
     /// That is on record, durable or not.
@@ -119,6 +121,7 @@ impl Job {
                 held,
                 ..Gate::default()
             },
+            gang: GangState::default(),
             started_unix_millis: None,
             start_written: false,
             time_limit: None,
@@ -160,6 +163,7 @@ impl Job {
         self.cancelled = Cancelled::default();
         self.trouble = Trouble::default();
         self.gate.settle();
+        self.gang = GangState::default();
         self.grants.clear();
         self.twins = Twins::default();
         self.holdings.clear();

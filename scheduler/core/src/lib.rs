@@ -13,12 +13,13 @@
 //!   other (`twins`).
 //! - **SLOT**: the slots that jobs hold on a worker never ask for more than the worker has; one that is to leave
 //!   has none of them, and beside a job that shares its workers with no other there is none. No more than 5 % of a job's slots, but one at least, run what others run.
+//! - **GANG**: of a gang, all ranks run or have ended, or all wait; none runs twice in one epoch.
 //! - **KEEP**: nothing is answered, acknowledged or published before the record that says it is durable. All such
 //!   effects pass through `durability`.
 //!
 //! Reading order: `input` (the contract), `core` (dispatch of inputs), `job`, `seen`, `holding` and `worker` (the model),
 //! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan` and `owners` (the slow path: who holds
-//! which slots, and beside whom), `feed` (the fast path: grants and revokes), `gate`, `dependency` and `element` (jobs that are not to go on yet), `tail` and
+//! which slots, and beside whom), `feed` (the fast path: grants and revokes), `fitting`, `reserving` and `gang` (ranks, which are placed all or none), `gate`, `dependency` and `element` (jobs that are not to go on yet), `tail` and
 //! `twins` (who does not answer, and what is run twice therefore), `report` (what ended), `trouble` and `again` (what is run
 //! again), `limits`, `ending`, `reopening`, `cancelling`, `requeues` and `requeuing`, `durability`, `replay`, `snapshot`,
 //! `view`, `tasks`, `explain`.
@@ -34,6 +35,8 @@ mod element;
 mod ending;
 mod explain;
 mod feed;
+mod fitting;
+mod gang;
 mod gate;
 mod holding;
 mod input;
@@ -47,6 +50,7 @@ mod replay;
 mod report;
 mod requeues;
 mod requeuing;
+mod reserving;
 mod seen;
 mod snapshot;
 mod submission;

@@ -21,7 +21,7 @@ const WARNING_PART: u32 = 10;
 pub(crate) struct TimeLimit {
     /// What happens next, and when; its key in `Core::time_limits`.
     due: Duration,
-    ends: Duration,
+    pub(crate) ends: Duration,
 }
 
 impl Core {
@@ -33,7 +33,7 @@ impl Core {
         job.gate.unbound = true;
         let started = *job.started_unix_millis.get_or_insert(now.unix_millis);
         let limit = job.spec.time_limit_millis.filter(|_| job.time_limit.is_none());
-        let of_interest = job.spec.dependency.is_some() || self.dependents.contains_key(&id);
+        let of_interest = job.is_gang() || job.spec.dependency.is_some() || self.dependents.contains_key(&id);
         if limit.is_some() || of_interest {
             self.write_start(id, effects);
         }

@@ -57,7 +57,8 @@ impl Board<'_> {
 
     /// How many more slots of a worker a claim may have, for reasons of company.
     pub(crate) fn allowed(&self, claim: &Claim<'_>, worker: WorkerId) -> u64 {
-        if !self.admits(claim, worker) {
+        let is_reserved = self.reserved.contains_key(&worker) && !self.is_in_time(claim.ends);
+        if !self.admits(claim, worker) || (claim.is_exclusive() && is_reserved) {
             return 0;
         }
         match claim.job.spec.request.sharing {
@@ -66,13 +67,6 @@ impl Board<'_> {
                 true => 0,
                 false => 1,
             },
-        }
-    }
-
-    /// Notes that a claim was given slots of a worker.
-    pub(crate) fn note_owner(&mut self, claim: &Claim<'_>, worker: WorkerId) {
-        if claim.is_exclusive() {
-            self.owners.insert(worker, claim.id);
         }
     }
 }

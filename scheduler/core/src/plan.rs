@@ -5,12 +5,13 @@
 //! each, jobs keep what they hold before anybody is given more, the slots that their tasks run on first; only where that
 //! would keep a higher priority from its share, the lower ones have to move. A job that loses slots keeps its running
 //! tasks; its unstarted ones are taken back. The worker is the last judge: it starts a task only when the slot is really
-//! free. Jobs that share their workers with no other are in `owners`.
+//! free. Jobs that share their workers with no other are in `owners`, gangs in `reserving`.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use phalanx_protocol::gang::Placement;
 use phalanx_protocol::message::worker::ToWorker;
 use phalanx_protocol::{JobId, Resources, WorkerId};
 
@@ -28,6 +29,8 @@ const PLAN_INTERVAL_EACH: Duration = Duration::from_micros(10);
 pub(crate) struct Claim<'a> {
     pub(crate) id: JobId,
     pub(crate) job: &'a Job,
+    /// When it will have ended, if its time is limited.
+    pub(crate) ends: Option<Duration>,
     /// Slots that it could use.
     wanted: u64,
     /// Slots that are its share.
@@ -42,15 +45,23 @@ pub(crate) struct Claim<'a> {
 pub(crate) type Slots = BTreeMap<(WorkerId, JobId), u32>;
 
 /// The slots of every worker, as far as they are given.
+#[derive(Clone)]
 pub(crate) struct Board<'a> {
     workers: &'a BTreeMap<WorkerId, Worker>,
-    free: BTreeMap<WorkerId, Resources>,
+    pub(crate) free: BTreeMap<WorkerId, Resources>,
     pub(crate) slots: Slots,
     /// Workers that a job shares with no other.
     pub(crate) owners: BTreeMap<WorkerId, JobId>,
     /// Jobs that have tasks on a worker, with their priorities, if any job shares its workers with no other.
     pub(crate) busy: BTreeMap<WorkerId, Vec<(JobId, i32)>>,
+    /// What is free and reserved for a gang.
+    pub(crate) reserved: BTreeMap<WorkerId, Resources>,
+    /// When that gang will have its slots, if one reserves any; for ever, if that is not known.
+    pub(crate) until: Option<Duration>,
 }
+
+/// What a plan decides: slots, and where gangs are that were given theirs.
+type Decision = (Slots, Vec<(JobId, Placement)>);
 
 impl Core {
     pub(crate) fn plan_interval(&self) -> Duration {
@@ -61,38 +72,43 @@ impl Core {
         if self.plan_due && now.elapsed >= self.planned_at + self.plan_interval() {
             self.plan_due = false;
             self.planned_at = now.elapsed;
-            let slots = self.plan();
-            self.carry_out(now, slots, effects);
+            let decision = self.plan();
+            self.carry_out(now, decision, effects);
         }
     }
 
-    /// Decides; changes nothing but `unmet`.
-    fn plan(&mut self) -> Slots {
+    /// Decides; changes nothing but `unmet` and `gang_waits`.
+    fn plan(&mut self) -> Decision {
         let mut claims = self.claims();
-        let staying = self.workers.values().filter(|worker| !worker.draining);
-        let cpus = staying.map(|worker| u64::from(worker.capacity.cpus));
-        set_shares(&mut claims, cpus.sum());
+        let gangs = self.gang_claims();
         let mut board = self.board(&claims);
-        board.place(&mut claims, |claim| claim.share);
-        if is_unjust(&claims) {
-            board = self.board(&claims);
-            claims.iter_mut().for_each(|claim| claim.given = 0);
-            for level in claims.chunk_by_mut(|a, b| a.priority() == b.priority()) {
-                board.place(level, |claim| claim.share);
-            }
+        let running = match gangs.is_empty() {
+            true => BTreeMap::new(),
+            false => self.running(),
+        };
+        let mut placements = Vec::new();
+        let mut rest = claims.as_mut_slice();
+        for gang in &gangs {
+            let higher = rest.partition_point(|claim| claim.priority() > gang.priority());
+            let (level, lower) = std::mem::take(&mut rest).split_at_mut(higher);
+            rest = lower;
+            share_out(&mut board, level);
+            let placement = self.place_gang(&mut board, gang, &running);
+            placements.extend(placement.map(|placement| (gang.id, placement)));
         }
-        board.place(&mut claims, |claim| claim.wanted);
-        claims.iter_mut().for_each(|claim| board.keep_to_limit(claim));
+        share_out(&mut board, rest);
         let slots = board.slots;
-        self.unmet = claims.iter().any(|claim| claim.given < claim.wanted);
-        slots
+        let gang_waits = placements.len() < gangs.len();
+        let unmet = gang_waits || claims.iter().any(|claim| claim.given < claim.wanted);
+        (self.unmet, self.gang_waits) = (unmet, gang_waits);
+        (slots, placements)
     }
 
     /// All slots that may be given.
     fn board(&self, claims: &[Claim<'_>]) -> Board<'_> {
         let workers = self.workers.iter();
         let staying = workers.filter(|(_, worker)| worker.capacity.cpus > 0 && !worker.draining);
-        Board {
+        let mut board = Board {
             workers: &self.workers,
             free: staying
                 .map(|(&id, worker)| (id, worker.capacity.clone()))
@@ -100,7 +116,11 @@ impl Core {
             slots: Slots::new(),
             owners: BTreeMap::new(),
             busy: self.busy(claims),
-        }
+            reserved: BTreeMap::new(),
+            until: None,
+        };
+        self.hold_gangs(&mut board);
+        board
     }
 
     fn claims(&self) -> Vec<Claim<'_>> {
@@ -113,9 +133,11 @@ impl Core {
         };
         let live = self.live.iter().map(|&id| (id, &self.jobs[&id]));
         let mut claims: Vec<Claim<'_>> = live
+            .filter(|(_, job)| !job.is_gang())
             .map(|(id, job)| Claim {
                 id,
                 job,
+                ends: job.ends(self.clock),
                 wanted: self.slots_of_use(id, job).min(capacity(&job.spec.request)),
                 share: 0,
                 given: 0,
@@ -147,7 +169,12 @@ impl Core {
         }
     }
 
-    fn carry_out(&mut self, now: Now, planned: Slots, effects: &mut Vec<Effect>) {
+    fn carry_out(&mut self, now: Now, (planned, placements): Decision, effects: &mut Vec<Effect>) {
+        for (id, placement) in placements {
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.gang.placement = Some(placement);
+            }
+        }
         let mut changed = Vec::new();
         for (&worker, model) in &self.workers {
             let gone = model.slots.keys().chain(&model.unplanned);
@@ -301,23 +328,43 @@ impl Board<'_> {
     /// Gives up to `slots` slots of a worker, as long as the claim has less than `limit`.
     fn give(&mut self, claim: &mut Claim<'_>, worker: WorkerId, slots: u64, limit: u64) {
         let slots = slots.min(self.allowed(claim, worker));
-        let Some(free) = self.free.get_mut(&worker) else {
-            return;
-        };
         let request = &claim.job.spec.request;
-        let fitting = u64::from(free.slots(request)).min(slots);
-        let given = fitting.min(limit.saturating_sub(claim.given));
+        let fitting = match self.free.get(&worker) {
+            None => return,
+            Some(free) if !self.reserved.contains_key(&worker) => free.slots(request),
+            Some(_) => {
+                let usable = self.usable(worker, claim.ends);
+                usable.map_or(0, |usable| usable.slots(request))
+            }
+        };
+        let given = u64::from(fitting).min(slots);
+        let given = given.min(limit.saturating_sub(claim.given));
         let given = u32::try_from(given).unwrap_or(u32::MAX);
         if given > 0 && !claim.job.excluded.contains_key(&worker) {
-            free.take(request, given);
             claim.given += u64::from(given);
-            *self.slots.entry((worker, claim.id)).or_default() += given;
-            if free.cpus == 0 {
-                self.free.remove(&worker);
-            }
-            self.note_owner(claim, worker);
+            self.take(worker, (claim.id, claim.job), given, claim.ends);
         }
     }
+}
+
+/// Gives claims their shares of what is free, then what is left over.
+fn share_out(board: &mut Board<'_>, claims: &mut [Claim<'_>]) {
+    if claims.is_empty() {
+        return;
+    }
+    let cpus = board.free.values().map(|free| u64::from(free.cpus)).sum();
+    set_shares(claims, cpus);
+    let before = board.clone();
+    board.place(claims, |claim| claim.share);
+    if is_unjust(claims) {
+        *board = before;
+        claims.iter_mut().for_each(|claim| claim.given = 0);
+        for level in claims.chunk_by_mut(|a, b| a.priority() == b.priority()) {
+            board.place(level, |claim| claim.share);
+        }
+    }
+    board.place(claims, |claim| claim.wanted);
+    claims.iter_mut().for_each(|claim| board.keep_to_limit(claim));
 }
 
 /// Whether somebody lacks slots of their share while a lower priority was given some.

@@ -40,6 +40,10 @@ pub enum PlantedBug {
     ForgetsSlotsMax,
     /// A new leader grants what the workers of the last one still run.
     AwaitsNobody,
+    /// A gang gets what slots there are.
+    PlacesPartOfGang,
+    /// Of a gang that loses ranks only those start again.
+    RestartsLostRanksAlone,
 }
 
 /// The bug that a core has, if any.

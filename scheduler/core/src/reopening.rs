@@ -36,6 +36,10 @@ impl Core {
                 return refuse(request, refusal, effects);
             }
         };
+        if self.jobs.get(&id).is_some_and(Job::is_gang) {
+            // all ranks start again, in another epoch
+            return self.requeue_requested(now, (request, user, admin), id, None, effects);
+        }
         let count = tasks.iter().map(|range| range.len()).sum();
         if let Some(job) = self.jobs.get_mut(&id) {
             let forgotten = usize::from(self.planted.is(PlantedBug::ReopenForgetsTask));

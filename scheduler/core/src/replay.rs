@@ -17,6 +17,7 @@ impl Core {
     /// Takes in a durable record of an earlier leadership, `term`. To be called in the journal's order, before [`Core::handle`].
     pub fn replay(&mut self, term: Term, record: &Record) {
         let id = record.job();
+        self.only_replayed = true;
         if let Record::JobSubmitted {
             user,
             submitted_unix_millis,
@@ -72,6 +73,7 @@ impl Core {
     /// Ends the replay: jobs whose tasks had all ended are finished, the others go on.
     pub fn start(&mut self, now: Now, effects: &mut Vec<Effect>) {
         (self.clock, self.unix_millis) = (now.elapsed, now.unix_millis);
+        self.only_replayed = false;
         self.resume_times(now);
         let live: Vec<_> = self.live.iter().copied().collect();
         for id in live {
@@ -99,6 +101,7 @@ impl Core {
             return;
         }
         self.reattach_until = None;
+        self.end_gangs_of_last_leader(now, effects);
         self.plan_due = true;
         let live: Vec<_> = self.live.iter().copied().collect();
         live.into_iter().for_each(|id| self.feed_hungry(id, effects));

@@ -26,7 +26,10 @@ impl Core {
         }
         if let Some(job) = self.jobs.get(&id).filter(|job| job.is_active()) {
             let allowed = job.slots_allowed();
-            self.take_in(now, worker, report, effects);
+            match job.is_gang() {
+                true => self.take_in_ranks(now, worker, report, effects),
+                false => self.take_in(now, worker, report, effects),
+            }
             self.finish_if_over(now, id, effects);
             self.feed(id, worker, effects);
             self.feed_hungry(id, effects);
@@ -35,7 +38,8 @@ impl Core {
             // slots that its last tasks leave empty are of use to somebody else
             let may_be_idle = self.unmet || !job.gate.blocked.is_empty();
             let of_no_use = job.gate.is_shut() || (may_be_idle && !job.has_waiting());
-            self.plan_due |= of_no_use || job.slots_allowed() > allowed || self.has_left(id, worker);
+            self.plan_due |=
+                self.gang_waits || of_no_use || job.slots_allowed() > allowed || self.has_left(id, worker);
         }
         if self.planted.is(PlantedBug::AcknowledgesAtOnce) {
             let message = ToWorker::Acknowledge { number };
@@ -130,7 +134,7 @@ impl Core {
 }
 
 /// The reported ranges, as far as the job has such tasks.
-fn within(
+pub(crate) fn within(
     tasks: u64,
     reported: &[(GrantId, Vec<IndexRange>)],
 ) -> impl Iterator<Item = (GrantId, IndexRange)> + '_ {

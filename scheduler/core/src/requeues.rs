@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use phalanx_protocol::snapshot::Requeued;
-use phalanx_protocol::{GrantId, IndexRange, Term};
+use phalanx_protocol::{GrantId, IndexRange, RangeSet, Term};
 
 /// What a requeue leaves of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +116,12 @@ impl Requeues {
         known.map_or(0, |(_, (_, mark))| mark.count)
     }
 
+    /// How often the task was requeued that was most often.
+    pub(crate) fn most(&self) -> u32 {
+        let counts = self.ranges.values().map(|(_, mark)| mark.count);
+        counts.max().unwrap_or(0)
+    }
+
     /// Up to where the same is known of the tasks of a range as of its first.
     pub(crate) fn cut(&self, range: IndexRange) -> u64 {
         let before = self.ranges.range(..=range.start).next_back();
@@ -135,6 +141,12 @@ impl Requeues {
             .into_iter()
             .filter(|(_, mark)| grant <= mark.last);
         void.map(|(piece, _)| piece).collect()
+    }
+
+    /// Whether nothing of that counts if it ran under that grant.
+    pub(crate) fn voids(&self, grant: GrantId, ranges: &RangeSet) -> bool {
+        let void = ranges.iter().flat_map(|range| self.void(grant, range));
+        void.map(IndexRange::len).sum::<u64>() == ranges.len()
     }
 
     /// Of how many ranges something is known.

@@ -37,7 +37,8 @@ impl Core {
             return refuse(request, Refusal::NoSuchJob(id), effects);
         };
         let all = RangeSet::from(IndexRange::new(0, job.spec.tasks));
-        let (tasks, runs) = match refusal.map_or_else(|| job.requeueable(id, tasks.unwrap_or(&all)), Err) {
+        let asked = tasks.filter(|_| !job.is_gang()).unwrap_or(&all);
+        let (tasks, runs) = match refusal.map_or_else(|| job.requeueable(id, asked), Err) {
             Ok(found) => found,
             Err(refusal) => return refuse(request, refusal, effects),
         };
@@ -88,6 +89,9 @@ impl Job {
         let runs = self.runs_of(&asked);
         let mut tasks: RangeSet = asked.iter().flat_map(|range| ended.pieces(range)).collect();
         tasks.extend(runs.iter().map(|run| run.range));
+        if self.is_gang() && !tasks.is_empty() {
+            tasks = RangeSet::from(all);
+        }
         match tasks.is_empty() {
             true if self.spec.work.is_command() => Err(nothing("none runs, and none has ended")),
             true => Err(nothing("none runs or has failed; results that are there stay")),
@@ -116,6 +120,7 @@ impl Job {
     /// Lets tasks start from the top: those that had ended wait, those that run will once their runs have ended.
     pub(crate) fn requeue(&mut self, tasks: &[IndexRange], last: GrantId) {
         self.awaken();
+        self.forget_placement();
         self.gate.unbound = true;
         for &range in tasks {
             for ended in self.ended.pieces(range) {
@@ -168,7 +173,12 @@ impl Job {
 
     /// Notes that a worker gives tasks back unstarted.
     pub(crate) fn never_ran(&mut self, grant: GrantId, range: IndexRange) {
-        for void in self.requeues.void(grant, range) {
+        // how often a gang was is its epoch
+        let void = match self.is_gang() {
+            true => Vec::new(),
+            false => self.requeues.void(grant, range),
+        };
+        for void in void {
             self.requeues.uncount(void);
         }
     }

@@ -31,6 +31,7 @@ impl Core {
     /// A core that leads `term` and knows what a snapshot holds. Records behind it follow by [`Core::replay`].
     pub fn restore(term: Term, snapshot: CoreSnapshot) -> Self {
         let mut core = Self::new(term);
+        core.only_replayed = true;
         for job in snapshot.jobs {
             let id = job.submitted.job();
             let Some(job) = Job::restore(job) else { continue };

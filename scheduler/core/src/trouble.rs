@@ -342,7 +342,7 @@ impl Trouble {
 }
 
 /// When a task may run again after its `count`th run in vain.
-fn rest_until(retries: &Retries, count: u32, now: Duration) -> Duration {
+pub(crate) fn rest_until(retries: &Retries, count: u32, now: Duration) -> Duration {
     let doubled = 1_u64.checked_shl(count.saturating_sub(1)).unwrap_or(u64::MAX);
     let rest = retries
         .backoff_millis

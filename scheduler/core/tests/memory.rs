@@ -82,6 +82,7 @@ fn job(tasks: u64) -> Input {
         dependency: None,
         held: false,
         begin_unix_millis: None,
+        gang: None,
     };
     Input::Submitted {
         request: RequestId(1),

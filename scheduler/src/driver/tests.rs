@@ -107,6 +107,7 @@ fn spec(submission: u128) -> JobSpec {
         dependency: None,
         held: false,
         begin_unix_millis: None,
+        gang: None,
     }
 }
 

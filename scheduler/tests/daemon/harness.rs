@@ -367,6 +367,7 @@ pub(crate) async fn index_job(client: &Client, tasks: u64) -> JobSpec {
         dependency: None,
         held: false,
         begin_unix_millis: None,
+        gang: None,
     }
 }
 

@@ -40,6 +40,7 @@ fn spec() -> JobSpec {
         dependency: None,
         held: false,
         begin_unix_millis: None,
+        gang: None,
     }
 }
 

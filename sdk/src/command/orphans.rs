@@ -122,6 +122,14 @@ impl Running {
         });
     }
 
+    /// Tells all tasks that run to end.
+    pub(super) fn end_all(&self) {
+        for leader in lock(&self.leaders).values_mut() {
+            leader.is_told = true;
+            leader.wake.raise();
+        }
+    }
+
     fn runs(&self, task: u64) -> bool {
         lock(&self.leaders).contains_key(&task)
     }

@@ -16,6 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group,
 
 use super::memory;
 use super::orphans::Running;
+use super::ranks::Ranks;
 use super::rlimits;
 use super::wake::Wake;
 use crate::context::TaskContext;
@@ -57,6 +58,8 @@ pub(super) struct Order<'a> {
     pub(super) wake: &'a Wake,
     pub(super) running: &'a Running,
     pub(super) task: u64,
+    /// If it is a rank of a gang.
+    pub(super) ranks: Option<&'a Ranks>,
     pub(super) grant: GrantId,
     /// Knows whether the task is to end.
     pub(super) context: &'a TaskContext,
@@ -69,7 +72,11 @@ pub(super) struct Order<'a> {
 pub(super) fn run(command: &mut Command, order: &Order<'_>) -> io::Result<Ending> {
     command.process_group(0);
     order.rlimits.apply(command);
-    let started = order.running.start((order.grant, order.task), || command.spawn());
+    let spawn = || match order.ranks {
+        Some(ranks) => ranks.spawn(command, order.task),
+        None => command.spawn(),
+    };
+    let started = order.running.start((order.grant, order.task), spawn);
     let (mut child, pid, wake) = started?;
     // it may have been told so before anybody could know of this process
     if order.context.is_cancelled() {

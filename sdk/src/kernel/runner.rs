@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use phalanx_protocol::id::GrantId;
+use phalanx_protocol::message::host::HostGang;
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::FailureCause;
 use phalanx_protocol::{Encoding, codec};
@@ -36,6 +37,9 @@ pub(crate) trait Runner: Send + Sync {
     /// # Errors
     /// A sentence for the user, after which the job cannot go on: merging panicked, a merged value is too large.
     fn gather(&self, outputs: Vec<ChunkOutput>) -> Result<Vec<Block>, String>;
+
+    /// Learns of the gang whose ranks its tasks are from now on.
+    fn begin_gang(&self, _gang: HostGang) {}
 
     /// Ends tasks that would not look whether they are cancelled. Does not wait.
     fn stop(&self, _stop: Stop) {}

@@ -66,8 +66,8 @@ impl Blame {
             Record::JobSubmitted { .. }
             | Record::JobStarted { .. }
             | Record::JobHeld { .. }
-            | Record::TasksCancelled { .. }
-            | Record::TasksRequeued { .. } => {}
+            | Record::TasksCancelled { .. } => {}
+            Record::TasksRequeued { .. } => drop(self.endings.insert("gang restarted".to_owned())),
         }
     }
 
@@ -104,6 +104,10 @@ impl Blame {
         let right = match failure.cause {
             FailureCause::Error => did(Harm::Error, retries.errors + 1),
             FailureCause::TimeLimit => did(Harm::Overrun, retries.timeouts + 1),
+            // of a gang it is counted for all ranks together
+            FailureCause::Crash | FailureCause::Memory if plan.spec.gang.is_some() => {
+                fates.hosts_lost >= retries.crash_limit
+            }
             FailureCause::Crash | FailureCause::Memory => {
                 let limit = retries.crash_limit;
                 // from the first of them on, which may be another's deed, it runs alone; at a limit of 1 it never does

@@ -23,6 +23,8 @@ pub(crate) struct Entry {
     pub(crate) outcome: Option<Outcome>,
     /// Tasks of it were let wait again.
     pub(crate) reopened: bool,
+    /// How often its tasks were requeued.
+    pub(crate) requeues: u32,
     /// Somebody holds it.
     pub(crate) held: bool,
     /// Whether anybody ever held it, and whether nobody ever did.
@@ -54,6 +56,7 @@ impl Ledger {
                     cancelled: RangeSet::new(),
                     outcome: None,
                     reopened: false,
+                    requeues: 0,
                     started_unix_millis: None,
                 };
                 assert!(
@@ -83,6 +86,7 @@ impl Ledger {
                 let entry = self.jobs.get_mut(&id);
                 let entry = entry.expect("ONCE: a record is about a job that was submitted");
                 tasks.iter().for_each(|&range| entry.requeue(range));
+                entry.requeues += 1;
             }
             Record::TasksCancelled { tasks, .. } => {
                 let entry = self.open(id);
@@ -119,6 +123,10 @@ impl Entry {
             self.end(id, range);
         }
         self.failed.extend(failed.iter().map(TaskFailure::range));
+        if self.spec.work.is_command() {
+            assert!(results.is_empty(), "ONCE: commands of job {id} have results");
+            return;
+        }
         let mut uncovered: RangeSet = done.iter().copied().collect();
         for block in results {
             for &range in &block.keep {
@@ -185,7 +193,8 @@ impl Entry {
 
     fn check_outcome(&self, id: JobId) {
         let all = self.ended.len() == self.spec.tasks;
-        let too_many = self.spec.failures_max.is_some_and(|max| self.failed.len() > max);
+        let failures_max = self.spec.failures_max.or(self.spec.gang.is_some().then_some(0));
+        let too_many = failures_max.is_some_and(|max| self.failed.len() > max);
         let right = match &self.outcome {
             Some(Outcome::Succeeded) => all && self.failed.is_empty() && self.cancelled.is_empty(),
             Some(Outcome::Failed) => !self.failed.is_empty() && (all || too_many),

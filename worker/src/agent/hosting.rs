@@ -96,6 +96,8 @@ impl Agent {
             effects.push(Effect::Watch(host, job.limits));
         }
         effects.push(Effect::TellHost(host, open));
+        let gang = job.gang.clone().map(|gang| ToHost::Gang(Box::new(gang)));
+        effects.extend(gang.map(|gang| Effect::TellHost(host, gang)));
         // nothing waits for the host's answer: after a refusal it drops what follows
         let (slots, grants) = (
             job.slots_wanted,

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use phalanx_protocol::message::host::{HostCommand, HostInputs, HostParameters, HostWork, Progress};
+use phalanx_protocol::message::host::{
+    HostCommand, HostGang, HostInputs, HostParameters, HostWork, Progress,
+};
 use phalanx_protocol::{BlobId, GrantId, IndexRange, Inputs, Payload, RangeSet, Request, Work};
 
 use super::{HostId, Limits, Needs, Opening, Prepared};
@@ -22,6 +24,8 @@ pub(super) struct Job {
     pub(super) limits: Limits,
     task_time: Option<Duration>,
     pub(super) slots_wanted: u32,
+    /// The start of the gang whose ranks its grants are.
+    pub(super) gang: Option<HostGang>,
     pub(super) stage: Stage,
     parameters: Option<HostParameters>,
     inputs: Option<InputFiles>,
@@ -129,6 +133,7 @@ impl Job {
             limits,
             task_time,
             slots_wanted: 0,
+            gang: None,
             stage: Stage::Preparing,
             parameters,
             inputs: None,

@@ -65,7 +65,8 @@ impl Agent {
                 | ToWorker::Stop { .. }
                 | ToWorker::Close { .. }
                 | ToWorker::CheckpointNow { .. }
-                | ToWorker::Schedulers(_),
+                | ToWorker::Schedulers(_)
+                | ToWorker::Gang { .. },
             ) => true,
             // once it has left, the scheduler gives what it had to others
             (Presence::Stopping(_) | Presence::Left, _) => false,

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use phalanx_protocol::gang::Placement;
 use phalanx_protocol::limits::GRANT_TASKS_MAX;
-use phalanx_protocol::message::host::ToHost;
+use phalanx_protocol::message::host::{HostGang, ToHost};
 use phalanx_protocol::message::worker::{FromWorker, HeldGrant, Join, ToWorker};
 use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet};
 
@@ -98,6 +99,7 @@ impl Agent {
             }
             ToWorker::Drain => self.drain(None, effects),
             ToWorker::Schedulers(_) => tracing::debug!("not for this version"),
+            ToWorker::Gang { job, placement } => self.gang_begins(job, *placement, effects),
         }
     }
 
@@ -118,6 +120,24 @@ impl Agent {
         self.openings += 1;
         self.jobs.insert(id, new);
         self.prepare_or_seat(now, id, effects);
+    }
+
+    /// Takes in where the ranks of a gang are, which are granted next.
+    fn gang_begins(&mut self, id: JobId, placement: Placement, effects: &mut Vec<Effect>) {
+        let node = placement
+            .nodes
+            .iter()
+            .position(|node| Some(node.worker) == self.worker);
+        let node = node.and_then(|node| u32::try_from(node).ok());
+        let (Some(job), Some(node)) = (self.jobs.get_mut(&id), node) else {
+            tracing::debug!(job = %id, "a gang that is not for this worker");
+            return;
+        };
+        let gang = HostGang { placement, node };
+        job.gang = Some(gang.clone());
+        if let Some(host) = job.open_host() {
+            effects.push(Effect::TellHost(host, ToHost::Gang(Box::new(gang))));
+        }
     }
 
     fn slots_wanted(&mut self, id: JobId, slots: u32, effects: &mut Vec<Effect>) {

@@ -75,7 +75,10 @@ impl CommandDraft {
         let spec = JobSpec {
             submission: new_submission()?,
             name,
-            tasks: ids.as_ref().map_or(1, ArrayIds::count),
+            tasks: match command.ranks {
+                Some(ranks) => ranks.into(),
+                None => ids.as_ref().map_or(1, ArrayIds::count),
+            },
             work: Work::Command(CommandWork {
                 command: text_of(&arguments),
                 plan: Payload::Inline(Bytes::new()),
@@ -97,6 +100,7 @@ impl CommandDraft {
             dependency: arguments.waiting.dependency(&[]),
             held: arguments.waiting.hold,
             begin_unix_millis: arguments.waiting.begin.map(begin_unix_millis).transpose()?,
+            gang: command.gang(),
         };
         Self::new(spec, plan, items)
     }
@@ -126,7 +130,7 @@ impl CommandDraft {
         let Work::Command(work) = &self.spec.work else {
             return false;
         };
-        work.array.is_none() && self.items.is_none()
+        work.array.is_none() && self.items.is_none() && self.spec.gang.is_none()
     }
 
     /// Whether this process's own input is all that its one task could read.

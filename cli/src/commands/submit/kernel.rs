@@ -161,6 +161,7 @@ impl KernelDraft {
             dependency: self.dependency.clone(),
             held: self.held,
             begin_unix_millis: self.begin_unix_millis,
+            gang: None,
         }
     }
 }

@@ -18,6 +18,8 @@ mod ending;
 mod exclusive;
 mod explaining;
 mod feeding;
+mod gang_losses;
+mod gangs;
 mod gates;
 mod limits;
 mod nonsense;

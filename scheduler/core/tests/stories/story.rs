@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use phalanx_protocol::command::CommandWork;
+use phalanx_protocol::gang::Placement;
 use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
 use phalanx_protocol::message::client::{Refusal, Reply};
 use phalanx_protocol::message::worker::{HeldGrant, Join, Report, ToWorker};
@@ -44,6 +45,7 @@ pub(crate) fn kernel_job(tasks: u64) -> JobSpec {
         dependency: None,
         held: false,
         begin_unix_millis: None,
+        gang: None,
     }
 }
 
@@ -113,6 +115,8 @@ pub(crate) struct Mailbox {
     pub(crate) stops: Vec<Granted>,
     pub(crate) slots: BTreeMap<JobId, u32>,
     pub(crate) open: BTreeSet<JobId>,
+    /// Where the ranks of the last gang are that it was told of.
+    pub(crate) gang: Option<Placement>,
     pub(crate) acknowledged: u64,
     pub(crate) reported: u64,
 }
@@ -233,6 +237,7 @@ impl Story {
                 grant: *grant,
                 range: range.start..range.end,
             }),
+            ToWorker::Gang { placement, .. } => mail.gang = Some((**placement).clone()),
             ToWorker::Welcome { .. }
             | ToWorker::CheckpointNow { .. }
             | ToWorker::Drain

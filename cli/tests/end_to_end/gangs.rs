@@ -1,0 +1,88 @@
+//! Gangs: ranks of a job that start together, and of which none is left behind.
+
+use rustix::process::Signal;
+
+use crate::command::{eventually, send};
+use crate::mpi::RANK;
+use crate::up::Up;
+
+#[test]
+fn ranks_of_a_gang_know_who_they_are_and_meet_as_mpi_programs_do() {
+    let up = Up::start_wide();
+    let rank = up.file("rank.sh", RANK);
+    let done = up.run(&format!("run --ranks 3 -- bash {}", rank.display()));
+    assert_eq!(done.code, Some(0), "{done:?}");
+    for (rank, neighbour) in [(0, 1), (1, 2), (2, 0)] {
+        let line = format!("{rank} of 3: cmd=get_result rc=0 msg=success value=of-{neighbour}");
+        assert!(done.stdout.contains(&line), "{done:?}");
+    }
+    let who = up.file(
+        "who.sh",
+        "echo $PHALANX_RANK/$PHALANX_RANKS $PHALANX_NODE_INDEX/$PHALANX_NODES $PHALANX_EPOCH\n",
+    );
+    let done = up.run(&format!("run --ranks 2 -- sh {}", who.display()));
+    let mut lines = done.lines();
+    lines.sort_unstable();
+    assert!(
+        lines[0].contains("0/2 0/1 1") && lines[1].contains("1/2 0/1 1"),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn a_rank_that_aborts_or_dies_ends_its_gang_and_is_named() {
+    let up = Up::start_wide();
+    let rank = up.file("rank.sh", RANK);
+    let aborted = up.run(&format!("run --ranks 2 -- bash {} abort", rank.display()));
+    assert_ne!(aborted.code, Some(0), "{aborted:?}");
+    assert!(
+        aborted
+            .stderr
+            .contains("rank 1 called MPI_Abort with 9: all were ended"),
+        "{aborted:?}"
+    );
+    let died = up.run(&format!("run --ranks 2 -- bash {} die", rank.display()));
+    let named = ["rank 1 ended without MPI_Finalize: all were ended", "SIGKILL"];
+    assert!(
+        named.into_iter().any(|named| died.stderr.contains(named)),
+        "{died:?}"
+    );
+}
+
+#[test]
+fn a_gang_that_is_too_wide_waits_and_says_for_what() {
+    let up = Up::start_wide();
+    let submitted = up.run("submit --ranks 5 -- true");
+    let explained = up.run(&format!("explain {}", submitted.lines()[0]));
+    assert!(
+        explained
+            .stdout
+            .contains("it needs 5 slots on 1 node; 4 of 4 free"),
+        "{explained:?}"
+    );
+    let mistaken = up.run("run --ranks 2 --array 1-2 -- true");
+    assert_eq!(mistaken.code, Some(2), "{mistaken:?}");
+}
+
+#[test]
+fn a_gang_whose_worker_is_killed_starts_again_in_its_next_epoch() {
+    let up = Up::start_wide();
+    let begun = up.file("begun", "");
+    let script = format!(
+        "[ $PHALANX_EPOCH -gt 1 ] || {{ echo $PHALANX_RANK >> {}; sleep 1000; }}\necho rank $PHALANX_RANK in epoch $PHALANX_EPOCH\n",
+        begun.display()
+    );
+    let script = up.file("epochs.sh", &script);
+    let submitted = up.run(&format!("submit --ranks 3 -- sh {}", script.display()));
+    let job = submitted.lines()[0].to_owned();
+    eventually("all ranks have started", || {
+        std::fs::read_to_string(&begun).unwrap().lines().count() == 3
+    });
+    send(up.worker_pids()[0], Signal::KILL);
+    let waited = up.run(&format!("wait {job}"));
+    assert_eq!(waited.code, Some(0), "{waited:?}");
+    let printed = up.run(&format!("logs {job}")).stdout;
+    for rank in 0..3 {
+        assert!(printed.contains(&format!("rank {rank} in epoch 2")), "{printed}");
+    }
+}

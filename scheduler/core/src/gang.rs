@@ -1,0 +1,423 @@
+//! The life of a gang: all its ranks are granted at once, and what any of them loses is lost to all.
+//!
+//! One start of a gang is an *epoch*. Its ranks are granted only when all have slots, when nothing of an earlier epoch is
+//! left, and when the records by which a later leader knows of that are durable: that the job has started, and that what
+//! ran before does not count. So whoever leads next either finds every rank of the latest epoch on the workers that come
+//! back, or begins another one. A new epoch is a requeue of all ranks, and is counted by those (see `requeuing`).
+
+use std::time::Duration;
+
+use phalanx_protocol::gang::{OnLoss, Placement};
+use phalanx_protocol::limits::MESSAGE_BYTES_MAX;
+use phalanx_protocol::message::worker::{Report, ToWorker};
+use phalanx_protocol::record::{FailureCause, Record, TaskFailure};
+use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, WorkerId};
+
+use crate::core::Core;
+use crate::input::{Effect, Now};
+use crate::job::Job;
+use crate::planted::PlantedBug;
+use crate::report::within;
+use crate::trouble::{HostDeath, one, rest_until};
+
+/// How it stands with a gang.
+#[derive(Debug, Default)]
+pub(crate) struct GangState {
+    /// Where its ranks are in the epoch that runs or is about to. Not known of one that an earlier leader started.
+    pub(crate) placement: Option<Placement>,
+    /// The ranks of the epoch have been granted.
+    pub(crate) granted: bool,
+    /// It is to rest until then.
+    rests: Option<Duration>,
+    errors: u32,
+    timeouts: u32,
+    crashes: u32,
+    lost: u32,
+}
+
+/// What ends an epoch before its time.
+#[derive(Debug)]
+pub(crate) enum Loss {
+    /// A rank failed.
+    Rank(TaskFailure),
+    /// A worker is gone.
+    Worker(WorkerId),
+    /// The host of ranks died.
+    Host { cause: FailureCause, how: String },
+    /// Not all ranks were brought back to a new leader.
+    Leader,
+    /// A rank did not start where it was to.
+    Unstarted,
+}
+
+/// What becomes of a gang that lost something.
+enum Next {
+    Again,
+    Rest(Duration),
+    Fail(FailureCause, String),
+}
+
+impl Core {
+    /// Grants all ranks of a gang that has its slots, if nothing stands against it.
+    pub(crate) fn start_gang(&mut self, id: JobId, effects: &mut Vec<Effect>) {
+        let is_held_back = self.jobs.get(&id).is_none_or(|job| self.is_held_back(job));
+        let job = self
+            .jobs
+            .get_mut(&id)
+            .filter(|job| !is_held_back && job.may_start());
+        let Some((job, placement)) = job.and_then(|job| {
+            let placement = job.gang.placement.clone()?;
+            Some((job, placement))
+        }) else {
+            return;
+        };
+        job.gang.granted = true;
+        for (node, ranks) in placement.nodes.iter().zip(placement.ranks_by_node()) {
+            let worker = node.worker;
+            let message = ToWorker::Gang {
+                job: id,
+                placement: Box::new(placement.clone()),
+            };
+            effects.push(Effect::Send { worker, message });
+            for range in ranks.iter() {
+                job.waiting.remove(range);
+                self.grants_made += 1;
+                let grant = GrantId {
+                    term: self.term,
+                    number: self.grants_made,
+                };
+                job.grant(id, worker, grant, range, self.clock, effects);
+            }
+        }
+    }
+
+    /// Takes in what a worker says of ranks; what it says of runs that are nobody's does not count.
+    pub(crate) fn take_in_ranks(
+        &mut self,
+        now: Now,
+        worker: WorkerId,
+        mut report: Report,
+        effects: &mut Vec<Effect>,
+    ) {
+        let id = report.job;
+        let is_reattaching = self.jobs.get(&id).is_some_and(|job| self.is_reattaching(job));
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let overhang = job.holdings.get(&worker).map_or(0, |holding| holding.overhang);
+        let mut over = job.end_void_runs(&mut report);
+        let mut done = RangeSet::new();
+        for (grant, range) in within(job.spec.tasks, &report.done) {
+            for piece in job.runs_under(grant, range, is_reattaching) {
+                job.note_end(now, grant, piece);
+                job.take_from_grant(grant, piece);
+                job.waiting.remove(piece);
+                job.note_ended(piece);
+                job.gang.granted = true;
+                done.insert(piece);
+            }
+        }
+        let mut first = None;
+        for (grant, failures) in report.failed {
+            for mut failure in failures {
+                let index = failure.index;
+                if job.runs_under(grant, failure.range(), is_reattaching).is_empty() {
+                    continue;
+                }
+                let end = failure.message.floor_char_boundary(MESSAGE_BYTES_MAX);
+                failure.message.truncate(end);
+                job.note_end(now, grant, one(index));
+                job.take_from_grant(grant, one(index));
+                job.wait_again(one(index));
+                job.gang.granted = true;
+                over += 1;
+                first.get_or_insert(failure);
+            }
+        }
+        over += done.len();
+        job.measure(now.elapsed, worker, report.busy_nanos, over, overhang);
+        if let Some(model) = self.workers.get_mut(&worker) {
+            model.tasks_ended += done.len();
+        }
+        if !done.is_empty() {
+            let record = Record::TasksEnded {
+                job: id,
+                done: done.into(),
+                results: Vec::new(),
+                failed: Vec::new(),
+            };
+            self.durability.append(record, effects);
+        }
+        if let Some(failure) = first {
+            self.gang_lost(now, id, &Loss::Rank(failure), effects);
+        }
+        self.plan_due = true;
+    }
+
+    /// Ends the epoch of a gang of which a part runs, or has ended, and another one waits.
+    pub(crate) fn gang_lost(&mut self, now: Now, id: JobId, loss: &Loss, effects: &mut Vec<Effect>) {
+        let is_reattaching = self.jobs.get(&id).is_none_or(|job| self.is_reattaching(job));
+        let failed = matches!(loss, Loss::Rank(_));
+        let Some(job) = self
+            .jobs
+            .get_mut(&id)
+            .filter(|job| job.is_active() && job.is_gang() && (failed || !is_reattaching))
+        else {
+            return;
+        };
+        self.plan_due = true;
+        let may_run = job.gang.granted || (matches!(loss, Loss::Leader) && job.start_written);
+        let Some(index) = job.waiting.first().filter(|_| may_run) else {
+            return;
+        };
+        match job.after_loss(loss, now.elapsed) {
+            Next::Again => self.begin_epoch(id, effects),
+            Next::Rest(until) => {
+                job.gang.rests = Some(until);
+                self.alarms.insert((until, id));
+                self.begin_epoch(id, effects);
+            }
+            Next::Fail(cause, message) => {
+                let failure = match loss {
+                    Loss::Rank(failure) => TaskFailure {
+                        message,
+                        ..failure.clone()
+                    },
+                    Loss::Worker(_) | Loss::Host { .. } | Loss::Leader | Loss::Unstarted => TaskFailure {
+                        index,
+                        cause,
+                        message,
+                    },
+                };
+                job.waiting.remove(failure.range());
+                job.note_ended(failure.range());
+                job.failed.insert(failure.range());
+                let record = Record::TasksEnded {
+                    job: id,
+                    done: Vec::new(),
+                    results: Vec::new(),
+                    failed: vec![failure],
+                };
+                self.durability.append(record, effects);
+                self.finish_if_over(now, id, effects);
+            }
+        }
+    }
+
+    /// The same for several jobs, of which not all need be gangs.
+    pub(crate) fn gangs_lost(
+        &mut self,
+        now: Now,
+        ids: impl IntoIterator<Item = JobId>,
+        loss: &Loss,
+        effects: &mut Vec<Effect>,
+    ) {
+        for id in ids {
+            if self.jobs.get(&id).is_some_and(Job::is_gang) {
+                self.gang_lost(now, id, loss, effects);
+            }
+        }
+    }
+
+    /// Lets all ranks of a gang wait for its next epoch; what runs of them is ended.
+    fn begin_epoch(&mut self, id: JobId, effects: &mut Vec<Effect>) {
+        if self.planted.is(PlantedBug::RestartsLostRanksAlone) {
+            return self.restart_waiting_ranks(id, effects);
+        }
+        let last = GrantId {
+            term: self.term,
+            number: self.grants_made,
+        };
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let tasks = vec![IndexRange::new(0, job.spec.tasks)];
+        let runs = job.runs_of(&tasks.clone().into());
+        job.requeue(&tasks, last);
+        let record = Record::TasksRequeued { job: id, tasks, last };
+        self.durability.append(record, effects);
+        self.stop_when_durable(id, runs, effects);
+    }
+
+    /// The planted bug: those that wait are granted to whoever runs the rest.
+    fn restart_waiting_ranks(&mut self, id: JobId, effects: &mut Vec<Effect>) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let worker = job.holdings.iter().find(|(_, holding)| holding.slots > 0);
+        let Some(worker) = worker.map(|(&worker, _)| worker) else {
+            return;
+        };
+        while let Some(range) = job.waiting.take_first(u64::MAX) {
+            self.grants_made += 1;
+            let grant = GrantId {
+                term: self.term,
+                number: self.grants_made,
+            };
+            job.grant(id, worker, grant, range, self.clock, effects);
+        }
+    }
+
+    /// A new leader has waited long enough for the workers of the one before.
+    pub(crate) fn end_gangs_of_last_leader(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let live: Vec<JobId> = self.live.iter().copied().collect();
+        let before = |id: &JobId| self.jobs[id].term < self.term;
+        let live: Vec<JobId> = live.into_iter().filter(before).collect();
+        self.gangs_lost(now, live, &Loss::Leader, effects);
+    }
+
+    /// Asserts GANG.
+    pub(crate) fn check_gang(&self, id: JobId, job: &Job) {
+        if !job.is_active() || self.is_reattaching(job) || self.only_replayed {
+            return;
+        }
+        if job.gang.granted {
+            assert!(
+                job.waiting.is_empty(),
+                "GANG: a part of job {id} waits and another one runs"
+            );
+            return;
+        }
+        let mut grants = job.grants.iter();
+        let all_void = grants.all(|(&grant, open)| job.requeues.voids(grant, &open.rest));
+        assert!(
+            all_void,
+            "GANG: ranks of job {id} run that did not start with all"
+        );
+        assert!(
+            job.ended.is_empty(),
+            "GANG: ranks of job {id} have ended before all started"
+        );
+    }
+}
+
+impl From<&HostDeath> for Loss {
+    fn from(death: &HostDeath) -> Self {
+        Self::Host {
+            cause: death.cause,
+            how: death.how.clone(),
+        }
+    }
+}
+
+impl Job {
+    /// Whether its tasks are ranks.
+    pub(crate) fn is_gang(&self) -> bool {
+        self.spec.gang.is_some()
+    }
+
+    /// Which start of the gang runs, or comes next, from 1.
+    pub(crate) fn epoch(&self) -> u32 {
+        self.requeues.most().saturating_add(1)
+    }
+
+    /// Whether it is a gang that has its slots and is to keep them.
+    pub(crate) fn keeps_placement(&self) -> bool {
+        self.is_active() && self.is_gang() && (self.gang.granted || self.has_placement())
+    }
+
+    /// Whether it is a gang that is to get slots.
+    pub(crate) fn awaits_placement(&self) -> bool {
+        let may = self.is_active() && self.is_gang() && self.gang.rests.is_none();
+        may && !self.gang.granted && !self.has_placement() && self.gate.blocked.is_empty()
+    }
+
+    /// Whether every worker that it was placed on has its slots.
+    fn has_placement(&self) -> bool {
+        let has = |(worker, ranks): (WorkerId, u32)| {
+            let holding = self.holdings.get(&worker);
+            holding.is_some_and(|holding| holding.slots == ranks)
+        };
+        let placement = self.gang.placement.as_ref();
+        placement.is_some_and(|placement| placement.counts().into_iter().all(has))
+    }
+
+    /// Which ranks of a range run under a grant, as far as is known. What is reported to a new leader again is in no grant
+    /// that its worker brings back.
+    fn runs_under(&self, grant: GrantId, range: IndexRange, is_reattaching: bool) -> Vec<IndexRange> {
+        let held = self.grants.get(&grant).map(|open| open.rest.pieces(range));
+        let mut runs = held.unwrap_or_default();
+        if is_reattaching && grant.term >= self.term {
+            let mut waiting: RangeSet = self.waiting.pieces(range).into_iter().collect();
+            for void in self.requeues.void(grant, range) {
+                waiting.remove(void);
+            }
+            runs.extend(waiting.iter());
+        }
+        runs
+    }
+
+    fn may_start(&self) -> bool {
+        let is_durable =
+            self.seen.started_unix_millis.is_some() && self.seen.requeues.most() == self.requeues.most();
+        let all_wait = self.grants.is_empty() && self.waiting.len() == self.spec.tasks;
+        self.is_active() && !self.gang.granted && is_durable && all_wait && self.has_placement()
+    }
+
+    /// Ends its rest, if that is due; whether it is.
+    pub(crate) fn has_rested(&mut self, now: Duration) -> bool {
+        self.gang.rests.take_if(|until| *until <= now).is_some()
+    }
+
+    /// The next epoch is another one.
+    pub(crate) fn forget_placement(&mut self) {
+        self.gang.placement = None;
+        self.gang.granted = false;
+    }
+
+    /// Counts a loss and decides.
+    fn after_loss(&mut self, loss: &Loss, now: Duration) -> Next {
+        let retries = self.spec.retries;
+        let fails = self.spec.gang.as_ref().map(|gang| gang.on_loss) == Some(OnLoss::Fail);
+        let epoch = self.epoch();
+        let gang = &mut self.gang;
+        let (cause, how, count, limit) = match loss {
+            Loss::Rank(failure) if failure.cause == FailureCause::TimeLimit => {
+                gang.timeouts = gang.timeouts.saturating_add(1);
+                (
+                    failure.cause,
+                    failure.message.clone(),
+                    gang.timeouts,
+                    retries.timeouts,
+                )
+            }
+            Loss::Rank(failure) => {
+                gang.errors = gang.errors.saturating_add(1);
+                (
+                    failure.cause,
+                    failure.message.clone(),
+                    gang.errors,
+                    retries.errors,
+                )
+            }
+            Loss::Host { cause, how } if *cause == FailureCause::TimeLimit => {
+                gang.timeouts = gang.timeouts.saturating_add(1);
+                (*cause, how.clone(), gang.timeouts, retries.timeouts)
+            }
+            Loss::Host { cause, how } => {
+                gang.crashes = gang.crashes.saturating_add(1);
+                let allowed = retries.crash_limit.saturating_sub(1);
+                let how = format!("the host of some of its ranks died: {how}");
+                (*cause, how, gang.crashes, if fails { 0 } else { allowed })
+            }
+            Loss::Worker(worker) => {
+                gang.lost = gang.lost.saturating_add(1);
+                let allowed = retries
+                    .lost_limit
+                    .map_or(u32::MAX, |limit| limit.saturating_sub(1));
+                let how = format!("worker {worker} was lost with some of its ranks");
+                (
+                    FailureCause::Lost,
+                    how,
+                    gang.lost,
+                    if fails { 0 } else { allowed },
+                )
+            }
+            Loss::Leader if fails => {
+                let how = "not all of its ranks were found again by a new leader".to_owned();
+                (FailureCause::Lost, how, 1, 0)
+            }
+            Loss::Leader | Loss::Unstarted => return Next::Again,
+        };
+        match (count <= limit, loss) {
+            (true, Loss::Rank(_)) => Next::Rest(rest_until(&retries, count, now)),
+            (true, _) => Next::Again,
+            (false, _) if epoch > 1 => Next::Fail(cause, format!("{how} (in epoch {epoch})")),
+            (false, _) => Next::Fail(cause, how),
+        }
+    }
+}

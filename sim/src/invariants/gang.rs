@@ -1,0 +1,42 @@
+//! GANG: the ranks of a gang are granted together, every one once, and again only after a record says that what ran before
+//! does not count; a gang succeeds only if the ranks that ended were of one start.
+
+use std::collections::BTreeMap;
+
+use phalanx_protocol::{IndexRange, JobId, RangeSet};
+
+use crate::invariants::{Entry, Ledger};
+
+#[derive(Debug, Default)]
+pub(crate) struct Gangs {
+    /// How often each gang's ranks had been requeued when they were last granted.
+    granted: BTreeMap<JobId, u32>,
+}
+
+impl Gangs {
+    /// A leader grants ranks of a gang, in answer to one thing that happened.
+    pub(crate) fn granted(&mut self, ledger: &Ledger, job: JobId, ranges: &[IndexRange]) {
+        let entry = ledger.jobs.get(&job);
+        let Entry { spec, requeues, .. } =
+            entry.expect("GANG: a gang starts before it is durable that there is one");
+        let mut ranks = RangeSet::new();
+        for &range in ranges {
+            assert!(
+                ranks.pieces(range).is_empty(),
+                "GANG: {range} of job {job} is granted twice at once"
+            );
+            ranks.insert(range);
+        }
+        let all = IndexRange::new(0, spec.tasks);
+        assert!(
+            ranks.contains_range(all),
+            "GANG: only {ranks} of the {} ranks of job {job} are granted",
+            spec.tasks
+        );
+        let before = self.granted.insert(job, *requeues);
+        assert!(
+            before.is_none_or(|before| before < *requeues),
+            "GANG: job {job} starts again, and what ran before counts"
+        );
+    }
+}
