@@ -18,6 +18,7 @@ use crate::objects::Objects;
 use crate::past;
 use crate::reader::Reader;
 use crate::scheduler::Scheduler;
+use crate::torn::Mended;
 use crate::weather::{Climate, Weather};
 use crate::worker::Worker;
 
@@ -112,7 +113,7 @@ pub fn run_with(seed: u64, limits: &Limits, make_core: Option<MakeCore>, planted
     cluster
         .invariants
         .terms
-        .check_log(&*cluster.objects, &cluster.reader.records);
+        .check_log(&Mended(Arc::clone(&cluster.objects)), &cluster.reader.records);
     let outcomes = cluster
         .invariants
         .ledger
@@ -228,6 +229,7 @@ impl Cluster {
             | Event::Ticks(stint)
             | Event::Snapshots(stint) => self.at_scheduler(stint, event),
             Event::Hastens => self.hastens(),
+            Event::DiesWriting(stint) => self.dies_writing(stint),
             Event::SilenceDetected(session) => self.break_session(session),
             Event::CreateLands(create) => self.create_lands(create),
             Event::SchedulerStarts(place) => self.scheduler_starts(place),

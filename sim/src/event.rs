@@ -58,6 +58,8 @@ pub(crate) enum Event {
     Watches(Stint),
     /// A standby tries to take over too early.
     Hastens,
+    /// A leader dies while it writes.
+    DiesWriting(Stint),
     /// Time passes for a leader's journal.
     Ticks(Stint),
     /// A leader writes a snapshot.
@@ -119,6 +121,7 @@ impl Event {
             Self::Snapshots((place, stint)) => [27, *place as u64, *stint],
             Self::SchedulerWakes(place) => [24, *place as u64, 0],
             Self::Hastens => [26, 0, 0],
+            Self::DiesWriting((place, stint)) => [32, *place as u64, *stint],
             Self::Drain((worker, _)) => [29, *worker as u64, 0],
             Self::Hold(plan, held) => [31, *plan as u64, u64::from(*held)],
             Self::GraceEnds((worker, _)) => [30, *worker as u64, 0],

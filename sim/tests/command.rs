@@ -1,4 +1,5 @@
 //! The program that runs seeds: what it says, by which a run can be replayed.
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail a test")]
 
 use std::process::{Command, Output};
 
