@@ -141,6 +141,9 @@ impl Cluster {
             if let Some(cancel_at) = plan.cancel_at {
                 agenda.at(cancel_at, Event::Cancel(number));
             }
+            if let Some((cancel_at, _)) = plan.tasks_cancelled {
+                agenda.at(cancel_at, Event::CancelTasks(number));
+            }
             if let Some(hold_at) = plan.waits.hold_at {
                 agenda.at(hold_at, Event::Hold(number, true));
             }
@@ -237,6 +240,7 @@ impl Cluster {
             Event::Requested(place, request) => self.requested(place, request),
             Event::Submit(plan) => self.submit(plan),
             Event::Cancel(plan) => self.cancel(plan),
+            Event::CancelTasks(plan) => self.cancel_tasks(plan),
             Event::Retry(plan) => self.retry(plan),
             Event::Hold(plan, held) => self.hold(plan, held),
             Event::Drain(life) => self.drain(life),

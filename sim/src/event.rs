@@ -74,6 +74,8 @@ pub(crate) enum Event {
     Submit(usize),
     /// A client cancels the job of a plan, perhaps again.
     Cancel(usize),
+    /// A client wants some tasks of the job of a plan to end, perhaps again.
+    CancelTasks(usize),
     /// A client wants failed tasks of the job of a plan to be run again.
     Retry(usize),
     /// A client wants the job of a plan held, or released.
@@ -111,6 +113,7 @@ impl Event {
             Self::SchedulerStarts(place) => [15, *place as u64, 0],
             Self::Submit(plan) => [16, *plan as u64, 0],
             Self::Cancel(plan) => [17, *plan as u64, 0],
+            Self::CancelTasks(plan) => [33, *plan as u64, 0],
             Self::Retry(plan) => [28, *plan as u64, 0],
             Self::Answered(request, _) => [18, request.0, 0],
             Self::FaultStrikes => [19, 0, 0],

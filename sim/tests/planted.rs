@@ -111,6 +111,22 @@ fn a_job_that_goes_on_without_some_of_its_tasks_is_found() {
 }
 
 #[test]
+fn cancelled_tasks_that_nobody_writes_down_are_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::ForgetsCancelledTasks),
+        &["KEEP"],
+    );
+}
+
+#[test]
+fn cancelled_tasks_that_run_all_the_same_are_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::RunsCancelledTasks),
+        &["ONCE"],
+    );
+}
+
+#[test]
 fn a_death_that_nobody_is_blamed_for_is_found() {
     core_with(
         |term| Core::with_bug(term, PlantedBug::BlamesNobody),

@@ -46,6 +46,7 @@ fn seeds_0_to_64_keep_every_invariant() {
         "lost with its worker",
         "out of memory",
         "reopened",
+        "tasks cancelled",
         "timed out",
         "worker drained",
         "worker stopped",

@@ -11,6 +11,7 @@ use crate::core::Core;
 use crate::durability::Held;
 use crate::input::{Effect, Now, RequestId};
 use crate::job::Job;
+use crate::planted::PlantedBug;
 use crate::submission::refuse;
 
 /// Tasks of a job that were cancelled without it.
@@ -52,10 +53,13 @@ impl Core {
             true => job.cancel(tasks, &user),
             false => (RangeSet::new(), Vec::new()),
         };
+        if self.planted.is(PlantedBug::RunsCancelledTasks) {
+            job.waiting.extend(cancelled.iter());
+        }
         let reply = Reply::Cancelled {
             tasks: cancelled.len(),
         };
-        if !cancelled.is_empty() {
+        if !cancelled.is_empty() && !self.planted.is(PlantedBug::ForgetsCancelledTasks) {
             let record = Record::TasksCancelled {
                 job: id,
                 tasks: cancelled.into(),
