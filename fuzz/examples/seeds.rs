@@ -1,4 +1,4 @@
-//! Writes the first files of each corpus: one of each message, record and slot, as they are really sent and written.
+//! Writes the first files of each corpus: one of each message, record, slot and part of a snapshot, as they are really sent and written.
 //! `cargo run -p phalanx-fuzz --example seeds`, when a layout has changed; libFuzzer finds the rest.
 
 use std::collections::BTreeMap;
@@ -10,12 +10,13 @@ use phalanx_protocol::message::client::{Refusal, Reply, Request};
 use phalanx_protocol::message::host::{FromHost, HostInputs, HostParameters, HostWork, Progress, ToHost};
 use phalanx_protocol::message::worker::{FromWorker, HeldGrant, Join, Report, ToWorker};
 use phalanx_protocol::record::{FailureCause, Outcome, Record, ResultBlock, ResultData, TaskFailure};
+use phalanx_protocol::snapshot::{CoreSnapshot, JobSnapshot, Requeued};
 use phalanx_protocol::{
     BlobId, Encoding, Feeding, GrantId, IndexRange, JobId, JobSpec, RangeSet, Resources, Retries,
     SubmissionId, Term, WorkerId, codec,
 };
 use phalanx_storage::slot::{SlotHead, SlotKind, encode};
-use phalanx_storage::{ClusterId, LogId};
+use phalanx_storage::{ClusterId, LogId, Snapshot, snapshot};
 use serde::Serialize;
 
 const JOB: JobId = JobId(42);
@@ -75,7 +76,66 @@ fn main() -> std::io::Result<()> {
         let (object, _) = encode(&head, records);
         write("slot", &format!("slot-{number}"), &[&[16], &object[..]].concat())?;
     }
+    for (number, payload) in states().into_iter().enumerate() {
+        let object = snapshot::encode(&Snapshot {
+            log: LogId {
+                cluster: ClusterId([7; 16]),
+                shard: 0,
+            },
+            slot: 16,
+            term: Term(9),
+            payload: payload.into(),
+        });
+        let bytes = [&[16], &object[..]].concat();
+        write("snapshot", &format!("snapshot-{number}"), &bytes)?;
+    }
     Ok(())
+}
+
+/// Parts of what a scheduler knows: nothing, all of it, and each job.
+fn states() -> Vec<Vec<u8>> {
+    let submitted = records().into_iter();
+    let submitted = submitted.filter(|record| matches!(record, Record::JobSubmitted { .. }));
+    let jobs: Vec<JobSnapshot> = submitted
+        .enumerate()
+        .map(|(number, submitted)| {
+            let is_over = number % 2 == 1;
+            JobSnapshot {
+                term: Term(5),
+                submitted,
+                started_unix_millis: is_over.then_some(1_700_000_000_000),
+                done: vec![RANGE],
+                failed: vec![IndexRange::new(400, 401)],
+                failures: Vec::new(),
+                end: is_over.then_some((Outcome::Failed, 1_700_000_001_000)),
+                held: !is_over,
+                unbound: is_over,
+                cancelled: vec![IndexRange::new(500, 502)],
+                cancelled_by: "ada".into(),
+                requeued: vec![Requeued {
+                    range: RANGE,
+                    count: 2,
+                    last: GRANT,
+                }],
+            }
+        })
+        .collect();
+    let all = CoreSnapshot {
+        last_job: Some(JobId(9)),
+        jobs: jobs.clone(),
+        finished: vec![JobId(2)],
+    };
+    let mut states = vec![
+        Vec::new(),
+        codec::encode(&CoreSnapshot::default()),
+        codec::encode(&all),
+    ];
+    states.extend(jobs.iter().map(codec::encode));
+    // cut off, and one that takes itself for longer than it is
+    let whole = codec::encode(&all);
+    states.push(whole[..whole.len() / 2].to_vec());
+    states.push([&whole[..], &[0xfd; 9]].concat());
+    states
 }
 
 fn write(corpus: &str, name: &str, bytes: &[u8]) -> std::io::Result<()> {

@@ -11,15 +11,16 @@ mod journal;
 
 pub use frame::frame;
 pub use job::job_spec;
-pub use journal::{record, slot};
+pub use journal::{record, slot, snapshot};
 
 /// A function that takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Target); 4] = [
+pub const TARGETS: [(&str, Target); 5] = [
     ("frame", frame),
     ("job_spec", job_spec),
     ("record", record),
     ("slot", slot),
+    ("snapshot", snapshot),
 ];

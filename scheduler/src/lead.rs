@@ -79,8 +79,9 @@ impl Ground {
                 place: place.to_string(),
                 source,
             })?;
-            core.replay(term, &record);
-            feeds.add(record, place, false);
+            if core.replay(term, &record) {
+                feeds.add(record, place, false);
+            }
         }
         feeds.keep(|job| core.remembers(job));
         let mut snapshots = Snapshots::new(

@@ -1,7 +1,7 @@
 //! Clients: they submit, cancel, and ask one scheduler after the other until they are answered.
 
 use phalanx_protocol::message::client::{Refusal, Reply};
-use phalanx_protocol::{JobId, WorkerId};
+use phalanx_protocol::{JobId, RangeSet, WorkerId};
 use phalanx_scheduler_core::{Input, RequestId};
 
 use crate::cluster::Cluster;
@@ -30,6 +30,7 @@ pub(crate) struct Asked {
 enum What {
     Submit,
     Cancel,
+    CancelTasks,
     Retry,
     Hold(bool),
     Drain(WorkerId),
@@ -77,6 +78,25 @@ impl Cluster {
             self.agenda.after(CLIENT_TIMEOUT_MICROS, Event::Cancel(plan));
         }
         self.ask(What::Cancel, plan);
+    }
+
+    /// A client wants some tasks of its job to end, and asks until they have.
+    pub(crate) fn cancel_tasks(&mut self, plan: usize) {
+        let Some(job) = self.invariants.live.jobs[plan] else {
+            return self.agenda.after(CLIENT_SOON_MICROS, Event::CancelTasks(plan));
+        };
+        let Some((_, tasks)) = &self.load[plan].tasks_cancelled else {
+            return;
+        };
+        let have_ended = |entry: &Entry| {
+            let all = tasks.iter().all(|range| entry.ended.contains_range(range));
+            entry.outcome.is_some() || all
+        };
+        let entry = self.invariants.ledger.jobs.get(&job);
+        if !entry.is_some_and(have_ended) {
+            self.agenda.after(CLIENT_TIMEOUT_MICROS, Event::CancelTasks(plan));
+            self.ask(What::CancelTasks, plan);
+        }
     }
 
     /// A client whose job is over wants what failed to be run again, once.
@@ -157,6 +177,21 @@ impl Cluster {
                     job: self.job_of(plan),
                 },
             ),
+            What::CancelTasks => {
+                let tasks = self.load[plan].tasks_cancelled.clone();
+                let tasks = tasks.map_or_else(RangeSet::new, |(_, tasks)| tasks);
+                let job = self.job_of(plan);
+                self.tell(
+                    place,
+                    Input::TaskCancelRequested {
+                        request,
+                        user,
+                        admin: false,
+                        job,
+                        tasks,
+                    },
+                );
+            }
             What::Retry => self.tell(
                 place,
                 Input::RetryRequested {
@@ -224,6 +259,11 @@ impl Cluster {
         match what {
             What::Submit => keep.submitted(self.load[plan].spec.submission, &reply, ledger),
             What::Cancel => keep.cancelled(self.job_of(plan), &reply, ledger),
+            What::CancelTasks => {
+                let tasks = self.load[plan].tasks_cancelled.as_ref();
+                let tasks = tasks.map(|(_, tasks)| tasks);
+                keep.tasks_cancelled(self.job_of(plan), tasks, &reply, ledger);
+            }
             What::Retry => keep.reopened(self.job_of(plan), &reply, ledger),
             What::Hold(held) => keep.held(self.job_of(plan), held, &reply, ledger),
             What::Drain(_) => {}
@@ -256,7 +296,7 @@ impl Cluster {
                 self.retries_wanted.remove(&plan);
                 return;
             }
-            (What::Cancel | What::Retry | What::Hold(_) | What::Drain(_), _) => return,
+            (What::Cancel | What::CancelTasks | What::Retry | What::Hold(_) | What::Drain(_), _) => return,
         }
         if let Reply::Submitted(job) = reply {
             let before = self.invariants.live.jobs[plan].replace(*job);

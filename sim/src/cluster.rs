@@ -18,6 +18,7 @@ use crate::objects::Objects;
 use crate::past;
 use crate::reader::Reader;
 use crate::scheduler::Scheduler;
+use crate::torn::Mended;
 use crate::weather::{Climate, Weather};
 use crate::worker::Worker;
 
@@ -112,7 +113,7 @@ pub fn run_with(seed: u64, limits: &Limits, make_core: Option<MakeCore>, planted
     cluster
         .invariants
         .terms
-        .check_log(&*cluster.objects, &cluster.reader.records);
+        .check_log(&Mended(Arc::clone(&cluster.objects)), &cluster.reader.records);
     let outcomes = cluster
         .invariants
         .ledger
@@ -139,6 +140,9 @@ impl Cluster {
             agenda.at(plan.submit_at, Event::Submit(number));
             if let Some(cancel_at) = plan.cancel_at {
                 agenda.at(cancel_at, Event::Cancel(number));
+            }
+            if let Some((cancel_at, _)) = plan.tasks_cancelled {
+                agenda.at(cancel_at, Event::CancelTasks(number));
             }
             if let Some(hold_at) = plan.waits.hold_at {
                 agenda.at(hold_at, Event::Hold(number, true));
@@ -228,6 +232,7 @@ impl Cluster {
             | Event::Ticks(stint)
             | Event::Snapshots(stint) => self.at_scheduler(stint, event),
             Event::Hastens => self.hastens(),
+            Event::DiesWriting(stint) => self.dies_writing(stint),
             Event::SilenceDetected(session) => self.break_session(session),
             Event::CreateLands(create) => self.create_lands(create),
             Event::SchedulerStarts(place) => self.scheduler_starts(place),
@@ -235,6 +240,7 @@ impl Cluster {
             Event::Requested(place, request) => self.requested(place, request),
             Event::Submit(plan) => self.submit(plan),
             Event::Cancel(plan) => self.cancel(plan),
+            Event::CancelTasks(plan) => self.cancel_tasks(plan),
             Event::Retry(plan) => self.retry(plan),
             Event::Hold(plan, held) => self.hold(plan, held),
             Event::Drain(life) => self.drain(life),

@@ -58,6 +58,8 @@ pub(crate) enum Event {
     Watches(Stint),
     /// A standby tries to take over too early.
     Hastens,
+    /// A leader dies while it writes.
+    DiesWriting(Stint),
     /// Time passes for a leader's journal.
     Ticks(Stint),
     /// A leader writes a snapshot.
@@ -72,6 +74,8 @@ pub(crate) enum Event {
     Submit(usize),
     /// A client cancels the job of a plan, perhaps again.
     Cancel(usize),
+    /// A client wants some tasks of the job of a plan to end, perhaps again.
+    CancelTasks(usize),
     /// A client wants failed tasks of the job of a plan to be run again.
     Retry(usize),
     /// A client wants the job of a plan held, or released.
@@ -109,6 +113,7 @@ impl Event {
             Self::SchedulerStarts(place) => [15, *place as u64, 0],
             Self::Submit(plan) => [16, *plan as u64, 0],
             Self::Cancel(plan) => [17, *plan as u64, 0],
+            Self::CancelTasks(plan) => [33, *plan as u64, 0],
             Self::Retry(plan) => [28, *plan as u64, 0],
             Self::Answered(request, _) => [18, request.0, 0],
             Self::FaultStrikes => [19, 0, 0],
@@ -119,6 +124,7 @@ impl Event {
             Self::Snapshots((place, stint)) => [27, *place as u64, *stint],
             Self::SchedulerWakes(place) => [24, *place as u64, 0],
             Self::Hastens => [26, 0, 0],
+            Self::DiesWriting((place, stint)) => [32, *place as u64, *stint],
             Self::Drain((worker, _)) => [29, *worker as u64, 0],
             Self::Hold(plan, held) => [31, *plan as u64, u64::from(*held)],
             Self::GraceEnds((worker, _)) => [30, *worker as u64, 0],

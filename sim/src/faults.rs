@@ -57,8 +57,8 @@ impl Cluster {
                 self.schedulers[scheduler].wall_offset_millis = millis - CLOCK_JUMP_MILLIS as i64;
             }
             Fault::Rot => self.something_rots(),
-            // standbys do that by themselves
-            Fault::Haste => {}
+            // standbys and leaders do that by themselves
+            Fault::Haste | Fault::TornWrite => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! A leader's journal: drives the real appender over the virtual storage, as the product's writer does on threads.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use phalanx_protocol::record::Record;
@@ -18,6 +19,7 @@ use crate::event::{Attempt, Event, Stint};
 use crate::invariants::Gate;
 use crate::network::Node;
 use crate::scheduler::is_needed;
+use crate::torn::Mended;
 use crate::weather::Fault;
 
 /// The log of every run.
@@ -52,6 +54,10 @@ pub enum Planted {
     NeverStandsDown,
     /// R6 and R7: a leader that slept trusts neither clock nor marker.
     SleepsUnguarded,
+    /// R12: a new leader takes torn objects for whole, whatever their checksums say.
+    SkipsChecksums,
+    /// R12: a new leader reads up to the first torn slot.
+    StopsAtTornSlot,
     /// R11: a snapshot lacks a job.
     SnapshotsForgetJob,
     /// Workers listen to any leader, also to one of an older term than they have heard of.
@@ -220,6 +226,7 @@ impl Cluster {
             self.agenda.at(lands, Event::CreateLands(twin));
         }
         self.hasten_perhaps(stint.0);
+        self.die_writing_perhaps(stint, quick - now);
         let attempt = Attempt { slot, create, failed };
         self.agenda.at(ends, Event::CreateEnds(stint, attempt));
     }
@@ -241,11 +248,14 @@ impl Cluster {
     }
 
     pub(crate) fn read_on(&mut self) {
-        let known = self.reader.advance(&*self.objects);
+        let known = self.reader.advance(&Mended(Arc::clone(&self.objects)));
         for record in &self.reader.records[known..] {
             self.invariants.terms.counts(record);
             let decoded: Record = codec::decode(&record.bytes).expect("records are whole");
-            self.invariants.ledger.enter(record.term, &decoded);
+            let with_gaps = self.invariants.terms.has_gaps(record.term);
+            if !self.invariants.ledger.enter(record.term, &decoded, with_gaps) {
+                continue;
+            }
             let gate = Gate {
                 ledger: &self.invariants.ledger,
                 load: &self.load,

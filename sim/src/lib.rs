@@ -1,13 +1,13 @@
 //! A virtual Phalanx cluster that runs from a seed: the real scheduler core and the real journal, in one to three
 //! schedulers, against virtual workers, clients, network, storage and clock. Processes crash, stand still and come back;
 //! links are cut, also one way; creates are slow, fail, land late, twice or though they failed; standbys take over too
-//! early and deposed leaders go on. Every invariant is checked at every step.
+//! early, deposed leaders go on, and writers that die leave torn objects. Every invariant is checked at every step.
 //!
 //! The same seed is the same run. A seed also draws which faults there are at all, so that rare combinations are not
 //! drowned by frequent faults.
 //!
 //! Reading order: `weather`, `load`, `fates` and `waits` (what a seed draws), `event` (time), `cluster` (a run), `scheduler`, `driver` and
-//! `journal` (a leader), `objects`, `passage` and `past` (the storage), `clients` and `places` (who meets whom), `worker`,
+//! `journal` (a leader), `objects`, `passage`, `past` and `torn` (the storage), `clients` and `places` (who meets whom), `worker`,
 //! `leaving`, `network`, `faults`, `reader`, and `invariants`, one file for each.
 
 mod clients;
@@ -28,6 +28,7 @@ mod past;
 mod places;
 mod reader;
 mod scheduler;
+mod torn;
 mod waits;
 mod weather;
 mod worker;

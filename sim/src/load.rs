@@ -6,7 +6,9 @@ use bytes::Bytes;
 use phalanx_protocol::command::CommandWork;
 use phalanx_protocol::gang::{Gang, RankMap};
 use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
-use phalanx_protocol::{Amount, BlobId, Encoding, Feeding, JobSpec, Request, Sharing, SubmissionId};
+use phalanx_protocol::{
+    Amount, BlobId, Encoding, Feeding, IndexRange, JobSpec, RangeSet, Request, Sharing, SubmissionId,
+};
 
 use crate::dice::{Dice, mix};
 use crate::fates::{Fates, Harm};
@@ -27,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) submit_at: u64,
     /// When its user changes their mind.
     pub(crate) cancel_at: Option<u64>,
+    /// Tasks that its user wants to end without the others, and from when on.
+    pub(crate) tasks_cancelled: Option<(u64, RangeSet)>,
     /// Whether its user asks for its failed tasks to be run again.
     pub(crate) retried: bool,
     /// As soon as one has failed, rather than at the job's end.
@@ -35,6 +39,21 @@ pub(crate) struct Plan {
     pub(crate) waits: Waits,
     task_nanos: u64,
     uneven: bool,
+}
+
+/// Some tasks of so many, now and then all.
+fn draw_some(dice: &mut Dice, tasks: u64) -> RangeSet {
+    let pieces = dice.within(1..4);
+    let ranges = (0..pieces).map(|_| {
+        let start = dice.within(0..tasks);
+        let longest = dice.pick(&[1, 1 + tasks / 10, tasks]).min(tasks - start);
+        IndexRange::new(start, start + dice.within(0..longest) + 1)
+    });
+    let some = ranges.collect();
+    match dice.one_in(8) {
+        true => IndexRange::new(0, tasks).into(),
+        false => some,
+    }
 }
 
 impl Plan {
@@ -108,12 +127,19 @@ impl Plan {
             gang: None,
         };
         let cancelled = dice.one_in(6);
+        let retried = (!fates.is_empty() || time_limit.is_some()) && !cancelled && dice.one_in(2);
+        let some_cancelled = tasks > 0 && !retried && dice.one_in(4);
+        let tasks_cancelled = some_cancelled.then(|| {
+            let at = submit_at + dice.within(0..5_000_000);
+            (at, draw_some(dice, tasks))
+        });
         let plan = Self {
             spec,
             user: dice.pick(&["ada", "bob", "cy"]).to_owned(),
             submit_at,
             cancel_at: cancelled.then(|| submit_at + dice.within(0..5_000_000)),
-            retried: (!fates.is_empty() || time_limit.is_some()) && !cancelled && dice.one_in(2),
+            tasks_cancelled,
+            retried,
             retried_early: dice.one_in(4),
             fates,
             waits,
@@ -159,7 +185,7 @@ impl Plan {
         });
         spec.request = Request::default();
         (spec.idempotent, spec.slots_max, spec.failures_max) = (false, None, None);
-        (self.waits.slots_max, self.retried) = (None, false);
+        (self.waits.slots_max, self.retried, self.tasks_cancelled) = (None, false, None);
         for (_, bond) in &mut self.waits.bonds {
             if *bond == Bond::AfterCorresponding {
                 *bond = Bond::AfterAny;
@@ -224,6 +250,8 @@ impl Plan {
     pub(crate) fn runs_again(&self) -> bool {
         // a merged value in which the slower of two twins took part is made again
         let merged_again = self.spec.idempotent && self.spec.work.reduces();
+        // also one in which a task took part that was cancelled
+        let merged_again = merged_again || (self.tasks_cancelled.is_some() && self.spec.work.reduces());
         let starts_again = self.spec.gang.is_some();
         self.retried || starts_again || merged_again || self.spec.retries.errors > 0 || self.fates.end_hosts()
     }

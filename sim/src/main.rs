@@ -1,5 +1,5 @@
 //! Runs seeds: `cargo run --release -p phalanx-sim -- --seeds 1000 [--first 0] [--climate any] [--steps 2000000]`, or
-//! `--minutes 60` for as many as fit into that.
+//! `--minutes 60` or `--seconds 20` for as many as fit into that.
 #![expect(clippy::print_stdout, reason = "this program prints what it found")]
 
 use std::process::ExitCode;
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use phalanx_sim::{Climate, Limits, Summary, run};
 
-const USAGE: &str = "usage: sim [--seeds COUNT | --minutes MINUTES] [--first SEED] [--climate any|takeovers|deletion] \
-                     [--steps EVENTS_MAX]";
+const USAGE: &str = "usage: sim [--seeds COUNT | --minutes MINUTES | --seconds SECONDS] [--first SEED] \
+                     [--climate any|takeovers|deletion] [--steps EVENTS_MAX]";
 
 /// What was asked for.
 struct Wanted {
     seeds: u64,
     first: u64,
-    minutes: Option<u64>,
+    lasts: Option<Duration>,
     limits: Limits,
 }
 
@@ -35,8 +35,8 @@ fn main() -> ExitCode {
     };
     let started = Instant::now();
     let mut tally = Tally::default();
-    let goes_on = |tally: &Tally| match wanted.minutes {
-        Some(minutes) => started.elapsed() < Duration::from_secs(60 * minutes),
+    let goes_on = |tally: &Tally| match wanted.lasts {
+        Some(lasts) => started.elapsed() < lasts,
         None => tally.seeds < wanted.seeds,
     };
     while goes_on(&tally) {
@@ -58,8 +58,10 @@ fn main() -> ExitCode {
         }
     }
     println!(
-        "{} seeds, {:.1} simulated hours, {} events, {} leaderships, {} failed {:?}",
+        "{} seeds from {} on, climate {}: {:.1} simulated hours, {} events, {} leaderships, {} failed {:?}",
         tally.seeds,
+        wanted.first,
+        wanted.limits.climate,
         tally.elapsed.as_secs_f64() / 3600.0,
         tally.steps,
         tally.terms,
@@ -78,7 +80,7 @@ fn wanted(mut arguments: impl Iterator<Item = String>) -> Option<Wanted> {
     let mut wanted = Wanted {
         seeds: 100,
         first: 0,
-        minutes: None,
+        lasts: None,
         limits: Limits::default(),
     };
     while let Some(name) = arguments.next() {
@@ -86,7 +88,8 @@ fn wanted(mut arguments: impl Iterator<Item = String>) -> Option<Wanted> {
         let number = || value.parse::<u64>().ok();
         match name.as_str() {
             "--seeds" => wanted.seeds = number()?,
-            "--minutes" => wanted.minutes = Some(number()?),
+            "--minutes" => wanted.lasts = Some(Duration::from_secs(number()?.checked_mul(60)?)),
+            "--seconds" => wanted.lasts = Some(Duration::from_secs(number()?)),
             "--first" => wanted.first = number()?,
             "--steps" => wanted.limits.steps_max = number()?,
             "--climate" => {

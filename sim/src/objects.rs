@@ -10,6 +10,7 @@ use phalanx_storage::{Put, Store, StoreError};
 
 use crate::event::Stint;
 use crate::journal::LOG;
+use crate::torn::tear;
 
 /// What is on the storage, and what may come.
 #[derive(Debug, Default)]
@@ -26,6 +27,8 @@ struct State {
     landed: BTreeMap<u64, Put>,
     /// Those that made a slot which had been there before.
     second: BTreeSet<u64>,
+    /// Objects of which only a part is there, by the length that they should have.
+    torn: BTreeMap<String, usize>,
     sent: u64,
     rotten: bool,
 }
@@ -115,6 +118,40 @@ impl Objects {
         }
     }
 
+    /// A create leaves a torn object, unless something is there or it is lost; returns what should be there.
+    pub(crate) fn land_torn(&self, number: u64, luck: u64) -> Option<Bytes> {
+        let create = self.lock().under_way.remove(&number)?;
+        let torn = self.put_torn(&create.key, &create.object, luck);
+        torn.then_some(create.object)
+    }
+
+    /// Leaves a torn object, unless something is there.
+    pub(crate) fn put_torn(&self, key: &str, object: &[u8], luck: u64) -> bool {
+        let mut state = self.lock();
+        let put = state.create(key, &tear(object, luck));
+        if put == Put::Created {
+            state.torn.insert(key.to_owned(), object.len());
+        }
+        put == Put::Created
+    }
+
+    /// Whether only a part of an object is there.
+    pub(crate) fn is_torn(&self, key: &str) -> bool {
+        self.whole_bytes(key).is_some()
+    }
+
+    /// The length that a torn object should have.
+    pub(crate) fn whole_bytes(&self, key: &str) -> Option<usize> {
+        self.lock().torn.get(key).copied()
+    }
+
+    /// The first torn slot.
+    pub(crate) fn first_torn_slot(&self) -> Option<u64> {
+        let state = self.lock();
+        let slots = state.torn.keys().filter_map(|key| slot_of_key(LOG.shard, key));
+        slots.min()
+    }
+
     /// A create never lands.
     pub(crate) fn lose(&self, number: u64) {
         self.lock().under_way.remove(&number);
@@ -165,7 +202,9 @@ impl Store for Objects {
     }
 
     fn delete(&self, key: &str) -> Result<(), StoreError> {
-        self.lock().objects.remove(key);
+        let mut state = self.lock();
+        state.objects.remove(key);
+        state.torn.remove(key);
         Ok(())
     }
 

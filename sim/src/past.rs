@@ -77,7 +77,7 @@ impl Past {
     /// Behind a snapshot.
     pub(crate) fn restore(of: &Snapshot) -> Self {
         let (snapshot, kept): (CoreSnapshot, Vec<Kept>) =
-            codec::decode(&of.payload).expect("a whole snapshot can be read");
+            codec::decode(&of.payload).expect("KEEP: a snapshot that counts can be read");
         let records = kept
             .into_iter()
             .map(|(slot, offset, bytes, term, record)| LogRecord {

@@ -322,6 +322,11 @@ impl Cluster {
         if self.planted == Planted::IgnoresVoidRule {
             past.records = every_record(&*self.objects);
         }
+        if let Some(torn) = self.objects.first_torn_slot()
+            && self.planted == Planted::StopsAtTornSlot
+        {
+            past.records.retain(|record| record.place.slot < torn);
+        }
         self.invariants
             .terms
             .leads(term, &past.records, &self.reader.records);

@@ -56,9 +56,11 @@ pub(crate) enum Fault {
     Rot,
     /// Standbys try to take over from leaders that live.
     Haste,
+    /// Leaders die while they write, and leave torn objects.
+    TornWrite,
 }
 
-const FAULTS: [Fault; 15] = [
+const FAULTS: [Fault; 16] = [
     Fault::SessionLost,
     Fault::WorkerCrash,
     Fault::WorkerStall,
@@ -74,6 +76,7 @@ const FAULTS: [Fault; 15] = [
     Fault::ClockJump,
     Fault::Rot,
     Fault::Haste,
+    Fault::TornWrite,
 ];
 
 const TAKEOVER_FAULTS: [Fault; 7] = [
@@ -139,6 +142,7 @@ impl Weather {
         if !usual {
             faults = TAKEOVER_FAULTS.to_vec();
             faults.extend(dice.one_in(2).then_some(Fault::Rot));
+            faults.extend(dice.one_in(2).then_some(Fault::TornWrite));
             faults.extend(dice.one_in(3).then_some(Fault::WorkerDrain));
         }
         let is_old = climate == Climate::Deletion || (usual && dice.one_in(6));

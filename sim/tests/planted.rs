@@ -122,7 +122,23 @@ fn a_core_snapshot_without_a_job_is_found() {
 fn a_job_that_goes_on_without_some_of_its_tasks_is_found() {
     core_with(
         |term| Core::with_bug(term, PlantedBug::ReopenForgetsTask),
-        &["ONCE", "KEEP", "LIVE"],
+        &["ONCE", "KEEP", "LIVE", "BLAME"],
+    );
+}
+
+#[test]
+fn cancelled_tasks_that_nobody_writes_down_are_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::ForgetsCancelledTasks),
+        &["KEEP"],
+    );
+}
+
+#[test]
+fn cancelled_tasks_that_run_all_the_same_are_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::RunsCancelledTasks),
+        &["ONCE"],
     );
 }
 
@@ -207,6 +223,16 @@ fn a_deposed_leader_that_goes_on_is_found() {
 #[test]
 fn a_leader_that_sleeps_through_the_deletion_of_its_log_is_found() {
     cluster_with(Planted::SleepsUnguarded, Climate::Deletion, &["TERM"]);
+}
+
+#[test]
+fn torn_objects_that_are_taken_for_whole_are_found() {
+    cluster_with(Planted::SkipsChecksums, Climate::Takeovers, &["TERM", "KEEP"]);
+}
+
+#[test]
+fn a_log_that_is_given_up_behind_a_torn_slot_is_found() {
+    cluster_with(Planted::StopsAtTornSlot, Climate::Takeovers, &["TERM"]);
 }
 
 #[test]

@@ -2,14 +2,22 @@
 //!
 //! `golden/v1` was written by a scheduler of that format that ran three small jobs on a worker. Its files never change; a new
 //! format gets a folder of its own beside it.
+//!
+//! `golden/objects` holds an object of each version of each format, of which there has been one so far: whoever raises a
+//! `FORMAT_VERSION` has to add one (`BLESS=1` writes what is missing, and changes nothing), and to read the old one.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail a test")]
 
 use std::fs;
 use std::path::Path;
 
+use bytes::Bytes;
 use phalanx_protocol::record::Record;
 use phalanx_protocol::{Term, codec};
-use phalanx_storage::{Candidate, Directory, LogId, LogRecord, acquire, cluster, read_record, replay};
+use phalanx_storage::slot::{self, SlotHead, SlotKind};
+use phalanx_storage::{
+    Candidate, ClusterId, Directory, LogId, LogRecord, Snapshot, acquire, cluster, read_record, replay,
+    snapshot,
+};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/v1");
 
@@ -89,4 +97,79 @@ fn a_storage_of_format_1_reads_back_and_can_be_led() {
     assert_eq!(leadership.records.len(), records.len());
     assert!(leadership.damage.is_empty());
     assert_eq!(leadership.next_slot, 26 + 16 + 1);
+}
+
+/// The log that the golden objects belong to, and their slot.
+const LOG: LogId = LogId {
+    cluster: ClusterId([7; 16]),
+    shard: 3,
+};
+const SLOT: u64 = 26;
+
+/// The golden object of a version of a format; `newest` is how it is written today.
+fn golden(format: &str, version: u16, newest: &[u8]) -> Bytes {
+    let path = Path::new(GOLDEN).with_file_name(format!("objects/{format}-{version}"));
+    if std::env::var_os("BLESS").is_some() && !path.exists() {
+        fs::write(&path, newest).unwrap();
+    }
+    match fs::read(&path) {
+        Ok(object) => object.into(),
+        Err(error) => panic!(
+            "there must be a golden {format} of version {version}, {}: {error}",
+            path.display()
+        ),
+    }
+}
+
+#[test]
+fn slots_of_every_format_version_read_back() {
+    let records = [Bytes::from_static(b"first"), Bytes::from_static(b"second")];
+    let head = SlotHead {
+        log: LOG,
+        slot: SLOT,
+        term: Term(17),
+        nonce: 99,
+        kind: SlotKind::Data,
+    };
+    let (newest, places) = slot::encode(&head, &records);
+    for version in 1..=slot::FORMAT_VERSION {
+        let object = golden("slot", version, &newest);
+        assert_eq!(object[8..10], version.to_le_bytes());
+        let read = slot::decode(object.clone(), LOG, SLOT).unwrap();
+        assert_eq!(read.head, head, "version {version}");
+        let bytes: Vec<Bytes> = read.records.iter().map(|(_, bytes)| bytes.clone()).collect();
+        assert_eq!(bytes, records, "version {version}");
+        if version == slot::FORMAT_VERSION {
+            assert_eq!(object, newest, "the bytes of a version never change");
+            assert_eq!(read.records[1].0, places[1]);
+        }
+    }
+}
+
+#[test]
+fn snapshots_of_every_format_version_read_back() {
+    let known = Snapshot {
+        log: LOG,
+        slot: SLOT,
+        term: Term(17),
+        payload: Bytes::from_static(b"what a scheduler knew"),
+    };
+    let newest = snapshot::encode(&known);
+    for version in 1..=snapshot::FORMAT_VERSION {
+        let object = golden("snapshot", version, &newest);
+        assert_eq!(object[8..10], version.to_le_bytes());
+        let read = snapshot::decode(object.clone(), LOG, SLOT);
+        assert_eq!(read.as_ref(), Ok(&known), "version {version}");
+        if version == snapshot::FORMAT_VERSION {
+            assert_eq!(object, newest, "the bytes of a version never change");
+        }
+    }
+}
+
+#[test]
+fn every_layout_version_has_a_golden_storage() {
+    for version in 1..=cluster::LAYOUT_VERSION {
+        let folder = Path::new(GOLDEN).with_file_name(format!("v{version}"));
+        assert!(folder.is_dir(), "there must be {}", folder.display());
+    }
 }

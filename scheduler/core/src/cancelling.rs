@@ -12,6 +12,7 @@ use crate::durability::Held;
 use crate::gang::Loss;
 use crate::input::{Effect, Now, RequestId};
 use crate::job::Job;
+use crate::planted::PlantedBug;
 use crate::submission::refuse;
 
 /// Tasks of a job that were cancelled without it.
@@ -60,10 +61,13 @@ impl Core {
             true => job.cancel(tasks, &user),
             false => (RangeSet::new(), Vec::new()),
         };
+        if self.planted.is(PlantedBug::RunsCancelledTasks) {
+            job.waiting.extend(cancelled.iter());
+        }
         let reply = Reply::Cancelled {
             tasks: cancelled.len(),
         };
-        if !cancelled.is_empty() {
+        if !cancelled.is_empty() && !self.planted.is(PlantedBug::ForgetsCancelledTasks) {
             let record = Record::TasksCancelled {
                 job: id,
                 tasks: cancelled.into(),

@@ -20,6 +20,10 @@ pub enum PlantedBug {
     SnapshotLosesJob,
     /// A job is reopened without the last range of its tasks.
     ReopenForgetsTask,
+    /// That tasks are cancelled is answered, and not written down.
+    ForgetsCancelledTasks,
+    /// Tasks that are cancelled wait to be run all the same.
+    RunsCancelledTasks,
     /// Nobody is blamed for the death of a kernel host.
     BlamesNobody,
     /// Tasks that fail are run again without end.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use phalanx_protocol::Term;
-use phalanx_protocol::record::Record;
+use phalanx_protocol::record::{Outcome, Record, TaskFailure};
+use phalanx_protocol::{IndexRange, Term};
 
 use crate::core::Core;
 use crate::input::{Effect, Now};
@@ -15,7 +15,11 @@ const REATTACH_WINDOW: Duration = Duration::from_secs(3);
 
 impl Core {
     /// Takes in a durable record of an earlier leadership, `term`. To be called in the journal's order, before [`Core::handle`].
-    pub fn replay(&mut self, term: Term, record: &Record) {
+    ///
+    /// Returns whether it counts. One that contradicts those before it refers to records that are lost, with a slot that was
+    /// damaged or never whole, and does not: a job is not over whose tasks have not ended, and tasks do not end twice. What
+    /// it said comes to pass again.
+    pub fn replay(&mut self, term: Term, record: &Record) -> bool {
         let id = record.job();
         self.only_replayed = true;
         if let Record::JobSubmitted {
@@ -31,7 +35,9 @@ impl Core {
             self.jobs.insert(id, job);
             self.live.insert(id);
         }
-        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.fits(record)) else {
+            return false;
+        };
         job.see(record);
         match record {
             Record::JobSubmitted { .. } => {}
@@ -68,6 +74,7 @@ impl Core {
                 self.finished.push_back(id);
             }
         }
+        true
     }
 
     /// Ends the replay: jobs whose tasks had all ended are finished, the others go on.
@@ -116,10 +123,35 @@ impl Job {
         self.gate.unbound = true;
     }
 
-    fn end(&mut self, range: phalanx_protocol::IndexRange) {
-        if self.phase == Phase::Active {
-            self.waiting.remove(range);
-            self.ended.insert(range);
+    fn end(&mut self, range: IndexRange) {
+        self.waiting.remove(range);
+        self.ended.insert(range);
+    }
+
+    /// Whether a record goes with those before it. All do, unless some are lost.
+    fn fits(&self, record: &Record) -> bool {
+        let goes_on = self.phase == Phase::Active;
+        let ended = |range: IndexRange| !self.ended.pieces(range).is_empty();
+        match record {
+            Record::JobSubmitted { .. } | Record::JobReopened { .. } | Record::TasksRequeued { .. } => true,
+            Record::JobStarted { .. } | Record::JobHeld { .. } => goes_on,
+            Record::TasksEnded { done, failed, .. } => {
+                let mut ranges = done.iter().copied().chain(failed.iter().map(TaskFailure::range));
+                goes_on && !ranges.any(ended)
+            }
+            Record::TasksCancelled { tasks, .. } => goes_on && !tasks.iter().copied().any(ended),
+            Record::JobFinished { outcome, .. } => goes_on && self.may_end_as(outcome),
+        }
+    }
+
+    /// Whether a job whose tasks ended like this can end like that.
+    fn may_end_as(&self, outcome: &Outcome) -> bool {
+        let all = self.ended.len() == self.spec.tasks;
+        let too_many = self.spec.failures_max.is_some_and(|max| self.failed.len() > max);
+        match outcome {
+            Outcome::Succeeded => all && self.failed.is_empty() && self.cancelled.tasks.is_empty(),
+            Outcome::Failed => !self.failed.is_empty() && (all || too_many),
+            Outcome::Cancelled { .. } | Outcome::Broken { .. } | Outcome::TimeLimit { .. } => true,
         }
     }
 }

@@ -62,9 +62,14 @@ async fn an_append_that_fails_once_is_repeated_and_nobody_is_refused_for_it() {
     succeeds(&client, job, 1).await;
 }
 
-#[tokio::test]
-async fn while_appends_fail_submissions_are_refused_and_work_goes_on_until_they_succeed() {
-    let mut cluster = Cluster::on_faulty_storage();
+/// Storage breaks under a running job, and heals. Meanwhile submissions are refused for these reasons, work goes on, and
+/// nothing is told that would not survive.
+async fn work_goes_on(
+    mut cluster: Cluster,
+    breaks: impl FnOnce(&Cluster),
+    reasons: [&str; 2],
+    heals: impl FnOnce(&Cluster),
+) {
     let mut worker = cluster.worker(1).await;
     let client = cluster.client("ada").await;
     let spec = index_job(&client, 100).await;
@@ -72,7 +77,7 @@ async fn while_appends_fail_submissions_are_refused_and_work_goes_on_until_they_
     let durable = run_one(&mut worker, job).await;
     worker.acknowledged().await;
 
-    cluster.faults().fail_creates(u32::MAX);
+    breaks(&cluster);
     let mut done = durable;
     for _ in 0..5 {
         // a grant follows on what was reported, though that is not durable
@@ -81,10 +86,7 @@ async fn while_appends_fail_submissions_are_refused_and_work_goes_on_until_they_
     let other = another(&spec);
     for _ in 0..2 {
         let reason = refusal(&client, &other).await;
-        assert!(
-            reason.contains("shards/0/log/") && reason.contains("Input/output error"),
-            "{reason}"
-        );
+        assert!(reasons.iter().all(|named| reason.contains(named)), "{reason}");
     }
     // what is told of the job is what would survive
     let (Reply::Job(view), None) = client.one(Request::Job(job)).await else {
@@ -92,16 +94,54 @@ async fn while_appends_fail_submissions_are_refused_and_work_goes_on_until_they_
     };
     assert_eq!(view.done, durable);
 
-    cluster.faults().heal();
+    heals(&cluster);
     worker.acknowledged().await;
     let second = client.submit_until_accepted(other, PATIENCE).await;
     assert_eq!(second, JobId(job.0 + 1));
+    done += run_one(&mut worker, job).await;
+    worker.acknowledged().await;
     cluster.restart();
     let client = cluster.client("ada").await;
     let (Reply::Job(view), None) = client.one(Request::Job(job)).await else {
         panic!()
     };
     assert_eq!(view.done, done, "what was acknowledged is there after a restart");
+}
+
+#[tokio::test]
+async fn while_appends_fail_submissions_are_refused_and_work_goes_on_until_they_succeed() {
+    let breaks = |cluster: &Cluster| cluster.faults().fail_creates(u32::MAX);
+    let heals = |cluster: &Cluster| cluster.faults().heal();
+    let reasons = ["shards/0/log/", "Input/output error"];
+    work_goes_on(Cluster::on_faulty_storage(), breaks, reasons, heals).await;
+}
+
+#[tokio::test]
+async fn while_storage_is_mounted_read_only_submissions_are_refused_and_work_goes_on() {
+    let Some(cluster) = Cluster::on_small_storage() else {
+        eprintln!("skipped: mounting a small file system needs root");
+        return;
+    };
+    let reasons = ["/small/shards/0/log/", "read-only file system"];
+    work_goes_on(
+        cluster,
+        Cluster::remount_read_only,
+        reasons,
+        Cluster::remount_writable,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn while_storage_is_full_submissions_are_refused_and_work_goes_on() {
+    let Some(cluster) = Cluster::on_small_storage() else {
+        eprintln!("skipped: mounting a small file system needs root");
+        return;
+    };
+    let breaks = |cluster: &Cluster| drop(cluster.fill_storage());
+    let heals = |cluster: &Cluster| std::fs::remove_file(cluster.storage().join("ballast")).unwrap();
+    let reasons = ["/small/shards/0/log/", "no space left"];
+    work_goes_on(cluster, breaks, reasons, heals).await;
 }
 
 #[tokio::test]

@@ -99,6 +99,17 @@ impl Cluster {
         Scheduler::start(self.config()).unwrap_err()
     }
 
+    /// Under the running scheduler, between two of its writes.
+    pub(crate) fn remount_read_only(&self) {
+        let until = Instant::now() + DEADLINE;
+        while let Err(errno) = rustix::mount::mount_remount(&self.storage, MountFlags::RDONLY, "size=4m") {
+            assert!(
+                errno == rustix::io::Errno::BUSY && Instant::now() < until,
+                "{errno}"
+            );
+        }
+    }
+
     pub(crate) fn remount_writable(&self) {
         rustix::mount::mount_remount(&self.storage, MountFlags::empty(), "size=4m").unwrap();
     }

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use phalanx_protocol::JobId;
 use phalanx_protocol::record::{FailureCause, Outcome, Record, TaskFailure};
+use phalanx_protocol::{IndexRange, JobId};
 
 use crate::fates::{Fate, Harm};
 use crate::invariants::{Entry, Gate};
@@ -63,11 +63,18 @@ impl Blame {
                 check_time(*job, outcome, *finished_unix_millis, entry, weather);
             }
             Record::JobReopened { .. } => drop(self.endings.insert("reopened".to_owned())),
-            Record::JobSubmitted { .. }
-            | Record::JobStarted { .. }
-            | Record::JobHeld { .. }
-            | Record::TasksCancelled { .. } => {}
+            Record::JobSubmitted { .. } | Record::JobStarted { .. } | Record::JobHeld { .. } => {}
             Record::TasksRequeued { .. } => drop(self.endings.insert("gang restarted".to_owned())),
+            Record::TasksCancelled { job, tasks, .. } => {
+                self.endings.insert("tasks cancelled".to_owned());
+                let wanted = plan.tasks_cancelled.as_ref();
+                let right =
+                    |&range: &IndexRange| wanted.is_some_and(|(_, wanted)| wanted.contains_range(range));
+                assert!(
+                    tasks.iter().all(right),
+                    "BLAME: {tasks:?} of job {job} are cancelled for no reason"
+                );
+            }
         }
     }
 
@@ -147,7 +154,7 @@ fn check_outcome(job: JobId, outcome: &Outcome, plan: &Plan, gate: &Gate<'_>) {
     let right = match outcome {
         Outcome::Succeeded | Outcome::Failed => true,
         Outcome::Cancelled { by } if by.starts_with("its dependency") => gate.is_in_vain(plan),
-        Outcome::Cancelled { .. } => plan.cancel_at.is_some(),
+        Outcome::Cancelled { .. } => plan.cancel_at.is_some() || plan.tasks_cancelled.is_some(),
         Outcome::TimeLimit { .. } => plan.spec.time_limit_millis.is_some(),
         // some host died with nobody to blame, or every worker refused it
         Outcome::Broken { .. } => weather.has(Fault::HostDeath) || weather.cannot_run_one_in > 0,

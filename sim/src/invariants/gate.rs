@@ -83,6 +83,7 @@ impl Gate<'_> {
             Bond::AfterNotOk => was_over && (!ok || entry.reopened),
             Bond::AfterCorresponding => {
                 let failed = !entry.failed.pieces(range).is_empty();
+                let failed = failed || !entry.cancelled.pieces(range).is_empty();
                 entry.ended.contains_range(range) && (!failed || entry.reopened)
             }
         }

@@ -5,7 +5,7 @@ use phalanx_protocol::message::client::Reply;
 use phalanx_protocol::message::worker::Report;
 use phalanx_protocol::record::Outcome;
 use phalanx_protocol::snapshot::CoreSnapshot;
-use phalanx_protocol::{IndexRange, JobId, SubmissionId};
+use phalanx_protocol::{IndexRange, JobId, RangeSet, SubmissionId};
 use phalanx_scheduler_core::Core;
 
 use crate::invariants::Ledger;
@@ -42,6 +42,27 @@ impl Keep {
         if *reply == Reply::Done {
             let over = ledger.jobs.get(&job).is_some_and(|entry| entry.outcome.is_some());
             assert!(over, "KEEP: job {job} is cancelled and that is not durable");
+        }
+    }
+
+    /// The scheduler answers that some tasks are cancelled.
+    pub(crate) fn tasks_cancelled(
+        &self,
+        job: JobId,
+        tasks: Option<&RangeSet>,
+        reply: &Reply,
+        ledger: &Ledger,
+    ) {
+        let Some(entry) = ledger.jobs.get(&job) else {
+            return;
+        };
+        if matches!(reply, Reply::Cancelled { .. }) && entry.outcome.is_none() {
+            let mut tasks = tasks.into_iter().flat_map(RangeSet::iter);
+            let kept = tasks.all(|range| entry.ended.contains_range(range));
+            assert!(
+                kept,
+                "KEEP: tasks of job {job} are cancelled and that is not durable"
+            );
         }
     }
 
@@ -101,11 +122,14 @@ impl Keep {
             let view = core
                 .job(id)
                 .expect("KEEP: a durable job is known after a restart");
-            let (ended, failed) = (view.done + view.failed, view.failed);
+            let cancelled = entry.cancelled.len();
             assert_eq!(
-                (ended, failed),
-                (entry.ended.len(), entry.failed.len()),
-                "KEEP: ended tasks of job {id}"
+                (view.done, view.failed),
+                (
+                    entry.ended.len() - entry.failed.len() - cancelled,
+                    entry.failed.len()
+                ),
+                "KEEP: ended tasks of job {id}, of which {cancelled} were cancelled"
             );
             assert_eq!(view.outcome, entry.outcome, "KEEP: the outcome of job {id}");
             assert_eq!(view.held, entry.held, "KEEP: whether job {id} is held");

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use phalanx_protocol::Term;
+use phalanx_storage::slot;
 use phalanx_storage::{LogRecord, Store, read_record};
 
 use crate::event::Life;
@@ -22,8 +23,11 @@ pub(crate) struct Terms {
 #[derive(Debug, Default)]
 struct Led {
     appended: Vec<bytes::Bytes>,
-    /// How many of its records count.
+    /// How many of its records count, or were lost in torn slots.
     counting: usize,
+    /// Records in torn slots that it wrote when it died.
+    torn: Vec<bytes::Bytes>,
+    has_gaps: bool,
 }
 
 impl Terms {
@@ -64,6 +68,17 @@ impl Terms {
         let term = record.term;
         let led = self.leaders.get_mut(&term);
         let led = led.unwrap_or_else(|| panic!("TERM: nobody led {term}, and a record counts"));
+        while let Some(next) = led
+            .appended
+            .get(led.counting)
+            .filter(|next| **next != record.bytes)
+        {
+            let Some(lost) = led.torn.iter().position(|torn| torn == next) else {
+                break;
+            };
+            led.torn.swap_remove(lost);
+            led.counting += 1;
+        }
         let is_next = led.appended.get(led.counting) == Some(&record.bytes);
         assert!(
             is_next,
@@ -71,6 +86,22 @@ impl Terms {
             record.place
         );
         led.counting += 1;
+    }
+
+    /// A leader died, and of this slot only a part is there.
+    pub(crate) fn torn(&mut self, slot: &[u8]) {
+        let head = slot.get(32..40).and_then(|bytes| bytes.try_into().ok());
+        let number = u64::from_le_bytes(head.expect("what is created is a slot"));
+        let slot = slot::decode(slot.to_vec().into(), LOG, number).expect("what is created is whole");
+        if let Some(led) = self.leaders.get_mut(&slot.head.term) {
+            led.torn.extend(slot.records.into_iter().map(|(_, bytes)| bytes));
+            led.has_gaps = true;
+        }
+    }
+
+    /// Whether records of a term were lost in torn slots, and later ones perhaps not.
+    pub(crate) fn has_gaps(&self, term: Term) -> bool {
+        self.leaders.get(&term).is_some_and(|led| led.has_gaps)
     }
 
     /// A leader says that its records up to this one count.

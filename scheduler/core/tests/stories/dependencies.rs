@@ -57,7 +57,9 @@ fn end(story: &mut Story, worker: WorkerId, job: JobId, fails: bool) {
 fn successors(before: &Story) -> [Story; 2] {
     let mut replayed = Core::new(Term(2));
     let records = before.records();
-    records.iter().for_each(|record| replayed.replay(Term(1), record));
+    records
+        .iter()
+        .for_each(|record| assert!(replayed.replay(Term(1), record)));
     [replayed, Core::restore(Term(2), before.core.snapshot())].map(|mut core| {
         let mut effects = Vec::new();
         core.start(before.now(), &mut effects);
@@ -347,7 +349,7 @@ fn a_new_leader_goes_on_waiting_and_cancels_what_is_in_vain() {
     records
         .iter()
         .filter(durable)
-        .for_each(|record| core.replay(Term(1), record));
+        .for_each(|record| assert!(core.replay(Term(1), record)));
     let mut effects = Vec::new();
     core.start(story.now(), &mut effects);
     let mut after = Story::with(core);

@@ -127,7 +127,9 @@ fn a_new_leader_holds_what_was_held_and_lets_go_what_was_released() {
     before.hold_as("ada", false, released, false);
     let mut replayed = Core::new(Term(2));
     let records = before.records();
-    records.iter().for_each(|record| replayed.replay(Term(1), record));
+    records
+        .iter()
+        .for_each(|record| assert!(replayed.replay(Term(1), record)));
     for mut core in [Core::restore(Term(2), before.core.snapshot()), replayed] {
         let mut effects = Vec::new();
         core.start(before.now(), &mut effects);

@@ -43,7 +43,9 @@ fn out_of_time(millis: u64) -> Option<Outcome> {
 fn successor(before: &Story, millis: u64) -> Story {
     let mut core = Core::new(Term(2));
     let records = before.records();
-    records.iter().for_each(|record| core.replay(Term(1), record));
+    records
+        .iter()
+        .for_each(|record| assert!(core.replay(Term(1), record)));
     let now = Now {
         elapsed: Duration::ZERO,
         unix_millis: millis,

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use phalanx_protocol::message::client::Reply;
-use phalanx_protocol::record::Outcome;
+use phalanx_protocol::record::{Outcome, Record};
 use phalanx_protocol::view::{JobView, Verdict};
-use phalanx_protocol::{Feeding, JobSpec, SubmissionId, Term};
+use phalanx_protocol::{Feeding, IndexRange, JobSpec, SubmissionId, Term};
 use phalanx_scheduler_core::{Core, Now};
 
 use crate::nonsense::random_story;
@@ -16,7 +16,7 @@ fn successor(before: &Story, count: usize) -> Story {
     let mut core = Core::new(Term(2));
     before.records()[..count]
         .iter()
-        .for_each(|record| core.replay(Term(1), record));
+        .for_each(|record| assert!(core.replay(Term(1), record)));
     let mut effects = Vec::new();
     let now = Now {
         elapsed: std::time::Duration::ZERO,
@@ -84,6 +84,103 @@ fn a_new_leader_goes_on_where_the_records_end() {
         (view.outcome, view.done, view.failed),
         (Some(Outcome::Failed), 99, 1)
     );
+}
+
+/// When a new leader begins, by its own clock.
+const BEGIN: Now = Now {
+    elapsed: Duration::ZERO,
+    unix_millis: 0,
+};
+
+/// A core that reads these records of another; whether each counts.
+fn reader(records: &[&Record]) -> (Core, Vec<bool>) {
+    let mut core = Core::new(Term(2));
+    let counts = records.iter().map(|record| core.replay(Term(1), record));
+    let counts = counts.collect();
+    (core, counts)
+}
+
+#[test]
+fn a_job_is_not_over_while_ends_of_its_tasks_are_lost() {
+    let mut story = Story::new();
+    let w1 = story.join(1, None, node(2), Vec::new());
+    let job = story.submit(JobSpec {
+        feeding: Feeding::Static,
+        ..kernel_job(10)
+    });
+    let granted = story.grant(w1, job);
+    story.report(w1, job, vec![(granted.grant, vec![0..4])], 1000);
+    story.report(w1, job, vec![(granted.grant, vec![4..10])], 1000);
+    let records = story.records();
+    let is_lost = |record: &Record| matches!(record, Record::TasksEnded { done, .. } if done[0].start == 0);
+    let lost = records.iter().position(is_lost);
+    let kept: Vec<&Record> = (0..)
+        .zip(&records)
+        .filter(|&(at, _)| Some(at) != lost)
+        .map(|(_, record)| record)
+        .collect();
+    let (mut core, counts) = reader(&kept);
+    assert_eq!(counts.last(), Some(&false), "its end contradicts what is left");
+    assert!(counts[..counts.len() - 1].iter().all(|&counts| counts));
+    let view = core.job(job).unwrap();
+    assert_eq!((view.outcome, view.done), (None, 6));
+
+    // the rest is run, and then it is over
+    let mut effects = Vec::new();
+    core.start(BEGIN, &mut effects);
+    let mut story = Story::with(core);
+    story.start(effects);
+    story.pass(REATTACHED);
+    story.join(2, None, node(2), Vec::new());
+    story.run_to_the_end(job, 1000);
+    let view = story.view(job);
+    assert_eq!((view.outcome, view.done), (Some(Outcome::Succeeded), 10));
+}
+
+#[test]
+fn ends_of_tasks_of_a_job_whose_submission_is_lost_do_not_count_for_another() {
+    let mut story = Story::new();
+    let w1 = story.join(1, None, node(2), Vec::new());
+    let job = story.submit(JobSpec {
+        feeding: Feeding::Static,
+        ..kernel_job(10)
+    });
+    let granted = story.grant(w1, job);
+    story.report(w1, job, vec![(granted.grant, vec![0..4])], 1000);
+    let records = story.records();
+    let (mut core, counts) = reader(&records[1..].iter().collect::<Vec<&Record>>());
+    assert!(counts.iter().all(|counts| !counts), "nobody knows the job");
+    core.start(BEGIN, &mut Vec::new());
+    let mut story = Story::with(core);
+    let other = story.submit(kernel_job(10));
+    assert_eq!(other, job, "the number is free");
+    assert_eq!(story.view(other).done, 0);
+}
+
+#[test]
+fn a_task_whose_reopening_is_lost_has_ended_as_it_had() {
+    let mut story = Story::new();
+    let w1 = story.join(1, None, node(2), Vec::new());
+    let job = story.submit(JobSpec {
+        feeding: Feeding::Static,
+        ..kernel_job(10)
+    });
+    let granted = story.grant(w1, job);
+    story.report(w1, job, vec![(granted.grant, vec![0..9])], 1000);
+    story.fail(w1, job, granted.grant, &[9]);
+    let before: Vec<Record> = story.records();
+    let again = Record::TasksEnded {
+        job,
+        done: vec![IndexRange::new(9, 10)],
+        results: Vec::new(),
+        failed: Vec::new(),
+    };
+    let mut records: Vec<&Record> = before.iter().collect();
+    records.push(&again);
+    let (core, counts) = reader(&records);
+    assert_eq!(counts.last(), Some(&false));
+    let view = core.job(job).unwrap();
+    assert_eq!((view.done, view.failed), (9, 1));
 }
 
 #[test]

@@ -10,7 +10,9 @@ use crate::story::{Story, kernel_job};
 
 fn replayed(records: &[Record]) -> Core {
     let mut core = Core::new(Term(2));
-    records.iter().for_each(|record| core.replay(Term(1), record));
+    records
+        .iter()
+        .for_each(|record| assert!(core.replay(Term(1), record)));
     core.check();
     core
 }
@@ -49,7 +51,7 @@ fn a_snapshot_and_the_records_behind_it_say_what_all_records_say() {
             after.check();
             records[cut..]
                 .iter()
-                .for_each(|record| after.replay(Term(1), record));
+                .for_each(|record| assert!(after.replay(Term(1), record)));
             after.check();
             let all = replayed(&records);
             assert_eq!(after.snapshot(), all.snapshot(), "seed {seed}, cut at {cut}");
@@ -83,7 +85,9 @@ fn a_snapshot_of_a_leader_at_work_holds_what_is_durable_and_nothing_else() {
         story.storage_catches_up();
         let records = story.records();
         let mut read = Core::new(Term(1));
-        records.iter().for_each(|record| read.replay(Term(1), record));
+        records
+            .iter()
+            .for_each(|record| assert!(read.replay(Term(1), record)));
         assert_eq!(story.core.snapshot(), read.snapshot(), "seed {seed}");
     }
     let mut story = Story::new();
