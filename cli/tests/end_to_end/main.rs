@@ -20,6 +20,8 @@ mod failures;
 mod inspection;
 mod job_files;
 mod jobs;
+mod losses;
+mod members;
 mod mistakes;
 mod mpi;
 mod pbs;
