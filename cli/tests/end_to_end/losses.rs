@@ -1,7 +1,8 @@
 //! Workers that die or stand still for good or for a while: where their tasks go on, from where, and how soon.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 
@@ -81,6 +82,52 @@ fn what_ran_on_a_killed_worker_starts_elsewhere_within_a_second() {
     assert_eq!(
         members.run(&format!("results {id}")).lines(),
         ["0", "1", "2", "3"]
+    );
+}
+
+/// Stops a worker and waits until it is given up.
+fn stop_until_given_up(members: &Members, worker: u32) {
+    let count = members.worker_count();
+    let stopped = Instant::now();
+    send(worker, Signal::STOP);
+    eventually("it is given up", || members.worker_count() == count - 1);
+    assert!(stopped.elapsed() > Duration::from_secs(2), "it was only silent");
+}
+
+/// How many tasks were started at all.
+fn run_once(path: &Path) -> usize {
+    let started = traces(path, "started");
+    started.iter().map(|one| one.index).collect::<BTreeSet<_>>().len()
+}
+
+#[test]
+fn a_worker_that_was_given_up_brings_back_what_its_tasks_have_done_and_it_counts_once() {
+    let members = Members::start(1, 1);
+    let path = members.file("traces", "");
+    let id = members.submit_traced("--kernel traced --range 0..600", &path, 10);
+    let done = || members.job(&id)["done"].as_u64().unwrap();
+    eventually("it has more than a probe of them", || done() > 60);
+    stop_until_given_up(&members, members.worker_pids()[0]);
+    let (durable, run) = (done(), traces(&path, "ended").len() as u64);
+    assert!(
+        run > durable + 10,
+        "its kernel host went on: {run} ended, {durable} of them are known"
+    );
+    send(members.worker_pids()[0], Signal::CONT);
+    eventually("what had ended is known", || done() >= run);
+    let again = traces(&path, "started").len() - run_once(&path);
+    let brought = run - durable;
+    assert!(
+        (again as u64) < brought / 2,
+        "{again} tasks ran again before the {brought} that had ended were known"
+    );
+    assert_eq!(members.run(&format!("wait {id}")).code, Some(0));
+    let expected: Vec<String> = (0..600).map(|number| number.to_string()).collect();
+    assert_eq!(members.run(&format!("results {id}")).lines(), expected);
+    let job = members.job(&id);
+    assert_eq!(
+        (job["done"].as_u64(), job["failed"].as_u64()),
+        (Some(600), Some(0))
     );
 }
 

@@ -101,6 +101,17 @@ impl Members {
         command.arg(serde_json::to_string(&(traces, millis)).unwrap());
         run(command).lines()[0].to_owned()
     }
+
+    /// A job as JSON.
+    pub(crate) fn job(&self, id: &str) -> serde_json::Value {
+        self.run(&format!("--output json job {id}")).json()["job"].take()
+    }
+
+    /// How many workers the scheduler knows.
+    pub(crate) fn worker_count(&self) -> usize {
+        let workers = self.run("--output json workers").json();
+        workers["workers"].as_array().unwrap().len()
+    }
 }
 
 fn start(folder: &Path, name: &str, words: &[&str]) -> Child {
