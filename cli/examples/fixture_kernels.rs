@@ -1,7 +1,10 @@
 //! A kernel program for the tests of the command line: one kernel for each thing that can happen to a task.
 
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::process::parent_id;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use phalanx::{Cluster, TaskContext};
 
@@ -58,6 +61,64 @@ fn slow(number: u64, millis: &u64, context: &TaskContext) -> u64 {
     number
 }
 
+/// Leaves a line of a file for each thing that happens to it: what, the task, the process of its worker, and when. Takes as
+/// many milliseconds as the parameters say, unless it is cancelled or let go by a file beside that one.
+#[phalanx::kernel]
+fn traced(number: u64, parameters: &(String, u64), context: &TaskContext) -> io::Result<u64> {
+    let (path, millis) = parameters;
+    trace(path, "started", number, unix_nanos())?;
+    let gate = format!("{path}.go");
+    let end = Instant::now() + Duration::from_millis(*millis);
+    while Instant::now() < end && !context.is_cancelled() && !std::fs::exists(&gate)? {
+        sleep(LOOK_INTERVAL);
+    }
+    let what = if context.is_cancelled() {
+        "cancelled"
+    } else {
+        "ended"
+    };
+    trace(path, what, number, unix_nanos())?;
+    Ok(number)
+}
+
+/// Counts to 20 with a checkpoint at each step, and stands where the parameters say, unless it has resumed. Leaves lines like
+/// [`traced`], and returns how far it has counted by itself.
+#[phalanx::kernel]
+fn counted(
+    number: u64,
+    parameters: &(String, u64),
+    context: &TaskContext,
+) -> Result<u64, Box<dyn std::error::Error>> {
+    let (path, place) = parameters;
+    let resumed = context.restore::<u64>()?;
+    let begin = resumed.unwrap_or(0);
+    trace(path, "started", number, begin.into())?;
+    for step in begin..20 {
+        if step == *place && resumed.is_none() {
+            trace(path, "stands", number, step.into())?;
+            while !context.is_cancelled() {
+                sleep(LOOK_INTERVAL);
+            }
+        }
+        context.checkpoint(&(step + 1))?;
+    }
+    Ok(20 - begin)
+}
+
+/// Appends a line by a single write, which others' lines do not break up.
+fn trace(path: &str, what: &str, number: u64, value: u128) -> io::Result<()> {
+    let line = format!("{what} {number} {} {value}\n", parent_id());
+    OpenOptions::new()
+        .append(true)
+        .open(path)?
+        .write_all(line.as_bytes())
+}
+
+fn unix_nanos() -> u128 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos())
+}
+
 /// Measures a text.
 #[phalanx::kernel]
 fn text(text: String) -> usize {
@@ -74,12 +135,33 @@ fn big(bytes: u64) -> Vec<u8> {
 #[phalanx::kernel]
 fn nothing(_: u64) {}
 
-/// As a driver it hands in a job of its own, as a user's program does, and prints its id.
+/// As a driver it hands in a job of its own, as a user's program does, and prints its id; told `in_order`, it prints the results
+/// of a longer one as they come, and at the end on stderr for how many milliseconds it waited for one at the most.
 #[phalanx::main]
 #[expect(clippy::print_stdout, reason = "the id is what the test asks for")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let cluster = Cluster::connect()?;
+    if std::env::args().nth(1).as_deref() == Some("in_order") {
+        return in_order(&cluster);
+    }
     let job = cluster.map::<square>(0..100).submit()?;
     println!("{}", job.id());
+    Ok(())
+}
+
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "results and times are what the test asks for"
+)]
+fn in_order(cluster: &Cluster) -> Result<(), Box<dyn std::error::Error>> {
+    let results = cluster.map::<slow>(0..300).parameters(&20).results()?;
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    for value in results {
+        println!("{}", value?);
+        longest = longest.max(last.elapsed());
+        last = Instant::now();
+    }
+    eprintln!("{}", longest.as_millis());
     Ok(())
 }

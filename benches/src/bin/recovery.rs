@@ -1,5 +1,5 @@
-//! What a death costs: how soon a standby leads, how soon a lost worker is given up and how many of its tasks run twice,
-//! and how long a scheduler needs for a long journal, with a snapshot and without.
+//! What a death costs: how soon a standby leads, how soon a lost worker is given up and what it ran starts elsewhere, how much
+//! runs twice, and how long a scheduler needs for a long journal, with a snapshot and without.
 //!
 //! `cargo run --release -p phalanx-benches --bin recovery`
 
@@ -7,9 +7,11 @@ use std::error::Error;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::process::parent_id;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use phalanx::Cluster;
@@ -39,8 +41,28 @@ fn echo(index: u64) -> u64 {
 #[phalanx::kernel]
 fn marked(index: u64, path: &String) -> Result<u64, std::io::Error> {
     OpenOptions::new().append(true).open(path)?.write_all(b".")?;
-    std::thread::sleep(std::time::Duration::from_millis(TASK_MILLIS));
+    std::thread::sleep(Duration::from_millis(TASK_MILLIS));
     Ok(index)
+}
+
+/// Leaves a line when it starts, the process of its worker and the nanoseconds since 1970, and runs until it is let go.
+#[phalanx::kernel]
+fn stands(index: u64, path: &String) -> Result<u64, std::io::Error> {
+    let line = format!("{} {}\n", parent_id(), unix_nanos());
+    OpenOptions::new()
+        .append(true)
+        .open(path)?
+        .write_all(line.as_bytes())?;
+    let gate = format!("{path}.go");
+    while !std::fs::exists(&gate)? {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(index)
+}
+
+fn unix_nanos() -> u128 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos())
 }
 
 #[phalanx::main]
@@ -70,9 +92,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         "SIGKILL of one of two workers, until it is given up     {}",
         spread(&noticed)
     );
+    let restarted: Result<Vec<f64>, _> = (0..RUNS).map(|_| restarted()).collect();
     println!(
-        "  of {TASKS} tasks of {TASK_MILLIS} ms run twice: {:.0} (median of {RUNS})",
-        median(&twice)
+        "                   until what it ran starts elsewhere  {}",
+        spread(&restarted?)
+    );
+    println!(
+        "  of {TASKS} tasks of {TASK_MILLIS} ms run twice: {:.0}, which is {} of work (median of {RUNS})",
+        median(&twice),
+        seconds_text(median(&twice) * TASK_MILLIS as f64 / 1000.0)
     );
     for (has_results, what) in [
         (false, "progress"),
@@ -138,6 +166,52 @@ fn lost_worker() -> Result<(f64, f64), Box<dyn Error>> {
     job.collect()?;
     let runs = std::fs::metadata(&marks)?.len();
     Ok((noticed, runs.saturating_sub(TASKS) as f64))
+}
+
+/// Kills the worker that runs a task; seconds until the task itself says that it runs on the other one, which is idle.
+fn restarted() -> Result<f64, Box<dyn Error>> {
+    let mut members = MortalCluster::start(1, 2)?;
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("starts");
+    std::fs::write(&path, "")?;
+    let parameters = path.display().to_string();
+    let job = members
+        .cluster
+        .map::<stands>(0..1)
+        .parameters(&parameters)
+        .submit()?;
+    let (worker, _) = start_of(&path, 0)?;
+    let mut workers = members.workers.iter_mut();
+    let victim = workers.find(|child| child.id() == worker);
+    let victim = victim.ok_or("the task runs on no worker of this cluster")?;
+    let killed = unix_nanos();
+    victim.kill()?;
+    let (other, started) = start_of(&path, 1)?;
+    if other == worker {
+        return Err("it was started by a worker that is dead".into());
+    }
+    std::fs::write(format!("{parameters}.go"), "")?;
+    job.collect()?;
+    Ok(started.saturating_sub(killed) as f64 / 1e9)
+}
+
+/// Waits for a line of [`stands`], and returns the process of the worker and the nanoseconds in it.
+fn start_of(path: &Path, number: usize) -> Result<(u32, u128), Box<dyn Error>> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let text = std::fs::read_to_string(path)?;
+        let line = text.split_inclusive('\n').nth(number);
+        if let Some((worker, nanos)) = line
+            .and_then(|line| line.strip_suffix('\n'))
+            .and_then(|line| line.split_once(' '))
+        {
+            return Ok((worker.parse()?, nanos.parse()?));
+        }
+        if Instant::now() > deadline {
+            return Err("the task does not start".into());
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// Seconds that a scheduler needs to lead a journal of many reports, and the same with a snapshot of it.

@@ -1,8 +1,8 @@
 //! `phalanx chaos`: a real cluster of processes on this machine that is disturbed by a seeded schedule while users work on
 //! it, and what it survived.
 //!
-//! The story: [`processes`] starts schedulers and workers in a folder of their own, [`load`] lets users submit jobs whose
-//! results are known beforehand ([`kernels`]), [`schedule`] says what goes wrong next, here it is done and undone. At the
+//! The story: [`processes`] starts schedulers and workers in a folder of their own, a job runs undisturbed, [`load`] lets users
+//! submit it again and again and compares ([`kernels`]), [`schedule`] says what goes wrong next, here it is done and undone. At the
 //! end everything is restored, and every promise is looked at: each job that was acknowledged is there and has all its
 //! results, each once and right. [`network`] adds namespaces in which processes can be cut off from each other.
 
@@ -14,11 +14,13 @@ mod schedule;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use phalanx::{ClientOptions, Cluster};
 use phalanx_protocol::exit::ExitCode;
 use phalanx_transport::{ClusterDirectory, NewCluster, Role};
+use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use crate::args::daemon::ChaosArguments;
@@ -27,7 +29,7 @@ use crate::ui::Ui;
 use crate::ui::documents::{Content, Document};
 use crate::ui::error::CliError;
 use crate::ui::units::{counted, duration};
-use load::{Load, Tally, broken_promises};
+use load::{Load, Tally, Undisturbed, broken_promises};
 use network::{Network, Place};
 use processes::{Layout, Processes, name};
 use schedule::{Disturbance, Schedule, Target, Targets};
@@ -48,7 +50,7 @@ pub(super) fn run(arguments: &ChaosArguments, ui: Ui) -> Result<ExitCode, CliErr
             Place::Outside(status) => return of_inside(status),
             Place::Nowhere(reason) => {
                 ui.note(&format!(
-                    "no network namespaces, so nothing is cut off, slowed down or lost: {reason}"
+                    "no network namespaces, so nothing is slowed down or lost, and who is to be silent is stopped: {reason}"
                 ));
                 None
             }
@@ -100,6 +102,7 @@ struct Chaos {
     schedule: Schedule,
     cluster: Cluster,
     load: Load,
+    undisturbed: Arc<Undisturbed>,
     /// What is to be undone, and when.
     due: Vec<(Instant, Undo)>,
     counts: BTreeMap<&'static str, u64>,
@@ -143,6 +146,11 @@ impl Chaos {
             network
                 .make(&targets)
                 .map_err(|reason| CliError::new(ExitCode::Internal, reason))?;
+            if let Err(reason) = network.can_delay(targets[0]) {
+                ui.note(&format!(
+                    "no packet is delayed by itself, slow processes have narrow lines instead: {reason}"
+                ));
+            }
         }
         let processes = Processes::start(layout, network).await?;
         let addresses: Vec<_> = processes
@@ -156,7 +164,13 @@ impl Chaos {
         };
         let cluster = Cluster::connect_to(&addresses, &directory.credential(Role::User)?, options)
             .map_err(|error| CliError::from_chain(ExitCode::Internal, &error))?;
-        let load = Load::start(&cluster)
+        let user = cluster.clone();
+        let undisturbed = spawn_blocking(move || Undisturbed::run(&user)).await;
+        let undisturbed = undisturbed.unwrap_or_else(|error| Err(error.to_string()));
+        let undisturbed = undisturbed.map_err(|reason| CliError::new(ExitCode::Internal, reason))?;
+        let undisturbed = Arc::new(undisturbed);
+        ui.note(&format!("undisturbed, a job takes {}", millis(undisturbed.took)));
+        let load = Load::start(&cluster, &undisturbed)
             .map_err(|error| CliError::new(ExitCode::Internal, format!("no threads for users: {error}")))?;
         ui.note(&format!(
             "seed {seed}; logs and storage are in {}",
@@ -170,6 +184,7 @@ impl Chaos {
             schedule: Schedule::new(seed, disturbed),
             cluster,
             load,
+            undisturbed,
             due: Vec::new(),
             counts: BTreeMap::new(),
             started: Instant::now(),
@@ -323,11 +338,16 @@ impl Chaos {
         }
         Ok(Survived {
             took: self.started.elapsed(),
+            undisturbed: self.undisturbed.took,
             counts: self.counts,
             tally,
             findings,
         })
     }
+}
+
+fn millis(time: Duration) -> String {
+    duration(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn can_lose(network: &Network, ui: Ui) -> bool {
@@ -362,6 +382,7 @@ fn sentence(role: &str, what: &'static str) -> &'static str {
 /// What came of it.
 struct Survived {
     took: Duration,
+    undisturbed: Duration,
     counts: BTreeMap<&'static str, u64>,
     tally: Tally,
     findings: Vec<String>,
@@ -372,6 +393,7 @@ impl Survived {
         Content::Chaos {
             seed,
             seconds: self.took.as_secs_f64(),
+            undisturbed_seconds: self.undisturbed.as_secs_f64(),
             disturbances: &self.counts,
             jobs: self.tally.jobs.len() as u64,
             results: self.tally.results,
@@ -385,17 +407,17 @@ impl Survived {
             true => "survived",
             false => "NOT survived",
         };
-        let took = u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX);
-        let wait = u64::try_from(self.tally.longest_wait.as_millis()).unwrap_or(u64::MAX);
-        let mut text = format!("{verdict}, with seed {seed}, in {}:\n", duration(took));
+        let took = millis(self.took);
+        let mut text = format!("{verdict}, with seed {seed}, in {took}:\n");
         for (what, count) in &self.counts {
             text += &format!("  {count:>4} {what}\n");
         }
         text += &format!(
-            "{} and {} were compared with what they must be; the longest wait for one was {}\n",
+            "{} and {} were compared with those of an undisturbed run of {}; the longest wait for one was {}\n",
             counted(self.tally.jobs.len() as u64, "job"),
             counted(self.tally.results, "result"),
-            duration(wait)
+            millis(self.undisturbed),
+            millis(self.tally.longest_wait)
         );
         text
     }

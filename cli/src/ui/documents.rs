@@ -89,6 +89,7 @@ pub(crate) enum Content<'a> {
     Chaos {
         seed: u64,
         seconds: f64,
+        undisturbed_seconds: f64,
         disturbances: &'a BTreeMap<&'static str, u64>,
         jobs: u64,
         results: u64,

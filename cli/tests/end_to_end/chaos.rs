@@ -33,10 +33,34 @@ fn a_cluster_with_a_standby_survives_most_of_a_minute_of_chaos() {
         .sum();
     assert!(disturbances > 15, "{survived}");
     assert!(survived["results"].as_u64() > Some(1000), "{survived}");
+    assert!(survived["undisturbed_seconds"].as_f64() > Some(1.0), "{survived}");
+    let kinds = [
+        "killed",
+        "stopped for a while",
+        "asked to stop",
+        "kernel hosts killed",
+    ];
+    for kind in kinds {
+        assert!(has_had(&survived, kind), "nothing was {kind}: {survived}");
+    }
+}
+
+/// Whether a disturbance of that kind was counted, whoever it met.
+fn has_had(survived: &Value, kind: &str) -> bool {
+    let counts = survived["disturbances"].as_object().unwrap();
+    counts.keys().any(|what| what.ends_with(kind))
 }
 
 #[test]
 fn a_fresh_seed_is_survived_too_also_with_broken_networks_where_that_can_be_had() {
-    let (done, _) = chaos(20, &["--network"]);
+    let (done, survived) = chaos(20, &["--network"]);
     assert_eq!(done.code, Some(0), "{done:?}");
+    if done.stderr.contains("no network namespaces") {
+        return;
+    }
+    let lost = !done.stderr.contains("no packets are lost");
+    let kinds = [("cut off", true), ("slowed down", true), ("packet loss", lost)];
+    for (kind, _) in kinds.iter().filter(|(_, can_be)| *can_be) {
+        assert!(has_had(&survived, kind), "nobody was {kind}: {survived}");
+    }
 }

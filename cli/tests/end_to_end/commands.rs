@@ -304,52 +304,6 @@ fn mistakes_in_commands_are_told() {
 }
 
 #[test]
-fn a_program_that_is_killed_with_its_worker_goes_on_from_what_it_has_saved() {
-    let up = Up::start();
-    let (gate, counts, starts) = (up.file("gate", ""), up.file("counts", ""), up.file("starts", ""));
-    let text = format!(
-        "#!/bin/sh\nset -e\nmkdir -p \"$PHALANX_CHECKPOINT_DIR\"\nsaved=$PHALANX_CHECKPOINT_DIR/n\n\
-         n=$(cat \"$saved\" 2>/dev/null || echo 0)\necho \"$n $PHALANX_WORKER\" >> {starts}\n\
-         while [ $n -lt 10 ]; do\n  n=$((n + 1))\n  echo $n >> {counts}\n\
-         echo $n > \"$saved.new\"\n  mv \"$saved.new\" \"$saved\"\n\
-         if [ $n = 5 ] && [ -e {gate} ]; then echo stands >> {starts}; sleep 1000; fi\ndone\n",
-        gate = gate.display(),
-        counts = counts.display(),
-        starts = starts.display()
-    );
-    let script = up.file("count.sh", &text);
-    let mut command = up.command("submit");
-    command.arg(&script);
-    let id = run(command).lines()[0].to_owned();
-    let started = || std::fs::read_to_string(&starts).unwrap();
-    eventually("it has counted to five", || started().ends_with("stands\n"));
-    std::fs::remove_file(&gate).unwrap();
-    let worker = started()
-        .lines()
-        .next()
-        .unwrap()
-        .split_once(' ')
-        .unwrap()
-        .1
-        .to_owned();
-    let workers = up.document["workers"].as_array().unwrap();
-    let victim = workers.iter().find(|one| one["name"] == worker.as_str()).unwrap();
-    send(
-        u32::try_from(victim["pid"].as_u64().unwrap()).unwrap(),
-        Signal::KILL,
-    );
-    assert_eq!(up.run(&format!("wait {id}")).code, Some(0));
-    let again = started().lines().last().unwrap().to_owned();
-    assert!(again.starts_with("5 "), "{}", started());
-    let counted: Vec<u64> = std::fs::read_to_string(&counts)
-        .unwrap()
-        .lines()
-        .map(|line| line.parse().unwrap())
-        .collect();
-    assert_eq!(counted, (1..=10).collect::<Vec<u64>>());
-}
-
-#[test]
 fn a_program_is_told_by_a_signal_before_its_time_is_over() {
     let up = Up::start();
     let script = "trap 'echo told; exit 3' USR1; echo ready; while :; do sleep 0.05; done";

@@ -196,17 +196,29 @@ fn nothing_outlives_a_cluster_that_is_killed() {
 }
 
 #[test]
-fn a_task_that_kills_its_process_costs_only_itself() {
+fn a_task_that_kills_its_process_is_poisoned_and_the_other_million_finish() {
+    const TASKS: u64 = 1_000_000;
+    const POISON: u64 = 123_456;
     let up = Up::start();
-    let done = up.run("run PROGRAM --kernel abort_at --range 0..2000 --parameters 1234");
-    assert_eq!(
-        (done.code, done.stdout.lines().count()),
-        (Some(1), 1999),
-        "{done:?}"
+    let done = up.run(&format!(
+        "run PROGRAM --kernel abort_at --range 0..{TASKS} --parameters {POISON}"
+    ));
+    assert_eq!(done.code, Some(1), "{}", done.stderr);
+    let mut numbers = done.stdout.lines().map(|line| line.parse::<u64>().unwrap());
+    let mut expected = (0..TASKS).filter(|&index| index != POISON);
+    let wrong = expected.find(|&index| numbers.next() != Some(index));
+    assert_eq!((wrong, numbers.next()), (None, None), "{}", done.stderr);
+    let cause = format!("poisoned: index {POISON} killed its kernel host 3 times: signal 6 (SIGABRT)");
+    assert!(
+        done.stderr.contains(&format!("1.{POISON} crashed: {cause}")),
+        "{}",
+        done.stderr
     );
-    assert!(!done.stdout.lines().any(|line| line == "1234"));
-    let cause = "1.1234 crashed: killed its kernel host 3 times: signal 6 (SIGABRT)";
-    assert!(done.stderr.contains(cause), "{done:?}");
+    let job = up.job("1");
+    assert_eq!(
+        (job["done"].as_u64(), job["failed"].as_u64()),
+        (Some(TASKS - 1), Some(1))
+    );
 }
 
 #[test]

@@ -21,6 +21,8 @@ mod gangs;
 mod inspection;
 mod job_files;
 mod jobs;
+mod losses;
+mod members;
 mod mistakes;
 mod mpi;
 mod pbs;

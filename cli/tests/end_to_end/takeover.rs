@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::command::{eventually, finish, send};
+use crate::command::{driver, eventually, finish, send};
 use crate::up::Up;
 
 const JOB: &str = "run PROGRAM --kernel slow --range 0..300 --parameters 20";
@@ -53,6 +53,36 @@ fn a_standby_leads_within_three_seconds_of_the_leaders_death() {
     assert!(took < Duration::from_secs(3), "{took:?}");
     let done = finish(child);
     assert_eq!(done.lines(), expected());
+}
+
+#[test]
+fn a_user_who_waits_and_a_program_that_reads_results_in_order_notice_only_a_pause() {
+    let up = Up::start_with_standby();
+    let mut reads = driver();
+    reads.arg("in_order").env("PHALANX_CLUSTER", up.directory());
+    let reads = reads.spawn().unwrap();
+    eventually("its job is there", || up.job_is_there("1"));
+    let id = up.submit("--kernel slow --range 0..300 --parameters 20");
+    let waits = up.command(&format!("wait {id}")).spawn().unwrap();
+    eventually("the older job is half way", || is_half_way(&up, "1"));
+    let old = up.scheduler_pid();
+    send(old, Signal::KILL);
+    let new = another_leads(&up, old);
+    for id in ["1", &id] {
+        let outcome = &up.job(id)["state"];
+        assert!(
+            outcome != "succeeded",
+            "job {id} was over before the new leader led"
+        );
+    }
+    let read = finish(reads);
+    assert_eq!(read.lines(), expected());
+    let longest: u64 = read.stderr.trim().parse().expect("nothing but the longest wait");
+    assert!(longest < 3000, "{longest} ms");
+    let waited = finish(waits);
+    assert_eq!((waited.code, waited.stderr.as_str()), (Some(0), ""));
+    assert_eq!(up.run(&format!("results {id}")).lines(), expected());
+    assert!(up.leaders().iter().any(|&(_, pid)| pid == new));
 }
 
 #[test]

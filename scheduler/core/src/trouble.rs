@@ -251,7 +251,7 @@ impl Trouble {
                 };
                 fail(
                     FailureCause::Crash,
-                    format!("killed its kernel host{times}: {how}"),
+                    format!("poisoned: index {index} killed its kernel host{times}: {how}"),
                 )
             }
         }

@@ -1,5 +1,5 @@
 //! What the cluster is busy with while it is disturbed: users of several kinds, each on a thread of its own, who submit
-//! jobs again and again, compare every result with what it must be, and remember what they were promised.
+//! jobs again and again, compare every result with that of an undisturbed run, and remember what they were promised.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +32,42 @@ pub(super) struct Tally {
     pub(super) findings: Vec<String>,
 }
 
+/// The same job while nothing goes wrong.
+#[derive(Debug)]
+pub(super) struct Undisturbed {
+    /// How long it took, from its submission to its last result.
+    pub(super) took: Duration,
+    values: Vec<u64>,
+}
+
+impl Undisturbed {
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// Says what went wrong by itself, also if the results are not those that a call in this process returns.
+    pub(super) fn run(cluster: &Cluster) -> Result<Self, String> {
+        let started = Instant::now();
+        let map = cluster.map::<chaos_digest>(0..TASKS).parameters(&TASK_MILLIS);
+        let values = map
+            .name("undisturbed")
+            .collect()
+            .map_err(|error| of("undisturbed", &error))?;
+        match values.iter().copied().eq((0..TASKS).map(digest)) {
+            true => Ok(Self {
+                took: started.elapsed(),
+                values,
+            }),
+            false => Err("the results of the undisturbed run are wrong".to_owned()),
+        }
+    }
+
+    /// The bytes of a task's result.
+    fn bytes(&self, index: u64) -> Option<[u8; 8]> {
+        let index = usize::try_from(index).ok()?;
+        self.values.get(index).map(|value| value.to_le_bytes())
+    }
+}
+
 /// The users.
 #[derive(Debug)]
 pub(super) struct Load {
@@ -46,6 +82,7 @@ type Habit = fn(&mut User) -> Result<(), String>;
 /// What a user works with.
 struct User {
     cluster: Cluster,
+    undisturbed: Arc<Undisturbed>,
     tally: Arc<Mutex<Tally>>,
     stop: Arc<AtomicBool>,
     last: Instant,
@@ -56,7 +93,7 @@ impl Load {
     ///
     /// # Errors
     /// When the system has no threads left.
-    pub(super) fn start(cluster: &Cluster) -> std::io::Result<Self> {
+    pub(super) fn start(cluster: &Cluster, undisturbed: &Arc<Undisturbed>) -> std::io::Result<Self> {
         let mut load = Self {
             tally: Arc::default(),
             stop: Arc::default(),
@@ -70,6 +107,7 @@ impl Load {
         for (name, habit) in habits {
             let mut user = User {
                 cluster: cluster.clone(),
+                undisturbed: Arc::clone(undisturbed),
                 tally: Arc::clone(&load.tally),
                 stop: Arc::clone(&load.stop),
                 last: Instant::now(),
@@ -112,7 +150,7 @@ impl User {
         let mut next = 0;
         for value in job.results() {
             let value = value.map_err(|error| format!("job {}: {error}", job.id()))?;
-            if value != digest(next) {
+            if Some(value.to_le_bytes()) != self.undisturbed.bytes(next) {
                 return Err(format!("job {}: the result of task {next} is wrong", job.id()));
             }
             next += 1;
@@ -132,7 +170,8 @@ impl User {
             .parameters(&TASK_MILLIS);
         let sum = map.name("merged").reduce().map_err(|error| of("merge", &error))?;
         self.seen(TASKS);
-        let expected = (0..TASKS).map(digest).fold(0, u64::wrapping_add);
+        let values = self.undisturbed.values.iter().copied();
+        let expected = values.fold(0, u64::wrapping_add);
         match sum == expected {
             true => Ok(()),
             false => Err(format!("the merged value is {sum}, and must be {expected}")),
@@ -148,7 +187,8 @@ impl User {
             .map_err(|error| of("submit", &error))?;
         self.promised(job.id(), 1);
         let values = job.collect().map_err(|error| of("single", &error))?;
-        if values != [digest(7)] {
+        let bytes: Vec<_> = values.iter().map(|value| Some(value.to_le_bytes())).collect();
+        if bytes != [self.undisturbed.bytes(7)] {
             return Err(format!("job {}: {values:?} is wrong", job.id()));
         }
         self.seen(1);

@@ -143,15 +143,33 @@ impl Network {
         quietly("ip", ["link", "set", &name(target), "down"])
     }
 
-    /// Lets a process say only so much in a second; what is more waits in line.
+    /// Whether the system can delay packets by a time of our choice; else why not, and [`Self::slow_down`] does what it can.
+    ///
+    /// # Errors
+    /// What `tc` said.
+    pub(super) fn can_delay(&self, target: Target) -> Result<(), String> {
+        self.delay(target)?;
+        self.heal(target)
+    }
+
+    /// Makes what a process says late: each packet by some 100 ms, or, where the system cannot do that, as much as is said beyond
+    /// a rate waits in line for up to 300 ms.
     ///
     /// # Errors
     /// What `tc` said.
     pub(super) fn slow_down(&self, target: Target) -> Result<(), String> {
+        let limit = ["tbf", "rate", "512kbit", "burst", "8kb", "latency", "300ms"];
+        self.delay(target).or_else(|_| self.queue(target, &limit))
+    }
+
+    fn delay(&self, target: Target) -> Result<(), String> {
+        self.queue(target, &["netem", "delay", "100ms", "50ms"])
+    }
+
+    fn queue(&self, target: Target, discipline: &[&str]) -> Result<(), String> {
         let namespace = self.namespace(target);
         let start = ["-n", &namespace, "qdisc", "replace", "dev", "eth0", "root"];
-        let limit = ["tbf", "rate", "512kbit", "burst", "8kb", "latency", "300ms"];
-        quietly("tc", start.iter().chain(&limit))
+        quietly("tc", start.iter().chain(discipline))
     }
 
     /// Loses that percentage of the packets to and from a process.

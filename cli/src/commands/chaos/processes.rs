@@ -152,14 +152,10 @@ impl Processes {
         let Some(pid) = member.child.as_ref().and_then(Child::id) else {
             return false;
         };
-        let children =
-            std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let children = children(pid);
         // the worker waits for its children on its own: one that has ended since is a zombie, and keeps its number until
         // the worker has seen that; the window in which the number could be another's is a few microseconds
-        let host = children
-            .split_whitespace()
-            .next()
-            .and_then(|pid| pid.parse().ok());
+        let host = children.first().copied();
         host.and_then(Pid::from_raw)
             .is_some_and(|host| kill_process(host, Signal::KILL).is_ok())
     }
@@ -268,6 +264,18 @@ impl Member {
             )),
         }
     }
+}
+
+/// The processes that any thread of a process has started.
+fn children(pid: u32) -> Vec<i32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let texts = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    let numbers = |text: String| -> Vec<i32> {
+        let words = text.split_whitespace();
+        words.filter_map(|word| word.parse().ok()).collect()
+    };
+    texts.flat_map(numbers).collect()
 }
 
 /// What people call a process.

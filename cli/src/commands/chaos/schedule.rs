@@ -1,5 +1,8 @@
 //! What goes wrong and when, drawn from a seed. Pure: the same seed gives the same schedule, whatever it does to the
 //! processes.
+//!
+//! Kinds are dealt like cards: none comes again before all have come, so that a short run has each of them, and those that
+//! need a network come first in the first round.
 
 use std::time::Duration;
 
@@ -43,7 +46,7 @@ pub(super) enum Disturbance {
     KillHost(usize),
     /// Nothing reaches it and nothing it says reaches anybody, for that long.
     CutOff(Target, Duration),
-    /// What it says waits in line for up to some 300 ms, for that long.
+    /// What it says is late, for that long.
     Slow(Target, Duration),
     /// That percentage of the packets to and from it is lost, for that long.
     Lossy(Target, u8, Duration),
@@ -55,14 +58,67 @@ pub(super) struct Schedule {
     /// State of a SplitMix64 generator (Steele, Lea, Flood 2014).
     random: u64,
     targets: Targets,
+    /// The kinds that are still to come in this round, the next one last.
+    round: Vec<Kind>,
 }
+
+/// What a disturbance is, before it is said whom it meets and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Kill,
+    Still,
+    Ask,
+    KillHost,
+    CutOff,
+    Slow,
+    Lossy,
+}
+
+/// What needs no network, as often as it comes in a round.
+const ANYWHERE: [Kind; 6] = [
+    Kind::Kill,
+    Kind::Kill,
+    Kind::Still,
+    Kind::Still,
+    Kind::Ask,
+    Kind::KillHost,
+];
 
 impl Schedule {
     pub(super) fn new(seed: u64, targets: Targets) -> Self {
-        Self {
+        let mut schedule = Self {
             random: seed,
             targets,
+            round: Vec::new(),
+        };
+        let needs_network = |kind: &Kind| !ANYWHERE.contains(kind);
+        let mut first = schedule.new_round();
+        // stable: what was shuffled stays so
+        first.sort_by_key(needs_network);
+        schedule.round = first;
+        schedule
+    }
+
+    /// Every kind that is possible here, shuffled (Fisher, Yates).
+    fn new_round(&mut self) -> Vec<Kind> {
+        let mut round = ANYWHERE.to_vec();
+        if self.targets.have_networks {
+            round.extend([Kind::CutOff, Kind::Slow]);
+            round.extend(self.targets.can_lose.then_some(Kind::Lossy));
         }
+        for end in (1..round.len()).rev() {
+            let other = self.below(end as u64 + 1) as usize;
+            round.swap(end, other);
+        }
+        round
+    }
+
+    fn next_kind(&mut self) -> Kind {
+        if self.round.is_empty() {
+            self.round = self.new_round();
+        }
+        // a round is never empty
+        self.round.pop().unwrap_or(Kind::Kill)
     }
 
     /// The next disturbance, and the pause before it.
@@ -72,20 +128,17 @@ impl Schedule {
             0 => Target::Scheduler(self.below(self.targets.schedulers as u64) as usize),
             _ => Target::Worker(self.below(self.targets.workers as u64) as usize),
         };
-        let kinds = match (self.targets.have_networks, self.targets.can_lose) {
-            (false, _) => 6,
-            (true, false) => 8,
-            (true, true) => 9,
-        };
-        let disturbance = match (self.below(kinds), target) {
-            (0 | 1, _) => Disturbance::Kill(target, self.millis(0, AWAY_MILLIS_MAX)),
-            (2 | 3, _) => Disturbance::Still(target, self.millis(50, STILL_MILLIS_MAX)),
-            (4, _) => Disturbance::Ask(target, self.millis(0, AWAY_MILLIS_MAX)),
-            (5, Target::Worker(worker)) => Disturbance::KillHost(worker),
-            (5, Target::Scheduler(_)) => Disturbance::Kill(target, Duration::ZERO),
-            (6, _) => Disturbance::CutOff(target, self.millis(50, STILL_MILLIS_MAX)),
-            (7, _) => Disturbance::Slow(target, self.millis(1_000, STILL_MILLIS_MAX)),
-            (_, _) => {
+        let disturbance = match (self.next_kind(), target) {
+            (Kind::Kill, _) => Disturbance::Kill(target, self.millis(0, AWAY_MILLIS_MAX)),
+            (Kind::Still, _) => Disturbance::Still(target, self.millis(50, STILL_MILLIS_MAX)),
+            (Kind::Ask, _) => Disturbance::Ask(target, self.millis(0, AWAY_MILLIS_MAX)),
+            (Kind::KillHost, Target::Worker(worker)) => Disturbance::KillHost(worker),
+            (Kind::KillHost, Target::Scheduler(number)) => {
+                Disturbance::KillHost(number % self.targets.workers.max(1))
+            }
+            (Kind::CutOff, _) => Disturbance::CutOff(target, self.millis(50, STILL_MILLIS_MAX)),
+            (Kind::Slow, _) => Disturbance::Slow(target, self.millis(1_000, STILL_MILLIS_MAX)),
+            (Kind::Lossy, _) => {
                 let percent = 5 + self.below(30) as u8;
                 Disturbance::Lossy(target, percent, self.millis(1_000, STILL_MILLIS_MAX))
             }
@@ -116,6 +169,30 @@ mod tests {
         can_lose: true,
     };
 
+    fn number(disturbance: Disturbance) -> usize {
+        match disturbance {
+            Disturbance::Kill(..) => 0,
+            Disturbance::Still(..) => 1,
+            Disturbance::Ask(..) => 2,
+            Disturbance::KillHost(_) => 3,
+            Disturbance::CutOff(..) => 4,
+            Disturbance::Slow(..) => 5,
+            Disturbance::Lossy(..) => 6,
+        }
+    }
+
+    #[test]
+    fn every_kind_comes_in_the_first_nine_draws_and_networks_first() {
+        for seed in 0..100 {
+            let mut schedule = Schedule::new(seed, TARGETS);
+            let drawn: Vec<usize> = (0..9).map(|_| number(schedule.draw().1)).collect();
+            let mut seen = drawn.clone();
+            seen.sort_unstable();
+            assert_eq!(seen, [0, 0, 1, 1, 2, 3, 4, 5, 6], "seed {seed}: {drawn:?}");
+            assert!(drawn[..3].iter().all(|&kind| kind >= 4), "seed {seed}: {drawn:?}");
+        }
+    }
+
     #[test]
     fn a_seed_is_a_schedule() {
         let draw = |seed| {
@@ -136,15 +213,7 @@ mod tests {
             let mut schedule = Schedule::new(3, targets);
             let mut seen = [0; 7];
             for _ in 0..500 {
-                seen[match schedule.draw().1 {
-                    Disturbance::Kill(..) => 0,
-                    Disturbance::Still(..) => 1,
-                    Disturbance::Ask(..) => 2,
-                    Disturbance::KillHost(_) => 3,
-                    Disturbance::CutOff(..) => 4,
-                    Disturbance::Slow(..) => 5,
-                    Disturbance::Lossy(..) => 6,
-                }] += 1;
+                seen[number(schedule.draw().1)] += 1;
             }
             seen
         };

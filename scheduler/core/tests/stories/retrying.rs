@@ -166,7 +166,7 @@ fn a_task_that_kills_its_host_costs_only_itself() {
     );
     assert_eq!(
         message(&story, job),
-        "killed its kernel host 3 times: signal 11 (SIGSEGV)"
+        "poisoned: index 4 killed its kernel host 3 times: signal 11 (SIGSEGV)"
     );
     assert_eq!(view.first_failures[0].cause, FailureCause::Crash);
 }

@@ -1,0 +1,193 @@
+//! Workers that die or stand still for good or for a while: where their tasks go on, from where, and how soon.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::process::Signal;
+
+use crate::command::{eventually, run, send};
+use crate::members::Members;
+
+/// What a task of the kernel `traced` or `counted` wrote when something happened to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Trace {
+    /// `started`, `stands`, `ended` or `cancelled`.
+    what: String,
+    index: u64,
+    /// The process of its worker.
+    worker: u32,
+    /// Nanoseconds since 1970; of `counted`: where it began.
+    number: u128,
+}
+
+fn traces(path: &Path, what: &str) -> Vec<Trace> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let all = text.lines().map(|line| {
+        let words: Vec<&str> = line.split(' ').collect();
+        Trace {
+            what: words[0].to_owned(),
+            index: words[1].parse().unwrap(),
+            worker: words[2].parse().unwrap(),
+            number: words[3].parse().unwrap(),
+        }
+    });
+    all.filter(|trace| trace.what == what).collect()
+}
+
+fn now_nanos() -> u128 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos()
+}
+
+/// Lets tasks end that wait for it.
+fn let_go(path: &Path) {
+    let mut gate = path.as_os_str().to_owned();
+    gate.push(".go");
+    std::fs::write(PathBuf::from(gate), "").unwrap();
+}
+
+#[test]
+fn what_ran_on_a_killed_worker_starts_elsewhere_within_a_second() {
+    let members = Members::start(2, 4);
+    let path = members.file("traces", "");
+    let id = members.submit_traced("--kernel traced --range 0..4", &path, 600_000);
+    eventually("all tasks run", || traces(&path, "started").len() == 4);
+    let before = traces(&path, "started");
+    let victim = before[0].worker;
+    assert!(members.worker_pids().contains(&victim), "{victim} of {before:?}");
+    let moved: Vec<u64> = before
+        .iter()
+        .filter(|one| one.worker == victim)
+        .map(|one| one.index)
+        .collect();
+    let killed = now_nanos();
+    send(victim, Signal::KILL);
+    eventually("what ran on it runs again", || {
+        traces(&path, "started").len() == 4 + moved.len()
+    });
+    let mut again = traces(&path, "started").split_off(4);
+    again.sort_by_key(|one| one.index);
+    let took: Vec<Duration> = again
+        .iter()
+        .map(|one| Duration::from_nanos(u64::try_from(one.number - killed).unwrap()))
+        .collect();
+    eprintln!("started elsewhere after {took:?}");
+    let mut expected = moved.clone();
+    expected.sort_unstable();
+    assert_eq!(again.iter().map(|one| one.index).collect::<Vec<_>>(), expected);
+    assert!(again.iter().all(|one| one.worker != victim), "{again:?}");
+    assert!(took.iter().all(|&one| one < Duration::from_secs(1)), "{took:?}");
+    let_go(&path);
+    assert_eq!(members.run(&format!("wait {id}")).code, Some(0));
+    assert_eq!(
+        members.run(&format!("results {id}")).lines(),
+        ["0", "1", "2", "3"]
+    );
+}
+
+/// Stops a worker and waits until it is given up.
+fn stop_until_given_up(members: &Members, worker: u32) {
+    let count = members.worker_count();
+    let stopped = Instant::now();
+    send(worker, Signal::STOP);
+    eventually("it is given up", || members.worker_count() == count - 1);
+    assert!(stopped.elapsed() > Duration::from_secs(2), "it was only silent");
+}
+
+/// How many tasks were started at all.
+fn run_once(path: &Path) -> usize {
+    let started = traces(path, "started");
+    started.iter().map(|one| one.index).collect::<BTreeSet<_>>().len()
+}
+
+#[test]
+fn a_worker_that_was_given_up_brings_back_what_its_tasks_have_done_and_it_counts_once() {
+    let members = Members::start(1, 1);
+    let path = members.file("traces", "");
+    let id = members.submit_traced("--kernel traced --range 0..600", &path, 10);
+    let done = || members.job(&id)["done"].as_u64().unwrap();
+    eventually("it has more than a probe of them", || done() > 60);
+    stop_until_given_up(&members, members.worker_pids()[0]);
+    let (durable, run) = (done(), traces(&path, "ended").len() as u64);
+    assert!(
+        run > durable + 10,
+        "its kernel host went on: {run} ended, {durable} of them are known"
+    );
+    send(members.worker_pids()[0], Signal::CONT);
+    eventually("what had ended is known", || done() >= run);
+    let again = traces(&path, "started").len() - run_once(&path);
+    let brought = run - durable;
+    assert!(
+        (again as u64) < brought / 2,
+        "{again} tasks ran again before the {brought} that had ended were known"
+    );
+    assert_eq!(members.run(&format!("wait {id}")).code, Some(0));
+    let expected: Vec<String> = (0..600).map(|number| number.to_string()).collect();
+    assert_eq!(members.run(&format!("results {id}")).lines(), expected);
+    let job = members.job(&id);
+    assert_eq!(
+        (job["done"].as_u64(), job["failed"].as_u64()),
+        (Some(600), Some(0))
+    );
+}
+
+#[test]
+fn a_kernel_that_is_killed_with_its_worker_goes_on_elsewhere_from_its_last_checkpoint() {
+    let members = Members::start(2, 1);
+    let path = members.file("traces", "");
+    let id = members.submit_traced("--kernel counted --range 0..1", &path, 12);
+    eventually("it has counted to twelve", || traces(&path, "stands").len() == 1);
+    let first = traces(&path, "started")[0].clone();
+    assert_eq!(first.number, 0);
+    send(first.worker, Signal::KILL);
+    assert_eq!(members.run(&format!("wait {id}")).code, Some(0));
+    let again = traces(&path, "started")[1].clone();
+    assert_eq!(again.number, 12, "{again:?}");
+    assert!(
+        again.worker != first.worker && members.worker_pids().contains(&again.worker),
+        "{again:?}"
+    );
+    // it counts from where it goes on, to 20
+    assert_eq!(members.run(&format!("results {id}")).lines(), ["8"]);
+}
+
+#[test]
+fn a_program_that_is_killed_with_its_worker_goes_on_elsewhere_from_what_it_has_saved() {
+    let members = Members::start(2, 1);
+    let (gate, counts, starts) = (
+        members.file("gate", ""),
+        members.file("counts", ""),
+        members.file("starts", ""),
+    );
+    let text = format!(
+        "#!/bin/sh\nset -e\nmkdir -p \"$PHALANX_CHECKPOINT_DIR\"\nsaved=$PHALANX_CHECKPOINT_DIR/n\n\
+         n=$(cat \"$saved\" 2>/dev/null || echo 0)\necho \"$n $PHALANX_WORKER\" >> {starts}\n\
+         while [ $n -lt 10 ]; do\n  n=$((n + 1))\n  echo $n >> {counts}\n\
+         echo $n > \"$saved.new\"\n  mv \"$saved.new\" \"$saved\"\n\
+         if [ $n = 5 ] && [ -e {gate} ]; then echo stands >> {starts}; sleep 1000; fi\ndone\n",
+        gate = gate.display(),
+        counts = counts.display(),
+        starts = starts.display()
+    );
+    let script = members.file("count.sh", &text);
+    let mut command = members.command("submit");
+    command.arg(&script);
+    let id = run(command).lines()[0].to_owned();
+    let started = || std::fs::read_to_string(&starts).unwrap();
+    eventually("it has counted to five", || started().ends_with("stands\n"));
+    std::fs::remove_file(&gate).unwrap();
+    let (victim, other) = match started().lines().next().unwrap() {
+        "0 w1" => (0, "w2"),
+        "0 w2" => (1, "w1"),
+        line => panic!("`{line}` names no worker"),
+    };
+    send(members.worker_pids()[victim], Signal::KILL);
+    assert_eq!(members.run(&format!("wait {id}")).code, Some(0));
+    assert_eq!(started().lines().last(), Some(format!("5 {other}").as_str()));
+    let counted: Vec<u64> = std::fs::read_to_string(&counts)
+        .unwrap()
+        .lines()
+        .map(|line| line.parse().unwrap())
+        .collect();
+    assert_eq!(counted, (1..=10).collect::<Vec<u64>>());
+}

@@ -1,0 +1,145 @@
+//! A cluster of processes that this test starts itself, and that nobody starts again: who is killed stays dead.
+//!
+//! [`crate::up::Up`] is for what people see; this is for what becomes of work whose worker does not come back.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::thread;
+
+use tempfile::TempDir;
+
+use crate::command::{Done, fixture, phalanx, run};
+
+/// One scheduler and some workers, each a child of this process.
+pub(crate) struct Members {
+    folder: TempDir,
+    scheduler: Child,
+    workers: Vec<Child>,
+}
+
+impl Members {
+    /// Starts that many workers, called w1, w2, .., of that many cpus each, and waits until they have joined.
+    pub(crate) fn start(workers: usize, cpus: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut init = phalanx();
+        init.arg("init").arg(folder.path().join("lab"));
+        assert_eq!(run(init).code, Some(0));
+        let scheduler = start(
+            folder.path(),
+            "s1",
+            &["scheduler", "--listen", "127.0.0.1:0", "--name", "s1"],
+        );
+        // whoever does not start must not leave the others behind
+        let mut members = Self {
+            folder,
+            scheduler,
+            workers: Vec::new(),
+        };
+        members.is_ready("s1");
+        for number in 1..=workers {
+            let name = format!("w{number}");
+            let cache = members.folder.path().join(&name).display().to_string();
+            let words = [
+                "worker",
+                "--name",
+                &name,
+                "--cpus",
+                &cpus.to_string(),
+                "--cache",
+                &cache,
+            ];
+            let child = start(members.folder.path(), &name, &words);
+            members.workers.push(child);
+            members.is_ready(&name);
+        }
+        members
+    }
+
+    fn is_ready(&mut self, name: &str) {
+        let child = self.workers.last_mut().unwrap_or(&mut self.scheduler);
+        let mut line = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
+        assert!(!line.is_empty(), "{name} did not start");
+    }
+
+    /// The processes of the workers, w1 first.
+    pub(crate) fn worker_pids(&self) -> Vec<u32> {
+        self.workers.iter().map(Child::id).collect()
+    }
+
+    /// A file in the test's folder.
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// A command that talks to this cluster; `PROGRAM` stands for the kernel program.
+    pub(crate) fn command(&self, line: &str) -> Command {
+        let mut command = phalanx();
+        command.env("PHALANX_CLUSTER", self.folder.path().join("lab"));
+        for word in line.split_whitespace() {
+            match word {
+                "PROGRAM" => command.arg(fixture()),
+                _ => command.arg(word),
+            };
+        }
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, line: &str) -> Done {
+        run(self.command(line))
+    }
+
+    /// Submits a job of a kernel, which is told where to leave its traces and how many milliseconds to take.
+    pub(crate) fn submit_traced(&self, line: &str, traces: &Path, millis: u64) -> String {
+        let mut command = self.command(&format!("submit PROGRAM {line} --parameters"));
+        command.arg(serde_json::to_string(&(traces, millis)).unwrap());
+        run(command).lines()[0].to_owned()
+    }
+
+    /// A job as JSON.
+    pub(crate) fn job(&self, id: &str) -> serde_json::Value {
+        self.run(&format!("--output json job {id}")).json()["job"].take()
+    }
+
+    /// How many workers the scheduler knows.
+    pub(crate) fn worker_count(&self) -> usize {
+        let workers = self.run("--output json workers").json();
+        workers["workers"].as_array().unwrap().len()
+    }
+}
+
+fn start(folder: &Path, name: &str, words: &[&str]) -> Child {
+    let log = File::create(folder.join(format!("{name}.log"))).unwrap();
+    let mut command = phalanx();
+    command
+        .args(["--output", "json"])
+        .args(words)
+        .args(["--with-parent", &std::process::id().to_string()])
+        .env("PHALANX_CLUSTER", folder.join("lab"))
+        .stderr(log);
+    command.spawn().unwrap()
+}
+
+impl Drop for Members {
+    fn drop(&mut self) {
+        for child in self.workers.iter_mut().chain([&mut self.scheduler]) {
+            // one that has ended already needs no end
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if thread::panicking() {
+            for entry in std::fs::read_dir(self.folder.path()).unwrap().flatten() {
+                if entry.path().extension().is_some_and(|kind| kind == "log") {
+                    let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
+                    eprintln!("{}:\n{text}", entry.path().display());
+                }
+            }
+        }
+    }
+}
