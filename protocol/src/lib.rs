@@ -2,13 +2,14 @@
 //!
 //! No I/O, no clock, no threads: every other crate may depend on this one, this one on none of them.
 //! Reading order: [`id`] and [`range`] (the nouns), [`job`], [`command`] and [`dependency`] (what a user asks for), [`message`] (who
-//! tells whom what), [`record`] and [`snapshot`] (what the journal keeps), [`view`] (what people are shown),
+//! tells whom what), [`gang`] (where ranks live), [`record`] and [`snapshot`] (what the journal keeps), [`view`] (what people are shown),
 //! [`pattern`] (how output files are named), [`signal`] (their names), [`codec`] and [`limits`] (bytes and bounds).
 
 pub mod codec;
 pub mod command;
 pub mod dependency;
 pub mod exit;
+pub mod gang;
 pub mod id;
 pub mod job;
 pub mod limits;
