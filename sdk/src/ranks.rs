@@ -58,6 +58,8 @@ mod mailbox;
 mod matching;
 mod payload;
 mod point_to_point;
+mod quic;
+mod remote;
 mod request;
 
 pub use communicator::Communicator;
@@ -66,4 +68,8 @@ pub use error::{CommError, Ending};
 pub use local::{LocalGang, RankFailure, run};
 pub use matching::LANE_MESSAGES_MAX;
 pub use payload::{Message, Plain};
+#[doc(hidden)]
+pub use quic::{GangPort, JoinError, Loss};
+#[doc(hidden)]
+pub use remote::{HostOutcome, RemoteGang};
 pub use request::{Request, wait_all, wait_any};

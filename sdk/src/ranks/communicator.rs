@@ -60,12 +60,25 @@ impl Endpoint {
         self.mailbox().outcome(ticket, |needs| self.gang.alone(needs))
     }
 
-    /// Takes the message out and tells its sender if there is room again.
+    /// Takes the message out, tells its sender if there is room again, and asks for its bytes if they are elsewhere.
     pub(super) fn admit(&self, taken: Taken) -> Message {
         if taken.made_room {
             self.gang.make_room(taken.message.envelope.sender);
         }
+        taken.message.payload.fetch();
         taken.message
+    }
+
+    /// Waits until all of a message is here.
+    pub(super) fn whole(&self, message: Message) -> Outcome {
+        let mut rest = Some(message);
+        self.wait_until(|| match rest.take()?.whole() {
+            Ok(outcome) => Some(outcome),
+            Err(coming) => {
+                rest = Some(coming);
+                None
+            }
+        })
     }
 }
 
@@ -354,6 +367,7 @@ impl Communicator {
             Receive::Posted(ticket) => self.endpoint.wait_until(|| self.endpoint.outcome(ticket)),
             Receive::Never(trouble) => Err(trouble),
         };
+        let outcome = outcome.and_then(|message| self.endpoint.whole(message));
         outcome.map_err(|trouble| self.error(trouble))
     }
 

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use phalanx_protocol::codec::{DecodeError, EncodeError};
+use serde::{Deserialize, Serialize};
 
 /// How a rank came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
     /// Its function returned: in good order, but it takes part in nothing any more.
     Returned,

@@ -144,6 +144,11 @@ impl Mailbox {
         self.bell.ring();
     }
 
+    /// Throws all messages away: the owner has ended.
+    pub(super) fn clear(&self) {
+        *self.matching() = Matching::default();
+    }
+
     /// Ends posted receives for which there is a reason.
     pub(super) fn sweep(&self, trouble: impl Fn(&Pattern, &Needs) -> Option<Trouble>) {
         self.matching().sweep(trouble);

@@ -201,7 +201,7 @@ impl Communicator {
     ) -> Result<Request<T>, CommError> {
         let receive = self.receive_or_post(Kind::PointToPoint, source_of(source), tag_of(tags))?;
         Ok(match receive {
-            Receive::Now(taken) => Request::done(self, finish(self.endpoint().admit(taken))),
+            Receive::Now(taken) => Request::got(self, self.endpoint().admit(taken), finish),
             Receive::Posted(ticket) => Request::posted(self, ticket, finish),
             Receive::Never(trouble) => Request::done(self, Err(self.error(trouble))),
         })
