@@ -13,6 +13,8 @@ mod link;
 mod meeting;
 mod port;
 mod session;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 pub(super) use port::Joined;

@@ -47,6 +47,8 @@ impl Transfer {
 struct State {
     /// The host is lost, or told to be, or the gang is over: nothing is sent any more.
     closed: bool,
+    /// All ranks of the gang have ended: what is in the outbox is the last.
+    finished: bool,
     outbox: Vec<Outgoing>,
     account: Account,
     returns: Returns,
@@ -81,16 +83,27 @@ impl QuicLink {
         }
     }
 
-    /// Waits for things to send; nothing if the link is closed.
+    /// Lets nothing pass any more but what waits to be sent.
+    pub(super) fn finish(&self) {
+        self.state().finished = true;
+        self.filled.notify_one();
+    }
+
+    /// Whether it is closed, and not just finished.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
+    /// Waits for things to send; nothing if there will be no more.
     pub(super) async fn outgoing(&self) -> Option<Vec<Outgoing>> {
         loop {
             {
                 let mut state = self.state();
-                if state.closed {
-                    return None;
-                }
                 if !state.outbox.is_empty() {
                     return Some(mem::take(&mut state.outbox));
+                }
+                if state.closed || state.finished {
+                    return None;
                 }
             }
             self.filled.notified().await;

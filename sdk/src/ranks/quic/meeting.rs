@@ -45,7 +45,7 @@ enum Missed {
 }
 
 /// What both sides say first.
-fn hello(peers: &Peers) -> Hello {
+pub(super) fn hello(peers: &Peers) -> Hello {
     let hash = blake3::hash(&codec::encode(&peers.hosts));
     let first = hash.as_bytes().first_chunk().copied().unwrap_or_default();
     Hello {

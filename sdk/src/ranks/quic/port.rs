@@ -17,6 +17,7 @@ use phalanx_transport::{
 use tokio::runtime::Builder;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::link::QuicLink;
 use super::meeting::{Met, meet};
@@ -25,6 +26,9 @@ use super::wire::PROTOCOL;
 use crate::ranks::error::Ending;
 use crate::ranks::gang::{Gang, Link, Member, Notice, Route};
 use crate::ranks::mailbox::Mailbox;
+
+/// How long a host that leaves waits for the others to hear its last words.
+const FAREWELL_WAIT: Duration = Duration::from_secs(1);
 
 /// Why a host takes no part in a gang.
 #[derive(Debug, thiserror::Error)]
@@ -135,7 +139,8 @@ impl GangPort {
     }
 }
 
-fn options() -> EndpointOptions {
+/// The settings of all endpoints of gangs.
+pub(super) fn options() -> EndpointOptions {
     EndpointOptions {
         protocol: PROTOCOL.to_owned(),
         dialled_role: Role::Worker,
@@ -283,6 +288,12 @@ impl Part {
                 () = self.ended.notified() => {}
             }
         }
+        for link in self.links.iter().flatten() {
+            link.finish();
+        }
+        let farewell = async { while sessions.join_next().await.is_some() {} };
+        // whoever does not answer needs nothing of this host any more
+        let _ = timeout(FAREWELL_WAIT, farewell).await;
         true
     }
 
@@ -297,7 +308,8 @@ impl Part {
         }
         let lives = |place: &u32| self.gang.ending(*place).is_none();
         let lost: Vec<u32> = self.peers.ranks_of(host).filter(lives).collect();
-        if lost.is_empty() && !matches!(cause, Cause::Told) {
+        let is_over = lost.is_empty() && !matches!(cause, Cause::Told);
+        if is_over || matches!(cause, Cause::Finished) {
             return;
         }
         tracing::warn!(host, ranks = ?lost, %cause, "a host of the gang is lost");

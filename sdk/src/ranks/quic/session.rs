@@ -39,6 +39,9 @@ pub(super) enum Cause {
     /// Another host says that this one is lost.
     #[error("another host of the gang has lost it")]
     Told,
+    /// All ranks of the gang have ended.
+    #[error("all ranks have ended")]
+    Finished,
 }
 
 /// The connection's end says more than the stream's.
@@ -98,6 +101,9 @@ pub(super) enum Violation {
         /// The rank.
         place: u32,
     },
+    /// No frames any more.
+    #[error("it ended its stream while ranks of it lived")]
+    EndedEarly,
     /// Against the accounts.
     #[error(transparent)]
     Breach(#[from] Breach),
@@ -131,12 +137,13 @@ impl Session {
             ended = self.take_bulk() => ended,
             ended = self.write(writer) => ended,
         };
-        let cause = ended.err().unwrap_or(Cause::Told);
+        let cause = ended.err().unwrap_or(Cause::Finished);
         match &cause {
             Cause::Violation(violation) => {
                 let text = violation.to_string();
                 self.connection.close(CloseReason::ProtocolViolation, &text);
             }
+            Cause::Finished => self.connection.close(CloseReason::Done, ""),
             Cause::Told => self.connection.close(CloseReason::Refused, "given up as lost"),
             Cause::Lost(_) | Cause::Stream(_) => self.connection.close(CloseReason::Internal, ""),
         }
@@ -163,7 +170,10 @@ impl Session {
             // those that have failed did so with the connection
             while transfers.try_join_next().is_some() {}
         }
-        Ok(())
+        match self.link.is_closed() {
+            true => Err(Cause::Told),
+            false => Ok(writer.delivered().await?),
+        }
     }
 
     async fn read(&self, mut reader: StreamReader) -> Result<(), Cause> {
@@ -171,7 +181,11 @@ impl Session {
             let (head, used) = codec::decode_prefix(&frame).map_err(|_| Violation::Malformed)?;
             self.take(head, frame.slice(used..))?;
         }
-        Err(Cause::Lost(self.connection.closed().await))
+        let ended = |place| self.gang.ending(place).is_some();
+        match self.peers.ranks_of(self.host).all(ended) {
+            true => Ok(()),
+            false => Err(Violation::EndedEarly.into()),
+        }
     }
 
     fn take(&self, frame: Frame, rest: Bytes) -> Result<(), Violation> {
