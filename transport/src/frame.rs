@@ -22,8 +22,8 @@ const HEADER_BYTES: usize = size_of::<u32>();
 const READ_BYTES_MIN: usize = 4 << 10;
 /// The most that a reader asks for at once beyond what it already holds.
 const READ_BYTES_MAX: usize = 256 << 10;
-/// The least room that a reader makes for the rest of a stream.
-const REST_BYTES_MIN: usize = 1 << 20;
+/// Room that a reader makes at once for the rest of a stream; pages that nothing fills cost nothing.
+const REST_BYTES_AT_ONCE: usize = 64 << 20;
 /// A writer's buffer that grew past this is given back once it is sent.
 const WRITE_BUFFER_KEPT_BYTES: usize = 256 << 10;
 
@@ -349,8 +349,8 @@ impl<S: AsyncRead + Unpin> FrameReader<S> {
         let mut rest = std::mem::take(&mut self.buffer);
         while rest.len() < bytes {
             let missing = bytes - rest.len();
-            // at most doubles with each read, like a frame's buffer
-            rest.reserve(missing.min(rest.len().max(REST_BYTES_MIN)));
+            // beyond that it at most doubles with each read, like a frame's buffer
+            rest.reserve(missing.min(rest.len().max(REST_BYTES_AT_ONCE)));
             let room = missing.min(rest.capacity() - rest.len());
             if self.stream.read_buf(&mut (&mut rest).limit(room)).await? == 0 {
                 return Err(FrameError::Truncated { missing });

@@ -1,10 +1,11 @@
 //! What a rank has in its hands: a communicator, and how others are made from it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::collective::Levels;
 use super::envelope::{Context, Envelope, Kind, Pattern};
 use super::error::{CommError, Ending};
 use super::gang::{Gang, Notice, Undelivered};
@@ -97,6 +98,8 @@ pub struct Communicator {
     collectives: Cell<u64>,
     /// How many agreements have begun.
     agreements: Cell<u64>,
+    /// Which ranks share nodes, once that was asked for.
+    levels: OnceCell<Option<Levels>>,
     /// Places whose failure the user knows of.
     acknowledged: RefCell<BTreeSet<u32>>,
 }
@@ -123,6 +126,7 @@ impl Communicator {
             rank,
             collectives: Cell::new(0),
             agreements: Cell::new(0),
+            levels: OnceCell::new(),
             acknowledged: RefCell::default(),
         }
     }
@@ -222,6 +226,11 @@ impl Communicator {
     pub(super) fn next_agreement(&self) -> u64 {
         self.agreements.set(self.agreements.get() + 1);
         self.agreements.get()
+    }
+
+    /// Which ranks share nodes, if it is of use to know.
+    pub(super) fn levels(&self) -> Option<&Levels> {
+        self.levels.get_or_init(|| Levels::of(self)).as_ref()
     }
 
     /// This rank's place in the gang.

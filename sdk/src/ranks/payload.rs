@@ -113,6 +113,13 @@ pub(super) struct Form {
 }
 
 impl Form {
+    fn of_numbers<E: Plain>() -> Self {
+        Form {
+            type_hash: type_hash(type_name::<Vec<E>>()),
+            number_bytes: Some(size_of::<E>() as u32),
+        }
+    }
+
     /// How many numbers so many bytes are, if they are numbers.
     fn length(self, bytes: usize) -> Option<usize> {
         bytes.checked_div(self.number_bytes? as usize)
@@ -151,6 +158,15 @@ pub(super) enum Fetched {
     Coming(Payload),
     /// It will never come.
     Gone,
+}
+
+/// Numbers that are sent from where they are.
+struct Owned<E>(Vec<E>);
+
+impl<E: Plain> AsRef<[u8]> for Owned<E> {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
 }
 
 fn type_hash(name: &str) -> u64 {
@@ -266,10 +282,16 @@ impl Payload {
     pub(super) fn encoded_numbers<E: Plain>(numbers: &[E]) -> Self {
         Payload::Encoded(Encoded {
             bytes: Bytes::copy_from_slice(bytemuck::cast_slice(numbers)),
-            form: Form {
-                type_hash: type_hash(type_name::<Vec<E>>()),
-                number_bytes: Some(size_of::<E>() as u32),
-            },
+            form: Form::of_numbers::<E>(),
+            receipt: None,
+        })
+    }
+
+    /// Numbers for another node, which are sent as they lie in memory from where they are.
+    pub(super) fn encoded_vec<E: Plain>(numbers: Vec<E>) -> Self {
+        Payload::Encoded(Encoded {
+            bytes: Bytes::from_owner(Owned(numbers)),
+            form: Form::of_numbers::<E>(),
             receipt: None,
         })
     }

@@ -34,7 +34,8 @@ fn vec_of<E: Plain>(message: Arrived) -> Result<(Vec<E>, Status), CommError> {
 
 impl Communicator {
     /// Sends `value` to the rank `to`: it is moved if that lives in this process, else encoded. Returns once it is on its
-    /// way; waits only while [`LANE_MESSAGES_MAX`](super::LANE_MESSAGES_MAX) earlier messages of this rank are not received.
+    /// way; waits only while [`LANE_MESSAGES_MAX`](super::LANE_MESSAGES_MAX) earlier messages of this rank are not received, or,
+    /// by another node, 64 MiB of them.
     ///
     /// # Errors
     /// [`CommError::NoSuchRank`], [`CommError::RankEnded`], [`CommError::Revoked`], [`CommError::Encode`]; and
@@ -281,7 +282,7 @@ impl Communicator {
         if self.is_near(place) {
             Payload::vec(numbers)
         } else {
-            Payload::encoded_numbers(&numbers)
+            Payload::encoded_vec(numbers)
         }
     }
 }

@@ -34,7 +34,7 @@ fn messages_of_all_sizes_keep_their_order() {
             let comm = rank.comm;
             let (ahead, behind) = ((comm.rank() + 1) % 3, (comm.rank() + 2) % 3);
             // on both sides of what is sent unasked between nodes
-            let length = |number: usize| [0, 100, 32 << 10, (32 << 10) + 1, 300_000][number * 7 % 5];
+            let length = |number: usize| [0, 100, 128 << 10, (128 << 10) + 1, 300_000][number * 7 % 5];
             for number in 0..40 {
                 rank.dawdle();
                 comm.send_vec(ahead, 0, vec![number as u8; length(number)])

@@ -291,7 +291,14 @@ impl Part {
         for link in self.links.iter().flatten() {
             link.finish();
         }
-        let farewell = async { while sessions.join_next().await.is_some() {} };
+        let farewell = async {
+            while let Some(ended) = sessions.join_next().await {
+                // of a loss that another host has told, and that is not noted yet
+                if let Ok((host, cause)) = ended {
+                    self.lose(host, &cause);
+                }
+            }
+        };
         // whoever does not answer needs nothing of this host any more
         let _ = timeout(FAREWELL_WAIT, farewell).await;
         true
