@@ -284,6 +284,31 @@ fn a_length_that_differs_breaks_the_operation_everywhere() {
 }
 
 #[test]
+fn what_follows_a_broken_operation_takes_no_message_that_has_come() {
+    each_gang_of(
+        2,
+        |rank| {
+            let comm = rank.comm;
+            if comm.rank() == 0 {
+                comm.broadcast(0, Some(1_u32)).unwrap();
+                comm.broadcast(0, Some(2_u32)).unwrap();
+                comm.send(1, 0, ()).unwrap();
+                return;
+            }
+            comm.receive::<()>(0, 0).unwrap();
+            let first = comm.broadcast::<u8>(0, None);
+            assert!(matches!(first, Err(CommError::WrongType { .. })), "{first:?}");
+            let second = comm.broadcast::<u32>(0, None);
+            assert!(
+                matches!(second, Err(CommError::CollectiveFailed { rank: 1 })),
+                "{second:?}"
+            );
+        },
+        |_| {},
+    );
+}
+
+#[test]
 fn a_root_that_gives_nothing_is_an_error_everywhere() {
     each_gang_of(
         5,

@@ -1,5 +1,7 @@
 //! Hosts in processes of their own, which are killed, stopped or let down: what the others are told, and what it costs them.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, ChildStdin, Command, Stdio};

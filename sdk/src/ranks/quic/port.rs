@@ -310,12 +310,15 @@ impl Part {
 
     /// The session with a host has ended: its ranks are lost, for all hosts.
     fn lose(&self, host: u32, cause: &Cause) {
-        if let Some(link) = &self.links[host as usize] {
-            link.close();
-        }
+        let Some(link) = &self.links[host as usize] else {
+            return;
+        };
+        // whoever was told has closed it, and noted no loss
+        let is_told = link.is_closed();
+        link.close();
         let lives = |place: &u32| self.gang.ending(*place).is_none();
         let lost: Vec<u32> = self.peers.ranks_of(host).filter(lives).collect();
-        let is_over = lost.is_empty() && !matches!(cause, Cause::Told);
+        let is_over = lost.is_empty() && !is_told;
         if is_over || matches!(cause, Cause::Finished) {
             return;
         }
