@@ -1,8 +1,11 @@
 //! Gangs: jobs whose tasks are ranks, which are placed all or none. Rank `r` is task `r`; what each needs is the job's
 //! request, as for any task.
 
+mod peers;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::peers::{Peers, PeersError, host_name};
 use crate::id::WorkerId;
 use crate::range::{IndexRange, RangeSet};
 

@@ -1,8 +1,9 @@
 //! What Phalanx's processes say to each other, and the words they say it in.
 //!
 //! No I/O, no clock, no threads: every other crate may depend on this one, this one on none of them.
-//! Reading order: [`id`] and [`range`] (the nouns), [`job`], [`command`], [`gang`], [`resources`], [`amount`] and [`dependency`] (what a user asks for), [`message`] (who
-//! tells whom what), [`record`] and [`snapshot`] (what the journal keeps), [`view`] (what people are shown),
+//! Reading order: [`id`] and [`range`] (the nouns), [`job`], [`command`], [`gang`], [`resources`], [`amount`] and
+//! [`dependency`] (what a user asks for), [`message`] (who tells whom what), [`record`] and [`snapshot`] (what the journal
+//! keeps), [`view`] (what people are shown),
 //! [`pattern`] (how output files are named), [`signal`] (their names), [`codec`] and [`limits`] (bytes and bounds).
 
 pub mod amount;

@@ -58,3 +58,5 @@ pub const STREAMED_INPUT_BYTES_MAX: u64 = 4 << 30;
 pub const COMMAND_GRACE_MILLIS_MAX: u64 = 30_000;
 /// Bytes of one encoded command plan: environment, arguments, script.
 pub const COMMAND_PLAN_BYTES_MAX: usize = 8 << 20;
+/// Hosts of one gang; each keeps a connection to each other.
+pub const GANG_HOSTS_MAX: usize = 4096;

@@ -26,7 +26,7 @@
 //!     Gang        where each place lives, who has ended; notices about ends and revocations
 //!       │ Route::Near                       │ Route::Far
 //!       ▼                                   ▼
-//!    Mailbox ◄── Gang of the other ◄──    Link       (loopback: a pretended node of this process)
+//!    Mailbox ◄── Gang of the other ◄──    Link       (quic: another host; loopback: a pretended one in this process)
 //!       │        process
 //!   Matching + Bell
 //! ```
@@ -38,8 +38,9 @@
 //!   sender's thread does the work, so progress never depends on the receiver.
 //! - A rank that **waits** listens for a few microseconds, if each rank has a core, and then sleeps until it is rung for.
 //! - A **payload** between ranks of a process is the value itself, in a box, or a few numbers in place. Only what a `Gang`
-//!   routes to another process is encoded. A transport to other nodes is one more `Link`: it carries encoded messages and
-//!   notices, and everything above the gang stays as it is.
+//!   routes to another process is encoded. A `Link` carries encoded messages and notices; everything above the gang is the same
+//!   whatever lies below. Between hosts that is QUIC (`quic`, which has its own essay): large messages are announced, and their
+//!   bytes stay at the sender until a receive has taken them. A gang that meets its peers is a `RemoteGang` (`remote`).
 //! - **Failure**: a rank that returns, panics or is lost has *ended*. The notice of it comes after all that it has sent. It ends the
 //!   receives that need that rank, and later ones fail at once. A collective operation that fails at one rank *breaks*
 //!   everywhere. A communicator can be revoked; agreements go on despite all that.
@@ -58,6 +59,8 @@ mod mailbox;
 mod matching;
 mod payload;
 mod point_to_point;
+mod quic;
+mod remote;
 mod request;
 
 pub use communicator::Communicator;
@@ -66,4 +69,8 @@ pub use error::{CommError, Ending};
 pub use local::{LocalGang, RankFailure, run};
 pub use matching::LANE_MESSAGES_MAX;
 pub use payload::{Message, Plain};
+#[doc(hidden)]
+pub use quic::{GangPort, JoinError, Loss};
+#[doc(hidden)]
+pub use remote::{HostOutcome, RemoteGang};
 pub use request::{Request, wait_all, wait_any};

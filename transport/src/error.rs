@@ -94,7 +94,7 @@ pub enum ConnectError {
         /// The credential that was used.
         own: PeerIdentity,
     },
-    /// Somebody of this cluster, but no scheduler.
+    /// Somebody of this cluster, but no scheduler, or not of the role that was demanded.
     #[error("{address} does not show the certificate of a scheduler")]
     NotScheduler {
         /// Where.

@@ -7,7 +7,7 @@
 
 use std::io;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use phalanx_protocol::codec;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,6 +22,8 @@ const HEADER_BYTES: usize = size_of::<u32>();
 const READ_BYTES_MIN: usize = 4 << 10;
 /// The most that a reader asks for at once beyond what it already holds.
 const READ_BYTES_MAX: usize = 256 << 10;
+/// Room that a reader makes at once for the rest of a stream; pages that nothing fills cost nothing.
+const REST_BYTES_AT_ONCE: usize = 64 << 20;
 /// A writer's buffer that grew past this is given back once it is sent.
 const WRITE_BUFFER_KEPT_BYTES: usize = 256 << 10;
 
@@ -129,6 +131,20 @@ impl<S> FrameWriter<S> {
         self.check_limit(payload.len())?;
         self.queue_with(|buffer| {
             buffer.extend_from_slice(payload);
+            Ok(())
+        })
+    }
+
+    /// Puts the encoding of `head`, and `tail` behind it as it is, into the buffer as one frame; it is sent by the next
+    /// flush. The reader takes it with `recv_bytes` and `codec::decode_prefix`.
+    ///
+    /// # Errors
+    /// [`FrameError::TooLarge`] or [`FrameError::Unencodable`]; nothing is queued then.
+    pub fn queue_parts<T: Serialize + ?Sized>(&mut self, head: &T, tail: &[u8]) -> Result<(), FrameError> {
+        self.check_limit(tail.len())?;
+        self.queue_with(|buffer| {
+            codec::encode_into(head, buffer).map_err(FrameError::Unencodable)?;
+            buffer.extend_from_slice(tail);
             Ok(())
         })
     }
@@ -322,6 +338,26 @@ impl<S: AsyncRead + Unpin> FrameReader<S> {
                 _ => {}
             }
         }
+    }
+
+    /// Receives the `bytes` bytes that follow the frames so far and are no frames themselves. What comes behind them
+    /// is thrown away.
+    ///
+    /// # Errors
+    /// [`FrameError`], but never [`FrameError::Malformed`].
+    pub async fn recv_rest(mut self, bytes: usize) -> Result<Bytes, FrameError> {
+        let mut rest = std::mem::take(&mut self.buffer);
+        while rest.len() < bytes {
+            let missing = bytes - rest.len();
+            // beyond that it at most doubles with each read, like a frame's buffer
+            rest.reserve(missing.min(rest.len().max(REST_BYTES_AT_ONCE)));
+            let room = missing.min(rest.capacity() - rest.len());
+            if self.stream.read_buf(&mut (&mut rest).limit(room)).await? == 0 {
+                return Err(FrameError::Truncated { missing });
+            }
+        }
+        rest.truncate(bytes);
+        Ok(rest.freeze())
     }
 }
 

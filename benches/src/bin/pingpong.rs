@@ -3,12 +3,16 @@
 //! ranks exceed cores.
 //!
 //! `cargo run --release -p phalanx-benches --bin pingpong`
+//!
+//! With `quic` behind it, between two hosts over QUIC on loopback: beside a bare QUIC connection and TCP, and what collective
+//! operations cost there.
 
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use phalanx::Communicator;
 use phalanx::ranks::{CommError, LocalGang, RankFailure};
+use phalanx_benches::wires::{Turns, quic_one_way, tcp_one_way};
 use phalanx_benches::{median, seconds_text};
 
 const RUNS: usize = 5;
@@ -28,6 +32,8 @@ const RUN_BYTES_MAX: usize = 1 << 28;
 const TURNS_MIN: usize = 8;
 const TURNS_MAX: usize = 20_000;
 const BARRIERS: usize = 5_000;
+/// How many times less is done over QUIC.
+const QUIC_PART: usize = 10;
 
 /// How the bytes are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +72,15 @@ fn turn(comm: &Communicator, way: Way, bytes: &mut Vec<u8>) -> Result<(), CommEr
 /// The median time of a message one way, in seconds, between the first two of `n` ranks; the others are in the same barrier
 /// meanwhile.
 fn one_way(gang: LocalGang, way: Way, size: usize) -> f64 {
-    let turns = (RUN_BYTES_MAX / size / 2).clamp(TURNS_MIN, TURNS_MAX);
+    one_way_in(gang, way, size, turns_of(size))
+}
+
+/// Turns of one run.
+fn turns_of(size: usize) -> usize {
+    (RUN_BYTES_MAX / size / 2).clamp(TURNS_MIN, TURNS_MAX)
+}
+
+fn one_way_in(gang: LocalGang, way: Way, size: usize, turns: usize) -> f64 {
     let ends = gang.run(|comm| -> Result<f64, CommError> {
         let mut times = Vec::new();
         let mut bytes = vec![1; size];
@@ -85,16 +99,20 @@ fn one_way(gang: LocalGang, way: Way, size: usize) -> f64 {
 }
 
 /// The median time of an operation that all ranks of a gang do together.
-fn together(n: usize, operation: impl Fn(&Communicator) -> Result<(), CommError> + Sync) -> f64 {
-    let ends = LocalGang::new(n).run(|comm| -> Result<f64, CommError> {
+fn together(
+    gang: LocalGang,
+    times_each: usize,
+    operation: impl Fn(&Communicator) -> Result<(), CommError> + Sync,
+) -> f64 {
+    let ends = gang.run(|comm| -> Result<f64, CommError> {
         let mut times = Vec::new();
         for _ in 0..RUNS {
             comm.barrier()?;
             let start = Instant::now();
-            for _ in 0..BARRIERS {
+            for _ in 0..times_each {
                 operation(comm)?;
             }
-            times.push(start.elapsed().as_secs_f64() / BARRIERS as f64);
+            times.push(start.elapsed().as_secs_f64() / times_each as f64);
         }
         Ok(median(&times))
     });
@@ -126,6 +144,57 @@ fn exchange_with_neighbours(comm: &Communicator) -> Result<(), CommError> {
 }
 
 fn main() {
+    match std::env::args().nth(1).as_deref() {
+        Some("quic") => over_quic(),
+        Some(_) | None => in_one_process(),
+    }
+}
+
+/// Messages and collective operations between two hosts.
+fn over_quic() {
+    let two_hosts = LocalGang::new(2).ranks_per_node(NonZeroUsize::MIN).over_quic();
+    println!("two hosts, one way:    ranks                     bare QUIC   ratio            TCP");
+    for size in SIZES {
+        let turns = (turns_of(size) / QUIC_PART).max(TURNS_MIN);
+        let ours = one_way_in(two_hosts, Way::Moved, size, turns);
+        let bare = Turns { runs: RUNS, turns };
+        let (quic, tcp) = (quic_one_way(size, bare), tcp_one_way(size, bare));
+        let bandwidth = |seconds: f64| format!("{:.2} GB/s", size as f64 / seconds / 1e9);
+        println!(
+            "{size:>9} B       {:>10} {:>11}    {:>10} {:>11}   {:>5.2}     {:>10} {:>11}",
+            seconds_text(ours),
+            bandwidth(ours),
+            seconds_text(quic),
+            bandwidth(quic),
+            ours / quic,
+            seconds_text(tcp),
+            bandwidth(tcp),
+        );
+    }
+    println!();
+    println!(
+        "ranks on two hosts      barrier    all_reduce of 1 number    of 8 KiB     of 1 MiB    broadcast of 1 MiB"
+    );
+    for n in [2, 4, 8, 16] {
+        let half = NonZeroUsize::new(n / 2).unwrap_or(NonZeroUsize::MIN);
+        let gang = LocalGang::new(n).ranks_per_node(half).over_quic();
+        let all_reduce = |numbers: usize| {
+            move |comm: &Communicator| comm.all_reduce_slice(&mut vec![1.0; numbers], |a, b| a + b)
+        };
+        let broadcast = |comm: &Communicator| comm.broadcast_slice(0, &mut vec![1.0; 128 << 10]);
+        let (many, few) = (BARRIERS / QUIC_PART, TURNS_MIN);
+        println!(
+            "{n:>18}   {:>10}    {:>22}  {:>10}   {:>10}    {:>18}",
+            seconds_text(together(gang, many, Communicator::barrier)),
+            seconds_text(together(gang, many, all_reduce(1))),
+            seconds_text(together(gang, many, all_reduce(1 << 10))),
+            seconds_text(together(gang, few, all_reduce(128 << 10))),
+            seconds_text(together(gang, few, broadcast)),
+        );
+    }
+}
+
+fn in_one_process() {
     let one_node = LocalGang::new(2);
     let two_nodes = one_node.ranks_per_node(NonZeroUsize::MIN);
     println!("two ranks, one way:  moved            copied                        encoded for another node");
@@ -152,9 +221,9 @@ fn main() {
         let all_reduce = |comm: &Communicator| comm.all_reduce_slice(&mut [1.0], |a, b| a + b);
         println!(
             "{n:>5}   {:>10}    {:>22}    {:>38}",
-            seconds_text(together(n, Communicator::barrier)),
-            seconds_text(together(n, all_reduce)),
-            seconds_text(together(n, exchange_with_neighbours)),
+            seconds_text(together(LocalGang::new(n), BARRIERS, Communicator::barrier)),
+            seconds_text(together(LocalGang::new(n), BARRIERS, all_reduce)),
+            seconds_text(together(LocalGang::new(n), BARRIERS, exchange_with_neighbours)),
         );
     }
 }

@@ -5,6 +5,9 @@
 //! another. If one rank's part fails, the round *breaks*: every rank is told, and this and all later collective operations of
 //! the communicator fail there as well, instead of waiting for messages that will not come.
 //!
+//! Where ranks live on several nodes, some operations have two *levels*: among the ranks of each node, whose messages are
+//! moved, and among one rank of each node.
+//!
 //! Operators are associative and need not commute: wherever values are combined, those of lower ranks stand to the left.
 //! Results are therefore the same in every run, also of floating-point sums, though not for every number of ranks.
 
@@ -15,6 +18,7 @@ mod broadcast;
 mod cargo;
 mod cutoffs;
 mod gather;
+mod levels;
 mod reduce;
 mod reduce_scatter;
 mod scan;
@@ -26,6 +30,7 @@ mod values;
 use std::cell::Cell;
 
 use self::cargo::{Cargo, Vector};
+pub(super) use self::levels::Levels;
 use super::communicator::Communicator;
 use super::envelope::Kind;
 use super::error::CommError;
@@ -35,17 +40,38 @@ use super::matching::Trouble;
 pub(super) struct Round<'a> {
     comm: &'a Communicator,
     operation: u64,
+    /// The ranks that take part, if not all do; the round's ranks are their numbers in this list.
+    members: Option<&'a [usize]>,
+    /// This rank's number.
+    rank: usize,
     /// Cleared when the part is done; else the round breaks, also if an operator panics.
     unfinished: Cell<Option<Trouble>>,
 }
 
 impl Round<'_> {
     fn rank(&self) -> usize {
-        self.comm.rank()
+        self.rank
     }
 
     fn size(&self) -> usize {
-        self.comm.size()
+        self.members.map_or(self.comm.size(), <[usize]>::len)
+    }
+
+    /// The same operation among `members` only; nothing if this rank is not one of them. What fails in it breaks the whole.
+    fn among<'b>(&'b self, members: &'b [usize]) -> Option<Round<'b>> {
+        let rank = members.iter().position(|&member| member == self.comm.rank())?;
+        Some(Round {
+            comm: self.comm,
+            operation: self.operation,
+            members: Some(members),
+            rank,
+            unfinished: Cell::new(None),
+        })
+    }
+
+    /// The communicator's rank that is this round's `rank`.
+    fn member(&self, rank: usize) -> usize {
+        self.members.map_or(rank, |members| members[rank])
     }
 
     /// The rank that is `distance` behind this one, around the end.
@@ -59,22 +85,25 @@ impl Round<'_> {
     }
 
     fn send(&self, to: usize, cargo: impl Cargo) -> Result<(), CommError> {
-        let place = self.comm.place(to)?;
+        let place = self.comm.place(self.member(to))?;
         let payload = cargo.pack(self.comm, place)?;
         self.comm
             .dispatch(Kind::Collective, place, self.operation, payload)
     }
 
     fn receive<C: Cargo>(&self, from: usize) -> Result<C, CommError> {
-        let message = self
-            .comm
-            .receive_message(Kind::Collective, Some(from), Some(self.operation))?;
+        let message =
+            self.comm
+                .receive_message(Kind::Collective, Some(self.member(from)), Some(self.operation))?;
         C::unpack(message.payload)
     }
 
     /// A rank that all have named as the root.
     fn check_root(&self, root: usize) -> Result<(), CommError> {
-        self.comm.place(root).map(|_| ())
+        match root < self.size() {
+            true => Ok(()),
+            false => self.comm.place(root).map(|_| ()),
+        }
     }
 }
 
@@ -107,6 +136,8 @@ impl Communicator {
         let round = Round {
             comm: self,
             operation: self.next_collective(),
+            members: None,
+            rank: self.rank(),
             unfinished: Cell::new(Some(own)),
         };
         let outcome = part(&round);
@@ -137,19 +168,25 @@ impl Communicator {
 
     /// Waits until all ranks have called it.
     ///
-    /// Dissemination (Hensgen, Finkel and Manber 1988): in step k a rank tells the one 2^k ahead.
+    /// Dissemination (Hensgen, Finkel and Manber 1988): in step k a rank tells the one 2^k ahead. On several nodes with several
+    /// ranks each, between one rank of each.
     ///
     /// # Errors
     /// If a rank that is needed has ended, the communicator was revoked, or an earlier collective operation broke.
     pub fn barrier(&self) -> Result<(), CommError> {
-        self.collective(|round| {
-            let mut distance = 1;
-            while distance < round.size() {
-                round.send(round.ahead(distance), Vector::<u8>(Vec::new()))?;
-                round.receive::<Vector<u8>>(round.behind(distance))?;
-                distance *= 2;
-            }
-            Ok(())
+        self.collective(|round| match round.levels() {
+            Some(levels) => levels.barrier(round),
+            None => disseminate(round),
         })
     }
+}
+
+fn disseminate(round: &Round<'_>) -> Result<(), CommError> {
+    let mut distance = 1;
+    while distance < round.size() {
+        round.send(round.ahead(distance), Vector::<u8>(Vec::new()))?;
+        round.receive::<Vector<u8>>(round.behind(distance))?;
+        distance *= 2;
+    }
+    Ok(())
 }

@@ -1,10 +1,11 @@
 //! What a rank has in its hands: a communicator, and how others are made from it.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::collective::Levels;
 use super::envelope::{Context, Envelope, Kind, Pattern};
 use super::error::{CommError, Ending};
 use super::gang::{Gang, Notice, Undelivered};
@@ -60,12 +61,25 @@ impl Endpoint {
         self.mailbox().outcome(ticket, |needs| self.gang.alone(needs))
     }
 
-    /// Takes the message out and tells its sender if there is room again.
+    /// Takes the message out, tells its sender if there is room again, and asks for its bytes if they are elsewhere.
     pub(super) fn admit(&self, taken: Taken) -> Message {
         if taken.made_room {
             self.gang.make_room(taken.message.envelope.sender);
         }
+        taken.message.payload.fetch();
         taken.message
+    }
+
+    /// Waits until all of a message is here.
+    pub(super) fn whole(&self, message: Message) -> Outcome {
+        let mut rest = Some(message);
+        self.wait_until(|| match rest.take()?.whole() {
+            Ok(outcome) => Some(outcome),
+            Err(coming) => {
+                rest = Some(coming);
+                None
+            }
+        })
     }
 }
 
@@ -84,6 +98,8 @@ pub struct Communicator {
     collectives: Cell<u64>,
     /// How many agreements have begun.
     agreements: Cell<u64>,
+    /// Which ranks share nodes, once that was asked for.
+    levels: OnceCell<Option<Levels>>,
     /// Places whose failure the user knows of.
     acknowledged: RefCell<BTreeSet<u32>>,
 }
@@ -110,6 +126,7 @@ impl Communicator {
             rank,
             collectives: Cell::new(0),
             agreements: Cell::new(0),
+            levels: OnceCell::new(),
             acknowledged: RefCell::default(),
         }
     }
@@ -209,6 +226,11 @@ impl Communicator {
     pub(super) fn next_agreement(&self) -> u64 {
         self.agreements.set(self.agreements.get() + 1);
         self.agreements.get()
+    }
+
+    /// Which ranks share nodes, if it is of use to know.
+    pub(super) fn levels(&self) -> Option<&Levels> {
+        self.levels.get_or_init(|| Levels::of(self)).as_ref()
     }
 
     /// This rank's place in the gang.
@@ -354,6 +376,7 @@ impl Communicator {
             Receive::Posted(ticket) => self.endpoint.wait_until(|| self.endpoint.outcome(ticket)),
             Receive::Never(trouble) => Err(trouble),
         };
+        let outcome = outcome.and_then(|message| self.endpoint.whole(message));
         outcome.map_err(|trouble| self.error(trouble))
     }
 

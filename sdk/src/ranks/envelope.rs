@@ -1,5 +1,7 @@
 //! By what messages are matched: envelopes on messages, patterns on receives. Knows nothing of what is inside.
 
+use serde::{Deserialize, Serialize};
+
 /// A number by which a receiver tells the messages of one sender apart.
 pub type Tag = u32;
 
@@ -45,7 +47,7 @@ pub struct Status {
 }
 
 /// Which kind of traffic of a communicator: they never match each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum Kind {
     /// The user's own messages.
     PointToPoint,
@@ -56,7 +58,7 @@ pub(super) enum Kind {
 }
 
 /// A space of messages of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct Context {
     /// The communicator's id, the same at all its ranks.
     pub communicator: u64,
@@ -64,7 +66,7 @@ pub(super) struct Context {
 }
 
 /// What stands on a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Envelope {
     pub context: Context,
     /// The sender's rank in the communicator.

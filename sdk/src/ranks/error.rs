@@ -3,9 +3,10 @@
 use std::fmt;
 
 use phalanx_protocol::codec::{DecodeError, EncodeError};
+use serde::{Deserialize, Serialize};
 
 /// How a rank came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Ending {
     /// Its function returned: in good order, but it takes part in nothing any more.
     Returned,
@@ -79,7 +80,8 @@ pub enum CommError {
         /// The type that was sent, where that is known.
         found: Option<&'static str>,
     },
-    /// The receiver has not taken [`LANE_MESSAGES_MAX`](super::LANE_MESSAGES_MAX) messages from this rank yet.
+    /// The receiver has not taken [`LANE_MESSAGES_MAX`](super::LANE_MESSAGES_MAX) messages from this rank yet, or 64 MiB of them if
+    /// it lives on another node.
     #[error("too many messages to rank {rank} wait to be received")]
     MailboxFull {
         /// The receiver.

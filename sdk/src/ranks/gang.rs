@@ -7,12 +7,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 use super::error::Ending;
 use super::mailbox::Mailbox;
 use super::matching::{Message, Needs, Trouble};
 
 /// What the ranks of a gang have to know of each other's ends, whatever process they live in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Notice {
     /// The rank at `place` takes part in nothing any more; all its messages were delivered before.
     Ended { place: u32, ending: Ending },

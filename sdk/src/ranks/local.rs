@@ -12,6 +12,7 @@ use super::error::Ending;
 use super::gang::{Gang, Link, Member, Notice, Route};
 use super::loopback::Loopback;
 use super::mailbox::Mailbox;
+use super::remote::{RemoteGang, on_loopback};
 
 /// A rank that panicked, or could not be started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +44,7 @@ pub fn run<R: Send>(n_ranks: usize, body: impl Fn(&Communicator) -> R + Sync) ->
 pub struct LocalGang {
     n_ranks: usize,
     per_node: usize,
+    over_quic: bool,
 }
 
 impl LocalGang {
@@ -51,6 +53,7 @@ impl LocalGang {
         LocalGang {
             n_ranks,
             per_node: n_ranks,
+            over_quic: false,
         }
     }
 
@@ -62,36 +65,53 @@ impl LocalGang {
         self
     }
 
+    /// Lets the pretended nodes talk over QUIC on this machine's loopback, just as nodes do. A gang that cannot be made so is a
+    /// failure of all its ranks.
+    #[must_use]
+    pub fn over_quic(mut self) -> Self {
+        self.over_quic = true;
+        self
+    }
+
     /// Runs `body` in all ranks, and returns what each returned, by rank.
     ///
     /// # Panics
     /// If there are more than `u32::MAX` ranks.
     pub fn run<R: Send>(self, body: impl Fn(&Communicator) -> R + Sync) -> Vec<Result<R, RankFailure>> {
+        if self.over_quic {
+            return self.run_over_quic(&body);
+        }
         let gangs = self.gangs();
+        let seat = |rank: usize| Seat {
+            gang: Arc::clone(&gangs[rank / self.per_node]),
+            rank,
+        };
+        run_ranks((0..self.n_ranks).map(seat).collect(), &body)
+    }
+
+    fn run_over_quic<R: Send>(
+        self,
+        body: &(impl Fn(&Communicator) -> R + Sync),
+    ) -> Vec<Result<R, RankFailure>> {
+        let hosts = match on_loopback(self.n_ranks, self.per_node) {
+            Ok(hosts) => hosts,
+            Err(error) => {
+                let message = format!("no gang: {error}");
+                let failure = |rank| RankFailure {
+                    rank,
+                    message: message.clone(),
+                };
+                return (0..self.n_ranks).map(|rank| Err(failure(rank))).collect();
+            }
+        };
+        // blocks of ranks, so they come in order
+        let ends = run_ranks(hosts.iter().flat_map(RemoteGang::seats).collect(), body);
         thread::scope(|scope| {
-            let start = |rank: usize| {
-                let gang = &gangs[rank / self.per_node];
-                let (own, body) = (Arc::clone(gang), &body);
-                let builder = thread::Builder::new().name(format!("rank {rank}"));
-                let started = builder.spawn_scoped(scope, move || live(own, rank, body));
-                if started.is_err() {
-                    // else those that were started would wait for it
-                    let (place, ending) = (rank as u32, Ending::Lost);
-                    gang.announce(Notice::Ended { place, ending });
-                }
-                started
-            };
-            let started: Vec<_> = (0..self.n_ranks).map(start).collect();
-            let ends = started.into_iter().enumerate().map(|(rank, thread)| {
-                let end = thread.map_err(|cause| cause.to_string());
-                let end = end.and_then(|thread| {
-                    let end = thread.join().unwrap_or_else(Err);
-                    end.map_err(|payload| panic_text(&*payload))
-                });
-                end.map_err(|message| RankFailure { rank, message })
-            });
-            ends.collect()
-        })
+            for host in hosts {
+                scope.spawn(|| host.leave());
+            }
+        });
+        ends
     }
 
     /// The gang as each of its nodes sees it.
@@ -127,6 +147,43 @@ impl LocalGang {
     }
 }
 
+/// Where a rank takes part.
+pub(super) struct Seat {
+    pub gang: Arc<Gang>,
+    /// Its rank in the whole gang.
+    pub rank: usize,
+}
+
+/// Runs `body` in all these ranks, on a thread each, and returns what each returned, in their order.
+pub(super) fn run_ranks<R: Send>(
+    seats: Vec<Seat>,
+    body: &(impl Fn(&Communicator) -> R + Sync),
+) -> Vec<Result<R, RankFailure>> {
+    thread::scope(|scope| {
+        let start = |Seat { gang, rank }: Seat| {
+            let own = Arc::clone(&gang);
+            let builder = thread::Builder::new().name(format!("rank {rank}"));
+            let started = builder.spawn_scoped(scope, move || live(own, rank, body));
+            if started.is_err() {
+                // else those that were started would wait for it
+                let (place, ending) = (rank as u32, Ending::Lost);
+                gang.announce(Notice::Ended { place, ending });
+            }
+            (rank, started)
+        };
+        let started: Vec<_> = seats.into_iter().map(start).collect();
+        let ends = started.into_iter().map(|(rank, thread)| {
+            let end = thread.map_err(|cause| cause.to_string());
+            let end = end.and_then(|thread| {
+                let end = thread.join().unwrap_or_else(Err);
+                end.map_err(|payload| panic_text(&*payload))
+            });
+            end.map_err(|message| RankFailure { rank, message })
+        });
+        ends.collect()
+    })
+}
+
 /// A rank's life on its thread.
 fn live<R>(gang: Arc<Gang>, rank: usize, body: &(impl Fn(&Communicator) -> R + Sync)) -> thread::Result<R> {
     let place = rank as u32;
@@ -140,6 +197,9 @@ fn live<R>(gang: Arc<Gang>, rank: usize, body: &(impl Fn(&Communicator) -> R + S
         Err(_) => Ending::Panicked,
     };
     gang.announce(Notice::Ended { place, ending });
+    if let Some(mailbox) = gang.mailbox(place) {
+        mailbox.clear();
+    }
     end
 }
 

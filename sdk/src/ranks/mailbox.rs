@@ -72,14 +72,14 @@ impl Mailbox {
         hopeless: impl FnOnce(&Needs) -> Option<Trouble>,
     ) -> Receive {
         let mut matching = self.matching();
-        if matching.is_revoked(pattern.context) {
-            return Receive::Never(Trouble::Revoked);
+        // before any message: where a collective operation broke, ranks may count the later ones differently
+        if let Some(trouble) = matching.trouble(pattern.context, pattern.tag) {
+            return Receive::Never(trouble);
         }
         if let Some(taken) = matching.take(&pattern) {
             return Receive::Now(taken);
         }
-        let trouble = matching.trouble(pattern.context, pattern.tag);
-        match trouble.or_else(|| hopeless(&needs)) {
+        match hopeless(&needs) {
             Some(trouble) => Receive::Never(trouble),
             None => Receive::Posted(matching.post(pattern, needs)),
         }
@@ -142,6 +142,11 @@ impl Mailbox {
         self.troubled.store(true, Ordering::SeqCst);
         self.matching().break_from(communicator, operation, trouble);
         self.bell.ring();
+    }
+
+    /// Throws all messages away: the owner has ended.
+    pub(super) fn clear(&self) {
+        *self.matching() = Matching::default();
     }
 
     /// Ends posted receives for which there is a reason.

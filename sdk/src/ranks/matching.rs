@@ -10,10 +10,12 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::envelope::{Context, Envelope, Kind, Pattern, Status};
 use super::error::{CommError, Ending};
 use super::group::Group;
-use super::payload::Payload;
+use super::payload::{Fetched, Payload};
 
 /// Messages from one rank, on one communicator, that may wait for their receives.
 pub const LANE_MESSAGES_MAX: usize = 1 << 16;
@@ -34,10 +36,23 @@ impl Message {
             length: self.payload.length(),
         }
     }
+
+    /// Itself with all its bytes, or why they will never be here; or itself as it is while they are on their way.
+    pub(super) fn whole(self) -> Result<Outcome, Message> {
+        let envelope = self.envelope;
+        match self.payload.fetched() {
+            Fetched::Here(payload) => Ok(Ok(Message { envelope, payload })),
+            Fetched::Coming(payload) => Err(Message { envelope, payload }),
+            Fetched::Gone => Ok(Err(Trouble::Ended {
+                place: envelope.sender,
+                ending: Ending::Lost,
+            })),
+        }
+    }
 }
 
 /// Why a receive ends without a message. Ranks are named by their places.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Trouble {
     /// Whoever would have to send has ended.
     Ended { place: u32, ending: Ending },
@@ -177,6 +192,7 @@ impl Matching {
             .position(|posted| posted.pattern.takes(&envelope))
         {
             let Ticket(slot) = queue.posted.remove(index).ticket;
+            message.payload.fetch();
             self.slots[slot] = Slot::Done(Ok(message));
             return Arrival::Matched;
         }

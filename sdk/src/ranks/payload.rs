@@ -1,15 +1,16 @@
 //! What is inside a message: a value that moves within the process, numbers, or bytes for and from another node.
 //!
 //! A value stays what it is between ranks of one process: it is moved, never copied or encoded. Only a message for another
-//! node is encoded. Numbers travel as they lie in memory in both cases.
+//! node is encoded. Numbers travel as they lie in memory in both cases. A large one from another node is *announced* first:
+//! its bytes stay where they are until a receive has taken it.
 
 use std::any::{Any, TypeId, type_name};
 
 use bytemuck::allocation::pod_collect_to_vec;
 use bytes::Bytes;
 use phalanx_protocol::codec;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::error::CommError;
 
@@ -25,6 +26,9 @@ impl<E: bytemuck::Pod + Send + Sync> Plain for E {}
 
 /// Bytes of numbers that need no memory of their own on their way within a process.
 const INLINE_BYTES_MAX: usize = 64;
+
+/// What holds of every payload that is opened.
+const FETCHED_FIRST: &str = "a payload is fetched before it is opened";
 
 /// A type of numbers, at run time.
 struct Numbers {
@@ -56,6 +60,8 @@ pub(super) enum Payload {
     Inline(Inline),
     /// Something on its way to or from another node.
     Encoded(Encoded),
+    /// Something whose bytes are on another node still.
+    Announced(Announced),
 }
 
 impl std::fmt::Debug for Payload {
@@ -64,6 +70,7 @@ impl std::fmt::Debug for Payload {
             Payload::Moved(moved) => write!(formatter, "Moved({})", moved.name),
             Payload::Inline(inline) => write!(formatter, "Inline({} bytes)", inline.length),
             Payload::Encoded(encoded) => write!(formatter, "Encoded({} bytes)", encoded.bytes.len()),
+            Payload::Announced(announced) => write!(formatter, "Announced({} bytes)", announced.length_bytes),
         }
     }
 }
@@ -90,12 +97,76 @@ impl Inline {
 }
 
 /// What goes over the network. Both sides are the same program, so a hash of a type's name tells types apart.
-#[derive(Debug, Clone)]
 pub(super) struct Encoded {
     pub bytes: Bytes,
+    pub form: Form,
+    /// Tells whoever counts what is not received yet; nobody does at the sender.
+    pub receipt: Option<Receipt>,
+}
+
+/// What encoded bytes are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Form {
     pub type_hash: u64,
     /// Bytes of one number, if these are numbers as they lie in memory.
     pub number_bytes: Option<u32>,
+}
+
+impl Form {
+    fn of_numbers<E: Plain>() -> Self {
+        Form {
+            type_hash: type_hash(type_name::<Vec<E>>()),
+            number_bytes: Some(size_of::<E>() as u32),
+        }
+    }
+
+    /// How many numbers so many bytes are, if they are numbers.
+    fn length(self, bytes: usize) -> Option<usize> {
+        bytes.checked_div(self.number_bytes? as usize)
+    }
+}
+
+/// Says by its end that a message was received or thrown away.
+pub(super) type Receipt = Box<dyn Send>;
+
+/// What is known of bytes that are on another node still.
+pub(super) struct Announced {
+    pub remote: Box<dyn Remote>,
+    pub form: Form,
+    pub length_bytes: usize,
+    pub receipt: Receipt,
+}
+
+/// Bytes on another node.
+pub(super) trait Remote: Send {
+    /// Asks for them, if that was not done yet. Returns at once; the receiver is rung for when they are here.
+    fn fetch(&self);
+
+    /// The bytes, if they are here.
+    fn fetched(&self) -> Option<Result<Bytes, Gone>>;
+}
+
+/// Bytes that will never come: their node is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gone;
+
+/// What became of a payload that may be on another node.
+pub(super) enum Fetched {
+    /// It is all here.
+    Here(Payload),
+    /// It is on its way.
+    Coming(Payload),
+    /// It will never come.
+    Gone,
+}
+
+/// Numbers that are sent from where they are.
+struct Owned<E>(Vec<E>);
+
+impl<E: Plain> AsRef<[u8]> for Owned<E> {
+    fn as_ref(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.0)
+    }
 }
 
 fn type_hash(name: &str) -> u64 {
@@ -168,8 +239,11 @@ impl Payload {
         };
         Ok(Payload::Encoded(Encoded {
             bytes: bytes.into(),
-            type_hash,
-            number_bytes,
+            form: Form {
+                type_hash,
+                number_bytes,
+            },
+            receipt: None,
         }))
     }
 
@@ -208,8 +282,17 @@ impl Payload {
     pub(super) fn encoded_numbers<E: Plain>(numbers: &[E]) -> Self {
         Payload::Encoded(Encoded {
             bytes: Bytes::copy_from_slice(bytemuck::cast_slice(numbers)),
-            type_hash: type_hash(type_name::<Vec<E>>()),
-            number_bytes: Some(size_of::<E>() as u32),
+            form: Form::of_numbers::<E>(),
+            receipt: None,
+        })
+    }
+
+    /// Numbers for another node, which are sent as they lie in memory from where they are.
+    pub(super) fn encoded_vec<E: Plain>(numbers: Vec<E>) -> Self {
+        Payload::Encoded(Encoded {
+            bytes: Bytes::from_owner(Owned(numbers)),
+            form: Form::of_numbers::<E>(),
+            receipt: None,
         })
     }
 
@@ -218,10 +301,33 @@ impl Payload {
         match self {
             Payload::Moved(moved) => moved.length,
             Payload::Inline(inline) => usize::from(inline.length).checked_div(inline.numbers.bytes),
-            Payload::Encoded(encoded) => {
-                let number_bytes = encoded.number_bytes? as usize;
-                encoded.bytes.len().checked_div(number_bytes)
-            }
+            Payload::Encoded(encoded) => encoded.form.length(encoded.bytes.len()),
+            Payload::Announced(announced) => announced.form.length(announced.length_bytes),
+        }
+    }
+
+    /// Asks for its bytes if they are on another node. A receive has taken it.
+    pub(super) fn fetch(&self) {
+        match self {
+            Payload::Announced(announced) => announced.remote.fetch(),
+            Payload::Moved(_) | Payload::Inline(_) | Payload::Encoded(_) => {}
+        }
+    }
+
+    /// Itself with all its bytes, if they are here. A receive has taken it.
+    pub(super) fn fetched(self) -> Fetched {
+        let announced = match self {
+            Payload::Announced(announced) => announced,
+            Payload::Moved(_) | Payload::Inline(_) | Payload::Encoded(_) => return Fetched::Here(self),
+        };
+        match announced.remote.fetched() {
+            Some(Ok(bytes)) => Fetched::Here(Payload::Encoded(Encoded {
+                bytes,
+                form: announced.form,
+                receipt: Some(announced.receipt),
+            })),
+            Some(Err(Gone)) => Fetched::Gone,
+            None => Fetched::Coming(Payload::Announced(announced)),
         }
     }
 
@@ -237,6 +343,7 @@ impl Payload {
                 (vec, Some((inline.numbers.name)()))
             }
             Payload::Encoded(encoded) => return encoded.into_value(),
+            Payload::Announced(_) => unreachable!("{FETCHED_FIRST}"),
         };
         unboxed(value).ok_or_else(|| wrong_type::<T>(found))
     }
@@ -255,6 +362,7 @@ impl Payload {
             }
             Payload::Inline(inline) => Err(wrong_type::<Vec<E>>(Some((inline.numbers.name)()))),
             Payload::Encoded(encoded) => Ok(pod_collect_to_vec(encoded.numbers::<E>()?)),
+            Payload::Announced(_) => unreachable!("{FETCHED_FIRST}"),
         }
     }
 
@@ -285,16 +393,17 @@ impl Payload {
             Payload::Inline(inline) if (inline.numbers.id)() == TypeId::of::<E>() => copy(inline.bytes()),
             Payload::Inline(inline) => Err(wrong_type::<Vec<E>>(Some((inline.numbers.name)()))),
             Payload::Encoded(encoded) => copy(encoded.numbers::<E>()?),
+            Payload::Announced(_) => unreachable!("{FETCHED_FIRST}"),
         }
     }
 }
 
 impl Encoded {
     fn into_value<T: Message>(self) -> Result<T, CommError> {
-        if self.type_hash != type_hash(type_name::<T>()) {
+        if self.form.type_hash != type_hash(type_name::<T>()) {
             return Err(wrong_type::<T>(None));
         }
-        match self.number_bytes {
+        match self.form.number_bytes {
             Some(_) => from_numbers(&self.bytes).ok_or_else(|| wrong_type::<T>(None)),
             None => codec::decode_checkpoint(&self.bytes).map_err(CommError::Decode),
         }
@@ -303,7 +412,8 @@ impl Encoded {
     /// The bytes, if they are whole numbers of this type.
     fn numbers<E: Plain>(&self) -> Result<&[u8], CommError> {
         let whole = size_of::<E>() == 0 || self.bytes.len().is_multiple_of(size_of::<E>());
-        let same = self.type_hash == type_hash(type_name::<Vec<E>>()) && self.number_bytes.is_some();
+        let form = self.form;
+        let same = form.type_hash == type_hash(type_name::<Vec<E>>()) && form.number_bytes.is_some();
         if whole && same {
             Ok(&self.bytes)
         } else {

@@ -34,7 +34,8 @@ fn vec_of<E: Plain>(message: Arrived) -> Result<(Vec<E>, Status), CommError> {
 
 impl Communicator {
     /// Sends `value` to the rank `to`: it is moved if that lives in this process, else encoded. Returns once it is on its
-    /// way; waits only while [`LANE_MESSAGES_MAX`](super::LANE_MESSAGES_MAX) earlier messages of this rank are not received.
+    /// way; waits only while [`LANE_MESSAGES_MAX`](super::LANE_MESSAGES_MAX) earlier messages of this rank are not received, or,
+    /// by another node, 64 MiB of them.
     ///
     /// # Errors
     /// [`CommError::NoSuchRank`], [`CommError::RankEnded`], [`CommError::Revoked`], [`CommError::Encode`]; and
@@ -201,7 +202,7 @@ impl Communicator {
     ) -> Result<Request<T>, CommError> {
         let receive = self.receive_or_post(Kind::PointToPoint, source_of(source), tag_of(tags))?;
         Ok(match receive {
-            Receive::Now(taken) => Request::done(self, finish(self.endpoint().admit(taken))),
+            Receive::Now(taken) => Request::got(self, self.endpoint().admit(taken), finish),
             Receive::Posted(ticket) => Request::posted(self, ticket, finish),
             Receive::Never(trouble) => Request::done(self, Err(self.error(trouble))),
         })
@@ -281,7 +282,7 @@ impl Communicator {
         if self.is_near(place) {
             Payload::vec(numbers)
         } else {
-            Payload::encoded_numbers(&numbers)
+            Payload::encoded_vec(numbers)
         }
     }
 }

@@ -16,6 +16,8 @@ enum State<T> {
     Done(Result<T, CommError>),
     /// A receive that waits.
     Posted(Ticket, Finish<T>),
+    /// A receive that has got its message, of which not all is here.
+    Coming(Message, Finish<T>),
     /// Its outcome was given away.
     Spent,
 }
@@ -35,6 +37,7 @@ impl<T> std::fmt::Debug for Request<T> {
         formatter.write_str(match self.state {
             State::Done(_) => "Request(done)",
             State::Posted(..) => "Request(posted)",
+            State::Coming(..) => "Request(coming)",
             State::Spent => "Request(spent)",
         })
     }
@@ -47,6 +50,11 @@ impl<T> Request<T> {
 
     pub(super) fn posted(comm: &Communicator, ticket: Ticket, finish: Finish<T>) -> Self {
         Request::new(comm, State::Posted(ticket, finish))
+    }
+
+    /// A receive that has got its message, of which not all need be here.
+    pub(super) fn got(comm: &Communicator, message: Message, finish: Finish<T>) -> Self {
+        Request::new(comm, State::Coming(message, finish))
     }
 
     fn new(comm: &Communicator, state: State<T>) -> Self {
@@ -90,14 +98,26 @@ impl<T> Request<T> {
         match std::mem::replace(&mut self.state, State::Spent) {
             State::Done(outcome) => Some(outcome),
             State::Posted(ticket, finish) => match self.endpoint.outcome(ticket) {
-                Some(Ok(message)) => Some(finish(message)),
+                Some(Ok(message)) => self.finish(message, finish),
                 Some(Err(trouble)) => Some(Err(trouble.error(&self.group))),
                 None => {
                     self.state = State::Posted(ticket, finish);
                     None
                 }
             },
+            State::Coming(message, finish) => self.finish(message, finish),
             State::Spent => None,
+        }
+    }
+
+    fn finish(&mut self, message: Message, finish: Finish<T>) -> Option<Result<T, CommError>> {
+        match message.whole() {
+            Ok(Ok(message)) => Some(finish(message)),
+            Ok(Err(trouble)) => Some(Err(trouble.error(&self.group))),
+            Err(coming) => {
+                self.state = State::Coming(coming, finish);
+                None
+            }
         }
     }
 }

@@ -214,6 +214,34 @@ fn scans_combine_the_ranks_up_to_ones_own() {
 }
 
 #[test]
+fn the_order_of_ranks_holds_where_those_of_a_node_are_apart() {
+    each_gang_of(
+        8,
+        |rank| {
+            let comm = rank.comm;
+            // 0 4 1 5 2 6 3 7
+            let own = comm.rank();
+            let mixed = comm
+                .split(Some(0), (own % 4 * 2 + own / 4) as i64)
+                .unwrap()
+                .unwrap();
+            for root in 0..8 {
+                rank.dawdle();
+                let all = mixed.all_reduce(word(mixed.rank()), joined).unwrap();
+                assert_eq!(all, words(0..8));
+                let at_root = mixed.rank() == root;
+                let reduced = mixed.reduce(root, word(mixed.rank()), joined).unwrap();
+                assert_eq!(reduced, at_root.then(|| words(0..8)));
+                let given = mixed.broadcast(root, at_root.then(|| word(root))).unwrap();
+                assert_eq!(given, word(root));
+                mixed.barrier().unwrap();
+            }
+        },
+        |_| {},
+    );
+}
+
+#[test]
 fn collectives_and_messages_do_not_disturb_each_other() {
     each_gang(|rank| {
         let comm = rank.comm;
@@ -253,6 +281,31 @@ fn a_length_that_differs_breaks_the_operation_everywhere() {
             },
         );
     }
+}
+
+#[test]
+fn what_follows_a_broken_operation_takes_no_message_that_has_come() {
+    each_gang_of(
+        2,
+        |rank| {
+            let comm = rank.comm;
+            if comm.rank() == 0 {
+                comm.broadcast(0, Some(1_u32)).unwrap();
+                comm.broadcast(0, Some(2_u32)).unwrap();
+                comm.send(1, 0, ()).unwrap();
+                return;
+            }
+            comm.receive::<()>(0, 0).unwrap();
+            let first = comm.broadcast::<u8>(0, None);
+            assert!(matches!(first, Err(CommError::WrongType { .. })), "{first:?}");
+            let second = comm.broadcast::<u32>(0, None);
+            assert!(
+                matches!(second, Err(CommError::CollectiveFailed { rank: 1 })),
+                "{second:?}"
+            );
+        },
+        |_| {},
+    );
 }
 
 #[test]

@@ -202,7 +202,7 @@ fn a_panic_in_an_operator_ends_the_operation_everywhere() {
                 left + right
             };
             // told by the broken operation or by the end, whichever comes first
-            match comm.all_reduce(1, combine).and_then(|_| comm.barrier()) {
+            match comm.scan(1, combine).and_then(|_| comm.barrier()) {
                 Err(CommError::CollectiveFailed { rank } | CommError::RankEnded { rank, .. }) => {
                     assert_eq!(rank, 3);
                 }

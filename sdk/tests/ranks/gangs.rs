@@ -1,4 +1,4 @@
-//! Gangs to test with: of several sizes, on one node and on several, with delays from a seed.
+//! Gangs to test with: of several sizes, on one node and on several, pretended and over QUIC, with delays from a seed.
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -46,7 +46,7 @@ impl Dawdler<'_> {
     }
 }
 
-/// Runs `body` in gangs of that size: on one node, and on nodes of two ranks; some times with other delays.
+/// Runs `body` in all [`gangs_of`] that size, some times with other delays.
 ///
 /// # Panics
 /// If a rank panics.
@@ -80,8 +80,13 @@ pub(crate) fn each_gang(body: impl Fn(&Dawdler<'_>) + Sync) {
     }
 }
 
-/// A gang on one node, and one on several.
-pub(crate) fn gangs_of(n: usize) -> [LocalGang; 2] {
+/// A gang on one node, one on several pretended ones, and some on two and three hosts that talk over QUIC.
+pub(crate) fn gangs_of(n: usize) -> Vec<LocalGang> {
     let two = NonZeroUsize::MIN.saturating_add(1);
-    [LocalGang::new(n), LocalGang::new(n).ranks_per_node(two)]
+    let mut gangs = vec![LocalGang::new(n), LocalGang::new(n).ranks_per_node(two)];
+    let per_host = [n.div_ceil(2), n.div_ceil(3)];
+    let hosts = per_host.into_iter().filter_map(NonZeroUsize::new);
+    gangs.extend(hosts.map(|ranks| LocalGang::new(n).ranks_per_node(ranks).over_quic()));
+    gangs.dedup_by_key(|gang| format!("{gang:?}"));
+    gangs
 }

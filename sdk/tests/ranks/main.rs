@@ -4,4 +4,5 @@ mod collectives;
 mod communicators;
 mod failures;
 mod gangs;
+mod hosts;
 mod messages;

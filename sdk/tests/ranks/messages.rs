@@ -27,6 +27,33 @@ fn messages_of_one_sender_do_not_overtake() {
 }
 
 #[test]
+fn messages_of_all_sizes_keep_their_order() {
+    each_gang_of(
+        3,
+        |rank| {
+            let comm = rank.comm;
+            let (ahead, behind) = ((comm.rank() + 1) % 3, (comm.rank() + 2) % 3);
+            // on both sides of what is sent unasked between nodes
+            let length = |number: usize| [0, 100, 128 << 10, (128 << 10) + 1, 300_000][number * 7 % 5];
+            for number in 0..40 {
+                rank.dawdle();
+                comm.send_vec(ahead, 0, vec![number as u8; length(number)])
+                    .unwrap();
+            }
+            let posted: Vec<_> = (0..20)
+                .map(|_| comm.ireceive_vec::<u8>(Source::Any, 0).unwrap())
+                .collect();
+            let first = wait_all(posted).unwrap().into_iter().map(|(numbers, _)| numbers);
+            let rest = (20..40).map(|_| comm.receive_vec::<u8>(behind, 0).unwrap().0);
+            for (number, numbers) in first.chain(rest).enumerate() {
+                assert_eq!(numbers, vec![number as u8; length(number)]);
+            }
+        },
+        |_| {},
+    );
+}
+
+#[test]
 fn posted_receives_are_served_in_the_order_of_posting() {
     each_gang(|rank| {
         let comm = rank.comm;
@@ -334,6 +361,28 @@ fn a_sender_waits_where_a_mailbox_is_full() {
                     }
                 }
             }
+        });
+        assert!(ends.iter().all(Result::is_ok), "{ends:?}");
+    }
+}
+
+#[test]
+fn one_message_that_is_received_is_enough_for_a_sender_that_waits() {
+    for gang in gangs_of(2) {
+        let ends = gang.run(|comm| {
+            let other = comm.duplicate();
+            if comm.rank() == 1 {
+                for number in 0..LANE_MESSAGES_MAX {
+                    comm.isend(0, 0, number).unwrap().wait().unwrap();
+                }
+                other.send(0, 0, ()).unwrap();
+                comm.send(0, 1, 'w').unwrap();
+                return;
+            }
+            other.receive::<()>(1, 0).unwrap();
+            let posted = comm.ireceive::<char>(1, 1).unwrap();
+            assert_eq!(comm.receive::<usize>(1, 0).unwrap(), 0);
+            assert_eq!(posted.wait().unwrap().0, 'w');
         });
         assert!(ends.iter().all(Result::is_ok), "{ends:?}");
     }

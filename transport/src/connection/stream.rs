@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{CloseReason, Shared, StreamReader, StreamWriter};
@@ -117,6 +118,21 @@ impl StreamWriter {
             }
             Err(error @ quinn::StoppedError::ZeroRttRejected) => Err(FrameError::Io(error.into())),
         }
+    }
+
+    /// Sends `bytes` as they are behind the frames so far, and finishes the stream; the reader takes them with
+    /// `recv_rest`. They are not copied.
+    ///
+    /// # Errors
+    /// [`FrameError::Lost`], [`FrameError::Abandoned`] or [`FrameError::Io`].
+    pub async fn send_rest(mut self, bytes: Bytes) -> Result<(), FrameError> {
+        self.flush().await?;
+        let half = self.stream_mut();
+        let written = half.stream.write_chunk(bytes).await;
+        written.map_err(|error| half.connection.word(error.into()))?;
+        // an error means that the peer wants no more of it
+        let _ = half.stream.finish();
+        Ok(())
     }
 
     /// Gives the stream up: the peer's reader gets [`FrameError::Abandoned`] instead of a clean end.

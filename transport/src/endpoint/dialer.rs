@@ -1,4 +1,4 @@
-//! Makes connections to schedulers.
+//! Makes connections: to schedulers, unless told otherwise.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{BindError, EndpointOptions, GREETING, SocketBuffers, Watch, socket, tls, verified_peer, watch};
 use crate::connection::{CloseReason, Connection, Farewell, close_text};
 use crate::error::ConnectError;
-use crate::identity::{Credential, PeerIdentity, Role};
+use crate::identity::{Credential, PeerIdentity};
 
 /// How long [`Dialer::close`] waits for peers to take notice.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
@@ -83,7 +83,7 @@ impl Dialer {
         bound.map(|bound| bound.buffers)
     }
 
-    /// Connects to the scheduler at `address`, and returns once it has accepted this side's credential.
+    /// Connects to the scheduler (or whom the options name) at `address`, and returns once it has accepted this side's credential.
     ///
     /// # Errors
     /// [`ConnectError`], at the latest after the handshake timeout; a closed port is found out in a tenth of a second.
@@ -115,7 +115,7 @@ impl Dialer {
             |error| ConnectError::from_quinn(error, address, identity, &options.protocol, started.elapsed());
         let connection = bound
             .endpoint
-            .connect_with(bound.client.clone(), address, Role::Scheduler.dns_name())
+            .connect_with(bound.client.clone(), address, options.dialled_role.dns_name())
             .map_err(|_| ConnectError::BadAddress { address })?
             .await
             .map_err(failed)?;
@@ -133,9 +133,9 @@ impl Dialer {
         }
         let peer = verified_peer(&connection, &identity.cluster)
             .map_err(|cause| ConnectError::BadIdentity { address, cause })?;
-        match peer.role {
-            Role::Scheduler => Ok(bound.keep(Connection::new(connection, peer, &bound.watch))),
-            Role::Worker | Role::User | Role::Admin => Err(ConnectError::NotScheduler { address }),
+        match peer.role == options.dialled_role {
+            true => Ok(bound.keep(Connection::new(connection, peer, &bound.watch))),
+            false => Err(ConnectError::NotScheduler { address }),
         }
     }
 
@@ -220,7 +220,7 @@ impl fmt::Debug for Dialer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Accepted, Authority, Listener};
+    use crate::{Accepted, Authority, Listener, Role};
 
     #[tokio::test]
     async fn a_farewell_takes_a_round_trip_and_not_until_quic_forgets_the_connection() {

@@ -7,6 +7,7 @@ use phalanx_protocol::limits::STREAMS_PER_PEER_MAX;
 use quinn::{IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
 use super::{BindError, SocketBuffers};
+use crate::identity::Role;
 
 /// Protocol and version, agreed on in the handshake (ALPN). Raised whenever a message changes.
 pub const PROTOCOL_VERSION: &str = "phalanx/6";
@@ -42,6 +43,8 @@ pub struct EndpointOptions {
     /// Largest UDP payload to look for on a path, 1200 to 6550; no more than 1452 is used when the socket's buffers are
     /// small. 6500.
     pub udp_payload_bytes_max: u16,
+    /// The role that a dialler demands of whom it dials; of no meaning to a listener. Scheduler.
+    pub dialled_role: Role,
 }
 
 impl Default for EndpointOptions {
@@ -55,6 +58,7 @@ impl Default for EndpointOptions {
             stream_window_bytes: 8 << 20,
             connection_window_bytes: 16 << 20,
             udp_payload_bytes_max: UDP_PAYLOAD_BYTES_MAX,
+            dialled_role: Role::Scheduler,
         }
     }
 }

@@ -248,3 +248,48 @@ proptest! {
         prop_assert!(matches!(received, Ok(Some(_)) | Err(FrameError::Malformed(_))));
     }
 }
+
+#[tokio::test]
+async fn what_follows_the_frames_arrives_as_it_is() {
+    for length in [0, 3, 5_000, 3_000_000] {
+        let (near, far) = duplex(10_000);
+        let (mut writer, mut reader) = (FrameWriter::new(near, LIMIT), FrameReader::new(far, LIMIT));
+        let rest: Vec<u8> = (0..length).map(|index: u32| index as u8).collect();
+        let send = async {
+            writer.queue_parts(&7u64, b"tail").unwrap();
+            writer.flush().await.unwrap();
+            writer.stream_mut().write_all(&rest).await.unwrap();
+            writer.finish().await.unwrap();
+        };
+        let receive = async {
+            let frame = reader.recv_bytes().await.unwrap().unwrap();
+            let (head, used) = codec::decode_prefix::<u64>(&frame).unwrap();
+            assert_eq!((head, &frame[used..]), (7, &b"tail"[..]));
+            assert!(reader.recv_rest(rest.len()).await.unwrap() == rest);
+        };
+        tokio::join!(send, receive);
+    }
+}
+
+#[tokio::test]
+async fn a_rest_that_ends_early_says_how_much_is_missing() {
+    let (mut near, far) = duplex(100);
+    near.write_all(b"abc").await.unwrap();
+    drop(near);
+    let ended = FrameReader::new(far, LIMIT).recv_rest(1 << 40).await;
+    assert!(
+        matches!(ended, Err(FrameError::Truncated { missing }) if missing == (1 << 40) - 3),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn a_head_and_a_tail_have_one_limit() {
+    let mut writer = FrameWriter::new((), 8);
+    assert!(matches!(
+        writer.queue_parts(&7u8, &[0; 8]),
+        Err(FrameError::TooLarge { bytes: 9, limit: 8 })
+    ));
+    assert_eq!(writer.queued_bytes(), 0);
+    writer.queue_parts(&7u8, &[0; 7]).unwrap();
+}

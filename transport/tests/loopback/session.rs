@@ -47,6 +47,58 @@ async fn frames_arrive_as_sent_both_ways_and_the_largest_fits() {
 }
 
 #[tokio::test]
+async fn bytes_behind_the_frames_of_a_stream_arrive_whole() {
+    let lab = authority("lab");
+    let mut server = Server::scheduler(&lab);
+    let (near, far) = session(&mut server, &lab, "n1").await;
+    let rest: Vec<u8> = (0..20_000_000u32).map(|index| (index / 7) as u8).collect();
+    let send = async {
+        let mut writer = far.open_uni(CONTROL_FRAME_BYTES_MAX).await.unwrap();
+        writer.queue(&1u64).unwrap();
+        writer.send_rest(rest.clone().into()).await.unwrap();
+    };
+    let receive = async {
+        let mut reader = near.accept_uni(CONTROL_FRAME_BYTES_MAX).await.unwrap();
+        assert_eq!(reader.recv::<u64>().await.unwrap(), Some(1));
+        assert!(reader.recv_rest(rest.len()).await.unwrap() == rest);
+    };
+    within(async { tokio::join!(send, receive) }).await;
+}
+
+#[tokio::test]
+async fn whoever_dials_demands_the_role_that_its_options_name() {
+    let lab = authority("lab");
+    let options = EndpointOptions {
+        dialled_role: Role::Worker,
+        ..EndpointOptions::default()
+    };
+    let n1 = lab.issue(Role::Worker, "n1").unwrap();
+    let mut worker = Server::with(&n1, &options);
+    let scheduler = Server::scheduler(&lab);
+    let n2 = lab.issue(Role::Worker, "n2").unwrap();
+    let dialer = Dialer::with_options(&n2, options).unwrap();
+    let near = within(dialer.dial(worker.address)).await.unwrap();
+    let far = worker.next_connection().await;
+    assert_eq!(
+        (near.peer().name.as_str(), far.peer().name.as_str()),
+        ("n1", "n2")
+    );
+    assert!(
+        within(dialer.dial(scheduler.address))
+            .await
+            .unwrap_err()
+            .is_permanent()
+    );
+    let dialer = Dialer::new(&n2).unwrap();
+    assert!(
+        within(dialer.dial(worker.address))
+            .await
+            .unwrap_err()
+            .is_permanent()
+    );
+}
+
+#[tokio::test]
 async fn garbage_on_the_port_disturbs_no_session_and_no_newcomer() {
     let lab = authority("lab");
     let mut server = Server::scheduler(&lab);

@@ -51,7 +51,10 @@ impl Communicator {
                 return broadcast::scatter_ring(round, root, buffer);
             }
             let own = (round.rank() == root).then(|| Vector(buffer.to_vec()));
-            let Vector(numbers) = broadcast::binomial(round, root, own)?;
+            let Vector(numbers) = match round.levels() {
+                Some(levels) => levels.broadcast(round, root, own)?,
+                None => broadcast::binomial(round, root, own)?,
+            };
             fill(buffer, &numbers)
         })
     }
@@ -71,7 +74,12 @@ impl Communicator {
             if round.in_parts(buffer, ROOTED_PARTS_BYTES_MIN) {
                 return reduce::rabenseifner(round, root, buffer, op).map(|_| ());
             }
-            match reduce::binomial(round, root, Vector(buffer.to_vec()), on_vectors(op))? {
+            let own = Vector(buffer.to_vec());
+            let sum = match round.levels_in_order() {
+                Some(levels) => levels.reduce(round, root, own, on_vectors(op))?,
+                None => reduce::binomial(round, root, own, on_vectors(op))?,
+            };
+            match sum {
                 Some(Vector(sum)) => fill(buffer, &sum),
                 None => Ok(()),
             }
@@ -91,7 +99,10 @@ impl Communicator {
         self.collective(|round| {
             if !round.in_parts(buffer, ALL_REDUCE_PARTS_BYTES_MIN) {
                 let own = Vector(buffer.to_vec());
-                let Vector(sum) = all_reduce::doubling(round, own, on_vectors(op))?;
+                let Vector(sum) = match round.levels_in_order() {
+                    Some(levels) => levels.all_reduce(round, own, on_vectors(op))?,
+                    None => all_reduce::doubling(round, own, on_vectors(op))?,
+                };
                 return fill(buffer, &sum);
             }
             if round.size().is_power_of_two() {

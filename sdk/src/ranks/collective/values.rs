@@ -26,7 +26,11 @@ impl Communicator {
     /// ```
     pub fn broadcast<T: Message + Clone>(&self, root: usize, value: Option<T>) -> Result<T, CommError> {
         self.collective(|round| {
-            let Value(value) = broadcast::binomial(round, root, value.map(Value))?;
+            let own = value.map(Value);
+            let Value(value) = match round.levels() {
+                Some(levels) => levels.broadcast(round, root, own)?,
+                None => broadcast::binomial(round, root, own)?,
+            };
             Ok(value)
         })
     }
@@ -42,7 +46,10 @@ impl Communicator {
         op: impl Fn(T, T) -> T,
     ) -> Result<Option<T>, CommError> {
         self.collective(|round| {
-            let sum = reduce::binomial(round, root, Value(value), on_values(op))?;
+            let sum = match round.levels_in_order() {
+                Some(levels) => levels.reduce(round, root, Value(value), on_values(op))?,
+                None => reduce::binomial(round, root, Value(value), on_values(op))?,
+            };
             Ok(sum.map(|Value(sum)| sum))
         })
     }
@@ -60,7 +67,10 @@ impl Communicator {
     /// ```
     pub fn all_reduce<T: Message + Clone>(&self, value: T, op: impl Fn(T, T) -> T) -> Result<T, CommError> {
         self.collective(|round| {
-            let Value(sum) = all_reduce::doubling(round, Value(value), on_values(op))?;
+            let Value(sum) = match round.levels_in_order() {
+                Some(levels) => levels.all_reduce(round, Value(value), on_values(op))?,
+                None => all_reduce::doubling(round, Value(value), on_values(op))?,
+            };
             Ok(sum)
         })
     }

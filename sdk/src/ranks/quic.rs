@@ -1,0 +1,21 @@
+//! Ranks on different hosts: the link between processes, over QUIC.
+//!
+//! Reading order: `wire` (what is said), `account` (how much may be under way), `link` (where ranks and the connection meet),
+//! `session` (one connection), `meeting` (how hosts find each other), `port` (the thread that all of it runs on).
+//!
+//! Small messages are sent at once and count against the other host's window until they are received; large ones, and small
+//! ones beyond the window, are announced and wait at their sender until a receive has taken them. A host whose
+//! connection ends is lost with its ranks; whoever notices tells all others, who then hear nothing of it any more either, so
+//! that survivors agree on who is left.
+
+mod account;
+mod link;
+mod meeting;
+mod port;
+mod session;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+pub(super) use port::Joined;
+pub use port::{GangPort, JoinError, Loss};
