@@ -25,7 +25,7 @@ fn the_kernels_of_a_program_are_listed() {
         })
         .map(|line| line.replace(' ', "|"))
         .collect();
-    assert_eq!(lines.len(), 9, "{lines:?}");
+    assert_eq!(lines.len(), 11, "{lines:?}");
     for line in [
         "square|u64|-|u64|true",
         "panic_at|u64|u64|u64|false",
