@@ -275,10 +275,10 @@ mod tests {
             "error: there is no job 9\n\nhint: `phalanx jobs --all` lists those that there are\n"
         );
         let error = refused(Refusal::TooLarge {
-            need: Request {
+            needs: vec![Request {
                 cpus: 64,
                 ..Request::default()
-            },
+            }],
             largest: Resources {
                 cpus: 48,
                 ..Resources::default()

@@ -340,6 +340,7 @@ fn specs() -> Vec<JobSpec> {
         held: false,
         begin_unix_millis: None,
         gang: None,
+        alternatives: Vec::new(),
     };
     vec![
         JobSpec {
@@ -382,6 +383,7 @@ fn specs() -> Vec<JobSpec> {
             held: false,
             begin_unix_millis: None,
             gang: None,
+            alternatives: Vec::new(),
             ..plain.clone()
         },
         JobSpec {

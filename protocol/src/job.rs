@@ -10,7 +10,7 @@ use crate::gang::{Gang, GangError, OnLoss};
 use crate::id::{BlobId, SubmissionId};
 use crate::limits;
 use crate::range::IndexRange;
-use crate::resources::Request;
+use crate::resources::{Request, Resources};
 
 /// A job, as a client submits it and the journal keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,8 @@ pub struct JobSpec {
     pub work: Work,
     /// What every task needs while it runs.
     pub request: Request,
+    /// What it may need instead, in order of preference: see [`JobSpec::request_on`].
+    pub alternatives: Vec<Request>,
     /// Higher goes first; 0 unless given.
     pub priority: i32,
     /// How grants are sized.
@@ -299,6 +301,18 @@ pub enum SpecError {
     /// A task that needs no cpu.
     #[error("each task needs at least 1 cpu")]
     NoCpus,
+    /// More alternatives than a job may have.
+    #[error(
+        "a task may need {count} other things instead, more than {}",
+        limits::ALTERNATIVES_MAX
+    )]
+    TooManyAlternatives {
+        /// How many there are.
+        count: usize,
+    },
+    /// Alternatives that differ in more than in what they need.
+    #[error("what a task may need instead shares its worker and is pinned as what it needs first")]
+    UnlikeAlternatives,
     /// A limit that no task could keep.
     #[error("the {what} is 0, so that no task could ever succeed")]
     ZeroLimit {
@@ -355,20 +369,7 @@ impl JobSpec {
             Work::Kernel(work) => check_name("kernel", &work.kernel)?,
             Work::Command(work) => check_command(work, self.tasks)?,
         }
-        let count = self.request.named.len();
-        if count > limits::RESOURCES_NAMED_MAX {
-            return Err(SpecError::TooManyResources { count });
-        }
-        self.request
-            .named
-            .keys()
-            .try_for_each(|name| check_name("resource", name))?;
-        if let Some(amount) = self.request.undividable() {
-            return Err(SpecError::UndividableGpus { amount });
-        }
-        if self.request.cpus == 0 {
-            return Err(SpecError::NoCpus);
-        }
+        self.check_requests()?;
         self.check_limits()?;
         self.check_gang()?;
         if let Some(dependency) = &self.dependency {
@@ -383,6 +384,37 @@ impl JobSpec {
             }
             Payload::Inline(_) | Payload::Blob(_) => Ok(()),
         }
+    }
+
+    /// What tasks may need, in order of preference.
+    pub fn requests(&self) -> impl Iterator<Item = &Request> {
+        std::iter::once(&self.request).chain(&self.alternatives)
+    }
+
+    /// What tasks need on a worker of that capacity, whatever else it has to do: the first that it could give at all.
+    pub fn request_on(&self, capacity: &Resources) -> &Request {
+        let mut fitting = self.requests().filter(|request| capacity.slots(request) > 0);
+        fitting.next().unwrap_or(&self.request)
+    }
+
+    /// How many of its tasks a worker of that capacity has room for.
+    pub fn slots_on(&self, capacity: &Resources) -> u32 {
+        capacity.slots(self.request_on(capacity))
+    }
+
+    fn check_requests(&self) -> Result<(), SpecError> {
+        let count = self.alternatives.len();
+        if count > limits::ALTERNATIVES_MAX {
+            return Err(SpecError::TooManyAlternatives { count });
+        }
+        let company = |request: &Request| (request.pin, request.sharing);
+        if self
+            .requests()
+            .any(|request| company(request) != company(&self.request))
+        {
+            return Err(SpecError::UnlikeAlternatives);
+        }
+        self.requests().try_for_each(check_request)
     }
 
     /// Whether tasks wait for their counterparts in another job.
@@ -406,6 +438,7 @@ impl JobSpec {
         let unfit = [
             ("a number of tasks at a time", self.slots_max.is_some()),
             ("running tasks twice", self.idempotent),
+            ("needing something instead", !self.alternatives.is_empty()),
             ("waiting task by task", self.waits_by_task()),
         ];
         match unfit.into_iter().find(|(_, is_asked)| *is_asked) {
@@ -430,6 +463,22 @@ impl JobSpec {
             }),
             None => Ok(()),
         }
+    }
+}
+
+fn check_request(request: &Request) -> Result<(), SpecError> {
+    let count = request.named.len();
+    if count > limits::RESOURCES_NAMED_MAX {
+        return Err(SpecError::TooManyResources { count });
+    }
+    let mut names = request.named.keys();
+    names.try_for_each(|name| check_name("resource", name))?;
+    if let Some(amount) = request.undividable() {
+        return Err(SpecError::UndividableGpus { amount });
+    }
+    match request.cpus {
+        0 => Err(SpecError::NoCpus),
+        _ => Ok(()),
     }
 }
 

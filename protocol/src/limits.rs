@@ -32,6 +32,8 @@ pub const NAME_BYTES_MAX: usize = 256;
 pub const UNDURABLE_BYTES_MAX: usize = 64 << 20;
 /// Kinds of named resources that one task may ask for.
 pub const RESOURCES_NAMED_MAX: usize = 64;
+/// Other requests that a job's tasks may be run with instead of their first.
+pub const ALTERNATIVES_MAX: usize = 7;
 /// Active jobs on one scheduler.
 pub const ACTIVE_JOBS_MAX: usize = 100_000;
 /// Workers on one scheduler.

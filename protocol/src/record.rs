@@ -258,6 +258,7 @@ mod tests {
             held: false,
             begin_unix_millis: None,
             gang: None,
+            alternatives: Vec::new(),
         };
         let submitted = Record::JobSubmitted {
             job: JobId(1),
@@ -285,6 +286,8 @@ mod tests {
         assert_eq!(codec::decode::<Record>(&fourth).unwrap(), submitted);
         let mut golden = fourth;
         golden[0] = 11;
+        // behind those, what tasks may need instead; at the end, how ranks stand together
+        golden.insert(request_end + 2, 0);
         golden.push(0);
         assert_eq!(codec::encode(&submitted), golden);
         assert_eq!(codec::decode::<Record>(&golden).unwrap(), submitted);

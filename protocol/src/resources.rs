@@ -290,6 +290,12 @@ pub fn said_once(named: &BTreeMap<String, Amount>) -> impl Iterator<Item = (&str
         .map(|(name, &amount)| (name.as_str(), amount))
 }
 
+/// Requests of which one is enough, as people are told of them.
+pub fn either<'a>(requests: impl IntoIterator<Item = &'a Request>) -> String {
+    let requests = requests.into_iter().map(Request::to_string);
+    requests.collect::<Vec<_>>().join("; or ")
+}
+
 impl fmt::Display for Resources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write_parts(f, self.cpus, self.memory_bytes, &self.named)

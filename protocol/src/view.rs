@@ -31,6 +31,8 @@ pub struct JobView {
     pub reduce: bool,
     /// What each task needs.
     pub request: Request,
+    /// What it may need instead, in order of preference.
+    pub alternatives: Vec<Request>,
     /// Its priority.
     pub priority: i32,
     /// `None` while it waits or runs.
@@ -85,6 +87,11 @@ pub const WAITS_FOR_MAX: usize = 20;
 pub const CONDITIONS_SHOWN_MAX: usize = 100;
 
 impl JobView {
+    /// What tasks may need, in order of preference.
+    pub fn requests(&self) -> impl Iterator<Item = &Request> {
+        std::iter::once(&self.request).chain(&self.alternatives)
+    }
+
     /// One word for a table: `waiting`, `running`, `succeeded`, `failed`, `cancelled`, `broken`, `timed out`.
     pub fn state(&self) -> &'static str {
         match &self.outcome {

@@ -63,6 +63,7 @@ enum Source {
 struct Wishes {
     name: String,
     request: Request,
+    alternatives: Vec<Request>,
     priority: i32,
     feeding: Feeding,
     failures_max: Option<u64>,
@@ -88,6 +89,7 @@ impl<K: Kernel> Map<K> {
             wishes: Wishes {
                 name: K::NAME.to_owned(),
                 request: Request::default(),
+                alternatives: Vec::new(),
                 priority: 0,
                 feeding: Feeding::default(),
                 failures_max: None,
@@ -156,6 +158,13 @@ impl<K: Kernel> Map<K> {
     /// of one such as `"0.25".parse()?`.
     pub fn resource(mut self, name: impl Into<String>, amount: impl Into<Amount>) -> Self {
         self.wishes.request.add(&name.into(), amount.into());
+        self
+    }
+
+    /// Lets tasks have this instead on workers that have not what they need first; may be called several times, in order
+    /// of preference. Pinning and sharing are those of the job.
+    pub fn or(mut self, request: Request) -> Self {
+        self.wishes.alternatives.push(request);
         self
     }
 
@@ -379,6 +388,15 @@ impl Wishes {
             name: self.name,
             tasks,
             work: Work::Kernel(work),
+            alternatives: self
+                .alternatives
+                .into_iter()
+                .map(|alternative| Request {
+                    pin: self.request.pin,
+                    sharing: self.request.sharing,
+                    ..alternative
+                })
+                .collect(),
             request: self.request,
             priority: self.priority,
             feeding: self.feeding,

@@ -332,7 +332,7 @@ impl Cluster {
                 let slots = willing.map(|(_, node)| u64::from(node.capacity.slots(request).min(most)));
                 return slots.sum::<u64>() < spec.tasks;
             }
-            let mut fitting = nodes.filter(|(_, node)| node.capacity.slots(request) > 0);
+            let mut fitting = nodes.filter(|(_, node)| spec.slots_on(&node.capacity) > 0);
             fitting.all(|(place, _)| self.weather.cannot_run(place, plan))
         };
         // those that wait for such a job do not end either

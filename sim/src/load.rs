@@ -56,6 +56,15 @@ fn draw_some(dice: &mut Dice, tasks: u64) -> RangeSet {
     }
 }
 
+/// The same, and a gpu.
+fn gpu_of(request: &Request) -> Request {
+    let named = BTreeMap::from([("gpu".to_owned(), Amount::ONE)]);
+    Request {
+        named,
+        ..request.clone()
+    }
+}
+
 impl Plan {
     pub(crate) fn draw_all(dice: &mut Dice, nodes: &[Node]) -> Vec<Self> {
         let count = dice.within(1..9);
@@ -84,10 +93,14 @@ impl Plan {
             // drawn by number, so that seeds go on meaning what they did
             sharing: match number % 13 {
                 4 => Sharing::OwnJob,
-                9 => Sharing::Nobody,
+                6 => Sharing::Nobody,
                 _ => Sharing::Anybody,
             },
             ..Request::default()
+        };
+        let (request, alternatives) = match number % 13 {
+            2 => (gpu_of(&request), vec![request]),
+            _ => (request, Vec::new()),
         };
         let fates = Fates::draw(dice, tasks);
         let overrun_millis = (OVERRUN_TIMES * task_nanos / 1_000_000).max(100);
@@ -107,6 +120,7 @@ impl Plan {
                 reduce: dice.one_in(3),
             }),
             request,
+            alternatives,
             priority: dice.pick(&[0, 0, 0, 5]),
             feeding: dice.pick(&[
                 Feeding::Factoring,
@@ -183,7 +197,7 @@ impl Plan {
             array: None,
             facts: BTreeMap::new(),
         });
-        spec.request = Request::default();
+        (spec.request, spec.alternatives) = (Request::default(), Vec::new());
         (spec.idempotent, spec.slots_max, spec.failures_max) = (false, None, None);
         (self.waits.slots_max, self.retried, self.tasks_cancelled) = (None, false, None);
         for (_, bond) in &mut self.waits.bonds {

@@ -178,6 +178,7 @@ impl Cluster {
             held: false,
             begin_unix_millis: None,
             gang: None,
+            alternatives: Vec::new(),
         };
         self.tell(Input::Submitted {
             request: RequestId(number),

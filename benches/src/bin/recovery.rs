@@ -312,6 +312,7 @@ fn submitted() -> Record {
             held: false,
             begin_unix_millis: None,
             gang: None,
+            alternatives: Vec::new(),
         }),
     }
 }

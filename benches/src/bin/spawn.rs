@@ -232,6 +232,7 @@ fn array(tasks: u64) -> Result<JobSpec, Box<dyn Error>> {
         held: false,
         begin_unix_millis: None,
         gang: None,
+        alternatives: Vec::new(),
     })
 }
 

@@ -249,4 +249,11 @@ impl SubmitArguments {
         self.placement.apply(&mut request);
         request
     }
+
+    /// What each may need instead, in order of preference.
+    pub(crate) fn alternatives(&self) -> Vec<Request> {
+        let first = self.request();
+        let alternatives = self.placement.or.iter();
+        alternatives.map(|alternative| alternative.of(&first)).collect()
+    }
 }

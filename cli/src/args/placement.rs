@@ -1,5 +1,7 @@
 //! Gpus, and what else is said of where tasks run: which cpus, and beside whom.
 
+mod alternative;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -7,6 +9,7 @@ use clap::ValueEnum;
 use phalanx_protocol::resources::GPU;
 use phalanx_protocol::{Amount, Pin, Request, Sharing};
 
+pub(crate) use self::alternative::Alternative;
 use super::values::NamedResource;
 
 /// Where tasks run.
@@ -19,6 +22,14 @@ pub(crate) struct PlacementArguments {
     /// Unit: gpus. Default: none. Examples: --gpus 2, --gpus a100:1, --gpus 0.5
     #[arg(long, value_name = "[TYPE:]N", value_delimiter = ',')]
     pub(crate) gpus: Vec<GpuCount>,
+
+    /// What a task may need instead, where a worker has not what it needs first
+    ///
+    /// `cpus` and `memory` are as with --cpus and --memory unless they are given; gpus and other resources are none. Each worker
+    /// runs all tasks of the job in the first way that it has enough for when it is empty. May be repeated, in order of preference.
+    /// Default: none. Examples: --gpus 1 --or cpus=16, --gpus a100:1 --or gpus=2 --or cpus=16,memory=64G
+    #[arg(long, value_name = "NAME=VALUE,..")]
+    pub(crate) or: Vec<Alternative>,
 
     /// Keep each task to cpus of its own
     ///

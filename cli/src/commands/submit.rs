@@ -12,7 +12,7 @@ use jiff::Zoned;
 use phalanx::Client;
 use phalanx_protocol::dependency::{Condition, Dependency};
 use phalanx_protocol::exit::ExitCode;
-use phalanx_protocol::{JobId, SubmissionId};
+use phalanx_protocol::{JobId, Request, SubmissionId};
 
 use crate::args::job::SubmitArguments;
 use crate::args::waiting::condition_text;
@@ -90,6 +90,14 @@ impl Draft {
             .map_or(&[], |dependency| &dependency.conditions)
     }
 
+    /// What each task may need instead of what it needs first.
+    fn alternatives(&self) -> Vec<Request> {
+        match self {
+            Self::Kernel(draft) => draft.alternatives(),
+            Self::Command(draft) => draft.spec.alternatives.clone(),
+        }
+    }
+
     /// What people and programs are told of it before it is submitted.
     pub(super) fn shape(&self) -> DraftShape {
         let (name, runs, tasks, request) = match self {
@@ -106,6 +114,7 @@ impl Draft {
             runs: runs.to_owned(),
             tasks,
             request,
+            alternatives: self.alternatives(),
             waits_for: self.conditions().iter().map(condition_text).collect(),
         }
     }

@@ -164,6 +164,7 @@ pub(super) fn draft(
         held: settings.hold,
         begin_unix_millis: settings.begin.map(begin_unix_millis).transpose()?,
         gang: None,
+        alternatives: Vec::new(),
     };
     Ok((CommandDraft::new(spec, plan, None)?, warnings))
 }

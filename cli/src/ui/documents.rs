@@ -122,12 +122,19 @@ pub(crate) struct DraftShape {
     pub(crate) tasks: Option<u64>,
     #[serde(serialize_with = "request_shape")]
     pub(crate) request: Request,
+    /// What each task may need instead.
+    #[serde(serialize_with = "request_shapes", skip_serializing_if = "Vec::is_empty")]
+    pub(crate) alternatives: Vec<Request>,
     /// As options say it: `afterok 12`; in a job file with names.
     pub(crate) waits_for: Vec<String>,
 }
 
 fn request_shape<S: serde::Serializer>(request: &Request, serializer: S) -> Result<S::Ok, S::Error> {
     ResourcesShape::from(request).serialize(serializer)
+}
+
+fn request_shapes<S: serde::Serializer>(requests: &[Request], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(requests.iter().map(ResourcesShape::from))
 }
 
 #[derive(Debug, Serialize)]
@@ -202,6 +209,9 @@ pub(crate) struct JobShape<'a> {
     reason: Option<&'a str>,
     priority: i32,
     request: ResourcesShape<'a>,
+    /// What tasks may need instead.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    alternatives: Vec<ResourcesShape<'a>>,
     tasks: u64,
     done: u64,
     failed: u64,
@@ -230,6 +240,7 @@ impl<'a> From<&'a JobView> for JobShape<'a> {
             },
             priority: view.priority,
             request: (&view.request).into(),
+            alternatives: view.alternatives.iter().map(ResourcesShape::from).collect(),
             tasks: view.tasks,
             done: view.done,
             failed: view.failed,

@@ -1,6 +1,7 @@
 //! Jobs, workers and explanations, in words and tables for people.
 
 use phalanx_protocol::record::Outcome;
+use phalanx_protocol::resources::either;
 use phalanx_protocol::resources::format_bytes;
 use phalanx_protocol::view::{Explanation, JobView, Offer, Verdict, WorkerView};
 use phalanx_protocol::{Amount, JobId, Resources};
@@ -79,7 +80,7 @@ pub(crate) fn drafts_table(drafts: &[DraftShape], style: Style) -> String {
         table.row(vec![
             printable(&draft.name, 0).into(),
             draft.tasks.map_or("?".to_owned(), count).into(),
-            draft.request.to_string().into(),
+            either(std::iter::once(&draft.request).chain(&draft.alternatives)).into(),
             printable(&waits_for, 0).into(),
             printable(&draft.runs, 0).into(),
         ]);
@@ -120,7 +121,7 @@ pub(crate) fn job_text(job: &JobView, now: u64, style: Style) -> String {
             count(job.tasks)
         ),
     );
-    line("each needs", job.request.to_string());
+    line("each needs", either(job.requests()));
     if job.priority != 0 {
         line("priority", job.priority.to_string());
     }
@@ -230,7 +231,7 @@ fn jobs_named(jobs: &[JobId]) -> String {
 pub(crate) fn verdict_text(explanation: &Explanation) -> String {
     let job = &explanation.job;
     let id = job.job;
-    let needs = &job.request;
+    let needs = either(job.requests());
     match &explanation.verdict {
         Verdict::Finished => format!("{}.", outcome_text(job)),
         Verdict::Running => format!(
@@ -349,6 +350,7 @@ fn unoffered(explanation: &Explanation) -> Option<&str> {
     let mut needed = explanation.job.request.named.iter().rev();
     let found = needed.find(|(name, need)| lacks(name, need));
     found
+        .filter(|_| explanation.job.alternatives.is_empty())
         .map(|(name, _)| name.as_str())
         .filter(|_| !offers.is_empty())
 }

@@ -100,3 +100,24 @@ fn a_task_may_ask_for_a_part_of_a_resource() {
     assert_eq!(counts.len(), 6, "{done:?}");
     assert!(counts.iter().all(|&count| count <= 2), "{counts:?}");
 }
+
+#[test]
+fn tasks_run_in_another_way_where_the_first_is_not_to_be_had() {
+    let script = "echo cpus $PHALANX_CPUS gpus ${PHALANX_GPUS-none}";
+    let line = "run --array 0-1 --gpus 1 --or cpus=2";
+    for (equipment, expected) in [("1", "cpus 1 gpus 0"), ("0", "cpus 2 gpus none")] {
+        let up = Up::start_equipped(&["--workers", "1", "--cpus", "2", "--gpus", equipment]);
+        let done = run(words(&up, line, script));
+        assert_eq!(done.lines(), [expected, expected], "{done:?}");
+        let told = up.run("job 1");
+        assert!(told.stdout.contains("1 cpu, 1 gpu; or 2 cpus"), "{told:?}");
+    }
+    let up = Up::start_equipped(&["--workers", "1", "--cpus", "2", "--gpus", "0"]);
+    let refused = up.run("run --gpus 1 --or cpus=16 true");
+    assert_eq!(refused.code, Some(5), "{refused:?}");
+    let said = "each task needs 1 cpu, 1 gpu; or 16 cpus, the largest worker has 2 cpus";
+    assert!(refused.stderr.contains(said), "{refused:?}");
+    let wrong = up.run("run --or cpus=none true");
+    assert_eq!(wrong.code, Some(2), "{wrong:?}");
+    assert!(wrong.stderr.contains("`none` is no number of cpus"), "{wrong:?}");
+}

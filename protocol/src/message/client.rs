@@ -219,10 +219,13 @@ pub enum Refusal {
     #[error("the job is malformed")]
     Spec(#[source] crate::job::SpecError),
     /// No worker could hold even one task.
-    #[error("each task needs {need}, the largest worker has {largest}")]
+    #[error(
+        "each task needs {}, the largest worker has {largest}",
+        crate::resources::either(needs)
+    )]
     TooLarge {
-        /// What was asked for.
-        need: crate::resources::Request,
+        /// What was asked for, in order of preference.
+        needs: Vec<crate::resources::Request>,
         /// What the largest worker has when it is empty.
         largest: crate::resources::Resources,
     },

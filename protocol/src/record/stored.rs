@@ -279,6 +279,7 @@ impl From<FourthSpec> for JobSpec {
             held: fourth.held,
             begin_unix_millis: fourth.begin_unix_millis,
             gang: None,
+            alternatives: Vec::new(),
         }
     }
 }

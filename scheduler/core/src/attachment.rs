@@ -242,7 +242,7 @@ impl Core {
         let is_gang = job.is_gang();
         let mut workers = self.workers.iter();
         let nowhere = workers.all(|(worker, model)| {
-            job.excluded.contains_key(worker) || model.capacity.slots(&job.spec.request) == 0
+            job.excluded.contains_key(worker) || job.spec.slots_on(&model.capacity) == 0
         });
         if fatal || nowhere {
             return self.end_job(now, id, Outcome::Broken { reason }, effects);

@@ -208,7 +208,7 @@ impl Core {
         }
         for (&id, worker) in &self.workers {
             // `free` asserts SLOT
-            worker.free(|job| &self.jobs[&job].spec.request);
+            worker.free(|job| self.request_on(job, id));
             let sharing = |job: &JobId| self.jobs[job].spec.request.sharing;
             let is_shared = worker.slots.keys().all(|job| sharing(job) == Sharing::Anybody);
             let is_own = worker.slots.len() <= 1;

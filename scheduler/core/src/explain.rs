@@ -146,15 +146,18 @@ impl Core {
             let jobs = holders(&|_| true);
             return Verdict::NotAlone { jobs };
         }
-        let frees: Vec<Resources> = usable.iter().map(|&worker| self.free(worker)).collect();
-        if frees.iter().any(|free| free.slots(request) > 0) {
+        let frees = usable
+            .iter()
+            .map(|&worker| (self.free(worker), self.request_on(id, worker)));
+        let frees: Vec<(Resources, &Request)> = frees.collect();
+        if frees.iter().any(|(free, request)| free.slots(request) > 0) {
             let jobs = holders(&is_exclusive);
             return match jobs.is_empty() {
                 true => Verdict::Behind { jobs },
                 false => Verdict::KeptOff { jobs },
             };
         }
-        let lacking = frees.iter().map(|free| free.lacking(request));
+        let lacking = frees.iter().map(|(free, request)| free.lacking(request));
         let everywhere = lacking.reduce(|all, more| &all & &more).unwrap_or_default();
         // of what is said twice, the type
         if let Some(resource) = everywhere.into_iter().next_back() {
@@ -170,7 +173,7 @@ impl Core {
 
     fn offer(&self, job: &Job, id: WorkerId) -> Offer {
         let worker = &self.workers[&id];
-        let request: &Request = &job.spec.request;
+        let request = job.spec.request_on(&worker.capacity);
         let excluded = job.excluded.contains_key(&id);
         let slots = |resources: &Resources| if excluded { 0 } else { resources.slots(request) };
         Offer {
@@ -195,7 +198,7 @@ impl Core {
     }
 
     fn free(&self, worker: WorkerId) -> Resources {
-        self.workers[&worker].free(|job| &self.jobs[&job].spec.request)
+        self.workers[&worker].free(|job| self.request_on(job, worker))
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use phalanx_protocol::gang::Placement;
 use phalanx_protocol::message::worker::ToWorker;
-use phalanx_protocol::{JobId, Resources, WorkerId};
+use phalanx_protocol::{JobId, Request, Resources, WorkerId};
 
 use crate::core::Core;
 use crate::input::{Effect, Now};
@@ -47,7 +47,7 @@ pub(crate) type Slots = BTreeMap<(WorkerId, JobId), u32>;
 /// The slots of every worker, as far as they are given.
 #[derive(Clone)]
 pub(crate) struct Board<'a> {
-    workers: &'a BTreeMap<WorkerId, Worker>,
+    pub(crate) workers: &'a BTreeMap<WorkerId, Worker>,
     pub(crate) free: BTreeMap<WorkerId, Resources>,
     pub(crate) slots: Slots,
     /// Workers that a job shares with no other.
@@ -125,12 +125,6 @@ impl Core {
 
     fn claims(&self) -> Vec<Claim<'_>> {
         let mut capacities = BTreeMap::new();
-        let mut capacity = |request| {
-            let slots = |worker: &Worker| u64::from(worker.capacity.slots(request));
-            let staying = || self.workers.values().filter(|worker| !worker.draining);
-            let sum = || staying().map(slots).sum::<u64>();
-            *capacities.entry(request).or_insert_with(sum)
-        };
         let live = self.live.iter().map(|&id| (id, &self.jobs[&id]));
         let mut claims: Vec<Claim<'_>> = live
             .filter(|(_, job)| !job.is_gang())
@@ -138,7 +132,7 @@ impl Core {
                 id,
                 job,
                 ends: job.ends(self.clock),
-                wanted: self.slots_of_use(id, job).min(capacity(&job.spec.request)),
+                wanted: self.slots_of_use(id, job).min(self.room(job, &mut capacities)),
                 share: 0,
                 given: 0,
                 keeps_only: job.gate.is_shut(),
@@ -148,6 +142,14 @@ impl Core {
         // ids count up, so the sort leaves the older job first among equals
         claims.sort_by_key(|claim| Reverse(claim.priority()));
         claims
+    }
+
+    /// Slots of a job that the workers have room for when they are empty; what is known of others' requests is kept.
+    fn room<'a>(&self, job: &'a Job, known: &mut BTreeMap<Vec<&'a Request>, u64>) -> u64 {
+        let slots = |worker: &Worker| u64::from(job.spec.slots_on(&worker.capacity));
+        let staying = self.workers.values().filter(|worker| !worker.draining);
+        let requests = job.spec.requests().collect();
+        *known.entry(requests).or_insert_with(|| staying.map(slots).sum())
     }
 
     /// Slots that a job could use now: as long as nothing more of it is granted, those for what it holds.
@@ -223,7 +225,7 @@ impl Core {
                 job: id,
                 user: job.user.clone(),
                 work: job.spec.work.clone(),
-                request: job.spec.request.clone(),
+                request: job.spec.request_on(&model.capacity).clone(),
                 task_time_limit_millis: job.spec.task_time_limit_millis,
             });
         }
@@ -240,10 +242,23 @@ impl Core {
         }
     }
 
+    /// What tasks of a job need on a worker.
+    pub(crate) fn request_on(&self, id: JobId, worker: WorkerId) -> &Request {
+        self.jobs[&id].spec.request_on(&self.workers[&worker].capacity)
+    }
+
     /// The worker with the most cpus, then memory.
     pub(crate) fn largest_worker(&self) -> Option<&Resources> {
         let capacities = self.workers.values().map(|worker| &worker.capacity);
         capacities.max_by_key(|capacity| (capacity.cpus, capacity.memory_bytes))
+    }
+}
+
+impl Job {
+    /// The most cpus that one of its slots may take.
+    fn cpus_per_slot(&self) -> u64 {
+        let cpus = self.spec.requests().map(|request| u64::from(request.cpus));
+        cpus.max().unwrap_or(1)
     }
 }
 
@@ -328,7 +343,7 @@ impl Board<'_> {
     /// Gives up to `slots` slots of a worker, as long as the claim has less than `limit`.
     fn give(&mut self, claim: &mut Claim<'_>, worker: WorkerId, slots: u64, limit: u64) {
         let slots = slots.min(self.allowed(claim, worker));
-        let request = &claim.job.spec.request;
+        let request = claim.job.spec.request_on(&self.workers[&worker].capacity);
         let fitting = match self.free.get(&worker) {
             None => return,
             Some(free) if !self.reserved.contains_key(&worker) => free.slots(request),
@@ -381,15 +396,13 @@ fn set_shares(claims: &mut [Claim<'_>], mut cpus: u64) {
     for level in claims.chunk_by_mut(|a, b| a.priority() == b.priority()) {
         let mut demands: BTreeMap<&str, u64> = BTreeMap::new();
         for claim in level.iter() {
-            let demand = claim
-                .wanted
-                .saturating_mul(u64::from(claim.job.spec.request.cpus));
+            let demand = claim.wanted.saturating_mul(claim.job.cpus_per_slot());
             let total = demands.entry(claim.job.user.as_str()).or_default();
             *total = total.saturating_add(demand);
         }
         let mut shares = max_min(&demands, cpus);
         for claim in level {
-            let per_slot = u64::from(claim.job.spec.request.cpus);
+            let per_slot = claim.job.cpus_per_slot();
             let left = shares
                 .get_mut(claim.job.user.as_str())
                 .expect("every user of the level has a share");

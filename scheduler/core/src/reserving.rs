@@ -139,7 +139,7 @@ impl Core {
             return room;
         };
         for &(id, may_run) in running.get(&worker).into_iter().flatten() {
-            let other = &self.jobs[&id].spec.request;
+            let other = self.request_on(id, worker);
             if claim.is_exclusive() || other.sharing != Sharing::Anybody {
                 return room;
             }
@@ -228,7 +228,7 @@ impl Core {
         let mut free = self.workers[&worker].capacity.clone();
         for (id, slots) in board.others(worker, JobId(0)) {
             if !self.is_over_at(id, time) {
-                free.take(&self.jobs[&id].spec.request, slots);
+                free.take(self.request_on(id, worker), slots);
             }
         }
         free
@@ -308,7 +308,7 @@ impl Board<'_> {
         let Some(free) = self.free.get_mut(&worker) else {
             return;
         };
-        let request = &job.spec.request;
+        let request = job.spec.request_on(&self.workers[&worker].capacity);
         match self.reserved.get_mut(&worker) {
             Some(reserved) if in_time => {
                 let mut both = sum(free, reserved);

@@ -72,13 +72,13 @@ impl Core {
             });
         }
         let mut capacities = self.workers.values().map(|worker| &worker.capacity);
-        if capacities.any(|capacity| capacity.slots(&spec.request) > 0) {
+        if capacities.any(|capacity| spec.slots_on(capacity) > 0) {
             return None;
         }
         // without any worker it may wait for one
         let largest = self.largest_worker()?.clone();
-        let need = spec.request.clone();
-        Some(Refusal::TooLarge { need, largest })
+        let needs = spec.requests().cloned().collect();
+        Some(Refusal::TooLarge { needs, largest })
     }
 
     pub(crate) fn cancel_requested(

@@ -21,6 +21,7 @@ impl Job {
             encoding: self.spec.work.encoding(),
             reduce: self.spec.work.reduces(),
             request: self.spec.request.clone(),
+            alternatives: self.spec.alternatives.clone(),
             priority: self.spec.priority,
             outcome: self.seen.outcome.clone(),
             tasks: self.spec.tasks,

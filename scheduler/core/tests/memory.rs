@@ -83,6 +83,7 @@ fn job(tasks: u64) -> Input {
         held: false,
         begin_unix_millis: None,
         gang: None,
+        alternatives: Vec::new(),
     };
     Input::Submitted {
         request: RequestId(1),

@@ -108,6 +108,7 @@ fn spec(submission: u128) -> JobSpec {
         held: false,
         begin_unix_millis: None,
         gang: None,
+        alternatives: Vec::new(),
     }
 }
 

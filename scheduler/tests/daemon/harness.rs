@@ -379,6 +379,7 @@ pub(crate) async fn index_job(client: &Client, tasks: u64) -> JobSpec {
         held: false,
         begin_unix_millis: None,
         gang: None,
+        alternatives: Vec::new(),
     }
 }
 

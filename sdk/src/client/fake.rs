@@ -277,6 +277,7 @@ pub(crate) fn view(job: u64, tasks: u64) -> JobView {
         reduce: false,
         resting: 0,
         request: phalanx_protocol::Request::default(),
+        alternatives: Vec::new(),
         priority: 0,
         outcome: None,
         tasks,

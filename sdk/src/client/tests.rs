@@ -41,6 +41,7 @@ fn spec() -> JobSpec {
         held: false,
         begin_unix_millis: None,
         gang: None,
+        alternatives: Vec::new(),
     }
 }
 

@@ -51,7 +51,7 @@ impl Slot {
             );
         }
         for (job, &slots) in jobs {
-            let request = &leader.specs[job].request;
+            let request = leader.specs[job].request_on(capacity);
             assert!(
                 free.slots(request) >= slots,
                 "SLOT: {worker} is to give {slots} slots to job {job}"

@@ -87,6 +87,7 @@ impl CommandDraft {
                 facts: facts_of(&plan),
             }),
             request: arguments.request(),
+            alternatives: arguments.alternatives(),
             priority: arguments.priority,
             feeding: Feeding::default(),
             failures_max: arguments.failures_max,

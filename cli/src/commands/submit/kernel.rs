@@ -111,6 +111,11 @@ impl KernelDraft {
         self.arguments.request()
     }
 
+    /// What each task may need instead.
+    pub(super) fn alternatives(&self) -> Vec<Request> {
+        self.arguments.alternatives()
+    }
+
     /// How many tasks there are, if that is known without reading their inputs.
     pub(super) fn tasks(&self) -> Option<u64> {
         match &self.tasks {
@@ -150,6 +155,7 @@ impl KernelDraft {
                 reduce: arguments.reduce,
             }),
             request: arguments.request(),
+            alternatives: arguments.alternatives(),
             priority: arguments.priority,
             feeding: Feeding::default(),
             failures_max: arguments.failures_max,

@@ -24,6 +24,7 @@ pub(crate) fn job_view() -> JobView {
             named: BTreeMap::from([("gpu".to_owned(), 1.into())]),
             ..Request::default()
         },
+        alternatives: Vec::new(),
         priority: 5,
         outcome: None,
         tasks: 1000,

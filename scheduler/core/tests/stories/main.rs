@@ -10,6 +10,7 @@
     reason = "a story looks for one kind of effect and passes over the others"
 )]
 
+mod alternatives;
 mod cancelling;
 mod dependencies;
 mod draining;

@@ -46,6 +46,7 @@ pub(crate) fn kernel_job(tasks: u64) -> JobSpec {
         held: false,
         begin_unix_millis: None,
         gang: None,
+        alternatives: Vec::new(),
     }
 }
 

@@ -97,7 +97,7 @@ fn a_request_that_no_worker_can_hold_is_refused_and_names_the_largest() {
     assert_eq!(
         story.refusal(request),
         Some(Refusal::TooLarge {
-            need: cpus(64),
+            needs: vec![cpus(64)],
             largest: node(48)
         })
     );
@@ -122,7 +122,7 @@ fn a_named_resource_that_nobody_has_is_refused() {
     assert_eq!(
         story.refusal(request),
         Some(Refusal::TooLarge {
-            need,
+            needs: vec![need],
             largest: node(4)
         })
     );
