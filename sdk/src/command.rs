@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use phalanx_protocol::command::{Dialect, Warning};
+use phalanx_protocol::command::{Dialect, STEPS_VARIABLE, Warning};
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::limits::{COMMAND_GRACE_MILLIS_MAX, COMMAND_PLAN_BYTES_MAX};
 use phalanx_protocol::message::host::{HostCommand, HostGang, HostParameters};
@@ -189,6 +189,7 @@ impl Commands {
             grant: chunk.grant,
         };
         let checkpoints = self.checkpoints(index, chunk.grant)?;
+        let steps = self.steps(index, chunk.grant);
         let ended = loop {
             let mut command = self
                 .invocation
@@ -198,6 +199,9 @@ impl Commands {
                 .set(&mut command, index, number, item, chunk.grant, chunk.restarts);
             command.env(CHECKPOINT_VARIABLE, &checkpoints);
             self.variables.set_place(&mut command, chunk.context.place());
+            if let Some(steps) = &steps {
+                command.env(STEPS_VARIABLE, steps);
+            }
             if let Some(ranks) = &ranks {
                 ranks.set(&mut command, index);
             }
@@ -212,6 +216,10 @@ impl Commands {
                 ended => break ended,
             }
         };
+        if let Some(steps) = &steps {
+            // most have none, and what is left goes with the directory
+            let _ = fs::remove_file(steps);
+        }
         let ended = match ended {
             Ok(Ending::Exit(0)) => Ok(()),
             Ok(_) if chunk.context.is_cancelled() => Err((FailureCause::Error, "it was ended".to_owned())),
@@ -230,6 +238,14 @@ impl Commands {
         match ranks {
             Some(ranks) => ranks.judge(index, ended),
             None => ended,
+        }
+    }
+
+    /// Where the steps of an attempt at a task are counted, if its script may have some.
+    fn steps(&self, index: u64, attempt: Attempt) -> Option<PathBuf> {
+        match self.plan.dialect {
+            Dialect::Phalanx => None,
+            Dialect::Slurm | Dialect::Pbs => Some(self.scratch.join(format!("steps-{index}-{attempt}"))),
         }
     }
 

@@ -250,7 +250,7 @@ const VARIABLES: &[(&str, Here, &str)] = &[
     ("SLURM_RESTART_COUNT", Yes, "how often the job was begun again; absent before"),
     ("SLURM_PROCID", Yes, "the rank in a step, from 0; 0 in the script"),
     ("SLURM_LOCALID", Yes, "the rank on its node"),
-    ("SLURM_STEP_ID", Yes, "0 in each step"),
+    ("SLURM_STEP_ID", Yes, "the number of the step in its job, from 0; 0 in each step below salloc"),
     ("SLURM_STEP_NUM_TASKS", Yes, "ranks of the step"),
     ("SLURM_STEP_NUM_NODES", Yes, "1"),
     ("SLURM_STEP_NODELIST", Yes, "the name of the worker"),
