@@ -260,6 +260,8 @@ impl Step {
         ] {
             command.env(name, value.to_string());
         }
+        let all: Vec<String> = (0..ranks).map(|rank| rank.to_string()).collect();
+        command.env("SLURM_GTIDS", all.join(","));
         command.env("SLURM_STEP_NODELIST", &self.node);
         command.env("SLURM_STEP_TASKS_PER_NODE", ranks.to_string());
         if let Some(cpus) = self.settings.cpus_per_task {
