@@ -267,8 +267,10 @@ mod tests {
         workers[1].free.cpus = 0;
         workers[2].draining = true;
         let able = |cpus: u32| {
-            let mut request = Request::default();
-            request.cpus = cpus;
+            let request = Request {
+                cpus,
+                ..Request::default()
+            };
             super::able(&workers, &request).map_err(|complaint| complaint.lines)
         };
         assert_eq!(able(4).unwrap(), "n[1-2]");
