@@ -26,6 +26,8 @@ pub struct CommandWork {
     pub facts: BTreeMap<String, String>,
 }
 
+/// Tells a task's `srun` the file in which its steps are counted, with a byte for each; absent where they are not counted.
+pub const STEPS_VARIABLE: &str = "PHALANX_STEPS_FILE";
 /// Facts of one command job, and bytes of each name and value.
 pub const FACTS_MAX: usize = 64;
 /// Bytes of one fact's name or value.

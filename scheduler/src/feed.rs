@@ -77,6 +77,28 @@ impl Entry {
         }
     }
 
+    /// The same of one of its pieces: an entry can have very many, and is copied for each.
+    fn only(&self, piece: IndexRange) -> Self {
+        let pieces = vec![piece];
+        match self {
+            Self::Results {
+                range,
+                keep: _,
+                source,
+            } => Self::Results {
+                range: *range,
+                keep: pieces,
+                source: source.clone(),
+            },
+            Self::Done(_) => Self::Done(pieces),
+            Self::Cancelled(_) => Self::Cancelled(pieces),
+            Self::Failed { ranges: _, place } => Self::Failed {
+                ranges: pieces,
+                place: *place,
+            },
+        }
+    }
+
     fn without_bytes(&self) -> Self {
         let mut entry = self.clone();
         if let Self::Results {
@@ -199,11 +221,12 @@ impl Feed {
         self.lock().list.get(position).cloned()
     }
 
-    /// The entry that holds a task's end, and the piece of it that begins there.
+    /// The piece that begins at a task which has ended, and of the entry that holds it no more than this.
     pub(crate) fn find(&self, index: u64) -> Option<(Entry, IndexRange)> {
         let entries = self.lock();
         let (_, &(end, position)) = entries.by_index.range(..=index).next_back()?;
-        (index < end).then(|| (entries.list[position].clone(), IndexRange::new(index, end)))
+        let piece = IndexRange::new(index, end);
+        (index < end).then(|| (entries.list[position].only(piece), piece))
     }
 
     /// The first index from `from` on whose task has ended.

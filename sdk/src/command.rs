@@ -27,14 +27,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use phalanx_protocol::command::{Dialect, Warning};
+use phalanx_protocol::command::{Dialect, STEPS_VARIABLE, Warning};
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::limits::{COMMAND_GRACE_MILLIS_MAX, COMMAND_PLAN_BYTES_MAX};
 use phalanx_protocol::message::host::{HostCommand, HostGang, HostParameters};
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::FailureCause;
-use phalanx_protocol::resources::format_bytes;
-use phalanx_protocol::{CommandPlan, JobId, TaskId, codec, signal};
+use phalanx_protocol::{CommandPlan, JobId, TaskId, codec};
 use phalanx_storage::CheckpointDirectories;
 
 pub use self::capture::Surroundings;
@@ -189,6 +188,7 @@ impl Commands {
             grant: chunk.grant,
         };
         let checkpoints = self.checkpoints(index, chunk.grant)?;
+        let steps = self.steps(index, chunk.grant);
         let ended = loop {
             let mut command = self
                 .invocation
@@ -198,6 +198,11 @@ impl Commands {
                 .set(&mut command, index, number, item, chunk.grant, chunk.restarts);
             command.env(CHECKPOINT_VARIABLE, &checkpoints);
             self.variables.set_place(&mut command, chunk.context.place());
+            match &steps {
+                Some(steps) => command.env(STEPS_VARIABLE, steps),
+                // it may have been submitted by a script that has one
+                None => command.env_remove(STEPS_VARIABLE),
+            };
             if let Some(ranks) = &ranks {
                 ranks.set(&mut command, index);
             }
@@ -212,24 +217,31 @@ impl Commands {
                 ended => break ended,
             }
         };
+        if let Ok(over @ (Ending::TimeLimit(_) | Ending::Memory(..))) = &ended {
+            let id = TaskId { job: self.job, index };
+            streams.note(&format!("phalanx: task {id} ended: {}", over.reason()));
+        }
+        if let Some(steps) = &steps {
+            // most have none, and what is left goes with the directory
+            let _ = fs::remove_file(steps);
+        }
         let ended = match ended {
             Ok(Ending::Exit(0)) => Ok(()),
             Ok(_) if chunk.context.is_cancelled() => Err((FailureCause::Error, "it was ended".to_owned())),
-            Ok(Ending::Exit(status)) => Err((FailureCause::Exit(status), String::new())),
-            Ok(Ending::Signal(signal)) => Err((FailureCause::Signal(signal), signal_name(signal))),
-            Ok(Ending::TimeLimit(limit)) => {
-                let seconds = limit.as_secs_f64();
-                Err((FailureCause::TimeLimit, format!("ran longer than {seconds} s")))
-            }
-            Ok(Ending::Memory(used, allowed)) => {
-                let message = format!("used {} of {}", format_bytes(used), format_bytes(allowed));
-                Err((FailureCause::Memory, message))
-            }
+            Ok(over) => Err((over.cause(), over.reason())),
             Err(error) => Err(self.invocation.not_started(&error)),
         };
         match ranks {
             Some(ranks) => ranks.judge(index, ended),
             None => ended,
+        }
+    }
+
+    /// Where the steps of an attempt at a task are counted, if its script may have some.
+    fn steps(&self, index: u64, attempt: Attempt) -> Option<PathBuf> {
+        match self.plan.dialect {
+            Dialect::Phalanx => None,
+            Dialect::Slurm | Dialect::Pbs => Some(self.scratch.join(format!("steps-{index}-{attempt}"))),
         }
     }
 
@@ -330,11 +342,6 @@ impl Drop for Commands {
         // what is left of it lies in the worker's cache, which it sweeps when it starts
         let _ = fs::remove_dir_all(&self.scratch);
     }
-}
-
-/// `SIGSEGV`; the number for those without a name.
-fn signal_name(number: u8) -> String {
-    signal::name(number.into()).unwrap_or_else(|| number.to_string())
 }
 
 /// The plan, from the message or its file.

@@ -95,7 +95,7 @@ fn of_job(kind: Kind) -> Meaning {
         Kind::Recorded => recorded("kept with the job"),
         Kind::Requeue => honoured("a job whose worker is lost runs again, as it does anyway"),
         Kind::Signal => honoured("signal before the time is over: B: the shell, else its steps"),
-        Kind::TestOnly => honoured("reads and checks, and submits nothing"),
+        Kind::TestOnly => honoured("checks, asks a running cluster who could hold it, submits nothing"),
         Kind::Time => honoured("limit: SIGTERM then, SIGKILL 30 s later; none if it is not said"),
         Kind::Usage => honoured("shows one line"),
         Kind::Verbose => recorded("there is no more to say"),

@@ -16,7 +16,7 @@ pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
         ..launch.settings
     };
     match std::env::var_os("SLURM_JOB_ID").is_some() {
-        true => runtime()?.block_on(Step::new(Name::Mpiexec, settings, programs).run()),
+        true => runtime()?.block_on(Step::new(Name::Mpiexec, settings, programs)?.run()),
         false => {
             let program = programs.first().and_then(|first| first.words.first().cloned());
             srun::submit(Name::Mpiexec, settings, &program.unwrap_or_default(), words)

@@ -3,10 +3,12 @@
 use std::io::Read;
 use std::path::PathBuf;
 
-use phalanx::{Client, JobView};
-use phalanx_protocol::JobId;
+use phalanx::{Client, JobView, WorkerView};
+use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::record::{FailureCause, Outcome};
+use phalanx_protocol::{JobId, Request};
 
+use super::nodes::node_list;
 use super::spec::{Script, draft};
 use super::{Complaint, Name, help, home, say};
 use crate::batch::directives::{Directives, Remark, read_directives};
@@ -16,6 +18,7 @@ use crate::batch::merge::{Merged, merge};
 use crate::batch::options::Command;
 use crate::batch::settings::BatchSettings;
 use crate::process::runtime;
+use crate::ui::error::CliError;
 use crate::ui::print_line;
 
 pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
@@ -82,8 +85,7 @@ fn submit(settings: &BatchSettings, script: Script) -> Result<u8, Complaint> {
             .for_each(|warning| say(Name::Sbatch, "warning", warning));
     }
     if settings.test_only {
-        say(Name::Sbatch, "info", "the job would be accepted");
-        return Ok(0);
+        return test(&draft.spec.request);
     }
     runtime()?.block_on(async {
         let cluster = home::connected_or_started().await?;
@@ -103,6 +105,55 @@ fn submit(settings: &BatchSettings, script: Script) -> Result<u8, Complaint> {
         cluster.client.close().await;
         Ok(code)
     })
+}
+
+/// Says what would become of a job whose tasks need this, as far as somebody can be asked; starts no cluster for it.
+fn test(request: &Request) -> Result<u8, Complaint> {
+    let asked = runtime()?.block_on(async {
+        let cluster = home::connected().await?;
+        let workers = cluster.client.workers().await?;
+        cluster.client.close().await;
+        Ok::<_, CliError>(workers)
+    });
+    let workers = match asked {
+        Ok(workers) => workers,
+        Err(error) if error.code() == ExitCode::Unreachable => {
+            let what = "the script says what a job can be, but no cluster runs that could be asked whether it has room for it";
+            say(Name::Sbatch, "info", what);
+            return Ok(0);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let nodes = able(&workers, request)?;
+    say(
+        Name::Sbatch,
+        "info",
+        &format!("the job would be accepted and could run on {nodes}"),
+    );
+    Ok(0)
+}
+
+/// The workers that could run such a task if nothing else ran there, as a list of nodes.
+fn able(workers: &[WorkerView], request: &Request) -> Result<String, Complaint> {
+    let staying: Vec<&WorkerView> = workers.iter().filter(|worker| !worker.draining).collect();
+    let able = staying
+        .iter()
+        .copied()
+        .filter(|worker| worker.capacity.slots(request) > 0);
+    let nodes = node_list(able);
+    if !nodes.is_empty() {
+        return Ok(nodes);
+    }
+    let largest = staying
+        .iter()
+        .max_by_key(|worker| (worker.capacity.cpus, worker.capacity.memory_bytes));
+    Err(Complaint::new(match largest {
+        None => "the job would wait: no worker is there that takes jobs on".to_owned(),
+        Some(worker) => format!(
+            "the job would wait: no worker could hold it; it needs {request}, and the largest, {}, has {}",
+            worker.name, worker.capacity
+        ),
+    }))
 }
 
 /// The job's code once it is over: its script's, 1 if that was ended by a signal; of an array the highest.
@@ -198,4 +249,34 @@ pub(super) fn find(name: &str) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places = std::env::split_paths(&path).map(|folder| folder.join(name));
     places.find(|place| place.is_file()).unwrap_or(here)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::views::tests::worker_view;
+
+    #[test]
+    fn a_test_names_who_could_run_it_when_all_is_free_and_passes_over_who_leaves() {
+        let mut workers = ["n1", "n2", "n3"].map(|name| {
+            let mut worker = worker_view();
+            worker.name = name.to_owned();
+            worker
+        });
+        workers[0].capacity.cpus = 4;
+        workers[1].free.cpus = 0;
+        workers[2].draining = true;
+        let able = |cpus: u32| {
+            let request = Request {
+                cpus,
+                ..Request::default()
+            };
+            super::able(&workers, &request).map_err(|complaint| complaint.lines)
+        };
+        assert_eq!(able(4).unwrap(), "n[1-2]");
+        assert_eq!(able(8).unwrap(), "n2");
+        let refused = able(9).unwrap_err();
+        assert!(refused[0].contains("the largest, n2, has 8 cpus"), "{refused:?}");
+        assert!(super::able(&[], &Request::default()).is_err());
+    }
 }

@@ -338,6 +338,8 @@ fn environment(
             set(variable, value.to_owned());
         }
     }
+    let awaited = settings.dependency.iter();
+    awaited.for_each(|dependency| set("SLURM_JOB_DEPENDENCY", dependency.to_string()));
     if let Some(user) = std::env::var_os("USER") {
         set("SLURM_JOB_USER", user.to_string_lossy().into_owned());
     }
@@ -375,9 +377,8 @@ fn pbs_variables(
         ("PBS_O_SHELL", "SHELL"),
         ("PBS_O_LANG", "LANG"),
     ] {
-        let known = found.environment.iter();
-        let mut known = known.filter(|(known, _)| &known[..] == of_submission.as_bytes());
-        if let Some((_, value)) = known.next() {
+        let mut known = found.environment.iter();
+        if let Some((_, value)) = known.find(|(known, _)| &known[..] == of_submission.as_bytes()) {
             variables.push((name, String::from_utf8_lossy(value).into_owned()));
         }
     }

@@ -37,7 +37,7 @@ pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
     match is_inside {
         true => {
             let programs = programs(&merged.settings, &parsed.rest)?;
-            let step = Step::new(Name::Srun, merged.settings, programs);
+            let step = Step::new(Name::Srun, merged.settings, programs)?;
             runtime()?.block_on(step.run())
         }
         false => submit(Name::Srun, merged.settings, &parsed.rest[0], words),

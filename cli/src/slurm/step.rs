@@ -3,10 +3,13 @@
 mod mpi;
 mod streams;
 
+use std::fs::File;
+use std::io::{self, Seek, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use phalanx_protocol::command::STEPS_VARIABLE;
 use rustix::process::Signal as Number;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -43,6 +46,8 @@ pub(super) struct Step {
     /// By rank.
     programs: Vec<Program>,
     job: u64,
+    /// Its number in the job.
+    step: u32,
     node: String,
 }
 
@@ -66,7 +71,7 @@ type But = Option<u32>;
 #[derive(Debug)]
 struct Ended {
     rank: u32,
-    status: std::io::Result<ExitStatus>,
+    status: io::Result<ExitStatus>,
     was_told: bool,
 }
 
@@ -108,8 +113,18 @@ impl Course {
 }
 
 impl Step {
-    pub(super) fn new(name: Name, settings: BatchSettings, programs: Vec<Program>) -> Self {
-        Self {
+    /// The next step of the job that this process is in.
+    pub(super) fn new(
+        name: Name,
+        settings: BatchSettings,
+        programs: Vec<Program>,
+    ) -> Result<Self, Complaint> {
+        // what salloc has started has no file, and its steps have no numbers
+        let step = std::env::var_os(STEPS_VARIABLE).map(|path| next_step(Path::new(&path)));
+        let step = step
+            .unwrap_or(Ok(0))
+            .map_err(|error| Complaint::new(format!("cannot count the steps of the job: {error}")))?;
+        Ok(Self {
             name,
             programs,
             job: number("SLURM_JOB_ID").unwrap_or_default(),
@@ -117,8 +132,9 @@ impl Step {
             node: std::env::var("SLURMD_NODENAME")
                 .or_else(|_| std::env::var("SLURM_JOB_NODELIST"))
                 .unwrap_or_default(),
+            step,
             settings,
-        }
+        })
     }
 
     /// Starts all ranks and waits for them; returns the highest of their codes.
@@ -140,7 +156,7 @@ impl Step {
                 Err(error) => {
                     let program = program.words.first().map_or("", String::as_str);
                     self.say(&format!("cannot start `{program}`: {error}"));
-                    course.highest = match error.kind() == std::io::ErrorKind::NotFound {
+                    course.highest = match error.kind() == io::ErrorKind::NotFound {
                         true => NOT_FOUND,
                         false => NOT_STARTED,
                     };
@@ -239,11 +255,13 @@ impl Step {
             ("SLURM_NPROCS", ranks),
             ("SLURM_STEP_NUM_TASKS", ranks),
             ("SLURM_STEP_NUM_NODES", 1),
-            ("SLURM_STEP_ID", 0),
-            ("SLURM_STEPID", 0),
+            ("SLURM_STEP_ID", self.step),
+            ("SLURM_STEPID", self.step),
         ] {
             command.env(name, value.to_string());
         }
+        let all: Vec<String> = (0..ranks).map(|rank| rank.to_string()).collect();
+        command.env("SLURM_GTIDS", all.join(","));
         command.env("SLURM_STEP_NODELIST", &self.node);
         command.env("SLURM_STEP_TASKS_PER_NODE", ranks.to_string());
         if let Some(cpus) = self.settings.cpus_per_task {
@@ -259,6 +277,15 @@ impl Step {
     fn say(&self, line: &str) {
         say(self.name, "error", line);
     }
+}
+
+/// Takes the next number from a file, which has a byte for each that was taken. Of several that ask at once each gets its own,
+/// since the system appends for one after the other.
+fn next_step(path: &Path) -> io::Result<u32> {
+    let mut file = File::options().append(true).create(true).open(path)?;
+    file.write_all(b".")?;
+    let taken = file.stream_position()?;
+    Ok(u32::try_from(taken.saturating_sub(1)).unwrap_or(u32::MAX))
 }
 
 /// Waits for a moment; for ever, if there is none.

@@ -12,3 +12,5 @@ SLURM_WORKING_DIR=/ SRUN_EXPORT_ENV=ALL,COLOUR=red srun -n 1 sh -c 'echo "$(pwd)
 SLURM_EXPORT_ENV=ALL,COLOUR=blue srun -n 1 sh -c 'echo $COLOUR'
 SLURM_KILL_BAD_EXIT=1 srun sh -c '[ $SLURM_PROCID = 1 ] && exit 3; sleep 1000' 2> /dev/null
 echo "killed: $?"
+srun sh -c 'echo "all: $SLURM_GTIDS"' | sort -u
+echo "all: $SLURM_GTIDS"

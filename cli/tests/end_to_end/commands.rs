@@ -1,5 +1,7 @@
 //! Programs and scripts as jobs: what they print, how they end, what they find around them.
 
+use std::io::Read;
+
 use rustix::process::Signal;
 
 use crate::command::{eventually, finish, is_alive, run, send};
@@ -284,6 +286,40 @@ fn a_program_that_uses_more_memory_than_it_asked_for_is_ended_alone() {
         "{done:?}"
     );
     assert!(done.stderr.contains("1.1 out of memory: used "), "{done:?}");
+}
+
+#[test]
+fn a_gibibyte_of_output_passes_through_and_no_process_holds_it() {
+    let up = Up::start();
+    let id = up.run("submit -- head -c 1G /dev/zero").lines()[0].to_owned();
+    assert_eq!(up.run(&format!("wait {id}")).code, Some(0));
+    let mut reader = up.command(&format!("logs {id}")).spawn().unwrap();
+    let mut stdout = reader.stdout.take().unwrap();
+    let (mut read, mut peak, mut buffer) = (0, 0, vec![0; 1 << 20]);
+    loop {
+        let count = stdout.read(&mut buffer).unwrap();
+        if count == 0 {
+            break;
+        }
+        read += count;
+        // it is there until the last of it was read
+        peak = peak_bytes(reader.id()).unwrap_or(peak);
+    }
+    assert_eq!((reader.wait().unwrap().code(), read), (Some(0), 1 << 30));
+    let others = up.worker_pids().into_iter().chain(up.scheduler_pids());
+    let peaks: Vec<u64> = others.map(|pid| peak_bytes(pid).unwrap()).chain([peak]).collect();
+    assert!(
+        peaks.iter().all(|peak| (1..128 << 20).contains(peak)),
+        "{peaks:?}"
+    );
+}
+
+/// The most memory that a process has had; none if it has ended.
+fn peak_bytes(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes << 10)
 }
 
 #[test]

@@ -1,10 +1,16 @@
 //! Tasks that fail, jobs that are cancelled, workers that die.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::command::{eventually, finish, is_alive, login, send};
+use crate::command::{DEADLINE, eventually, finish, finish_within, is_alive, login, send};
 use crate::up::Up;
+
+/// How long people wait for an answer before they take the scheduler for dead.
+const ANSWER: Duration = Duration::from_secs(5);
 
 #[test]
 fn failed_tasks_are_told_and_the_others_results_are_there() {
@@ -27,6 +33,25 @@ fn failed_tasks_are_told_and_the_others_results_are_there() {
     let line: serde_json::Value = serde_json::from_str(done.stdout.lines().nth(1).unwrap()).unwrap();
     let error = json!({"cause": "error", "message": "1 is odd"});
     assert_eq!(line, json!({"version": 1, "index": 1, "error": error}));
+}
+
+#[test]
+fn a_hundred_thousand_failures_at_once_do_not_keep_the_scheduler_from_answering() {
+    let up = Up::start();
+    let mut command = up.command("run PROGRAM --kernel fail_odd --range 0..200000");
+    let child = command.spawn().unwrap();
+    let follower = thread::spawn(move || finish_within(child, 3 * DEADLINE));
+    let mut slowest = Duration::ZERO;
+    while !follower.is_finished() {
+        let asked = Instant::now();
+        up.run("--output json jobs").json();
+        slowest = slowest.max(asked.elapsed());
+    }
+    let done = follower.join().unwrap();
+    assert_eq!((done.code, done.stdout.lines().count()), (Some(1), 100_000));
+    let job = up.job("1");
+    assert_eq!((&job["done"], &job["failed"]), (&json!(100_000), &json!(100_000)));
+    assert!(slowest < ANSWER, "an answer took {slowest:?}");
 }
 
 #[test]

@@ -77,6 +77,30 @@ fn a_state_is_read_as_it_was_written_and_names_the_slots_that_it_needs() {
 }
 
 #[test]
+fn of_an_entry_no_more_is_found_than_the_piece_that_was_asked_for() {
+    let feeds = feeds();
+    let feed = &feeds.marks()[0].feed;
+    for (index, piece) in [(60, range(60, 62)), (61, range(61, 62)), (70, range(70, 71))] {
+        let failed = Entry::Failed {
+            ranges: vec![piece],
+            place: place(21),
+        };
+        assert_eq!(feed.find(index), Some((failed, piece)));
+    }
+    let Some((
+        Entry::Results {
+            range: block, keep, ..
+        },
+        piece,
+    )) = feed.find(13)
+    else {
+        panic!("{:?}", feed.find(13));
+    };
+    assert_eq!((block, piece), (range(10, 20), range(13, 14)));
+    assert_eq!(keep, [piece]);
+}
+
+#[test]
 fn released_states_keep_their_bytes() {
     let (bytes, _) = encode(CoreSnapshot::default(), &feeds().marks());
     let mut golden = vec![1, 0, 0, 0, 3, 0, 0, 0];

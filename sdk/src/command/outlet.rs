@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -36,6 +36,12 @@ impl Streams {
             .stdout(self.output.try_clone()?)
             .stderr(self.error.try_clone()?);
         Ok(())
+    }
+
+    /// Writes a line behind what a process that is over has written as its errors.
+    pub(super) fn note(&self, line: &str) {
+        // the task's failure says the same
+        let _ = (&self.error).write_all(format!("{line}\n").as_bytes());
     }
 }
 

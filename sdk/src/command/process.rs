@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 use phalanx_protocol::command::Recipients;
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::range::IndexRange;
+use phalanx_protocol::record::FailureCause;
+use phalanx_protocol::resources::format_bytes;
+use phalanx_protocol::signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
@@ -35,6 +38,31 @@ pub(super) enum Ending {
     TimeLimit(Duration),
     /// It was killed when it used that many bytes of the second number.
     Memory(u64, u64),
+}
+
+impl Ending {
+    /// How a task whose process ended so has failed.
+    pub(super) fn cause(self) -> FailureCause {
+        match self {
+            Self::Exit(status) => FailureCause::Exit(status),
+            Self::Signal(signal) => FailureCause::Signal(signal),
+            Self::TimeLimit(_) => FailureCause::TimeLimit,
+            Self::Memory(..) => FailureCause::Memory,
+        }
+    }
+
+    /// What else there is to say of it; nothing of a status.
+    pub(super) fn reason(self) -> String {
+        match self {
+            Self::Exit(_) => String::new(),
+            // `SIGSEGV`; the number for those without a name
+            Self::Signal(number) => signal::name(number.into()).unwrap_or_else(|| number.to_string()),
+            Self::TimeLimit(limit) => format!("ran longer than {} s", limit.as_secs_f64()),
+            Self::Memory(used, allowed) => {
+                format!("used {} of {}", format_bytes(used), format_bytes(allowed))
+            }
+        }
+    }
 }
 
 /// How long a process may take.

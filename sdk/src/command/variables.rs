@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use phalanx_protocol::command::{Dialect, element_number};
 use phalanx_protocol::message::host::{HOST_MARK_VARIABLE, HostCommand, Place};
@@ -25,6 +26,7 @@ pub(super) struct Variables {
     dialect: Dialect,
     common: Vec<(OsString, OsString)>,
     worker_has_gpus: bool,
+    time_limit: Option<Duration>,
 }
 
 impl Variables {
@@ -55,7 +57,7 @@ impl Variables {
                 ] {
                     set(name, command.worker.clone());
                 }
-                for name in ["SLURM_NODEID", "SLURM_PROCID", "SLURM_LOCALID"] {
+                for name in ["SLURM_NODEID", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_GTIDS"] {
                     set(name, "0".to_owned());
                 }
                 let cpus = match request.sharing {
@@ -89,6 +91,7 @@ impl Variables {
             dialect: plan.dialect,
             common,
             worker_has_gpus: command.worker_has_gpus,
+            time_limit: command.task_time_limit_millis.map(Duration::from_millis),
         }
     }
 
@@ -130,6 +133,13 @@ impl Variables {
                 if let Some(number) = number {
                     command.env("SLURM_ARRAY_TASK_ID", number.to_string());
                 }
+                let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                command.env("SLURM_JOB_START_TIME", began.as_secs().to_string());
+                // that of the job in which this one was submitted is none of its own
+                match self.time_limit.and_then(|limit| began.checked_add(limit)) {
+                    Some(end) => command.env("SLURM_JOB_END_TIME", end.as_secs().to_string()),
+                    None => command.env_remove("SLURM_JOB_END_TIME"),
+                };
                 if restarts > 0 {
                     command.env("SLURM_RESTART_COUNT", restarts.to_string());
                 }

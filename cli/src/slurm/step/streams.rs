@@ -70,7 +70,7 @@ impl Step {
                 job: JobId(number("SLURM_ARRAY_JOB_ID").unwrap_or(self.job)),
                 number: self.job,
                 element: number("SLURM_ARRAY_TASK_ID"),
-                step: Some(0),
+                step: Some(self.step.into()),
                 name: &name,
                 user: &user,
                 node: &self.node,

@@ -111,7 +111,10 @@ fn a_task_that_does_not_hear_is_killed_after_its_grace() {
         (failure.cause, failure.message.as_str()),
         (FailureCause::TimeLimit, "ran longer than 0.3 s")
     );
-    assert_eq!(shop.printed(0), "began\n");
+    assert_eq!(
+        shop.printed(0),
+        "began\n<phalanx: task 1.0 ended: ran longer than 0.3 s\n>"
+    );
 }
 
 #[test]
