@@ -393,7 +393,10 @@ mod tests {
         let path = directory.path().join("plate");
         let (_, bytes) = go_on(1, 1, &path);
         assert!(start(SIDE + 1, Some(&path)).is_err());
-        fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
-        assert!(start(SIDE, Some(&path)).is_err());
+        let longer = [&bytes[..], &[0]].concat();
+        for torn in [&bytes[..bytes.len() - 8], &bytes[..bytes.len() - 1], &longer, &[]] {
+            fs::write(&path, torn).unwrap();
+            assert!(start(SIDE, Some(&path)).is_err(), "{} bytes", torn.len());
+        }
     }
 }
