@@ -11,6 +11,8 @@ const MANDELBROT: &str = env!("CARGO_BIN_EXE_mandelbrot");
 const PRIMES: &str = env!("CARGO_BIN_EXE_primes");
 const KMERS: &str = env!("CARGO_BIN_EXE_kmers");
 const EP: &str = env!("CARGO_BIN_EXE_ep");
+const HEAT: &str = env!("CARGO_BIN_EXE_heat");
+const SORT: &str = env!("CARGO_BIN_EXE_sort");
 const LAMBDA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/phage_lambda.fa.gz");
 
 /// Runs a program in `directory`, away from any cluster that the surroundings name.
@@ -175,4 +177,64 @@ fn help_begins_with_a_short_line_and_gives_defaults() {
             "{printed}"
         );
     }
+}
+
+#[test]
+fn heat_goes_on_from_its_checkpoint_and_draws_the_same_picture() {
+    let directory = directory();
+    let whole = [
+        "--side",
+        "64",
+        "--steps",
+        "60",
+        "--every",
+        "50",
+        "--pictures",
+        "whole",
+    ];
+    let printed = stdout(HEAT, &whole, directory.path());
+    assert!(
+        printed.starts_with("64 x 64 points, steps 0 to 60, 4 ranks") && printed.ends_with(": verified\n"),
+        "{printed}"
+    );
+    let parts = "--side 64 --every 50 --pictures parts --checkpoint plate --ranks";
+    let parts: Vec<&str> = parts.split(' ').collect();
+    stdout(
+        HEAT,
+        &[&parts[..], &["2", "--steps", "20"]].concat(),
+        directory.path(),
+    );
+    let printed = stdout(
+        HEAT,
+        &[&parts[..], &["3", "--steps", "60"]].concat(),
+        directory.path(),
+    );
+    assert!(
+        printed.starts_with("64 x 64 points, steps 20 to 60, 3 ranks"),
+        "{printed}"
+    );
+
+    let picture = |name: &str| fs::read(directory.path().join(name)).expect("the picture exists");
+    assert_eq!(picture("parts-000060.png"), picture("whole-000060.png"));
+    assert_ne!(picture("whole-000060.png"), picture("whole-000000.png"));
+    let back = run(
+        HEAT,
+        &[&parts[..], &["1", "--steps", "20"]].concat(),
+        directory.path(),
+    );
+    assert!(!back.status.success(), "a run cannot go back");
+}
+
+#[test]
+fn sort_verifies_its_keys() {
+    let directory = directory();
+    let printed = stdout(
+        SORT,
+        &["--keys", "10000", "--ranks", "3", "--distinct", "50"],
+        directory.path(),
+    );
+    assert!(
+        printed.starts_with("10000 keys in order, verified; "),
+        "{printed}"
+    );
 }
