@@ -11,9 +11,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::context::TaskContext;
+use crate::ranks::Communicator;
 
 pub(crate) mod collect;
 pub(crate) mod output;
+pub(crate) mod ranks;
 pub(crate) mod reduce;
 pub(crate) mod runner;
 
@@ -45,6 +47,22 @@ pub trait ReduceKernel: Kernel {
     fn merge(left: Self::Output, right: Self::Output) -> Self::Output;
 }
 
+/// A function that the ranks of a gang run together; implemented by the attribute [`macro@crate::ranks`], not by hand.
+pub trait RankKernel: Copy + Send + Sync + 'static {
+    /// What every rank is given; `()` if the function takes none.
+    type Input: Serialize + DeserializeOwned + Send + 'static;
+    /// What a rank that succeeds returns.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+    /// The name under which a job asks for it: the function's.
+    const NAME: &'static str;
+
+    /// Lives the life of one rank.
+    ///
+    /// # Errors
+    /// The text of the error that the function returned.
+    fn call(communicator: &Communicator, input: Self::Input) -> Result<Self::Output, String>;
+}
+
 /// What a fallible kernel returns: a `Result` whose error can be shown.
 pub trait Fallible {
     /// What a task that succeeds returns.
@@ -74,7 +92,7 @@ pub static KERNELS: [KernelEntry];
 #[derive(Debug, Clone, Copy)]
 pub struct KernelEntry {
     name: &'static str,
-    /// Its line in the section that lists the program's kernels; held here so that the linker keeps it.
+    /// Its line in the section that lists the program's kernels, if it has one; held here so that the linker keeps it.
     listing: &'static [u8],
     open: Open,
     open_reducing: Option<Open>,
@@ -99,6 +117,17 @@ impl KernelEntry {
         Self {
             open_reducing: Some(reduce::open::<K>),
             ..Self::mapping::<K>(listing)
+        }
+    }
+
+    /// An entry for a function that ranks run.
+    pub const fn ranking<K: RankKernel>() -> Self {
+        Self {
+            name: K::NAME,
+            // the command line cannot start it
+            listing: &[],
+            open: ranks::open::<K>,
+            open_reducing: None,
         }
     }
 

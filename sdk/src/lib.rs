@@ -37,8 +37,8 @@ pub use context::TaskContext;
 #[cfg(feature = "embedded")]
 pub use embedded::{EmbeddedError, EmbeddedOptions};
 pub use error::{ClientError, ClusterError, Interruption, JobError, ProtocolError, TaskCause, TaskError};
-pub use kernel::{Kernel, ReduceKernel};
-pub use map::Map;
+pub use kernel::{Kernel, RankKernel, ReduceKernel};
+pub use map::{Map, Ranks};
 /// ```
 /// #[phalanx::kernel]
 /// fn square(index: u64) -> u64 {
@@ -71,6 +71,19 @@ pub use phalanx_macros::kernel;
 /// }
 /// ```
 pub use phalanx_macros::main;
+/// ```
+/// use phalanx::Communicator;
+/// use phalanx::ranks::CommError;
+///
+/// #[phalanx::ranks]
+/// fn total(comm: &Communicator, factor: u64) -> Result<u64, CommError> {
+///     comm.all_reduce(comm.rank() as u64 * factor, |a, b| a + b)
+/// }
+///
+/// let totals = phalanx::ranks::run(3, |comm| total(comm, 10).unwrap());
+/// assert!(totals.into_iter().all(|total| total == Ok(30)));
+/// ```
+pub use phalanx_macros::ranks;
 pub use phalanx_protocol::view::{JobView, WorkerView};
 pub use phalanx_protocol::{Amount, Feeding, JobId, Pin, Retries, Sharing};
 #[cfg(feature = "progress")]
