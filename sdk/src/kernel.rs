@@ -92,7 +92,7 @@ pub static KERNELS: [KernelEntry];
 #[derive(Debug, Clone, Copy)]
 pub struct KernelEntry {
     name: &'static str,
-    /// Its line in the section that lists the program's kernels, if it has one; held here so that the linker keeps it.
+    /// Its line in the section that lists the program's kernels; held here so that the linker keeps it.
     listing: &'static [u8],
     open: Open,
     open_reducing: Option<Open>,
@@ -121,11 +121,10 @@ impl KernelEntry {
     }
 
     /// An entry for a function that ranks run.
-    pub const fn ranking<K: RankKernel>() -> Self {
+    pub const fn ranking<K: RankKernel>(listing: &'static [u8]) -> Self {
         Self {
             name: K::NAME,
-            // the command line cannot start it
-            listing: &[],
+            listing,
             open: ranks::open::<K>,
             open_reducing: None,
         }

@@ -1,10 +1,11 @@
 //! What a function that ranks run gets beside it: a type of its name, its implementation, its registration.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Literal, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Error, FnArg, ItemFn, ReturnType, Type, parse_quote};
 
+use crate::expand::{KERNELS_SECTION, type_text};
 use crate::signature::{last_segment, refuse_kinds};
 
 /// Expands `#[phalanx::ranks]`.
@@ -23,7 +24,13 @@ pub(crate) fn ranks(arguments: &TokenStream, item: TokenStream) -> syn::Result<T
     let text = name.to_string();
     let argument = input.iter().map(|_| quote!(input));
     let call = quote!(#name(communicator, #(#argument)*));
-    let (output, result) = output(&function.sig.output, &call);
+    let returns: Type = match &function.sig.output {
+        ReturnType::Default => parse_quote!(()),
+        ReturnType::Type(_, returns) => (**returns).clone(),
+    };
+    let (output, result) = output(&returns, &call);
+    let listing = listing(&text, input.as_ref(), &returns);
+    let (bytes, length) = (Literal::byte_string(listing.as_bytes()), listing.len());
     let input = input.unwrap_or_else(|| parse_quote!(()));
     let docs = format!("The ranks of [`{name}`](fn@{name}), as a job names them.");
     Ok(quote! {
@@ -50,21 +57,21 @@ pub(crate) fn ranks(arguments: &TokenStream, item: TokenStream) -> syn::Result<T
                 }
             }
 
+            #[used]
+            #[cfg_attr(target_os = "linux", unsafe(link_section = #KERNELS_SECTION))]
+            static LISTING: [u8; #length] = *#bytes;
+
             #[::phalanx::__private::linkme::distributed_slice(::phalanx::__private::KERNELS)]
             #[linkme(crate = ::phalanx::__private::linkme)]
             static ENTRY: ::phalanx::__private::KernelEntry =
-                ::phalanx::__private::KernelEntry::ranking::<#name>();
+                ::phalanx::__private::KernelEntry::ranking::<#name>(&LISTING);
         };
     })
 }
 
 /// The type of what ranks return, and the call with its error as a text.
-fn output(returns: &ReturnType, call: &TokenStream) -> (TokenStream, TokenStream) {
-    let returns: Type = match returns {
-        ReturnType::Default => parse_quote!(()),
-        ReturnType::Type(_, returns) => (**returns).clone(),
-    };
-    if last_segment(&returns).is_some_and(|segment| segment.ident == "Result") {
+fn output(returns: &Type, call: &TokenStream) -> (TokenStream, TokenStream) {
+    if last_segment(returns).is_some_and(|segment| segment.ident == "Result") {
         let fallible = quote_spanned!(returns.span()=> <#returns as ::phalanx::__private::Fallible>);
         let result = quote!(::phalanx::__private::Fallible::into_value(#call));
         return (quote!(#fallible::Value), result);
@@ -73,6 +80,12 @@ fn output(returns: &ReturnType, call: &TokenStream) -> (TokenStream, TokenStream
         returns.to_token_stream(),
         quote!(::core::result::Result::Ok(#call)),
     )
+}
+
+/// A line like that of a kernel, whose input is the communicator and whose parameters are what ranks are given.
+fn listing(name: &str, input: Option<&Type>, returns: &Type) -> String {
+    let input = input.map_or_else(|| "-".to_owned(), type_text);
+    format!("{name}\t&Communicator\t{}\t{input}\t-\n", type_text(returns))
 }
 
 /// Checks the signature; the type of the input, if there is one.
