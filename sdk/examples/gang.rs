@@ -1,5 +1,7 @@
 //! Ranks of a job, for the tests: `gang sum N`, `gang restarts MARKER RETRIES`.
 
+#![expect(clippy::print_stdout, reason = "what it finds is its output")]
+
 use std::path::PathBuf;
 
 use phalanx::ranks::CommError;
