@@ -6,7 +6,7 @@
 //! Reading order: [`Kernel`] and [`TaskContext`] (what runs, and what it saves to resume from), `host` (how it runs on a worker), `command` (tasks
 //! that are processes), `start` (which of the
 //! two a process is); then the driver's side: [`Cluster`] (which one, and the way to it), [`Map`] (a job in the making),
-//! [`Results`] (what comes of it), and [`Client`], the async client under all of that. Apart from these, [`ranks`]: programs whose
+//! [`Results`] (what comes of it), and [`Client`], the async client under all of that. Apart from these, [`mod@ranks`]: programs whose
 //! parts exchange messages.
 
 // the attributes' expansions say `::phalanx`, also inside this crate
