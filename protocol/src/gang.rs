@@ -116,9 +116,9 @@ pub enum GangError {
         /// Most ranks on one of them.
         fullest: u32,
     },
-    /// Tasks that cannot be ranks.
-    #[error("only commands can be the ranks of a gang that is placed on workers")]
-    NotCommands,
+    /// Kernels whose ranks would not find each other.
+    #[error("the ranks of a kernel find each other on one node only: ask for 1 node")]
+    KernelNodes,
     /// Programs cannot go on without some of their ranks.
     #[error("programs cannot go on with fewer ranks: a gang of commands fails or restarts when it loses one")]
     CannotShrink,

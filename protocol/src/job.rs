@@ -429,8 +429,8 @@ impl JobSpec {
             return Ok(());
         };
         gang.check(self.tasks)?;
-        if !self.work.is_command() {
-            return Err(GangError::NotCommands);
+        if !self.work.is_command() && gang.nodes != Some(1) {
+            return Err(GangError::KernelNodes);
         }
         if gang.on_loss == OnLoss::Shrink {
             return Err(GangError::CannotShrink);
@@ -439,6 +439,7 @@ impl JobSpec {
             ("a number of tasks at a time", self.slots_max.is_some()),
             ("running tasks twice", self.idempotent),
             ("needing something instead", !self.alternatives.is_empty()),
+            ("merging results", self.work.reduces()),
             ("waiting task by task", self.waits_by_task()),
         ];
         match unfit.into_iter().find(|(_, is_asked)| *is_asked) {

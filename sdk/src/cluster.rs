@@ -24,8 +24,8 @@ use phalanx_transport::{ClusterDirectory, Credential, Role};
 
 use crate::client::{Client, ClientOptions};
 use crate::error::{ClientError, ClusterError};
-use crate::kernel::Kernel;
-use crate::map::Map;
+use crate::kernel::{Kernel, RankKernel};
+use crate::map::{Map, Ranks};
 use discover::Environment;
 use thread::ClientThread;
 
@@ -244,6 +244,24 @@ impl Cluster {
     /// ```
     pub fn map_items<K: Kernel>(&self, items: impl IntoIterator<Item: Borrow<K::Input>>) -> Map<K> {
         Map::over_items(self.clone(), items)
+    }
+
+    /// A job in which so many ranks run a function together, on one node: all start, or none. Each is given `input`.
+    ///
+    /// ```no_run
+    /// # use phalanx::{Cluster, Communicator, ranks::CommError};
+    /// #[phalanx::ranks]
+    /// fn total(comm: &Communicator, factor: u64) -> Result<u64, CommError> {
+    ///     comm.all_reduce(comm.rank() as u64 * factor, |a, b| a + b)
+    /// }
+    ///
+    /// # fn example(cluster: Cluster) -> Result<(), Box<dyn std::error::Error>> {
+    /// assert_eq!(cluster.ranks::<total>(4, &10).collect()?, [60; 4]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn ranks<K: RankKernel>(&self, ranks: u32, input: &K::Input) -> Ranks<K> {
+        Ranks::new(self.clone(), ranks, input)
     }
 
     /// The async client underneath. Its connection lives on the cluster's thread, its futures run anywhere.

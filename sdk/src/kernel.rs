@@ -11,9 +11,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::context::TaskContext;
+use crate::ranks::Communicator;
 
 pub(crate) mod collect;
 pub(crate) mod output;
+pub(crate) mod ranks;
 pub(crate) mod reduce;
 pub(crate) mod runner;
 
@@ -43,6 +45,22 @@ pub trait Kernel: Copy + Send + Sync + 'static {
 pub trait ReduceKernel: Kernel {
     /// Merges the results of two neighbouring ranges; must be associative, `left` covers the lower indices.
     fn merge(left: Self::Output, right: Self::Output) -> Self::Output;
+}
+
+/// A function that the ranks of a gang run together; implemented by the attribute [`macro@crate::ranks`], not by hand.
+pub trait RankKernel: Copy + Send + Sync + 'static {
+    /// What every rank is given; `()` if the function takes none.
+    type Input: Serialize + DeserializeOwned + Send + 'static;
+    /// What a rank that succeeds returns.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+    /// The name under which a job asks for it: the function's.
+    const NAME: &'static str;
+
+    /// Lives the life of one rank.
+    ///
+    /// # Errors
+    /// The text of the error that the function returned.
+    fn call(communicator: &Communicator, input: Self::Input) -> Result<Self::Output, String>;
 }
 
 /// What a fallible kernel returns: a `Result` whose error can be shown.
@@ -99,6 +117,16 @@ impl KernelEntry {
         Self {
             open_reducing: Some(reduce::open::<K>),
             ..Self::mapping::<K>(listing)
+        }
+    }
+
+    /// An entry for a function that ranks run.
+    pub const fn ranking<K: RankKernel>(listing: &'static [u8]) -> Self {
+        Self {
+            name: K::NAME,
+            listing,
+            open: ranks::open::<K>,
+            open_reducing: None,
         }
     }
 

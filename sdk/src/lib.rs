@@ -6,7 +6,7 @@
 //! Reading order: [`Kernel`] and [`TaskContext`] (what runs, and what it saves to resume from), `host` (how it runs on a worker), `command` (tasks
 //! that are processes), `start` (which of the
 //! two a process is); then the driver's side: [`Cluster`] (which one, and the way to it), [`Map`] (a job in the making),
-//! [`Results`] (what comes of it), and [`Client`], the async client under all of that. Apart from these, [`ranks`]: programs whose
+//! [`Results`] (what comes of it), and [`Client`], the async client under all of that. Apart from these, [`mod@ranks`]: programs whose
 //! parts exchange messages.
 
 // the attributes' expansions say `::phalanx`, also inside this crate
@@ -37,8 +37,8 @@ pub use context::TaskContext;
 #[cfg(feature = "embedded")]
 pub use embedded::{EmbeddedError, EmbeddedOptions};
 pub use error::{ClientError, ClusterError, Interruption, JobError, ProtocolError, TaskCause, TaskError};
-pub use kernel::{Kernel, ReduceKernel};
-pub use map::Map;
+pub use kernel::{Kernel, RankKernel, ReduceKernel};
+pub use map::{Map, Ranks};
 /// ```
 /// #[phalanx::kernel]
 /// fn square(index: u64) -> u64 {
@@ -71,6 +71,19 @@ pub use phalanx_macros::kernel;
 /// }
 /// ```
 pub use phalanx_macros::main;
+/// ```
+/// use phalanx::Communicator;
+/// use phalanx::ranks::CommError;
+///
+/// #[phalanx::ranks]
+/// fn total(comm: &Communicator, factor: u64) -> Result<u64, CommError> {
+///     comm.all_reduce(comm.rank() as u64 * factor, |a, b| a + b)
+/// }
+///
+/// let totals = phalanx::ranks::run(3, |comm| total(comm, 10).unwrap());
+/// assert!(totals.into_iter().all(|total| total == Ok(30)));
+/// ```
+pub use phalanx_macros::ranks;
 pub use phalanx_protocol::view::{JobView, WorkerView};
 pub use phalanx_protocol::{Amount, Feeding, JobId, Pin, Retries, Sharing};
 #[cfg(feature = "progress")]

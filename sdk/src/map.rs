@@ -1,6 +1,7 @@
 //! A job in the making: which kernel over what, with which wishes; its ends submit it.
 
 mod items;
+mod ranks;
 
 use std::borrow::Borrow;
 use std::marker::PhantomData;
@@ -16,6 +17,7 @@ use phalanx_protocol::{
     SubmissionId, Work, codec,
 };
 
+pub use self::ranks::Ranks;
 use crate::cluster::{Cluster, JobHandle};
 use crate::error::{ClientError, JobError};
 use crate::kernel::{Kernel, ReduceKernel};
@@ -86,18 +88,7 @@ impl<K: Kernel> Map<K> {
     fn new(cluster: Cluster, tasks: u64, first: u64, inputs: Result<Source, JobError>) -> Self {
         Self {
             cluster,
-            wishes: Wishes {
-                name: K::NAME.to_owned(),
-                request: Request::default(),
-                alternatives: Vec::new(),
-                priority: 0,
-                feeding: Feeding::default(),
-                failures_max: None,
-                retries: Retries::default(),
-                task_time_limit: None,
-                time_limit: None,
-                idempotent: false,
-            },
+            wishes: Wishes::new(K::NAME),
             tasks,
             first,
             inputs,
@@ -375,6 +366,20 @@ impl<K: Kernel> Map<K> {
 }
 
 impl Wishes {
+    fn new(kernel: &str) -> Self {
+        Self {
+            name: kernel.to_owned(),
+            request: Request::default(),
+            priority: 0,
+            feeding: Feeding::default(),
+            failures_max: None,
+            retries: Retries::default(),
+            task_time_limit: None,
+            time_limit: None,
+            idempotent: false,
+        }
+    }
+
     fn into_spec(self, tasks: u64, work: KernelWork) -> JobSpec {
         let mut submission = [0; 16];
         // without randomness the hash of all else is as good a name for as long as no two jobs are alike

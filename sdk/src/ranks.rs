@@ -66,6 +66,7 @@ mod request;
 pub use communicator::Communicator;
 pub use envelope::{Source, Status, Tag, Tags};
 pub use error::{CommError, Ending};
+pub(crate) use local::Hosted;
 pub use local::{LocalGang, RankFailure, run};
 pub use matching::LANE_MESSAGES_MAX;
 pub use payload::{Message, Plain};

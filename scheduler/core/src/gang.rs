@@ -10,14 +10,14 @@ use std::time::Duration;
 use phalanx_protocol::gang::{OnLoss, Placement};
 use phalanx_protocol::limits::MESSAGE_BYTES_MAX;
 use phalanx_protocol::message::worker::{Report, ToWorker};
-use phalanx_protocol::record::{FailureCause, Record, TaskFailure};
+use phalanx_protocol::record::{FailureCause, Record, ResultBlock, TaskFailure};
 use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, WorkerId};
 
 use crate::core::Core;
 use crate::input::{Effect, Now};
 use crate::job::Job;
 use crate::planted::PlantedBug;
-use crate::report::within;
+use crate::report::{decide, within};
 use crate::trouble::{HostDeath, one, rest_until};
 
 /// How it stands with a gang.
@@ -29,6 +29,8 @@ pub(crate) struct GangState {
     pub(crate) granted: bool,
     /// It is to rest until then.
     rests: Option<Duration>,
+    /// What its ranks returned in this epoch, until all have ended: a later epoch returns something else.
+    results: Vec<ResultBlock>,
     errors: u32,
     timeouts: u32,
     crashes: u32,
@@ -137,11 +139,12 @@ impl Core {
         if let Some(model) = self.workers.get_mut(&worker) {
             model.tasks_ended += done.len();
         }
+        let (done, results) = job.sift_ranks(done, report.results);
         if !done.is_empty() {
             let record = Record::TasksEnded {
                 job: id,
                 done: done.into(),
-                results: Vec::new(),
+                results,
                 failed: Vec::new(),
             };
             self.durability.append(record, effects);
@@ -341,6 +344,22 @@ impl Job {
         runs
     }
 
+    /// What of the ranks that are `done` is final. Commands are at once. What kernels return is seen as soon as it is durable
+    /// and stays, so it is kept until all have ended, and then given out as a whole.
+    ///
+    /// A leader that is lost takes along what it kept: the next one misses ranks, and begins an epoch.
+    fn sift_ranks(&mut self, done: RangeSet, more: Vec<ResultBlock>) -> (RangeSet, Vec<ResultBlock>) {
+        if self.spec.work.is_command() {
+            return (done, Vec::new());
+        }
+        self.gang.results.extend(decide(more, done));
+        let all = RangeSet::from(IndexRange::new(0, self.spec.tasks));
+        match self.ended == all && self.failed.is_empty() {
+            true => (all, std::mem::take(&mut self.gang.results)),
+            false => (RangeSet::new(), Vec::new()),
+        }
+    }
+
     fn may_start(&self) -> bool {
         let is_durable =
             self.seen.started_unix_millis.is_some() && self.seen.requeues.most() == self.requeues.most();
@@ -357,6 +376,7 @@ impl Job {
     pub(crate) fn forget_placement(&mut self) {
         self.gang.placement = None;
         self.gang.granted = false;
+        self.gang.results.clear();
     }
 
     /// Counts a loss and decides.

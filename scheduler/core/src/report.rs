@@ -146,7 +146,7 @@ pub(crate) fn within(
 }
 
 /// Says of each block which of its results count: what is new, and no earlier block decides.
-fn decide(blocks: Vec<ResultBlock>, mut undecided: RangeSet) -> Vec<ResultBlock> {
+pub(crate) fn decide(blocks: Vec<ResultBlock>, mut undecided: RangeSet) -> Vec<ResultBlock> {
     let decided = blocks.into_iter().map(|block| {
         let keep = undecided.pieces(block.range);
         undecided.remove(block.range);

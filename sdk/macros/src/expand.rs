@@ -11,7 +11,7 @@ use crate::signature::{Reference, Signature};
 
 /// The section in which the command line finds a program's kernels without running it. The same text is in the
 /// protocol crate, which a macro crate should not have to build; a test of the SDK compares them.
-const KERNELS_SECTION: &str = ".phalanx.kernels";
+pub(crate) const KERNELS_SECTION: &str = ".phalanx.kernels";
 
 /// What stands in the attribute's parentheses.
 #[derive(Default)]
@@ -177,7 +177,7 @@ fn listing(name: &str, signature: &Signature, reduces: bool) -> String {
 }
 
 /// A type as people write it: spaces only between words and behind separators.
-fn type_text(ty: &Type) -> String {
+pub(crate) fn type_text(ty: &Type) -> String {
     let tokens = ty.to_token_stream().to_string();
     let words: Vec<&str> = tokens.split_whitespace().collect();
     let mut text = String::new();

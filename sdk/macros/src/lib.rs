@@ -1,12 +1,14 @@
 //! The attribute macros of the crate `phalanx`: how a Rust function becomes a kernel, and a `main` a driver.
 //!
-//! Reading order: `signature` (what a kernel's signature may be), `expand` (what is made of it), `entry` (the
+//! Reading order: `signature` (what a kernel's signature may be), `expand` (what is made of it), `ranks` (the same of
+//! what ranks run), `entry` (the
 //! driver's `main`). Nothing here knows what a host or a cluster is.
 
 use proc_macro::TokenStream;
 
 mod entry;
 mod expand;
+mod ranks;
 mod signature;
 
 /// Makes a function a kernel, which jobs can map over inputs: `cluster.map::<function>(0..1000)`.
@@ -23,6 +25,20 @@ mod signature;
 #[proc_macro_attribute]
 pub fn kernel(arguments: TokenStream, item: TokenStream) -> TokenStream {
     expand::kernel(arguments.into(), item.into())
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// Makes a function one that the ranks of a gang run together: `cluster.ranks::<function>(4, &input)`.
+///
+/// - The first parameter is the `&Communicator`, by which it knows its rank and exchanges messages.
+/// - A second one, by value, is what every rank is given; it has serde's two traits.
+/// - It returns what a kernel may return. A rank's error or panic ends all.
+///
+/// The function stays what it was. Beside it stands a type of the same name, by which a job names it.
+#[proc_macro_attribute]
+pub fn ranks(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    ranks::ranks(&arguments.into(), item.into())
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
 }

@@ -66,7 +66,7 @@ impl Signature {
 }
 
 /// Functions that cannot be called with an input alone, or not from safe code.
-fn refuse_kinds(signature: &syn::Signature) -> syn::Result<()> {
+pub(crate) fn refuse_kinds(signature: &syn::Signature) -> syn::Result<()> {
     let refuse = |span, message| Err(Error::new(span, message));
     if let Some(token) = &signature.asyncness {
         return refuse(

@@ -194,7 +194,9 @@ impl<'a> Loop<'a> {
             let stop = self.run_piece(job, grant, range, context);
             context.ended();
             let nanos = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            self.pace.measured(stop - range.start, nanos);
+            if job.runner.runs_in_sequence() {
+                self.pace.measured(stop - range.start, nanos);
+            }
             self.scratch.busy_nanos += nanos;
             range.start = stop;
             if self.hand_over(job) {

@@ -38,6 +38,11 @@ pub(crate) trait Runner: Send + Sync {
     /// A sentence for the user, after which the job cannot go on: merging panicked, a merged value is too large.
     fn gather(&self, outputs: Vec<ChunkOutput>) -> Result<Vec<Block>, String>;
 
+    /// Whether a slot may claim several tasks, to run them one after the other.
+    fn runs_in_sequence(&self) -> bool {
+        true
+    }
+
     /// Learns of the gang whose ranks its tasks are from now on.
     fn begin_gang(&self, _gang: HostGang) {}
 
@@ -174,7 +179,7 @@ fn not_an_index<K: Kernel>() -> String {
 }
 
 /// Reads a value in the job's encoding.
-fn decode<T: DeserializeOwned>(bytes: &[u8], encoding: Encoding) -> Result<T, String> {
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], encoding: Encoding) -> Result<T, String> {
     match encoding {
         Encoding::Bincode => codec::decode(bytes).map_err(|error| error.to_string()),
         Encoding::Json => serde_json::from_slice(bytes).map_err(|error| error.to_string()),

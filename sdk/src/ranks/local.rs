@@ -147,6 +147,36 @@ impl LocalGang {
     }
 }
 
+/// A gang of this process whose ranks live on threads that others have started.
+pub(crate) struct Hosted {
+    gang: Arc<Gang>,
+}
+
+impl Hosted {
+    /// A gang on one node; none without ranks.
+    pub(crate) fn new(n_ranks: u32) -> Option<Self> {
+        let gang = LocalGang::new(n_ranks as usize).gangs().into_iter().next();
+        gang.map(|gang| Self { gang })
+    }
+
+    /// Runs `body` on this thread as the life of a rank, which is lived once.
+    pub(crate) fn live<R>(
+        &self,
+        rank: usize,
+        body: &(impl Fn(&Communicator) -> R + Sync),
+    ) -> thread::Result<R> {
+        live(Arc::clone(&self.gang), rank, body)
+    }
+
+    /// Ends what ranks wait for: to each of them all others are lost.
+    pub(crate) fn disband(&self) {
+        for place in 0..self.gang.size() as u32 {
+            let ending = Ending::Lost;
+            self.gang.announce(Notice::Ended { place, ending });
+        }
+    }
+}
+
 /// Where a rank takes part.
 pub(super) struct Seat {
     pub gang: Arc<Gang>,

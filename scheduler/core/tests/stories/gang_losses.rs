@@ -5,11 +5,11 @@ use std::time::Duration;
 use phalanx_protocol::gang::OnLoss;
 use phalanx_protocol::record::{FailureCause, Outcome, Record};
 use phalanx_protocol::view::Verdict;
-use phalanx_protocol::{JobId, JobSpec, Retries, Term, WorkerId};
+use phalanx_protocol::{IndexRange, JobId, JobSpec, Retries, Term, WorkerId};
 use phalanx_scheduler_core::Core;
 
 use crate::gangs::{gang, on_nodes, verdict};
-use crate::story::{Story, held, node};
+use crate::story::{Story, held, kernel_job, node};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -59,6 +59,32 @@ fn ranks_that_had_ended_start_again_too() {
     assert_eq!(story.view(job).done, 0);
     story.worker(2);
     assert_eq!((story.grants(w1), epoch(&story, w1)), (vec![0..2], 2));
+}
+
+#[test]
+fn what_ranks_return_is_on_record_once_all_of_an_epoch_have_ended() {
+    let mut story = Story::new();
+    let w1 = story.worker(4);
+    let job = story.submit(JobSpec {
+        work: kernel_job(4).work,
+        ..on_nodes(4, 1)
+    });
+    let first = story.mail(w1).grants[0].grant;
+    story.report(w1, job, vec![(first, vec![0..2])], SECOND);
+    assert_eq!(story.ended(job), [], "a later epoch may return something else");
+    story.lose(w1);
+    let w2 = story.worker(4);
+    let second = story.mail(w2).grants[0].grant;
+    story.report(w2, job, vec![(second, vec![2..4])], SECOND);
+    assert_eq!(story.ended(job), []);
+    story.report(w2, job, vec![(second, vec![0..2])], SECOND);
+    let ended = story.ended(job);
+    assert_eq!(ended.len(), 1);
+    let (done, results) = &ended[0];
+    assert_eq!(done[..], [(0..4).into()]);
+    let kept: Vec<IndexRange> = results.iter().flat_map(|block| block.keep.clone()).collect();
+    assert_eq!(kept, [(2..4).into(), (0..2).into()], "none is of the first epoch");
+    assert_eq!(story.outcome(job), Some(Outcome::Succeeded));
 }
 
 #[test]

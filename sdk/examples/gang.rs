@@ -1,0 +1,54 @@
+//! Ranks of a job, for the tests: `gang sum N`, `gang restarts MARKER RETRIES`.
+
+#![expect(clippy::print_stdout, reason = "what it finds is its output")]
+
+use std::path::PathBuf;
+
+use phalanx::ranks::CommError;
+use phalanx::{Cluster, Communicator, EmbeddedOptions};
+
+/// The sum over all ranks of what each has.
+#[phalanx::ranks]
+fn weigh(comm: &Communicator, factor: u64) -> Result<(usize, u64), CommError> {
+    let sum = comm.all_reduce(comm.rank() as u64 * factor, |a, b| a + b)?;
+    Ok((comm.rank(), sum))
+}
+
+/// Rank 2 panics where nobody has left the marker, while the others wait for it.
+#[phalanx::ranks]
+fn stumble(comm: &Communicator, marker: PathBuf) -> Result<usize, String> {
+    if comm.rank() == 2 && !marker.exists() {
+        std::fs::write(&marker, "").map_err(|error| error.to_string())?;
+        panic!("rank 2 stumbles");
+    }
+    if comm.rank() == 0 && comm.size() > 3 {
+        // needs nobody, so it succeeds in every epoch
+        return Ok(0);
+    }
+    let next = (comm.rank() % 3) + 1;
+    comm.send(next, 1, comm.rank())
+        .map_err(|error| error.to_string())?;
+    let before = if comm.rank() == 1 { 3 } else { comm.rank() - 1 };
+    comm.receive::<usize>(before, 1)
+        .map_err(|error| error.to_string())
+}
+
+#[phalanx::main]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let options = EmbeddedOptions {
+        cpus: Some(4),
+        ..EmbeddedOptions::default()
+    };
+    let cluster = Cluster::embedded_with(&options)?;
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match *words {
+        ["sum", ranks] => println!("{:?}", cluster.ranks::<weigh>(ranks.parse()?, &10).collect()?),
+        ["restarts", marker, retries] => {
+            let ranks = cluster.ranks::<stumble>(4, &PathBuf::from(marker));
+            println!("{:?}", ranks.retry_errors(retries.parse()?).collect()?);
+        }
+        _ => return Err("what?".into()),
+    }
+    Ok(())
+}

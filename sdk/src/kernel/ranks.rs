@@ -1,0 +1,270 @@
+//! Ranks: tasks that run one function together, each on a slot of this host, with a communicator between them.
+//!
+//! A rank that succeeds waits for the others before it is reported: what it returned counts only if all return. One that
+//! fails is reported at once, and the others after it as failed because of it.
+
+use std::any::Any;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use phalanx_protocol::Encoding;
+use phalanx_protocol::id::GrantId;
+use phalanx_protocol::limits::TASK_RESULT_BYTES_MAX;
+use phalanx_protocol::message::host::HostGang;
+use phalanx_protocol::range::IndexRange;
+use phalanx_protocol::record::FailureCause;
+
+use super::collect::{join, too_large};
+use super::output::{Block, ChunkOutput, Piece, Yield};
+use super::runner::{Chunk, Failed, Runner, Stop, decode, encode};
+use super::{Kernel, RankKernel};
+use crate::context::TaskContext;
+use crate::host::{lock, panics};
+use crate::ranks::{Communicator, Hosted};
+
+/// What follows the results of ranks: like a kernel's, one of each task. No entry opens it, so nobody calls it.
+#[derive(Clone, Copy)]
+pub(crate) struct Ranked<K>(PhantomData<fn() -> K>);
+
+impl<K: RankKernel> Kernel for Ranked<K> {
+    type Input = u64;
+    type Parameters = ();
+    type Output = K::Output;
+    const NAME: &'static str = K::NAME;
+
+    fn call(_: u64, (): &(), _: &TaskContext) -> Result<K::Output, String> {
+        Err(apart(K::NAME))
+    }
+}
+
+fn apart(name: &str) -> String {
+    format!("`{name}` is run by ranks, which start together: `cluster.ranks::<{name}>(..)`")
+}
+
+struct Ranks<K> {
+    /// Encoded; each rank has its own.
+    input: Vec<u8>,
+    encoding: Encoding,
+    epoch: Mutex<Option<Arc<Epoch>>>,
+    kernel: PhantomData<fn() -> K>,
+}
+
+/// One start of the gang.
+struct Epoch {
+    /// None if it cannot run here.
+    gang: Option<Hosted>,
+    progress: Mutex<Progress>,
+    /// Rung when a rank or the epoch has ended.
+    change: Condvar,
+}
+
+struct Progress {
+    /// Ranks that have not succeeded yet.
+    left: usize,
+    /// Grants of which ranks have begun.
+    grants: Vec<GrantId>,
+    /// Why the epoch is over, and by which rank.
+    failed: Option<(u64, Failed)>,
+    stopped: bool,
+}
+
+/// Readies `K` for a job.
+pub(super) fn open<K: RankKernel>(input: &[u8], encoding: Encoding) -> Result<Box<dyn Runner>, String> {
+    decode::<K::Input>(input, encoding).map_err(|error| {
+        let wanted = std::any::type_name::<K::Input>();
+        format!("the input of the ranks of `{}` is no {wanted}: {error}", K::NAME)
+    })?;
+    Ok(Box::new(Ranks::<K> {
+        input: input.to_vec(),
+        encoding,
+        epoch: Mutex::default(),
+        kernel: PhantomData,
+    }))
+}
+
+impl<K: RankKernel> Ranks<K> {
+    /// Lives a rank's life and waits for the others; its encoded result.
+    fn run_rank(&self, rank: u64, grant: GrantId) -> Result<Vec<u8>, Failed> {
+        let error = |message| (FailureCause::Error, message);
+        let epoch = lock(&self.epoch).clone();
+        let epoch = epoch.ok_or_else(|| error(apart(K::NAME)))?;
+        let gang = epoch
+            .gang
+            .as_ref()
+            .ok_or_else(|| error("the ranks of a kernel find each other on one node only".to_owned()))?;
+        epoch.enter(rank, grant)?;
+        let body = |communicator: &Communicator| self.live(&epoch, rank, communicator);
+        let Ok(place) = usize::try_from(rank) else {
+            return Err(error(format!("there is no rank {rank}")));
+        };
+        let ended = gang
+            .live(place, &body)
+            .unwrap_or_else(|payload| Err(panicked(&*payload)));
+        match ended {
+            Ok(bytes) => epoch.await_others(rank).map(|()| bytes),
+            Err(failed) => Err(epoch.blame(rank).unwrap_or(failed)),
+        }
+    }
+
+    /// Calls the function; a failure is noted before any other rank can fail because of it.
+    fn live(&self, epoch: &Epoch, rank: u64, communicator: &Communicator) -> Result<Vec<u8>, Failed> {
+        let call = || {
+            let input =
+                decode(&self.input, self.encoding).map_err(|message| (FailureCause::Input, message))?;
+            let value = K::call(communicator, input).map_err(|message| (FailureCause::Error, message))?;
+            let mut bytes = Vec::new();
+            let encoded = encode(&value, self.encoding, &mut bytes);
+            encoded.map_err(|message| (FailureCause::Result, message))?;
+            match bytes.len() > TASK_RESULT_BYTES_MAX {
+                true => Err((FailureCause::Result, too_large(bytes.len()))),
+                false => Ok(bytes),
+            }
+        };
+        match catch_unwind(AssertUnwindSafe(call)) {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(failed)) => {
+                epoch.fail(rank, failed.clone());
+                Err(failed)
+            }
+            Err(payload) => {
+                epoch.fail(rank, panicked(&*payload));
+                // to the others it has panicked, not returned
+                resume_unwind(payload)
+            }
+        }
+    }
+}
+
+fn panicked(payload: &(dyn Any + Send)) -> Failed {
+    (FailureCause::Panic, panics::message(payload))
+}
+
+impl Epoch {
+    fn begin(gang: &HostGang) -> Self {
+        let placement = &gang.placement;
+        let ranks = u32::try_from(placement.node_of.len()).unwrap_or(u32::MAX);
+        let is_here = placement.nodes.len() == 1;
+        Self {
+            gang: Hosted::new(ranks).filter(|_| is_here),
+            progress: Mutex::new(Progress {
+                left: placement.node_of.len(),
+                grants: Vec::new(),
+                failed: None,
+                stopped: false,
+            }),
+            change: Condvar::new(),
+        }
+    }
+
+    /// Notes that a rank begins, unless the epoch is over.
+    fn enter(&self, rank: u64, grant: GrantId) -> Result<(), Failed> {
+        let mut progress = lock(&self.progress);
+        if !progress.grants.contains(&grant) {
+            progress.grants.push(grant);
+        }
+        match progress.over(rank) {
+            Some(failed) => Err(failed),
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that a rank has succeeded, and waits until all have, or one has not.
+    fn await_others(&self, rank: u64) -> Result<(), Failed> {
+        let mut progress = lock(&self.progress);
+        progress.left = progress.left.saturating_sub(1);
+        self.change.notify_all();
+        loop {
+            if progress.left == 0 {
+                return Ok(());
+            }
+            if let Some(failed) = progress.over(rank) {
+                return Err(failed);
+            }
+            progress = self.change.wait(progress).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Notes that a rank has failed.
+    fn fail(&self, rank: u64, failed: Failed) {
+        lock(&self.progress).failed.get_or_insert((rank, failed));
+        self.change.notify_all();
+    }
+
+    /// Why a rank has failed, if that is known.
+    fn blame(&self, rank: u64) -> Option<Failed> {
+        lock(&self.progress).over(rank)
+    }
+
+    /// Ends the epoch before its time.
+    fn stop(&self) {
+        lock(&self.progress).stopped = true;
+        self.change.notify_all();
+        if let Some(gang) = &self.gang {
+            gang.disband();
+        }
+    }
+}
+
+impl Progress {
+    /// What a rank has failed of, if the epoch is over.
+    fn over(&self, rank: u64) -> Option<Failed> {
+        match &self.failed {
+            Some((by, failed)) if *by == rank => Some(failed.clone()),
+            Some((by, (cause, message))) => Some((*cause, format!("rank {by} failed: {message}"))),
+            None if self.stopped => Some((FailureCause::Error, "it was ended".to_owned())),
+            None => None,
+        }
+    }
+}
+
+impl<K: RankKernel> Runner for Ranks<K> {
+    fn run(&self, chunk: &Chunk<'_>, output: &mut ChunkOutput) -> u64 {
+        let index = chunk.range.start;
+        if chunk.range.is_empty() || chunk.interrupt.load(Ordering::Relaxed) {
+            return index;
+        }
+        chunk.context.running().store(index, Ordering::Relaxed);
+        match self.run_rank(index, chunk.grant) {
+            Ok(bytes) => {
+                output.bytes.extend_from_slice(&bytes);
+                output.push(Piece {
+                    grant: chunk.grant,
+                    range: IndexRange::new(index, index + 1),
+                    yielded: Yield::Bytes(bytes.len()),
+                });
+            }
+            Err((cause, message)) => output.fail(chunk.grant, index, cause, message),
+        }
+        index + 1
+    }
+
+    fn gather(&self, outputs: Vec<ChunkOutput>) -> Result<Vec<Block>, String> {
+        Ok(join(outputs))
+    }
+
+    fn runs_in_sequence(&self) -> bool {
+        false
+    }
+
+    fn begin_gang(&self, gang: HostGang) {
+        let before = lock(&self.epoch).replace(Arc::new(Epoch::begin(&gang)));
+        if let Some(before) = before {
+            before.stop();
+        }
+    }
+
+    fn stop(&self, stop: Stop) {
+        let Some(epoch) = lock(&self.epoch).clone() else {
+            return;
+        };
+        let concerns = match stop {
+            Stop::InGrace | Stop::AtOnce => true,
+            Stop::Tasks(grant, _) => lock(&epoch.progress).grants.contains(&grant),
+        };
+        if concerns {
+            epoch.stop();
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! A gang in the making: which function its ranks run, how many they are, with which wishes.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use phalanx_protocol::gang::{Gang, OnLoss};
+use phalanx_protocol::{Encoding, Inputs, KernelWork, Request, Retries, codec};
+
+use super::{Wishes, payload, submit};
+use crate::cluster::{Cluster, JobHandle};
+use crate::error::JobError;
+use crate::kernel::RankKernel;
+use crate::kernel::ranks::Ranked;
+
+/// A gang that is not submitted yet: made by [`Cluster::ranks`].
+#[must_use = "ranks run only once `collect` submits them"]
+pub struct Ranks<K> {
+    cluster: Cluster,
+    wishes: Wishes,
+    ranks: u32,
+    on_loss: OnLoss,
+    input: Result<Vec<u8>, JobError>,
+    kernel: PhantomData<K>,
+}
+
+impl<K> std::fmt::Debug for Ranks<K> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ranks")
+            .field("name", &self.wishes.name)
+            .field("ranks", &self.ranks)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: RankKernel> Ranks<K> {
+    pub(crate) fn new(cluster: Cluster, ranks: u32, input: &K::Input) -> Self {
+        let mut bytes = Vec::new();
+        let encoded = codec::encode_into(input, &mut bytes);
+        Self {
+            cluster,
+            wishes: Wishes::new(K::NAME),
+            ranks,
+            on_loss: OnLoss::Restart,
+            input: encoded.map(|()| bytes).map_err(|cause| JobError::Encode {
+                what: format!("the input of the ranks of `{}`", K::NAME),
+                cause,
+            }),
+            kernel: PhantomData,
+        }
+    }
+
+    /// Names the job for people; it has the function's name unless this is called.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.wishes.name = name.into();
+        self
+    }
+
+    /// Gives each rank this many cpus, 1 unless called.
+    pub fn cpus(mut self, cpus: u32) -> Self {
+        self.wishes.request.cpus = cpus;
+        self
+    }
+
+    /// Reserves this many bytes of memory for each rank.
+    pub fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.wishes.request.memory_bytes = bytes;
+        self
+    }
+
+    /// Sets the whole request of each rank.
+    pub fn request(mut self, request: Request) -> Self {
+        self.wishes.request = request;
+        self
+    }
+
+    /// Sets the priority: jobs with a higher one go first; 0 unless called.
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.wishes.priority = priority;
+        self
+    }
+
+    /// Lets the job fail when a worker or a host of its ranks is lost; unless called, all ranks start again.
+    pub fn fail_on_loss(mut self) -> Self {
+        self.on_loss = OnLoss::Fail;
+        self
+    }
+
+    /// Says how often all ranks start again, by what went wrong with one of them; [`Retries::default`] unless called: not
+    /// once after an error or a panic.
+    pub fn retries(mut self, retries: Retries) -> Self {
+        self.wishes.retries = retries;
+        self
+    }
+
+    /// Starts all ranks again up to this many times after an `Err` or a panic of one; not once unless called.
+    pub fn retry_errors(mut self, retries: u32) -> Self {
+        self.wishes.retries.errors = retries;
+        self
+    }
+
+    /// Ends the job when it has taken longer than this; rounded down to milliseconds. Unless called, it may take for ever.
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.wishes.time_limit = Some(limit);
+        self
+    }
+
+    /// Submits the job, waits for its end and returns what the ranks returned, by rank.
+    ///
+    /// # Errors
+    /// [`JobError::Failed`] with the failure of a rank, or another [`JobError`] if the input cannot be encoded or the
+    /// scheduler refuses the job.
+    pub fn collect(self) -> Result<Vec<K::Output>, JobError> {
+        let cluster = self.cluster;
+        let work = KernelWork {
+            program: cluster.ensure_own_program(false)?,
+            kernel: K::NAME.to_owned(),
+            parameters: payload(&cluster, self.input?)?,
+            inputs: Inputs::Index { first: 0 },
+            encoding: Encoding::Bincode,
+            reduce: false,
+        };
+        let mut spec = self.wishes.into_spec(self.ranks.into(), work);
+        let gang = Gang {
+            nodes: Some(1),
+            on_loss: self.on_loss,
+            ..Gang::default()
+        };
+        spec.gang = Some(Box::new(gang));
+        let job = submit(&cluster, spec)?;
+        JobHandle::<Ranked<K>>::new(cluster, job, 0, Vec::new()).collect()
+    }
+}

@@ -1,0 +1,49 @@
+//! Ranks as a job of a program with a cluster of its own. The program is the example `gang`.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::process::{Command, Output};
+
+/// Runs the program; cargo puts examples beside the folder of the tests.
+fn gang(words: &[&str]) -> (String, String, bool) {
+    let test = std::env::current_exe().unwrap();
+    let program = test.ancestors().nth(2).unwrap().join("examples").join("gang");
+    assert!(program.exists(), "not built: cargo build -p phalanx --examples");
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = Command::new(program).args(words).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (text(stdout), text(stderr), status.success())
+}
+
+#[test]
+fn ranks_reach_each_other_and_return_in_their_order() {
+    let (out, err, _) = gang(&["sum", "4"]);
+    assert_eq!(out.trim(), "[(0, 60), (1, 60), (2, 60), (3, 60)]", "{err}");
+}
+
+#[test]
+fn a_rank_that_panics_lets_all_start_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("marker");
+    let (out, err, _) = gang(&["restarts", marker.to_str().unwrap(), "1"]);
+    assert_eq!(out.trim(), "[0, 3, 1, 2]", "{err}");
+    assert!(marker.exists(), "rank 2 never stumbled");
+}
+
+#[test]
+fn a_rank_that_panics_is_named_when_there_is_no_other_epoch() {
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("marker");
+    let (out, err, is_success) = gang(&["restarts", marker.to_str().unwrap(), "0"]);
+    assert!(!is_success && out.is_empty(), "{out}");
+    assert!(err.contains("rank 2 stumbles"), "{err}");
+}
+
+#[test]
+fn more_ranks_than_a_gang_may_have_are_refused_with_the_number() {
+    let (_, err, is_success) = gang(&["sum", "5000"]);
+    assert!(!is_success && err.contains("a gang has 1 to 4096 ranks"), "{err}");
+}
