@@ -109,6 +109,7 @@ impl Core {
     fn meet_fates(&mut self, now: Now, id: JobId, fates: Vec<(u64, Fate)>, effects: &mut Vec<Effect>) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let mut failed: Vec<TaskFailure> = Vec::new();
+        let mut in_vain = Vec::new();
         for (index, fate) in fates {
             let waited = job.waiting.contains(index);
             job.waiting.remove(one(index));
@@ -126,12 +127,13 @@ impl Core {
                     job.note_ended(one(index));
                     job.failed.insert(one(index));
                     if runs {
-                        job.end_elsewhere(id, &one(index).into(), now.elapsed, effects);
+                        in_vain.extend(job.end_elsewhere(id, &one(index).into(), now.elapsed, effects));
                     }
                     failed.push(failure);
                 }
             }
         }
+        in_vain.extend(job.strays_in_vain());
         if !failed.is_empty() {
             let record = Record::TasksEnded {
                 job: id,
@@ -140,6 +142,7 @@ impl Core {
                 failed,
             };
             self.durability.append(record, effects);
+            self.stop_when_durable(id, in_vain, effects);
             self.finish_if_over(now, id, effects);
         }
     }

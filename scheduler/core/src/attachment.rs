@@ -6,7 +6,7 @@ use phalanx_protocol::limits::WORKERS_MAX;
 use phalanx_protocol::message::client::Refusal;
 use phalanx_protocol::message::worker::{HeldGrant, Join, ToWorker};
 use phalanx_protocol::record::Outcome;
-use phalanx_protocol::{GrantId, JobId, RangeSet, WorkerId};
+use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, WorkerId};
 
 use crate::core::Core;
 use crate::gang::Loss;
@@ -108,8 +108,8 @@ impl Core {
         }
     }
 
-    /// Takes a grant of an earlier session up again, as far as nobody else has it; the tail that others have is taken
-    /// back, so that the worker does not run it for nothing.
+    /// Takes a grant of an earlier session up again, up to where others have what the worker cannot have begun; what is
+    /// behind is taken back, and what has ended is stopped, so that the worker does not run it for nothing.
     fn reattach(
         &mut self,
         worker: WorkerId,
@@ -131,21 +131,23 @@ impl Core {
         };
         let valid =
             fits && grant <= last && !job.grants.contains_key(&grant) && !job.excluded.contains_key(&worker);
-        let waiting = &job.waiting;
-        let free = held.iter().flat_map(|range| waiting.pieces(range));
-        let rest: RangeSet = free.filter(|_| valid).collect();
+        let slots = model.capacity.slots(&job.spec.request);
+        let rest = match valid {
+            true => job.still_free(held, slots.into()),
+            false => RangeSet::new(),
+        };
         let stale_from = rest.iter().next_back().map_or(0, |range| range.end);
         let stale = held
             .iter()
             .map(|range| range.end - range.start.max(stale_from).min(range.end));
         let stale: u64 = stale.sum();
-        let cancelled = &job.seen.cancelled.tasks;
-        let cancelled = held.iter().flat_map(|range| cancelled.pieces(range));
-        let void = held.iter().filter(|_| fits);
-        let void = void.flat_map(|range| job.seen.requeues.void(grant, range));
-        // its last session may have broken before it heard of that
-        let unfit = held.iter().filter(|_| !fits);
-        for range in cancelled.chain(void).chain(unfit) {
+        let may_stray = valid && !job.is_gang();
+        let in_vain = match may_stray {
+            true => job.strays_come(worker, grant, held.clone(), &rest),
+            false => Vec::new(),
+        };
+        // of strays the cancelled ones are among what has ended
+        for range in job.unheard_stops(grant, held, fits, !may_stray) {
             let message = ToWorker::Stop {
                 job: id,
                 grant,
@@ -182,6 +184,7 @@ impl Core {
                 },
             });
         }
+        self.stop_when_durable(id, in_vain, effects);
     }
 
     pub(crate) fn worker_lost(&mut self, now: Now, worker: WorkerId, effects: &mut Vec<Effect>) {
@@ -303,5 +306,23 @@ impl Core {
         job.drop_holding(worker);
         job.opened_on.remove(&worker);
         model.opened.remove(&id)
+    }
+}
+
+impl Job {
+    /// What of a grant was stopped, which its worker may not have heard of: its last session may have broken before.
+    fn unheard_stops(
+        &self,
+        grant: GrantId,
+        held: &RangeSet,
+        fits: bool,
+        with_cancelled: bool,
+    ) -> Vec<IndexRange> {
+        let cancelled = held.iter().filter(|_| with_cancelled);
+        let cancelled = cancelled.flat_map(|range| self.seen.cancelled.tasks.pieces(range));
+        let void = held.iter().filter(|_| fits);
+        let void = void.flat_map(|range| self.seen.requeues.void(grant, range));
+        let unfit = held.iter().filter(|_| !fits);
+        cancelled.chain(void).chain(unfit).collect()
     }
 }

@@ -117,6 +117,7 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
             return;
         };
+        job.strays_end(worker, grant, range);
         let open = job.grants.get(&grant).filter(|open| open.worker == worker);
         for piece in open.map(|open| open.rest.pieces(range)).unwrap_or_default() {
             job.take_from_grant(grant, piece);
@@ -133,7 +134,7 @@ impl Job {
     /// Ends tasks that have not ended; returns which, and what of them workers hold.
     fn cancel(&mut self, tasks: &RangeSet, by: &str) -> (RangeSet, Vec<Run>) {
         let left: RangeSet = tasks.iter().flat_map(|range| self.ended.gaps(range)).collect();
-        let runs = self.runs_of(&left);
+        let mut runs = self.runs_of(&left);
         for range in left.iter() {
             self.waiting.remove(range);
             self.gate.blocked.remove(range);
@@ -147,6 +148,7 @@ impl Job {
         for run in &runs {
             self.lose(*run);
         }
+        runs.extend(self.strays_in_vain());
         (left, runs)
     }
 

@@ -117,6 +117,7 @@ impl Core {
         };
         let allowed = job.slots_allowed();
         job.revoke_answered(worker, range.is_empty());
+        job.strays_end(worker, grant, range);
         let owned = job.grants.get_mut(&grant);
         let Some(open) = owned.filter(|open| open.worker == worker) else {
             return self.feed_hungry(id, effects);

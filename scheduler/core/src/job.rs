@@ -13,6 +13,7 @@ use crate::holding::{Grant, Holding};
 use crate::limits::TimeLimit;
 use crate::requeues::Requeues;
 use crate::seen::Seen;
+use crate::strays::Stray;
 use crate::tasks::Ends;
 use crate::trouble::{Trouble, one};
 use crate::twins::Twins;
@@ -52,6 +53,8 @@ pub(crate) struct Job {
     pub(crate) grants: BTreeMap<GrantId, Grant>,
     /// Tasks that two grants hold.
     pub(crate) twins: Twins,
+    /// Tasks that workers run under grants that do not hold them any more.
+    pub(crate) strays: BTreeMap<GrantId, Stray>,
     pub(crate) holdings: BTreeMap<WorkerId, Holding>,
     /// Workers that hold fewer tasks than slots.
     pub(crate) hungry: BTreeSet<WorkerId>,
@@ -105,6 +108,7 @@ impl Job {
             reopened: false,
             grants: BTreeMap::new(),
             twins: Twins::default(),
+            strays: BTreeMap::new(),
             holdings: BTreeMap::new(),
             hungry: BTreeSet::new(),
             backlogs: BTreeSet::new(),
@@ -166,6 +170,7 @@ impl Job {
         self.gang = GangState::default();
         self.grants.clear();
         self.twins = Twins::default();
+        self.strays.clear();
         self.holdings.clear();
         self.hungry.clear();
         self.backlogs.clear();
@@ -276,6 +281,7 @@ impl Job {
             .map(|holding| holding.grants.iter().copied().collect())
             .unwrap_or_default();
         grants.into_iter().for_each(|grant| self.drop_grant(grant));
+        self.strays_leave(worker);
         self.set_slots(worker, 0);
         self.hungry.remove(&worker);
         if let Some(holding) = self.holdings.remove(&worker) {

@@ -53,6 +53,7 @@ mod requeuing;
 mod reserving;
 mod seen;
 mod snapshot;
+mod strays;
 mod submission;
 mod tail;
 mod tasks;

@@ -8,6 +8,7 @@ use phalanx_protocol::message::worker::{Report, ToWorker};
 use phalanx_protocol::record::{Record, ResultBlock, TaskFailure};
 use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, WorkerId};
 
+use crate::cancelling::Run;
 use crate::core::Core;
 use crate::durability::Held;
 use crate::input::{Effect, Now};
@@ -61,6 +62,7 @@ impl Core {
             return;
         };
         let overhang = job.holdings.get(&worker).map_or(0, |holding| holding.overhang);
+        job.strays_reported(worker, &report);
         let void = job.end_void_runs(&mut report);
         let ended_before = job.ended.len();
         let (blocks, lone) = job.sift(report.results, &report.done);
@@ -106,12 +108,13 @@ impl Core {
                 }
             }
         }
-        job.end_elsewhere(report.job, &astray, now.elapsed, effects);
+        let mut in_vain = job.end_elsewhere(report.job, &astray, now.elapsed, effects);
         for (grant, range) in within(job.spec.tasks, &report.done) {
             for piece in lone.pieces(range) {
                 job.run_again(grant, piece);
             }
         }
+        in_vain.extend(job.strays_in_vain());
         let ended = job.ended.len() - ended_before;
         let over = ended + rested + lost + void;
         job.measure(now.elapsed, worker, report.busy_nanos, over, overhang);
@@ -130,6 +133,7 @@ impl Core {
             };
             self.durability.append(record, effects);
         }
+        self.stop_when_durable(report.job, in_vain, effects);
     }
 }
 
@@ -250,14 +254,14 @@ impl Job {
     }
 
     /// Takes what ended out of wherever it is: a worker that was given up reported after all. Grants of which nothing is
-    /// left are asked back: their workers would run them in vain, and not leave before.
+    /// left are asked back: their workers would run them in vain, and not leave before. Returns what may run in vain.
     pub(crate) fn end_elsewhere(
         &mut self,
         id: JobId,
         astray: &RangeSet,
         now: Duration,
         effects: &mut Vec<Effect>,
-    ) {
+    ) -> Vec<Run> {
         let waited = self.waiting.len() + self.gate.blocked.len();
         for range in astray.iter() {
             self.waiting.remove(range);
@@ -265,8 +269,9 @@ impl Job {
         }
         let troubled: u64 = astray.iter().map(|range| self.trouble.take(range)).sum();
         if waited - self.waiting.len() - self.gate.blocked.len() + troubled == astray.len() {
-            return;
+            return Vec::new();
         }
+        let runs = self.runs_of(astray);
         let grants: Vec<GrantId> = self.grants.keys().copied().collect();
         for grant in grants {
             let open = &self.grants[&grant];
@@ -284,6 +289,7 @@ impl Job {
             }
         }
         astray.iter().for_each(|range| self.twins.running.remove(range));
+        runs
     }
 
     /// Takes `range` back from a grant whose worker believes that it is done.

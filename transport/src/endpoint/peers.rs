@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const QUESTIONS_MIN: u32 = 2;
 /// How long an established peer has for its answer, counted from the last of these questions. It acknowledges within 25 ms
 /// and the round trip.
-const ANSWER_WAIT: Duration = Duration::from_millis(200);
+const ANSWER_WAIT: Duration = Duration::from_millis(100);
 /// Hints that it takes to give up a dial: the second is about a datagram that was sent after the first one arrived.
 const DIAL_HINTS_MIN: u32 = 2;
 /// How long whoever is dialled has for its answer, counted from the first hint.

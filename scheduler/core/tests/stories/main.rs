@@ -29,6 +29,7 @@ mod replaying;
 mod reports;
 mod requeuing;
 mod retrying;
+mod returning;
 mod sharing;
 mod snapshots;
 mod story;
