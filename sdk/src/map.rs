@@ -370,6 +370,7 @@ impl Wishes {
         Self {
             name: kernel.to_owned(),
             request: Request::default(),
+            alternatives: Vec::new(),
             priority: 0,
             feeding: Feeding::default(),
             failures_max: None,
