@@ -23,7 +23,7 @@ pub(crate) struct PlacementArguments {
     #[arg(long, value_name = "[TYPE:]N", value_delimiter = ',')]
     pub(crate) gpus: Vec<GpuCount>,
 
-    /// What a task may need instead, where a worker has not what it needs first
+    /// What a task may need instead where the first is not to be had
     ///
     /// `cpus` and `memory` are as with --cpus and --memory unless they are given; gpus and other resources are none. Each worker
     /// runs all tasks of the job in the first way that it has enough for when it is empty. May be repeated, in order of preference.
