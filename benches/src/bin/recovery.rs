@@ -195,7 +195,7 @@ fn restarted() -> Result<f64, Box<dyn Error>> {
     Ok(started.saturating_sub(killed) as f64 / 1e9)
 }
 
-/// Waits for a line of [`stands`], and returns the process of the worker and the nanoseconds in it.
+/// Waits for a line of `stands`, and returns the process of the worker and the nanoseconds in it.
 fn start_of(path: &Path, number: usize) -> Result<(u32, u128), Box<dyn Error>> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
