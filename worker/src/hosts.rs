@@ -136,33 +136,53 @@ impl HostTask {
     /// Starts the host and serves it to its end; every fact goes to the agent, the last one is that it ended.
     pub(crate) async fn run(mut self) {
         let host = self.host;
-        let last = match self.start().await {
-            Ok(link) => {
-                if self.facts.send(Input::HostStarted(host)).await.is_err() {
-                    return;
-                }
-                let death = self.serve(link).await;
-                Input::HostDied { host, death }
-            }
+        let (ended, cgroup) = match self.start().await {
+            Ok(mut link) => (self.live(&mut link).await, link.cgroup.take()),
+            Err(reason) => (Err(reason), None),
+        };
+        self.sweep(cgroup).await;
+        let last = match ended {
+            Ok(death) => Input::HostDied { host, death },
             Err(Some(obstacle)) => Input::HostFailed { host, obstacle },
             Err(None) => Input::HostDied {
                 host,
                 death: Death::killed("killed"),
             },
         };
-        if self.program == Program::Own {
-            let mark = self.mark.clone();
-            // a panic there is this one's
-            let swept = tokio::task::spawn_blocking(move || strays::kill(&mark)).await;
-            if let Err(error) = swept {
-                tracing::warn!(%error, "what a dead host has started was not looked for");
-            }
-        }
         // if nobody listens any more, the worker has ended
         let _ = self.facts.send(last).await;
     }
 
-    /// Starts the process and hears its hello; `None` if it is killed first.
+    /// Hears the hello of a started process and serves it to its end; `None` if it is killed before it is a host.
+    async fn live(&mut self, link: &mut Link) -> Result<Death, Option<Obstacle>> {
+        self.greet(link).await?;
+        if self.facts.send(Input::HostStarted(self.host)).await.is_err() {
+            return Ok(link.killed("killed").await);
+        }
+        Ok(self.serve(link).await)
+    }
+
+    /// Kills what a dead host has left behind, and removes its group, which cannot be before.
+    async fn sweep(&self, cgroup: Option<Cgroup>) {
+        let mark = (self.program == Program::Own).then(|| self.mark.clone());
+        if mark.is_none() && cgroup.is_none() {
+            return;
+        }
+        let sweep = move || {
+            if let Some(mark) = mark {
+                strays::kill(&mark);
+            }
+            if let Some(cgroup) = cgroup {
+                cgroup.end();
+            }
+        };
+        // a panic there is this one's
+        if let Err(error) = tokio::task::spawn_blocking(sweep).await {
+            tracing::warn!(%error, "what a dead host has started was not looked for");
+        }
+    }
+
+    /// Starts the process; `None` if it is killed first.
     async fn start(&mut self) -> Result<Link, Option<Obstacle>> {
         let board = Board::create(&self.boards, self.host).map_err(|error| {
             let reason = format!("this worker's cache fails: cannot create a running board: {error}");
@@ -170,7 +190,7 @@ impl HostTask {
         })?;
         let launched = self.launch(&board).await?;
         let (reader, writer) = launched.socket.into_split();
-        let mut link = Link {
+        Ok(Link {
             reader: FrameReader::new(reader, DATA_FRAME_BYTES_MAX),
             writer: FrameWriter::new(writer, DATA_FRAME_BYTES_MAX),
             memory: launched.process.id().map(GroupMemory::of),
@@ -178,7 +198,11 @@ impl HostTask {
             process: launched.process,
             board,
             guard: Guard::default(),
-        };
+        })
+    }
+
+    /// Hears the process's hello; `None` if it is killed first.
+    async fn greet(&mut self, link: &mut Link) -> Result<(), Option<Obstacle>> {
         let hello = tokio::select! {
             hello = timeout(HELLO_WAIT, link.reader.recv::<FromHost>()) => hello,
             _ = &mut self.kill => {
@@ -187,7 +211,7 @@ impl HostTask {
             }
         };
         let obstacle = match hello {
-            Ok(Ok(Some(FromHost::Hello { version }))) if version == PROTOCOL_VERSION => return Ok(link),
+            Ok(Ok(Some(FromHost::Hello { version }))) if version == PROTOCOL_VERSION => return Ok(()),
             Ok(Ok(Some(FromHost::Hello { version }))) => Obstacle {
                 reason: format!(
                     "the program speaks version {version} of the host protocol, this worker version {PROTOCOL_VERSION}: \
@@ -247,7 +271,7 @@ impl HostTask {
     }
 
     /// Carries frames until either side ends; says how the host died.
-    async fn serve(&mut self, mut link: Link) -> Death {
+    async fn serve(&mut self, link: &mut Link) -> Death {
         loop {
             let queued = link.writer.queued_bytes();
             let look = link.guard.next_look().map(tokio::time::Instant::from_std);
@@ -291,7 +315,7 @@ impl HostTask {
     }
 
     /// Passes on what a dead host said last.
-    async fn last_words(&mut self, mut link: Link) -> Death {
+    async fn last_words(&mut self, link: &mut Link) -> Death {
         let drain = async {
             while let Ok(Some(message)) = link.reader.recv::<FromHost>().await {
                 if self.facts.send(Input::Host(self.host, message)).await.is_err() {
@@ -350,7 +374,7 @@ impl Link {
     }
 
     /// The death of a host that ended, with those to blame that it was running.
-    async fn died(mut self) -> Death {
+    async fn died(&mut self) -> Death {
         let Ending { how, by_itself } = self.parting(false).await;
         let blamed = self.board.running();
         let over = self.cgroup.as_ref().and_then(Cgroup::killed_at);
@@ -366,7 +390,7 @@ impl Link {
     }
 
     /// Kills the host, for which none of its tasks is to blame.
-    async fn killed(mut self, how: &str) -> Death {
+    async fn killed(&mut self, how: &str) -> Death {
         self.parting(true).await;
         Death::killed(how)
     }

@@ -61,7 +61,8 @@ pub(crate) fn login() -> String {
     if is_listed { name } else { "ada".to_owned() }
 }
 
-fn plain(mut command: Command) -> Command {
+/// A command without this test's own environment, whose output is read.
+pub(crate) fn plain(mut command: Command) -> Command {
     let variables = std::env::vars_os().map(|(name, _)| name);
     for name in variables.filter(|name| name.to_string_lossy().starts_with("PHALANX_")) {
         command.env_remove(name);

@@ -10,6 +10,7 @@
 )]
 
 mod callers;
+mod cgroups;
 mod chaos;
 mod clusters;
 mod command;

@@ -9,7 +9,7 @@ use std::thread;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::command::{DEADLINE, Done, driver, fixture, is_alive, phalanx, run};
+use crate::command::{DEADLINE, Done, driver, fixture, is_alive, phalanx, plain, run};
 
 /// A cluster with two workers.
 pub(crate) struct Up {
@@ -66,8 +66,21 @@ impl Up {
         Self::start_as(folder, &[&usual, arguments].concat())
     }
 
+    /// In a process that a shell has made ready by that line.
+    pub(crate) fn start_after(line: &str, arguments: &[&str]) -> Self {
+        let phalanx = phalanx();
+        let mut shell = plain(Command::new("sh"));
+        shell
+            .args(["-c", &format!("{line} && exec \"$0\" \"$@\"")])
+            .arg(phalanx.get_program());
+        Self::start_by(shell, tempfile::tempdir().unwrap(), arguments)
+    }
+
     fn start_as(folder: TempDir, arguments: &[&str]) -> Self {
-        let mut command = phalanx();
+        Self::start_by(phalanx(), folder, arguments)
+    }
+
+    fn start_by(mut command: Command, folder: TempDir, arguments: &[&str]) -> Self {
         command
             .args(["--output", "json", "up"])
             .args(arguments)

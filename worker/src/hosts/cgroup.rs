@@ -8,11 +8,16 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use crate::agent::HostId;
 
 /// How the names of our groups begin.
 const PREFIX: &str = "phalanx-";
+/// How often and at what interval a group is removed whose processes are dying: the system keeps it until they are dead.
+const REMOVAL_TRIES: u32 = 100;
+const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 /// Where groups lie.
 const ROOT: &str = "/sys/fs/cgroup";
 
@@ -70,7 +75,7 @@ fn sweep(folder: &Path) {
     }
 }
 
-/// A host's group; dropping it removes it, once it is empty.
+/// A host's group. [`Self::end`] removes it; dropping it does if it is empty.
 #[derive(Debug)]
 pub(super) struct Cgroup {
     folder: PathBuf,
@@ -83,11 +88,16 @@ impl Cgroup {
         self.write("memory.max", &text)
     }
 
-    /// What it used at most, if the system has killed it for that.
+    /// What it used at most, if the system has killed it for that: not if a group above or the whole node was full.
     pub(super) fn killed_at(&self) -> Option<u64> {
         let events = fs::read_to_string(self.folder.join("memory.events")).ok()?;
-        let kills = events.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
-        if kills.trim().parse() == Ok(0_u64) {
+        let count = |name| {
+            let counts = events.lines().filter_map(|line| line.split_once(' '));
+            let mut counts = counts.filter(|&(event, _)| event == name);
+            counts.find_map(|(_, count)| count.trim().parse::<u64>().ok())
+        };
+        // a kill counts here whoever was full, being full only where it was so
+        if count("oom")? == 0 || count("oom_kill")? == 0 {
             return None;
         }
         // older systems do not keep the peak, which is then the limit
@@ -95,6 +105,19 @@ impl Cgroup {
             let text = fs::read_to_string(self.folder.join(file)).ok()?;
             text.trim().parse().ok()
         })
+    }
+
+    /// Kills what is left in it and removes it. Blocks until that is dead, a second at most.
+    pub(super) fn end(self) {
+        // systems before Linux 5.14 cannot do that
+        let _ = self.write("cgroup.kill", "1");
+        for _ in 1..REMOVAL_TRIES {
+            if fs::remove_dir(&self.folder).is_ok() {
+                return;
+            }
+            thread::sleep(REMOVAL_PAUSE);
+        }
+        // dropping it tries a last time
     }
 
     fn write(&self, file: &str, text: &str) -> io::Result<()> {
@@ -105,7 +128,9 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         // if a process is left in it, the next start of a worker tries again
-        if let Err(error) = fs::remove_dir(&self.folder) {
+        if let Err(error) = fs::remove_dir(&self.folder)
+            && error.kind() != io::ErrorKind::NotFound
+        {
             tracing::debug!(%error, group = %self.folder.display(), "a control group stays behind");
         }
     }
@@ -155,12 +180,38 @@ mod tests {
         )
         .unwrap();
         assert_eq!(group.killed_at(), None);
+        // a group above it was full
+        fs::write(folder.join("memory.events"), "low 0\nmax 0\noom 0\noom_kill 2\n").unwrap();
+        assert_eq!(group.killed_at(), None);
         fs::write(folder.join("memory.events"), "low 0\nmax 9\noom 1\noom_kill 2\n").unwrap();
         assert_eq!(group.killed_at(), Some(8 << 30));
         fs::write(folder.join("memory.peak"), "8589930000\n").unwrap();
         assert_eq!(group.killed_at(), Some(8_589_930_000));
         group.limit(None).unwrap();
         assert_eq!(read(&folder, "memory.max"), "max");
+    }
+
+    #[test]
+    fn a_group_is_removed_once_what_it_kills_is_dead() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("phalanx-1-1");
+        fs::create_dir(&folder).unwrap();
+        let kill = folder.join("cgroup.kill");
+        let group = Cgroup {
+            folder: folder.clone(),
+        };
+        // as the system does: what is in it is dead some time after it was told to kill it
+        let system = thread::spawn(move || {
+            let deadline = std::time::Instant::now() + Duration::from_secs(20);
+            while fs::read_to_string(&kill).unwrap_or_default() != "1" {
+                assert!(std::time::Instant::now() < deadline, "nothing is killed");
+                thread::yield_now();
+            }
+            fs::remove_file(&kill).unwrap();
+        });
+        group.end();
+        system.join().unwrap();
+        assert!(!folder.exists());
     }
 
     #[test]
