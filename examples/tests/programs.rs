@@ -12,7 +12,7 @@ const PRIMES: &str = env!("CARGO_BIN_EXE_primes");
 const KMERS: &str = env!("CARGO_BIN_EXE_kmers");
 const EP: &str = env!("CARGO_BIN_EXE_ep");
 const HEAT: &str = env!("CARGO_BIN_EXE_heat");
-const SORT: &str = env!("CARGO_BIN_EXE_sort");
+const SORT: &str = env!("CARGO_BIN_EXE_samplesort");
 const LAMBDA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/phage_lambda.fa.gz");
 
 /// Runs a program in `directory`, away from any cluster that the surroundings name.

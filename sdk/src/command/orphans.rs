@@ -7,6 +7,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::range::IndexRange;
@@ -21,6 +22,9 @@ use crate::host::lock;
 
 /// Looks for orphans at most so often after one task: each look finds what was started during the one before.
 const LOOKS_MAX: usize = 50;
+
+/// A process without variables is looked at again after so long.
+const EXEC_WAIT: Duration = Duration::from_millis(1);
 
 /// Bytes of the list of children that are read at a time.
 const READ_BYTES: usize = 4096;
@@ -146,10 +150,11 @@ impl Running {
     /// Kills and reaps orphans whose task does not run any more.
     pub(super) fn sweep(&self) {
         for _ in 0..LOOKS_MAX {
-            let mut killed = None;
+            let (mut killed, mut is_unsure) = (None, false);
             for orphan in self.orphans() {
                 match waitpid(Some(orphan), WaitOptions::NOHANG) {
                     // it lives
+                    Ok(None) if is_in_exec(orphan) => is_unsure = true,
                     Ok(None) if !task_of(orphan).is_some_and(|task| self.runs(task)) => {
                         let _ = kill_process(orphan, Signal::KILL);
                         killed = Some(orphan);
@@ -157,9 +162,12 @@ impl Running {
                     Ok(_) | Err(_) => {}
                 }
             }
-            let Some(last) = killed else { return };
-            // it dies at once, and what it has started becomes an orphan then
-            let _ = waitpid(Some(last), WaitOptions::empty());
+            match killed {
+                // it dies at once, and what it has started becomes an orphan then
+                Some(last) => drop(waitpid(Some(last), WaitOptions::empty())),
+                None if is_unsure => std::thread::sleep(EXEC_WAIT),
+                None => return,
+            }
         }
     }
 
@@ -200,6 +208,13 @@ pub(super) fn task_of(process: Pid) -> Option<u64> {
         value.strip_prefix(b"=")
     })?;
     std::str::from_utf8(found).ok()?.parse().ok()
+}
+
+/// Whether a living process has left its old program and not yet begun with the new: only then it has no words of its command,
+/// and no variables either.
+fn is_in_exec(process: Pid) -> bool {
+    let words = fs::read(format!("/proc/{}/cmdline", process.as_raw_nonzero()));
+    words.is_ok_and(|words| words.is_empty())
 }
 
 #[cfg(test)]
