@@ -12,6 +12,7 @@ mod memory;
 mod orphans;
 mod outlet;
 mod process;
+mod program;
 mod ranks;
 mod rlimits;
 mod variables;
@@ -190,29 +191,24 @@ impl Commands {
         let checkpoints = self.checkpoints(index, chunk.grant)?;
         let steps = self.steps(index, chunk.grant);
         let ended = loop {
-            let mut command = self
+            let mut program = self
                 .invocation
-                .command(number.unwrap_or(index), item)
+                .program(number.unwrap_or(index), item)
                 .map_err(|message| (FailureCause::Error, message))?;
             self.variables
-                .set(&mut command, index, number, item, chunk.grant, chunk.restarts);
-            command.env(CHECKPOINT_VARIABLE, &checkpoints);
-            self.variables.set_place(&mut command, chunk.context.place());
+                .set(&mut program, index, number, item, chunk.grant, chunk.restarts);
+            program.env(CHECKPOINT_VARIABLE, &checkpoints);
+            self.variables.set_place(&mut program, chunk.context.place());
             match &steps {
-                Some(steps) => command.env(STEPS_VARIABLE, steps),
+                Some(steps) => program.env(STEPS_VARIABLE, steps),
                 // it may have been submitted by a script that has one
-                None => command.env_remove(STEPS_VARIABLE),
+                None => program.env_remove(STEPS_VARIABLE),
             };
             if let Some(ranks) = &ranks {
-                ranks.set(&mut command, index);
+                ranks.set(&mut program, index);
             }
-            streams.give(&mut command).map_err(|error| {
-                (
-                    FailureCause::Error,
-                    format!("its files cannot be shared: {error}"),
-                )
-            })?;
-            match process::run(&mut command, &order) {
+            program.lend(streams.files());
+            match process::run(&program, &order) {
                 Err(error) if self.invocation.try_by_shell(&error) => {}
                 ended => break ended,
             }

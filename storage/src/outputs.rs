@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -88,8 +88,8 @@ impl OutputLane {
         let record = Record {
             task,
             attempt,
-            output: self.output.metadata()?.len(),
-            error: self.error.metadata()?.len(),
+            output: length(&self.output)?,
+            error: length(&self.error)?,
             kind,
         };
         self.has_unsynced = true;
@@ -109,6 +109,11 @@ impl OutputLane {
         }
         Ok(())
     }
+}
+
+/// Bytes of a file that is only ever appended to, for which its position means nothing; a third of what its metadata costs.
+fn length(mut file: &File) -> io::Result<u64> {
+    file.seek(SeekFrom::End(0))
 }
 
 impl Record {

@@ -6,7 +6,6 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use phalanx_protocol::CommandPlan;
@@ -14,6 +13,7 @@ use phalanx_protocol::command::{Action, Dialect};
 use phalanx_protocol::record::FailureCause;
 use rustix::io::Errno;
 
+use super::program::Program;
 use crate::kernel::runner::Failed;
 
 /// What stands for a task's item in arguments.
@@ -90,23 +90,24 @@ impl Invocation {
         })
     }
 
-    /// The command of a task whose number and item are these.
+    /// The program of a task whose number and item are these, with its arguments.
     ///
     /// # Errors
     /// A sentence if the item cannot be an argument.
-    pub(super) fn command(&self, number: u64, item: Option<&[u8]>) -> Result<Command, String> {
-        let mut command = match self.by_shell.load(Ordering::Relaxed) {
-            false => Command::new(&self.program),
+    pub(super) fn program(&self, number: u64, item: Option<&[u8]>) -> Result<Program<'_>, String> {
+        let mut program = match self.by_shell.load(Ordering::Relaxed) {
+            false => Program::new(&self.program, &self.directory),
             true => {
-                let mut command = Command::new(SHELL);
-                command.arg(&self.program);
-                command
+                let mut program = Program::new(SHELL, &self.directory);
+                program.arg(&self.program);
+                program
             }
         };
-        command.current_dir(&self.directory);
         if !self.placeholders {
-            command.args(self.arguments.iter().map(|argument| OsStr::from_bytes(argument)));
-            return Ok(command);
+            for argument in &self.arguments {
+                program.arg(OsStr::from_bytes(argument));
+            }
+            return Ok(program);
         }
         let digits = number.to_string();
         let text = item.unwrap_or(digits.as_bytes());
@@ -117,14 +118,14 @@ impl Invocation {
         for argument in &self.arguments {
             let filled = fill(argument, text);
             is_named |= filled.is_some();
-            command.arg(OsStr::from_bytes(filled.as_deref().unwrap_or(argument)));
+            program.arg(OsStr::from_bytes(filled.as_deref().unwrap_or(argument)));
         }
         if let Some(item) = item
             && !is_named
         {
-            command.arg(OsStr::from_bytes(item));
+            program.arg(OsStr::from_bytes(item));
         }
-        Ok(command)
+        Ok(program)
     }
 
     /// Whether to try again, by a shell this time, after a process could not be started: as shells do with programs that are

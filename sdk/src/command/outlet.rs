@@ -3,9 +3,9 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use phalanx_protocol::command::{Output, TaskInput};
@@ -26,16 +26,9 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// Gives them to a process.
-    ///
-    /// # Errors
-    /// If there are too many open files.
-    pub(super) fn give(&self, command: &mut Command) -> io::Result<()> {
-        command
-            .stdin(self.input.try_clone()?)
-            .stdout(self.output.try_clone()?)
-            .stderr(self.error.try_clone()?);
-        Ok(())
+    /// What a process gets.
+    pub(super) fn files(&self) -> [BorrowedFd<'_>; 3] {
+        [&self.input, &self.output, &self.error].map(AsFd::as_fd)
     }
 
     /// Writes a line behind what a process that is over has written as its errors.

@@ -4,8 +4,6 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use phalanx_protocol::command::Recipients;
@@ -15,10 +13,13 @@ use phalanx_protocol::record::FailureCause;
 use phalanx_protocol::resources::format_bytes;
 use phalanx_protocol::signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, pidfd_open, waitpid,
+};
 
 use super::memory;
 use super::orphans::Running;
+use super::program::Program;
 use super::ranks::Ranks;
 use super::rlimits;
 use super::wake::Wake;
@@ -97,15 +98,14 @@ pub(super) struct Order<'a> {
 ///
 /// # Errors
 /// Says why it could not be started.
-pub(super) fn run(command: &mut Command, order: &Order<'_>) -> io::Result<Ending> {
-    command.process_group(0);
-    order.rlimits.apply(command);
-    let spawn = || match order.ranks {
-        Some(ranks) => ranks.spawn(command, order.task),
-        None => command.spawn(),
+pub(super) fn run(program: &Program<'_>, order: &Order<'_>) -> io::Result<Ending> {
+    let start = || program.start(order.rlimits);
+    let start_in_gang = || match order.ranks {
+        Some(ranks) => ranks.start(order.task, start),
+        None => start(),
     };
-    let started = order.running.start((order.grant, order.task), spawn);
-    let (mut child, pid, wake) = started?;
+    let started = order.running.start((order.grant, order.task), start_in_gang);
+    let (pid, wake) = started?;
     // it may have been told so before anybody could know of this process
     if order.context.is_cancelled() {
         let this = IndexRange::new(order.task, order.task.saturating_add(1));
@@ -115,7 +115,7 @@ pub(super) fn run(command: &mut Command, order: &Order<'_>) -> io::Result<Ending
     // it is dead but not reaped, so its number is still its group's
     let _ = kill_process_group(pid, Signal::KILL);
     order.running.ended(order.task);
-    let status = child.wait()?;
+    let status = reap(pid)?;
     order.running.sweep();
     Ok(waited?.unwrap_or_else(|| ending(status)))
 }
@@ -280,10 +280,17 @@ fn poll_until(events: &mut [PollFd<'_>], until: Option<Instant>) -> io::Result<(
     }
 }
 
-fn ending(status: ExitStatus) -> Ending {
-    match status.signal() {
+/// Takes the status of a process that has ended.
+fn reap(pid: Pid) -> io::Result<WaitStatus> {
+    let waited = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()))?;
+    let (_, status) = waited.ok_or_else(|| io::Error::other("the system says that it has not ended"))?;
+    Ok(status)
+}
+
+fn ending(status: WaitStatus) -> Ending {
+    match status.terminating_signal() {
         Some(signal) => Ending::Signal(u8::try_from(signal).unwrap_or(u8::MAX)),
         // a status has eight bits
-        None => Ending::Exit(status.code().unwrap_or_default() as u8),
+        None => Ending::Exit(status.exit_status().unwrap_or_default() as u8),
     }
 }

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::process::{Child, Command};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use phalanx_pmi::{Departure, Exchange, Layout, Server};
@@ -13,8 +12,10 @@ use phalanx_protocol::message::host::HostGang;
 use phalanx_protocol::record::FailureCause;
 use phalanx_protocol::{JobId, RangeSet};
 use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::Pid;
 
 use super::orphans::Running;
+use super::program::Program;
 use crate::host::lock;
 use crate::kernel::runner::Failed;
 
@@ -76,7 +77,7 @@ impl Ranks {
     }
 
     /// Tells a rank who it is.
-    pub(super) fn set(&self, command: &mut Command, rank: u64) {
+    pub(super) fn set(&self, program: &mut Program<'_>, rank: u64) {
         let placement = &self.gang.placement;
         let before = self.local.iter().take_while(|range| range.start <= rank);
         let local_rank: u64 = before.map(|range| rank.min(range.end) - range.start).sum();
@@ -90,19 +91,19 @@ impl Ranks {
             ("PHALANX_NODES", placement.nodes.len() as u64),
             ("PHALANX_EPOCH", placement.epoch.into()),
         ] {
-            command.env(name, value.to_string());
+            program.env(name, value.to_string());
         }
         let ends = lock(&self.ends);
         let end = usize::try_from(rank)
             .ok()
             .and_then(|rank| ends.get(rank)?.as_ref());
         if let Some(end) = end {
-            command.env("PMI_FD", end.as_raw_fd().to_string());
-            command.env("PMI_RANK", rank.to_string());
-            command.env("PMI_SIZE", ranks.to_string());
-            command.env("PMI_SPAWNED", "0");
+            program.env("PMI_FD", end.as_raw_fd().to_string());
+            program.env("PMI_RANK", rank.to_string());
+            program.env("PMI_SIZE", ranks.to_string());
+            program.env("PMI_SPAWNED", "0");
             // Intel MPI asks for a library otherwise
-            command.env("I_MPI_PMI", "pmi1");
+            program.env("I_MPI_PMI", "pmi1");
         }
     }
 
@@ -110,16 +111,16 @@ impl Ranks {
     ///
     /// # Errors
     /// Says why it is not started; it may be tried again.
-    pub(super) fn spawn(&self, command: &mut Command, rank: u64) -> io::Result<Child> {
+    pub(super) fn start(&self, rank: u64, start: impl FnOnce() -> io::Result<Pid>) -> io::Result<Pid> {
         let mut ends = lock(&self.ends);
         let end = usize::try_from(rank).ok().and_then(|rank| ends.get_mut(rank));
         let Some(end) = end else {
-            return command.spawn();
+            return start();
         };
         if let Some(end) = &end {
             fcntl_setfd(end, FdFlags::empty())?;
         }
-        let started = command.spawn();
+        let started = start();
         match (&started, &end) {
             // else its end is never noticed
             (Ok(_), _) => *end = None,

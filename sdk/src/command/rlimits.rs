@@ -17,12 +17,14 @@ impl Changes {
         Self(wanted.iter().filter_map(|&wanted| change(wanted)).collect())
     }
 
+    /// Whether there is nothing to be changed.
+    pub(super) fn are_none(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Limits what a process may use.
     pub(super) fn apply(&self, command: &mut Command) {
-        // whatever is to be done between fork and exec makes starting slower
-        if !self.0.is_empty() {
-            apply(command, self.0.clone());
-        }
+        apply(command, self.0.clone());
     }
 }
 

@@ -1,8 +1,7 @@
 //! The variables of a task: those of its submission, and what it wants to know of itself.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::process::Command;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use phalanx_protocol::command::{Dialect, element_number};
@@ -10,6 +9,7 @@ use phalanx_protocol::message::host::{HOST_MARK_VARIABLE, HostCommand, Place};
 use phalanx_protocol::{CommandPlan, Gpu, GpuVendor, JobId, Sharing};
 
 use super::Attempt;
+use super::program::{Environment, Program};
 
 /// The index of the task; also tells whose an orphan is.
 pub(super) const INDEX_VARIABLE: &str = "PHALANX_TASK_INDEX";
@@ -24,19 +24,18 @@ const HIP: &str = "HIP_VISIBLE_DEVICES";
 pub(super) struct Variables {
     job: JobId,
     dialect: Dialect,
-    common: Vec<(OsString, OsString)>,
+    common: Environment,
     worker_has_gpus: bool,
     time_limit: Option<Duration>,
 }
 
 impl Variables {
     pub(super) fn new(job: JobId, command: &HostCommand, plan: &CommandPlan) -> Self {
-        let owned = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
-        let submitted = plan.environment.iter();
-        let mut common: Vec<(OsString, OsString)> = submitted
-            .map(|(name, value)| (owned(name), owned(value)))
-            .collect();
-        let mut set = |name: &str, value: String| common.push((name.into(), value.into()));
+        let mut common = Environment::default();
+        for (name, value) in &plan.environment {
+            common.set(OsStr::from_bytes(name), OsStr::from_bytes(value));
+        }
+        let mut set = |name: &str, value: String| common.set(name, value);
         let request = &command.request;
         set("PHALANX_JOB_ID", job.to_string());
         set("PHALANX_JOB_NAME", plan.name.clone());
@@ -84,7 +83,7 @@ impl Variables {
             }
         }
         if let Some(mark) = std::env::var_os(HOST_MARK_VARIABLE) {
-            common.push((HOST_MARK_VARIABLE.into(), mark));
+            common.set(HOST_MARK_VARIABLE, mark);
         }
         Self {
             job,
@@ -96,9 +95,9 @@ impl Variables {
     }
 
     /// Gives a task its variables, and no others.
-    pub(super) fn set(
-        &self,
-        command: &mut Command,
+    pub(super) fn set<'a>(
+        &'a self,
+        program: &mut Program<'a>,
         index: u64,
         number: Option<u64>,
         item: Option<&[u8]>,
@@ -108,19 +107,17 @@ impl Variables {
         let Self {
             job, dialect, common, ..
         } = self;
-        command
-            .env_clear()
-            .envs(common.iter().map(|(name, value)| (name, value)));
-        command
+        program.share(common);
+        program
             .env(INDEX_VARIABLE, index.to_string())
             .env("PHALANX_TASK_ID", format!("{job}.{index}"))
             .env("PHALANX_ATTEMPT", attempt.to_string())
             .env("PHALANX_RESTART_COUNT", restarts.to_string());
         if let Some(number) = number {
-            command.env("PHALANX_ARRAY_TASK_ID", number.to_string());
+            program.env("PHALANX_ARRAY_TASK_ID", number.to_string());
         }
         if let Some(item) = item {
-            command.env("PHALANX_ITEM", OsStr::from_bytes(item));
+            program.env("PHALANX_ITEM", OsStr::from_bytes(item));
         }
         let own = match number {
             Some(_) => element_number(*job, index).to_string(),
@@ -129,28 +126,28 @@ impl Variables {
         match dialect {
             Dialect::Phalanx => {}
             Dialect::Slurm | Dialect::Pbs => {
-                command.env("SLURM_JOB_ID", &own).env("SLURM_JOBID", &own);
+                program.env("SLURM_JOB_ID", &own).env("SLURM_JOBID", &own);
                 if let Some(number) = number {
-                    command.env("SLURM_ARRAY_TASK_ID", number.to_string());
+                    program.env("SLURM_ARRAY_TASK_ID", number.to_string());
                 }
                 let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-                command.env("SLURM_JOB_START_TIME", began.as_secs().to_string());
+                program.env("SLURM_JOB_START_TIME", began.as_secs().to_string());
                 // that of the job in which this one was submitted is none of its own
                 match self.time_limit.and_then(|limit| began.checked_add(limit)) {
-                    Some(end) => command.env("SLURM_JOB_END_TIME", end.as_secs().to_string()),
-                    None => command.env_remove("SLURM_JOB_END_TIME"),
+                    Some(end) => program.env("SLURM_JOB_END_TIME", end.as_secs().to_string()),
+                    None => program.env_remove("SLURM_JOB_END_TIME"),
                 };
                 if restarts > 0 {
-                    command.env("SLURM_RESTART_COUNT", restarts.to_string());
+                    program.env("SLURM_RESTART_COUNT", restarts.to_string());
                 }
             }
         }
         match dialect {
             Dialect::Phalanx | Dialect::Slurm => {}
             Dialect::Pbs => {
-                command.env("PBS_JOBID", own);
+                program.env("PBS_JOBID", own);
                 if let Some(number) = number {
-                    command
+                    program
                         .env("PBS_ARRAY_INDEX", number.to_string())
                         .env("PBS_ARRAYID", number.to_string());
                 }
@@ -162,11 +159,11 @@ impl Variables {
 impl Variables {
     /// Tells a task its gpus by the variables that their makers' libraries read, whatever these were at submission. A task
     /// without any sees none on a worker that gives them out.
-    pub(super) fn set_place(&self, command: &mut Command, place: Option<&Place>) {
+    pub(super) fn set_place(&self, program: &mut Program<'_>, place: Option<&Place>) {
         let gpus = place.map_or(&[][..], |place| &place.gpus);
         if gpus.is_empty() {
             if self.worker_has_gpus {
-                command.env(CUDA, "").env(ROCR, "").env_remove(HIP);
+                program.env(CUDA, "").env(ROCR, "").env_remove(HIP);
             }
             return;
         }
@@ -175,9 +172,9 @@ impl Variables {
             let ids: Vec<&str> = gpus.iter().filter(is_of).map(|gpu| gpu.id.as_str()).collect();
             (!ids.is_empty()).then_some(ids)
         };
-        let mut set = |name: &str, value: Option<String>| match value {
-            Some(value) => drop(command.env(name, value)),
-            None => drop(command.env_remove(name)),
+        let mut set = |name: &'static str, value: Option<String>| match value {
+            Some(value) => drop(program.env(name, value)),
+            None => drop(program.env_remove(name)),
         };
         set(CUDA, of(GpuVendor::Nvidia).map(|ids| ids.join(",")));
         // as workers count them

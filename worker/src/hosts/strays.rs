@@ -45,7 +45,8 @@ enum Found {
 /// users cannot be looked into, and are none of ours.
 fn marked(wanted: &[u8]) -> Vec<Found> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let processes = entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())));
+    let processes =
+        entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())));
     let find = |(number, path): (i32, PathBuf)| {
         let variables = fs::read(path.join("environ")).ok()?;
         if variables.is_empty() && is_in_exec(&path) {
