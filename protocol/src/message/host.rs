@@ -220,6 +220,9 @@ pub struct Progress {
     pub backlog: u64,
 }
 
+/// The control group of a host of commands, if it has one: a leaf, beside which it may make others for its tasks.
+pub const HOST_CGROUP: &str = "host";
+
 /// Version of the conversations in this module and its siblings.
 pub const PROTOCOL_VERSION: u32 = 6;
 
