@@ -5,6 +5,7 @@
 //! ([`outlet`]), finds what an earlier attempt has saved, and lets [`process`] run it to its end. [`orphans`] sees to it that nothing of a task outlives it.
 
 mod capture;
+mod cgroup;
 mod descriptors;
 mod feeder;
 mod invocation;
@@ -38,6 +39,7 @@ use phalanx_protocol::{CommandPlan, JobId, TaskId, codec};
 use phalanx_storage::CheckpointDirectories;
 
 pub use self::capture::Surroundings;
+use self::cgroup::Cgroups;
 use self::invocation::Invocation;
 use self::orphans::Running;
 use self::outlet::{Names, Outlet, Outlets, Streams};
@@ -68,6 +70,8 @@ pub(crate) struct Commands {
     /// The start of the gang whose ranks its tasks are, if they are.
     ranks: Mutex<Option<Arc<Ranks>>>,
     rlimits: rlimits::Changes,
+    /// Where the system can be asked to limit memory, if that is limited.
+    cgroups: Option<Cgroups>,
     wake: Wake,
     scratch: PathBuf,
 }
@@ -133,6 +137,9 @@ impl Commands {
             running: Arc::new(Running::new().map_err(failed("the system does not tell of processes"))?),
             ranks: Mutex::default(),
             rlimits: rlimits::Changes::to(&plan.limits),
+            cgroups: Some(command.request.memory_bytes)
+                .filter(|&bytes| bytes > 0)
+                .and_then(|_| Cgroups::find()),
             wake: Wake::new().map_err(failed("the system gives no event"))?,
             command,
             plan,
@@ -181,6 +188,7 @@ impl Commands {
         let order = Order {
             limits: self.limits(),
             rlimits: &self.rlimits,
+            cgroups: self.cgroups.as_ref(),
             wake: &self.wake,
             running: &self.running,
             task: index,

@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep_until, timeout};
 
 use self::board::Board;
-use self::cgroup::{Cgroup, Cgroups};
+use self::cgroup::{Cgroup, Cgroups, Tenant};
 use self::guard::{Finding, Guard};
 use self::memory::GroupMemory;
 use crate::agent::{Death, GRANTS_PER_JOB_MAX, HostId, Input, Limits, Obstacle};
@@ -261,7 +261,11 @@ impl HostTask {
 
     /// A control group for a new process, if there is a place for it.
     fn cgroup(&self, process: Option<u32>) -> Option<Cgroup> {
-        match self.cgroups.as_ref()?.host(self.host, process?) {
+        let tenant = match self.program {
+            Program::File(_) => Tenant::Kernels,
+            Program::Own => Tenant::Commands,
+        };
+        match self.cgroups.as_ref()?.host(tenant, process?) {
             Ok(cgroup) => Some(cgroup),
             Err(error) => {
                 tracing::warn!(%error, "a kernel host has no control group: its memory is only watched");

@@ -67,21 +67,36 @@ impl Delegated {
         entries.filter(is_host).collect()
     }
 
-    /// The hosts' memory limits.
-    fn limits(&self) -> Vec<String> {
-        let limits = self.hosts().into_iter().map(|host| host.join("memory.max"));
-        let texts = limits.filter_map(|file| fs::read_to_string(file).ok());
+    /// The hosts' groups, and those of the commands that they run.
+    fn groups(&self) -> Vec<PathBuf> {
+        let mut groups = self.hosts();
+        for host in self.hosts() {
+            let entries = fs::read_dir(host).into_iter().flatten().flatten();
+            let inner = entries.map(|entry| entry.path()).filter(|path| path.is_dir());
+            // that of the host's own process comes first
+            let (own, tasks): (Vec<_>, Vec<_>) = inner.partition(|path| path.ends_with("host"));
+            groups.extend(own.into_iter().chain(tasks));
+        }
+        groups
+    }
+
+    /// What a file of each group says, where it can be read.
+    fn texts(&self, file: &str) -> Vec<String> {
+        let files = self.groups().into_iter().map(|group| group.join(file));
+        let texts = files.filter_map(|file| fs::read_to_string(file).ok());
         texts.map(|text| text.trim().to_owned()).collect()
     }
 
-    /// The processes in all hosts' groups.
+    /// The memory limits in force.
+    fn limits(&self) -> Vec<String> {
+        self.texts("memory.max")
+    }
+
+    /// The processes in all groups, hosts first.
     fn members(&self) -> Vec<u32> {
-        let lists = self.hosts().into_iter().map(|host| host.join("cgroup.procs"));
-        let texts: Vec<String> = lists.filter_map(|file| fs::read_to_string(file).ok()).collect();
-        texts
-            .iter()
-            .flat_map(|text| text.lines().map(|pid| pid.parse().unwrap()))
-            .collect()
+        let texts = self.texts("cgroup.procs");
+        let lines = texts.iter().flat_map(|text| text.lines());
+        lines.map(|pid| pid.parse().unwrap()).collect()
     }
 }
 
@@ -129,6 +144,42 @@ fn the_system_ends_a_kernel_over_its_memory_and_nothing_else() {
     assert_eq!(up.run(&format!("logs {bystander}")).lines(), ["lives"]);
     let (code, _folder) = up.stop();
     assert_eq!((code, delegated.hosts()), (Some(0), Vec::new()));
+}
+
+#[test]
+fn the_system_ends_a_command_over_its_memory_and_neither_its_neighbour_nor_its_host() {
+    let Some(delegated) = Delegated::make("command") else {
+        return;
+    };
+    let up = Up::start_after(&delegated.join(), &["--workers", "1", "--cpus", "2"]);
+    let folder = up.directory();
+    // what left the process group is the task's as well, and it is over with one of its processes
+    let script = format!(
+        "if [ {{}} = 0 ]; then until [ -e {over} ]; do sleep 0.02; done; \
+         setsid sh -c 'head -c 300M /dev/zero | tail' & wait; sleep 1000; \
+         else until [ -e {end} ]; do sleep 0.02; done; cat /proc/self/cgroup; fi",
+        over = folder.join("over").display(),
+        end = folder.join("end").display(),
+    );
+    let mut command = up.command("submit --array 0-1 --memory 64M");
+    command.args(["--", "sh", "-c", &script]);
+    let job = run(command).lines()[0].to_owned();
+    let limit = (64 << 20).to_string();
+    let limited = || delegated.limits().into_iter().filter(|text| *text == limit);
+    eventually("each has a group", || limited().count() == 2);
+    let host = delegated.members()[0];
+    fs::write(folder.join("over"), "").unwrap();
+    eventually("the group of what was ended is gone", || limited().count() == 1);
+    assert_eq!(delegated.members()[0], host);
+    fs::write(folder.join("end"), "").unwrap();
+    assert_eq!(up.run(&format!("wait {job}")).code, Some(1));
+    let shown = up.run(&format!("job {job} --output json"));
+    let is_told = shown.stdout.contains("\"memory\"") && shown.stdout.contains(" of 64 MiB\"");
+    assert!(is_told, "{shown:?}");
+    let logs = up.run(&format!("logs {job}"));
+    assert!(logs.stdout.contains("/task-1-"), "{logs:?}");
+    let (code, _folder) = up.stop();
+    assert_eq!((code, delegated.groups()), (Some(0), Vec::new()));
 }
 
 #[test]

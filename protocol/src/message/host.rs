@@ -20,6 +20,8 @@ pub const HOST_FD_VARIABLE: &str = "PHALANX_HOST_FD";
 pub const HOST_BOARD_VARIABLE: &str = "PHALANX_HOST_BOARD";
 /// The environment variable that marks everything that a host starts: no other host has the same.
 pub const HOST_MARK_VARIABLE: &str = "PHALANX_HOST_MARK";
+/// The control group of a host of commands, if it has one: a leaf, beside which it may make others for its tasks.
+pub const HOST_CGROUP: &str = "host";
 /// Bytes between two slots' words on a running board: each has a cache line of its own, since all are written often.
 pub const BOARD_LINE_BYTES: usize = 64;
 /// What a slot that runs nothing has on the running board.

@@ -17,6 +17,7 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, pidfd_open, waitpid,
 };
 
+use super::cgroup::{Cgroup, Cgroups};
 use super::memory;
 use super::orphans::Running;
 use super::program::Program;
@@ -27,6 +28,9 @@ use crate::context::TaskContext;
 
 /// How often it is looked at how much memory a process uses, where that is limited.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The signal by which the system ends processes that are over its limits.
+const KILLED: u8 = Signal::KILL.as_raw() as u8;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +87,8 @@ pub(super) struct Limits {
 pub(super) struct Order<'a> {
     pub(super) limits: Limits,
     pub(super) rlimits: &'a rlimits::Changes,
+    /// Where the system can be asked to limit memory.
+    pub(super) cgroups: Option<&'a Cgroups>,
     /// Raised when the job is ended.
     pub(super) wake: &'a Wake,
     pub(super) running: &'a Running,
@@ -94,12 +100,29 @@ pub(super) struct Order<'a> {
     pub(super) context: &'a TaskContext,
 }
 
+impl Order<'_> {
+    /// A group for the process, if its memory is limited and the system can be asked to.
+    fn cgroup(&self) -> Option<Cgroup> {
+        let (cgroups, bytes) = self.cgroups.zip(self.limits.memory)?;
+        cgroups.task(&format!("task-{}-{}", self.task, self.grant), bytes)
+    }
+
+    /// How a process ended that nobody here has, given what its group used at most if it was killed for that.
+    fn ending(&self, status: WaitStatus, killed_at: Option<u64>) -> Ending {
+        match (ending(status), killed_at.zip(self.limits.memory)) {
+            (Ending::Signal(KILLED), Some((used, allowed))) => Ending::Memory(used, allowed),
+            (ended, _) => ended,
+        }
+    }
+}
+
 /// Runs a process to its end.
 ///
 /// # Errors
 /// Says why it could not be started.
 pub(super) fn run(program: &Program<'_>, order: &Order<'_>) -> io::Result<Ending> {
-    let start = || program.start(order.rlimits);
+    let cgroup = order.cgroup();
+    let start = || program.start(order.rlimits, cgroup.as_ref());
     let start_in_gang = || match order.ranks {
         Some(ranks) => ranks.start(order.task, start),
         None => start(),
@@ -111,13 +134,20 @@ pub(super) fn run(program: &Program<'_>, order: &Order<'_>) -> io::Result<Ending
         let this = IndexRange::new(order.task, order.task.saturating_add(1));
         order.running.end(order.grant, this);
     }
-    let waited = Watch::begin(pid, order, &wake).wait();
+    let mut watch = Watch::begin(pid, order, &wake);
+    // the system sees more, and at once
+    watch.look_at = watch.look_at.filter(|_| cgroup.is_none());
+    let waited = watch.wait();
     // it is dead but not reaped, so its number is still its group's
     let _ = kill_process_group(pid, Signal::KILL);
+    let killed_at = cgroup.as_ref().and_then(Cgroup::killed_at);
+    if let Some(cgroup) = &cgroup {
+        cgroup.kill();
+    }
     order.running.ended(order.task);
     let status = reap(pid)?;
     order.running.sweep();
-    Ok(waited?.unwrap_or_else(|| ending(status)))
+    Ok(waited?.unwrap_or_else(|| order.ending(status, killed_at)))
 }
 
 /// A process that runs, and what is to be done when.

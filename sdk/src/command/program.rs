@@ -15,6 +15,7 @@ use std::ptr;
 
 use rustix::process::Pid;
 
+use super::cgroup::Cgroup;
 use super::rlimits;
 
 /// A variable as the system wants it, `NAME=value`.
@@ -129,26 +130,27 @@ impl<'a> Program<'a> {
         self.streams = Some(streams);
     }
 
-    /// Starts it as the leader of a process group of its own. Nothing reaps it when it has ended.
+    /// Starts it as the leader of a process group of its own, in a control group if there is one. Nothing reaps it when it has
+    /// ended.
     ///
     /// # Errors
     /// As the system says; and if a word or a variable has a zero byte.
-    pub(super) fn start(&self, rlimits: &rlimits::Changes) -> io::Result<Pid> {
+    pub(super) fn start(&self, rlimits: &rlimits::Changes, cgroup: Option<&Cgroup>) -> io::Result<Pid> {
         let has_zero =
             self.has_zero || self.own.has_zero || self.common.is_some_and(|common| common.has_zero);
         if has_zero {
             let message = "a zero byte is in its words or variables";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        let number = match rlimits.are_none() {
+        let number = match rlimits.are_none() && cgroup.is_none() {
             true => spawn(self)?,
-            false => self.fork(rlimits)?,
+            false => self.fork(rlimits, cgroup)?,
         };
         Pid::from_raw(number).ok_or_else(|| io::Error::other("the system gave a process no number"))
     }
 
-    /// Starts it by way of a copy of this process, which changes its limits before it becomes the program.
-    fn fork(&self, rlimits: &rlimits::Changes) -> io::Result<i32> {
+    /// Starts it by way of a copy of this process, which changes its limits and its control group before it becomes the program.
+    fn fork(&self, rlimits: &rlimits::Changes, cgroup: Option<&Cgroup>) -> io::Result<i32> {
         let text = |text: &CString| OsStr::from_bytes(text.as_bytes()).to_owned();
         let mut words = self.words.iter().map(text);
         let mut command = Command::new(words.next().unwrap_or_default());
@@ -166,6 +168,9 @@ impl<'a> Program<'a> {
         }
         command.process_group(0);
         rlimits.apply(&mut command);
+        if let Some(cgroup) = cgroup {
+            cgroup.enter(&mut command)?;
+        }
         Ok(command.spawn()?.id().cast_signed())
     }
 
@@ -319,7 +324,7 @@ mod tests {
             program.share(common);
             prepare(&mut program);
             program.lend([input.as_fd(), output.as_fd(), output.as_fd()]);
-            let pid = program.start(&rlimits).unwrap();
+            let pid = program.start(&rlimits, None).unwrap();
             let (_, status) = waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap();
             assert!(status.exited());
             fs::read_to_string(path).unwrap()
@@ -368,7 +373,7 @@ mod tests {
     #[test]
     fn a_zero_byte_and_a_program_that_is_not_there_are_errors() {
         let start = |program: Program<'_>| {
-            let error = program.start(&rlimits::Changes::to(&[])).unwrap_err();
+            let error = program.start(&rlimits::Changes::to(&[]), None).unwrap_err();
             error.kind()
         };
         let mut zero = Program::new("/bin/true", "/");

@@ -1,5 +1,6 @@
 //! Memory limits that the system enforces: a control group (version 2) for each kernel host, where this worker was given a
-//! place to make some.
+//! place to make some. A host of commands has a group of groups, with a leaf for itself, since each of its tasks may get one
+//! from it (`command/cgroup.rs` in the sdk): a group whose children limit memory may have no process itself.
 //!
 //! The place is this process's own group or the one above, if it lets its children limit memory and we may write there: as
 //! an administrator or a batch system sets it up for a service. Without one, [`super::memory`] has to do. Everything here
@@ -8,12 +9,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::agent::HostId;
+use phalanx_protocol::message::host::HOST_CGROUP;
 
-/// How the names of our groups begin.
+/// How the names of our groups begin: then come the worker's process, when that was started, and a number.
 const PREFIX: &str = "phalanx-";
 /// How often and at what interval a group is removed whose processes are dying: the system keeps it until they are dead.
 const REMOVAL_TRIES: u32 = 100;
@@ -21,10 +23,24 @@ const REMOVAL_PAUSE: Duration = Duration::from_millis(10);
 /// Where groups lie.
 const ROOT: &str = "/sys/fs/cgroup";
 
+/// How many groups this process has made: several workers may live in it.
+static MADE: AtomicU64 = AtomicU64::new(0);
+
 /// A place for control groups.
 #[derive(Debug, Clone)]
 pub(crate) struct Cgroups {
     folder: PathBuf,
+    /// When this process was started, in ticks of the system's clock.
+    started: u64,
+}
+
+/// Who lives in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tenant {
+    /// A host of kernels, which runs all of its tasks itself.
+    Kernels,
+    /// A host of commands, which may want groups for them.
+    Commands,
 }
 
 impl Cgroups {
@@ -44,17 +60,34 @@ impl Cgroups {
             .flatten()
             .find(|folder| is_ours(folder))?;
         sweep(&found);
-        Some(Self { folder: found })
+        let started = start_of(std::process::id())?;
+        Some(Self {
+            folder: found,
+            started,
+        })
     }
 
     /// A group for a host, with its process in it.
-    pub(super) fn host(&self, host: HostId, process: u32) -> io::Result<Cgroup> {
-        let folder = self.folder.join(format!("{PREFIX}{}-{host}", std::process::id()));
+    pub(super) fn host(&self, tenant: Tenant, process: u32) -> io::Result<Cgroup> {
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{PREFIX}{}-{}-{number}", std::process::id(), self.started);
+        let folder = self.folder.join(name);
         fs::create_dir(&folder)?;
         let group = Cgroup { folder };
-        // a host that has lost one of its processes is of no use
-        group.write("memory.oom.group", "1")?;
-        group.write("cgroup.procs", &process.to_string())?;
+        let members = match tenant {
+            Tenant::Kernels => {
+                // a host that has lost one of its processes is of no use
+                group.write("memory.oom.group", "1")?;
+                "cgroup.procs".to_owned()
+            }
+            // what ends one of its tasks must not end the others
+            Tenant::Commands => {
+                group.write("cgroup.subtree_control", "+memory")?;
+                fs::create_dir(group.folder.join(HOST_CGROUP))?;
+                format!("{HOST_CGROUP}/cgroup.procs")
+            }
+        };
+        group.write(&members, &process.to_string())?;
         Ok(group)
     }
 }
@@ -66,13 +99,43 @@ fn is_ours(folder: &Path) -> bool {
     limits_memory && rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok()
 }
 
-/// Removes groups of workers that are gone; the system keeps those that have a process.
+/// Removes groups of workers that are gone, unless a process is left in them. Those of a worker that lives may be so new
+/// that theirs is still to come.
 fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-            let _ = fs::remove_dir(entry.path());
+        let is_left = is_left_behind(&entry.file_name().to_string_lossy());
+        let events = || fs::read_to_string(entry.path().join("cgroup.events")).unwrap_or_default();
+        if is_left && !events().lines().any(|line| line == "populated 1") {
+            let _ = remove(&entry.path());
         }
     }
+}
+
+/// Whether a group of that name is one of a worker that is gone.
+fn is_left_behind(name: &str) -> bool {
+    let maker = || {
+        let mut parts = name.strip_prefix(PREFIX)?.split('-');
+        Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+    };
+    maker().is_some_and(|(process, started): (u32, u64)| start_of(process) != Some(started))
+}
+
+/// When a process was started, in ticks of the system's clock; `None` if it is gone. It is the twentieth field behind its name,
+/// which is in parentheses and may have any letters.
+fn start_of(process: u32) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// Removes a group and those in it, which the system refuses if one of them has a process.
+fn remove(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)?.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&entry.path())?;
+        }
+    }
+    fs::remove_dir(folder)
 }
 
 /// A host's group. [`Self::end`] removes it; dropping it does if it is empty.
@@ -82,8 +145,12 @@ pub(super) struct Cgroup {
 }
 
 impl Cgroup {
-    /// Limits the memory of all that is in it; `None`: as much as there is.
+    /// Limits the memory of all that is in it, none of which is swapped out then; `None`: as much as there is.
     pub(super) fn limit(&self, bytes: Option<u64>) -> io::Result<()> {
+        // systems without swap do not have the file
+        if self.folder.join("memory.swap.max").exists() {
+            self.write("memory.swap.max", bytes.map_or("max", |_| "0"))?;
+        }
         let text = bytes.map_or_else(|| "max".to_owned(), |bytes| bytes.to_string());
         self.write("memory.max", &text)
     }
@@ -112,7 +179,7 @@ impl Cgroup {
         // systems before Linux 5.14 cannot do that
         let _ = self.write("cgroup.kill", "1");
         for _ in 1..REMOVAL_TRIES {
-            if fs::remove_dir(&self.folder).is_ok() {
+            if remove(&self.folder).is_ok() {
                 return;
             }
             thread::sleep(REMOVAL_PAUSE);
@@ -128,7 +195,7 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         // if a process is left in it, the next start of a worker tries again
-        if let Err(error) = fs::remove_dir(&self.folder)
+        if let Err(error) = remove(&self.folder)
             && error.kind() != io::ErrorKind::NotFound
         {
             tracing::debug!(%error, group = %self.folder.display(), "a control group stays behind");
@@ -139,6 +206,13 @@ impl Drop for Cgroup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn place(folder: &Path) -> Cgroups {
+        Cgroups {
+            folder: folder.to_owned(),
+            started: 7,
+        }
+    }
 
     fn read(folder: &Path, file: &str) -> String {
         fs::read_to_string(folder.join(file)).unwrap()
@@ -164,15 +238,13 @@ mod tests {
     #[test]
     fn a_host_is_put_into_a_group_of_its_own_and_its_end_is_read_from_there() {
         let root = tempfile::tempdir().unwrap();
-        let cgroups = Cgroups {
-            folder: root.path().to_owned(),
-        };
-        let group = cgroups.host(HostId(3), 4711).unwrap();
+        let group = place(root.path()).host(Tenant::Kernels, 4711).unwrap();
         let folder = group.folder.clone();
         assert_eq!(read(&folder, "cgroup.procs"), "4711");
         assert_eq!(read(&folder, "memory.oom.group"), "1");
         group.limit(Some(8 << 30)).unwrap();
         assert_eq!(read(&folder, "memory.max"), "8589934592");
+        assert!(!folder.join("memory.swap.max").exists());
         assert_eq!(group.killed_at(), None);
         fs::write(
             folder.join("memory.events"),
@@ -187,8 +259,26 @@ mod tests {
         assert_eq!(group.killed_at(), Some(8 << 30));
         fs::write(folder.join("memory.peak"), "8589930000\n").unwrap();
         assert_eq!(group.killed_at(), Some(8_589_930_000));
+        fs::write(folder.join("memory.swap.max"), "max\n").unwrap();
+        group.limit(Some(4 << 30)).unwrap();
+        assert_eq!(read(&folder, "memory.swap.max"), "0");
         group.limit(None).unwrap();
-        assert_eq!(read(&folder, "memory.max"), "max");
+        let limits = ["memory.max", "memory.swap.max"].map(|file| read(&folder, file));
+        assert_eq!(limits, ["max", "max"]);
+    }
+
+    #[test]
+    fn a_host_of_commands_lives_in_a_leaf_of_a_group_that_has_room_for_more() {
+        let root = tempfile::tempdir().unwrap();
+        let cgroups = place(root.path());
+        let group = cgroups.host(Tenant::Commands, 4711).unwrap();
+        let folder = group.folder.clone();
+        assert_eq!(read(&folder, "cgroup.subtree_control"), "+memory");
+        assert_eq!(read(&folder, "host/cgroup.procs"), "4711");
+        // the system would refuse one, and end all tasks with one of them
+        assert!(!folder.join("cgroup.procs").exists() && !folder.join("memory.oom.group").exists());
+        let next = cgroups.host(Tenant::Commands, 4712).unwrap();
+        assert_ne!(next.folder, folder);
     }
 
     #[test]
@@ -218,13 +308,39 @@ mod tests {
     fn groups_that_were_left_behind_are_swept_if_they_are_empty() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("cgroup.subtree_control"), "memory").unwrap();
-        for name in ["phalanx-1-1", "phalanx-2-1", "other"] {
-            fs::create_dir(root.path().join(name)).unwrap();
+        // no process has the number 0
+        for name in [
+            "phalanx-0-1-1",
+            "phalanx-0-1-2/host",
+            "phalanx-0-1-2/task-1",
+            "other",
+        ] {
+            fs::create_dir_all(root.path().join(name)).unwrap();
         }
-        // what the system refuses to remove
-        fs::write(root.path().join("phalanx-2-1/cgroup.procs"), "5").unwrap();
+        fs::create_dir_all(root.path().join("phalanx-0-1-3/host")).unwrap();
+        fs::write(
+            root.path().join("phalanx-0-1-3/cgroup.events"),
+            "populated 1\nfrozen 0\n",
+        )
+        .unwrap();
         Cgroups::find_under(root.path(), "0::/").unwrap();
         let is_there = |name: &str| root.path().join(name).exists();
-        assert!(!is_there("phalanx-1-1") && is_there("phalanx-2-1") && is_there("other"));
+        assert!(!is_there("phalanx-0-1-1") && !is_there("phalanx-0-1-2"));
+        assert!(is_there("phalanx-0-1-3/host") && is_there("other"));
+    }
+
+    #[test]
+    fn a_worker_that_lives_keeps_its_new_groups_when_another_starts() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("cgroup.subtree_control"), "memory").unwrap();
+        let (process, started) = (std::process::id(), start_of(std::process::id()).unwrap());
+        let own = root.path().join(format!("phalanx-{process}-{started}-5"));
+        // of one that had the number before
+        let before = root.path().join(format!("phalanx-{process}-{}-5", started - 1));
+        for group in [&own, &before] {
+            fs::create_dir(group).unwrap();
+        }
+        Cgroups::find_under(root.path(), "0::/").unwrap();
+        assert!(own.exists() && !before.exists());
     }
 }
