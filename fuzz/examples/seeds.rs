@@ -13,7 +13,7 @@ use phalanx_protocol::record::{FailureCause, Outcome, Record, ResultBlock, Resul
 use phalanx_protocol::snapshot::{CoreSnapshot, JobSnapshot, Requeued};
 use phalanx_protocol::{
     BlobId, Encoding, Feeding, GrantId, IndexRange, JobId, JobSpec, RangeSet, Resources, Retries,
-    SubmissionId, Term, WorkerId, codec,
+    SubmissionId, Term, Usage, UsageSum, WorkerId, codec,
 };
 use phalanx_storage::slot::{SlotHead, SlotKind, encode};
 use phalanx_storage::{ClusterId, LogId, Snapshot, snapshot};
@@ -101,6 +101,8 @@ fn states() -> Vec<Vec<u8>> {
         .map(|(number, submitted)| {
             let is_over = number % 2 == 1;
             JobSnapshot {
+                usage: UsageSum::default(),
+                tasks_used: Vec::new(),
                 term: Term(5),
                 submitted,
                 started_unix_millis: is_over.then_some(1_700_000_000_000),
@@ -244,6 +246,7 @@ fn conversations() -> [Vec<Vec<u8>>; 8] {
         },
     ]);
     let reports = each([Report {
+        usage: Vec::new(),
         number: 9,
         job: JOB,
         done: vec![(GRANT, vec![RANGE])],
@@ -258,6 +261,7 @@ fn conversations() -> [Vec<Vec<u8>>; 8] {
             reason: "no such kernel".to_owned(),
         },
         FromHost::Progress(Progress {
+            usage: Vec::new(),
             done: vec![(GRANT, vec![RANGE])],
             failed: vec![(GRANT, vec![failure(301)])],
             results: vec![(RANGE, Bytes::from_static(b"results"))],
@@ -406,6 +410,7 @@ fn records() -> Vec<Record> {
         })
         .collect();
     records.push(Record::TasksEnded {
+        usage: Usage::Unknown,
         job: JOB,
         done: vec![RANGE],
         results: vec![block()],

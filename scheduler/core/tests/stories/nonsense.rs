@@ -9,7 +9,7 @@ use phalanx_protocol::message::worker::{HeldGrant, Join, Report};
 use phalanx_protocol::record::{FailureCause, Record, TaskFailure};
 use phalanx_protocol::{
     Feeding, GrantId, IndexRange, JobId, JobSpec, RangeSet, Request, Resources, Retries, Sharing,
-    SubmissionId, Term, WorkerId,
+    SubmissionId, TaskUsage, Term, WorkerId,
 };
 use phalanx_scheduler_core::{Effect, Input, RequestId, SessionId};
 use proptest::prelude::*;
@@ -235,7 +235,16 @@ fn report(dice: &mut Dice, story: &Story, worker: WorkerId) -> Input {
         let range = dice.range();
         results.push(block(range.start..range.end));
     }
+    let usage = (0..dice.below(6)).map(|_| TaskUsage {
+        index: dice.number(150),
+        ran_millis: dice.next() >> dice.below(64),
+        user_micros: dice.next() >> dice.below(64),
+        system_micros: dice.number(10),
+        rss_kib: dice.number(1 << 20),
+    });
+    let usage = usage.collect();
     let report = Report {
+        usage,
         number: dice.number(10),
         job: if dice.one_in(10) {
             JobId(dice.number(6))
@@ -420,6 +429,7 @@ fn judge(story: &Story) {
                     done,
                     results,
                     failed,
+                    ..
                 } = record
                 {
                     let failed = failed
