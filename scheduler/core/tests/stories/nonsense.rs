@@ -235,13 +235,8 @@ fn report(dice: &mut Dice, story: &Story, worker: WorkerId) -> Input {
         let range = dice.range();
         results.push(block(range.start..range.end));
     }
-    let usage = (0..dice.below(6)).map(|_| TaskUsage {
-        index: dice.number(150),
-        ran_millis: dice.next() >> dice.below(64),
-        user_micros: dice.next() >> dice.below(64),
-        system_micros: dice.number(10),
-        rss_kib: dice.number(1 << 20),
-    });
+    let ranges = done.iter().flat_map(|(_, ranges)| ranges);
+    let usage = ranges.flat_map(|range| [used(range.start), used(range.end), used(range.start)]);
     let usage = usage.collect();
     let report = Report {
         usage,
@@ -260,6 +255,17 @@ fn report(dice: &mut Dice, story: &Story, worker: WorkerId) -> Input {
     Input::Reported {
         worker,
         report: Box::new(report),
+    }
+}
+
+/// What a task, which need not be one of the job's, is said to have used.
+fn used(index: u64) -> TaskUsage {
+    TaskUsage {
+        index,
+        ran_millis: index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (index % 64),
+        user_micros: index.rotate_right(7),
+        system_micros: 3,
+        rss_kib: index % 1000,
     }
 }
 
