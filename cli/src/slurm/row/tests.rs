@@ -132,11 +132,11 @@ fn what_was_used_stands_in_the_line_of_the_step_and_cpu_time_in_both() {
     let format = "JobID,MaxRSS,AveRSS,TotalCPU,UserCPU,SystemCPU,AveCPU";
     assert_eq!(
         sacct(&view, &told, format, Step::None),
-        ["42|||00:01.551|00:01.250|00:00.300|"]
+        ["42|||00:01.550|00:01.250|00:00.300|"]
     );
     assert_eq!(
         sacct(&view, &told, format, Step::Batch),
-        ["42.batch|51200K|51200K|00:01.551|00:01.250|00:00.300|00:00:01"]
+        ["42.batch|51200K|51200K|00:01.550|00:01.250|00:00.300|00:00:01"]
     );
     let mut program = view;
     program.command.as_mut().unwrap().facts.remove(facts::SCRIPT);

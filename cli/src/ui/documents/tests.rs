@@ -50,7 +50,7 @@ fn a_command_is_called_so_and_not_a_kernel() {
     let text = json(Content::Job((&view).into()));
     let used = concat!(
         r#","usage":{"tasks":1,"ran_millis":2,"user_micros":3,"system_micros":4,"rss_bytes_max":5120,"rss_task":6,"#,
-        r#""first_start_unix_millis":7,"last_end_unix_millis":8}}"#,
+        r#""first_start_unix_millis":7,"last_end_unix_millis":8}}}"#,
         "\n"
     );
     assert!(text.ends_with(used), "{text}");
