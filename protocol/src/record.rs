@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(codec::encode(&with_gpus), golden);
         assert_eq!(codec::decode::<Record>(&golden).unwrap(), with_gpus);
 
-        let ended = Record::TasksEnded {
+        let with_usage = |usage| Record::TasksEnded {
             job: JobId(1),
             done: vec![IndexRange::new(0, 3)],
             results: vec![ResultBlock {
@@ -337,30 +337,15 @@ mod tests {
                 cause: FailureCause::Panic,
                 message: "m".into(),
             }],
-            usage: Usage::Unknown,
+            usage,
         };
+        let ended = with_usage(Usage::Unknown);
         let mut golden = vec![
             1, 1, 1, 0, 3, 1, 0, 4, 1, 0, 3, 0, 3, b'a', b'b', b'c', 1, 3, 1, 1, b'm',
         ];
         assert_eq!(codec::encode(&ended), golden);
         assert_eq!(codec::decode::<Record>(&golden).unwrap(), ended);
         golden[0] = 12;
-        let measured = |usage: Usage| match ended.clone() {
-            Record::TasksEnded {
-                job,
-                done,
-                results,
-                failed,
-                ..
-            } => Record::TasksEnded {
-                job,
-                done,
-                results,
-                failed,
-                usage,
-            },
-            other => panic!("{other:?}"),
-        };
         let each = TaskUsage {
             index: 3,
             ran_millis: 4,
@@ -368,7 +353,7 @@ mod tests {
             system_micros: 6,
             rss_kib: 7,
         };
-        let each = measured(Usage::Each {
+        let each = with_usage(Usage::Each {
             ended_unix_millis: 9,
             tasks: vec![each],
         });
@@ -376,7 +361,7 @@ mod tests {
         with_each.extend([1, 9, 1, 3, 4, 5, 6, 7]);
         assert_eq!(codec::encode(&each), with_each);
         assert_eq!(codec::decode::<Record>(&with_each).unwrap(), each);
-        let sum = measured(Usage::Sum(UsageSum {
+        let sum = with_usage(Usage::Sum(UsageSum {
             tasks: 1,
             ran_millis: 2,
             user_micros: 3,

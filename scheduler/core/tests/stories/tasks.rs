@@ -227,13 +227,13 @@ fn used(index: u64, rss_kib: u64) -> TaskUsage {
 
 /// What the records of a story say was used.
 fn recorded(story: &Story) -> Vec<Usage> {
-    let records = story.records().into_iter();
-    records
-        .filter_map(|record| match record {
-            Record::TasksEnded { usage, .. } => Some(usage),
-            _ => None,
-        })
-        .collect()
+    let mut said = Vec::new();
+    for record in story.records() {
+        if let Record::TasksEnded { usage, .. } = record {
+            said.push(usage);
+        }
+    }
+    said
 }
 
 /// What is known once its records were read back.
