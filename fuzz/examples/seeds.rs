@@ -13,7 +13,7 @@ use phalanx_protocol::record::{FailureCause, Outcome, Record, ResultBlock, Resul
 use phalanx_protocol::snapshot::{CoreSnapshot, JobSnapshot, Requeued};
 use phalanx_protocol::{
     BlobId, Encoding, Feeding, GrantId, IndexRange, JobId, JobSpec, RangeSet, Resources, Retries,
-    SubmissionId, Term, WorkerId, codec,
+    SubmissionId, TaskUsage, Term, Usage, WorkerId, codec,
 };
 use phalanx_storage::slot::{SlotHead, SlotKind, encode};
 use phalanx_storage::{ClusterId, LogId, Snapshot, snapshot};
@@ -25,6 +25,22 @@ const GRANT: GrantId = GrantId {
     number: 3,
 };
 const RANGE: IndexRange = IndexRange { start: 3, end: 300 };
+
+const USED: TaskUsage = TaskUsage {
+    index: 301,
+    ran_millis: 400,
+    user_micros: 300_000,
+    system_micros: 20_000,
+    rss_kib: 51_200,
+};
+
+/// What a record says was used.
+fn used() -> Usage {
+    Usage::Each {
+        ended_unix_millis: 1_700_000_000_500,
+        tasks: vec![USED],
+    }
+}
 
 fn main() -> std::io::Result<()> {
     for (conversation, messages) in conversations().into_iter().enumerate() {
@@ -101,6 +117,8 @@ fn states() -> Vec<Vec<u8>> {
         .map(|(number, submitted)| {
             let is_over = number % 2 == 1;
             JobSnapshot {
+                usage: used().sum(),
+                tasks_used: vec![(USED, 1_700_000_000_500)],
                 term: Term(5),
                 submitted,
                 started_unix_millis: is_over.then_some(1_700_000_000_000),
@@ -244,6 +262,7 @@ fn conversations() -> [Vec<Vec<u8>>; 8] {
         },
     ]);
     let reports = each([Report {
+        usage: vec![USED],
         number: 9,
         job: JOB,
         done: vec![(GRANT, vec![RANGE])],
@@ -258,6 +277,7 @@ fn conversations() -> [Vec<Vec<u8>>; 8] {
             reason: "no such kernel".to_owned(),
         },
         FromHost::Progress(Progress {
+            usage: vec![USED],
             done: vec![(GRANT, vec![RANGE])],
             failed: vec![(GRANT, vec![failure(301)])],
             results: vec![(RANGE, Bytes::from_static(b"results"))],
@@ -405,12 +425,14 @@ fn records() -> Vec<Record> {
             spec: Box::new(spec),
         })
         .collect();
-    records.push(Record::TasksEnded {
+    let usages = [Usage::Unknown, used(), Usage::Sum(used().sum())];
+    records.extend(usages.map(|usage| Record::TasksEnded {
         job: JOB,
         done: vec![RANGE],
         results: vec![block()],
         failed: vec![failure(301)],
-    });
+        usage,
+    }));
     let outcomes = [
         Outcome::Succeeded,
         Outcome::Broken {

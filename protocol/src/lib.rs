@@ -3,7 +3,7 @@
 //! No I/O, no clock, no threads: every other crate may depend on this one, this one on none of them.
 //! Reading order: [`id`] and [`range`] (the nouns), [`job`], [`command`], [`gang`], [`resources`], [`amount`] and
 //! [`dependency`] (what a user asks for), [`message`] (who tells whom what), [`record`] and [`snapshot`] (what the journal
-//! keeps), [`view`] (what people are shown),
+//! keeps), [`usage`] (what tasks have used), [`view`] (what people are shown),
 //! [`pattern`] (how output files are named), [`signal`] (their names), [`codec`] and [`limits`] (bytes and bounds).
 
 pub mod amount;
@@ -22,6 +22,7 @@ pub mod record;
 pub mod resources;
 pub mod signal;
 pub mod snapshot;
+pub mod usage;
 pub mod view;
 
 pub use amount::Amount;
@@ -31,3 +32,4 @@ pub use id::{BlobId, GrantId, JobId, SubmissionId, TaskId, Term, WorkerId};
 pub use job::{Encoding, Feeding, Inputs, JobSpec, KernelWork, Payload, Retries, Work};
 pub use range::{IndexRange, RangeSet};
 pub use resources::{Gpu, GpuVendor, Pin, Request, Resources, Sharing};
+pub use usage::{TaskUsage, Usage, UsageSum};

@@ -24,6 +24,8 @@ pub const TASKS_MAX: u64 = 1 << 62;
 pub const GRANT_TASKS_MAX: u64 = u32::MAX as u64;
 /// Failures of one job that are kept with index and message; further ones are counted.
 pub const FAILURES_KEPT_MAX: usize = 1000;
+/// Tasks of the largest job of which is kept what each task used; of larger ones it is kept what all used together.
+pub const USAGE_TASKS_MAX: u64 = 1024;
 /// Bytes of one failure message; longer ones are cut.
 pub const MESSAGE_BYTES_MAX: usize = 4096;
 /// Bytes of a job, user, kernel, resource or worker name.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::id::{GrantId, JobId};
 use crate::job::JobSpec;
 use crate::range::IndexRange;
+use crate::usage::Usage;
 
 /// One fact in a shard's log.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -35,6 +36,8 @@ pub enum Record {
         results: Vec<ResultBlock>,
         /// Tasks that failed.
         failed: Vec<TaskFailure>,
+        /// What these tasks have used, as far as that was measured.
+        usage: Usage,
     },
     /// Nothing more will happen to a job.
     JobFinished {
@@ -230,6 +233,7 @@ mod tests {
     use crate::id::{BlobId, SubmissionId, Term};
     use crate::job::{Encoding, Feeding, Inputs, KernelWork, Payload, Retries, Work};
     use crate::resources::{Pin, Request, Sharing};
+    use crate::usage::{TaskUsage, UsageSum};
 
     #[test]
     fn released_records_keep_their_bytes() {
@@ -320,7 +324,7 @@ mod tests {
         assert_eq!(codec::encode(&with_gpus), golden);
         assert_eq!(codec::decode::<Record>(&golden).unwrap(), with_gpus);
 
-        let ended = Record::TasksEnded {
+        let with_usage = |usage| Record::TasksEnded {
             job: JobId(1),
             done: vec![IndexRange::new(0, 3)],
             results: vec![ResultBlock {
@@ -333,12 +337,43 @@ mod tests {
                 cause: FailureCause::Panic,
                 message: "m".into(),
             }],
+            usage,
         };
-        let golden = [
+        let ended = with_usage(Usage::Unknown);
+        let mut golden = vec![
             1, 1, 1, 0, 3, 1, 0, 4, 1, 0, 3, 0, 3, b'a', b'b', b'c', 1, 3, 1, 1, b'm',
         ];
         assert_eq!(codec::encode(&ended), golden);
         assert_eq!(codec::decode::<Record>(&golden).unwrap(), ended);
+        golden[0] = 12;
+        let each = TaskUsage {
+            index: 3,
+            ran_millis: 4,
+            user_micros: 5,
+            system_micros: 6,
+            rss_kib: 7,
+        };
+        let each = with_usage(Usage::Each {
+            ended_unix_millis: 9,
+            tasks: vec![each],
+        });
+        let mut with_each = golden.clone();
+        with_each.extend([1, 9, 1, 3, 4, 5, 6, 7]);
+        assert_eq!(codec::encode(&each), with_each);
+        assert_eq!(codec::decode::<Record>(&with_each).unwrap(), each);
+        let sum = with_usage(Usage::Sum(UsageSum {
+            tasks: 1,
+            ran_millis: 2,
+            user_micros: 3,
+            system_micros: 4,
+            rss_kib_max: 5,
+            rss_task: 6,
+            first_start_unix_millis: 7,
+            last_end_unix_millis: 8,
+        }));
+        golden.extend([2, 1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(codec::encode(&sum), golden);
+        assert_eq!(codec::decode::<Record>(&golden).unwrap(), sum);
 
         let small = [
             (

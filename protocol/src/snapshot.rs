@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::id::{GrantId, JobId, Term};
 use crate::range::IndexRange;
 use crate::record::{Outcome, Record, TaskFailure};
+use crate::usage::{TaskUsage, UsageSum};
 
-/// The layout of [`CoreSnapshot`], written before it. Of layouts 1 and 2, which are read too, the jobs are
-/// [`FirstJobSnapshot`] and [`SecondJobSnapshot`].
-pub const CORE_SNAPSHOT_VERSION: u32 = 3;
+/// The layout of [`CoreSnapshot`], written before it. Of layouts 1 to 3, which are read too, the jobs are
+/// [`FirstJobSnapshot`], [`SecondJobSnapshot`] and [`ThirdJobSnapshot`].
+pub const CORE_SNAPSHOT_VERSION: u32 = 4;
 
 /// Every job that is remembered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,11 @@ pub struct JobSnapshot {
     pub cancelled_by: String,
     /// Tasks that were requeued.
     pub requeued: Vec<Requeued>,
+    /// What its tasks have used together.
+    pub usage: UsageSum,
+    /// What each has used, by index, and when that it ended was reported, in milliseconds since 1970; of jobs of at most
+    /// [`crate::limits::USAGE_TASKS_MAX`] tasks.
+    pub tasks_used: Vec<(TaskUsage, u64)>,
 }
 
 /// What requeues leave of tasks.
@@ -83,6 +89,15 @@ pub struct SecondJobSnapshot {
     unbound: bool,
 }
 
+/// A [`JobSnapshot`] as layout 3 has it.
+#[derive(Debug, Deserialize)]
+pub struct ThirdJobSnapshot {
+    second: SecondJobSnapshot,
+    cancelled: Vec<IndexRange>,
+    cancelled_by: String,
+    requeued: Vec<Requeued>,
+}
+
 impl From<FirstJobSnapshot> for JobSnapshot {
     fn from(first: FirstJobSnapshot) -> Self {
         SecondJobSnapshot {
@@ -96,7 +111,19 @@ impl From<FirstJobSnapshot> for JobSnapshot {
 
 impl From<SecondJobSnapshot> for JobSnapshot {
     fn from(second: SecondJobSnapshot) -> Self {
-        let SecondJobSnapshot { first, held, unbound } = second;
+        ThirdJobSnapshot {
+            second,
+            cancelled: Vec::new(),
+            cancelled_by: String::new(),
+            requeued: Vec::new(),
+        }
+        .into()
+    }
+}
+
+impl From<ThirdJobSnapshot> for JobSnapshot {
+    fn from(third: ThirdJobSnapshot) -> Self {
+        let SecondJobSnapshot { first, held, unbound } = third.second;
         Self {
             term: first.term,
             submitted: first.submitted,
@@ -107,9 +134,11 @@ impl From<SecondJobSnapshot> for JobSnapshot {
             end: first.end,
             held,
             unbound,
-            cancelled: Vec::new(),
-            cancelled_by: String::new(),
-            requeued: Vec::new(),
+            cancelled: third.cancelled,
+            cancelled_by: third.cancelled_by,
+            requeued: third.requeued,
+            usage: UsageSum::default(),
+            tasks_used: Vec::new(),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::job::Encoding;
 use crate::range::IndexRange;
 use crate::record::{FailureCause, Outcome, TaskFailure};
 use crate::resources::{Request, Resources};
+use crate::usage::{TaskUsage, UsageSum};
 
 /// A job at a moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,6 +79,8 @@ pub struct JobView {
     pub never: bool,
     /// Tasks that were cancelled without it, durably.
     pub cancelled: u64,
+    /// What its tasks have used together, those that were run again as often as they ended; `None` if none was measured.
+    pub usage: Option<UsageSum>,
 }
 
 /// Jobs that a view or an explanation names as those that a job waits for.
@@ -128,12 +131,16 @@ pub struct TaskRange {
     /// Who has them, or had them when they ended, as far as is known.
     pub worker: Option<WorkerId>,
     /// When they were given to that worker, milliseconds since 1970: no later than they started. Of tasks that have ended,
-    /// this and the end are known of commands, of a bounded number of ranges, as long as the same scheduler leads.
+    /// this and the end are known of commands: for good if it is known what they used, when they started then; else of a
+    /// bounded number of ranges, as long as the same scheduler leads.
     pub started_unix_millis: Option<u64>,
     /// When that they ended was reported; milliseconds since 1970.
     pub ended_unix_millis: Option<u64>,
     /// How often they were started before, as far as is known.
     pub restarts: u32,
+    /// What it has used, if it is one that has ended and was measured: a command, in a job of at most
+    /// [`crate::limits::USAGE_TASKS_MAX`] tasks.
+    pub usage: Option<TaskUsage>,
 }
 
 /// What becomes of a task.

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 use phalanx_protocol::codec::{self, DecodeError};
 use phalanx_protocol::snapshot::{
-    CORE_SNAPSHOT_VERSION, CoreSnapshot, FirstJobSnapshot, JobSnapshot, SecondJobSnapshot,
+    CORE_SNAPSHOT_VERSION, CoreSnapshot, FirstJobSnapshot, JobSnapshot, SecondJobSnapshot, ThirdJobSnapshot,
 };
 use phalanx_protocol::{IndexRange, JobId};
 use phalanx_storage::Place;
@@ -120,6 +120,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(CoreSnapshot, Feeds), StateError> 
     while let Some(job) = match of_core {
         1 => reader.value::<FirstJobSnapshot>()?.map(JobSnapshot::from),
         2 => reader.value::<SecondJobSnapshot>()?.map(JobSnapshot::from),
+        3 => reader.value::<ThirdJobSnapshot>()?.map(JobSnapshot::from),
         CORE_SNAPSHOT_VERSION => reader.value::<JobSnapshot>()?,
         found => return Err(StateError::Layout { found }),
     } {

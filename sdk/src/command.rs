@@ -15,6 +15,7 @@ mod outlet;
 mod process;
 mod program;
 mod ranks;
+mod reap;
 mod rlimits;
 mod variables;
 mod wake;
@@ -35,7 +36,7 @@ use phalanx_protocol::limits::{COMMAND_GRACE_MILLIS_MAX, COMMAND_PLAN_BYTES_MAX}
 use phalanx_protocol::message::host::{HostCommand, HostGang, HostParameters};
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::FailureCause;
-use phalanx_protocol::{CommandPlan, JobId, TaskId, codec};
+use phalanx_protocol::{CommandPlan, JobId, TaskId, TaskUsage, codec};
 use phalanx_storage::CheckpointDirectories;
 
 pub use self::capture::Surroundings;
@@ -148,8 +149,14 @@ impl Commands {
         }))
     }
 
-    /// Runs one task to its end.
-    fn run_task(&self, chunk: &Chunk<'_>, index: u64, outlet: &mut Outlet) -> Result<(), Failed> {
+    /// Runs one task to its end; notes what it has used.
+    fn run_task(
+        &self,
+        chunk: &Chunk<'_>,
+        index: u64,
+        outlet: &mut Outlet,
+        used: &mut Vec<TaskUsage>,
+    ) -> Result<(), Failed> {
         let error = |message: String| (FailureCause::Error, message);
         let item = match &chunk.inputs {
             ChunkInputs::Index { .. } => None,
@@ -174,15 +181,21 @@ impl Commands {
             .begin(outlet, &self.plan, &names, index, chunk.grant)
             .map_err(error)?;
         let task = Task { index, number, item };
-        let ended = self.execute(&task, streams, chunk);
+        let ended = self.execute(&task, streams, chunk, used);
         outlet
             .end(index, chunk.grant)
             .map_err(|cause| error(format!("the end of its output cannot be noted: {cause}")))?;
         ended
     }
 
-    /// Runs a task's process to its end.
-    fn execute(&self, task: &Task<'_>, streams: Streams, chunk: &Chunk<'_>) -> Result<(), Failed> {
+    /// Runs a task's process to its end; notes what it has used.
+    fn execute(
+        &self,
+        task: &Task<'_>,
+        streams: Streams,
+        chunk: &Chunk<'_>,
+        used: &mut Vec<TaskUsage>,
+    ) -> Result<(), Failed> {
         let &Task { index, number, item } = task;
         let ranks = lock(&self.ranks).clone();
         let order = Order {
@@ -218,7 +231,12 @@ impl Commands {
             program.lend(streams.files());
             match process::run(&program, &order) {
                 Err(error) if self.invocation.try_by_shell(&error) => {}
-                ended => break ended,
+                ended => {
+                    break ended.map(|(ending, usage)| {
+                        used.push(usage);
+                        ending
+                    });
+                }
             }
         };
         if let Ok(over @ (Ending::TimeLimit(_) | Ending::Memory(..))) = &ended {
@@ -295,7 +313,7 @@ impl Runner for Commands {
                 break;
             }
             running.store(index, Ordering::Relaxed);
-            let run = || self.run_task(chunk, index, &mut outlet);
+            let run = || self.run_task(chunk, index, &mut outlet, &mut output.usage);
             // one that goes wrong here ends its own task, as one of a kernel's does
             let ended = catch_unwind(AssertUnwindSafe(run))
                 .unwrap_or_else(|payload| Err((FailureCause::Error, panics::message(payload.as_ref()))));

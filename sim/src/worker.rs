@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use phalanx_protocol::message::worker::{FromWorker, HeldGrant, Join, Report, ToWorker};
 use phalanx_protocol::record::{FailureCause, ResultBlock, ResultData, TaskFailure};
-use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, Request, Sharing, Term, WorkerId};
+use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, Request, Sharing, TaskUsage, Term, WorkerId};
 use phalanx_scheduler_core::SessionId;
 
 use crate::event::Event;
@@ -397,6 +397,17 @@ impl Worker {
     }
 }
 
+/// What a task has used: something that tells tasks apart.
+fn used(index: u64) -> TaskUsage {
+    TaskUsage {
+        index,
+        ran_millis: index % 7,
+        user_micros: 3 * index,
+        system_micros: 5,
+        rss_kib: 1000 + index % 11,
+    }
+}
+
 /// Whether a job may start something beside what runs.
 fn may_start(running: &BTreeMap<u64, Chunk>, job: JobId, request: &Request) -> bool {
     let mut chunks = running.values();
@@ -449,6 +460,10 @@ impl Seat {
             }
         }
         self.grants.retain(|_, open| !open.held.is_empty());
+        let ended = done.values().flat_map(RangeSet::iter);
+        let ended = ended.flat_map(|range| range.start..range.end);
+        let broken = failed.values().flatten().map(|failure| failure.index);
+        let usage = ended.chain(broken).map(used).collect();
         // neighbours are merged across grants, as the real one does in reducing jobs
         let runs: RangeSet = done.values().flat_map(|ranges| ranges.iter()).collect();
         let block = |range| ResultBlock {
@@ -466,6 +481,7 @@ impl Seat {
             failed: failed.into_iter().collect(),
             results: runs.iter().map(block).collect(),
             busy_nanos: std::mem::take(&mut self.busy_nanos),
+            usage,
             backlog: self.grants.values().map(|open| open.end - open.next).sum(),
         }
     }

@@ -147,6 +147,7 @@ mod tests {
         let range = IndexRange::new(0, 1);
         let data = ResultData::Inline(Bytes::from(vec![0; result_bytes]));
         Report {
+            usage: Vec::new(),
             number: 0,
             job: JobId(1),
             done: Vec::new(),

@@ -10,6 +10,8 @@ use phalanx_protocol::{GrantId, IndexRange, RangeSet};
 const PORTION_WEIGHT_MAX: usize = 4 << 20;
 /// What a range, a block or a failure weighs, in bytes, beside its text.
 const ENTRY_WEIGHT: usize = 64;
+/// What it weighs what one task has used, in bytes: five numbers.
+const USAGE_WEIGHT: usize = 45;
 
 /// Bytes of all results.
 pub(crate) fn result_bytes(progress: &Progress) -> usize {
@@ -32,7 +34,8 @@ fn weight(progress: &Progress) -> usize {
     let ranges: usize = progress.done.iter().map(|(_, ranges)| 1 + ranges.len()).sum();
     let failures = progress.failed.iter().flat_map(|(_, failures)| failures);
     let failures: usize = failures.map(failure_weight).sum();
-    ENTRY_WEIGHT * (ranges + progress.results.len()) + failures
+    let usage = USAGE_WEIGHT * progress.usage.len();
+    ENTRY_WEIGHT * (ranges + progress.results.len()) + failures + usage
 }
 
 fn failure_weight(failure: &TaskFailure) -> usize {
@@ -51,6 +54,7 @@ pub(crate) fn join(earlier: &mut Progress, later: Progress) -> Option<Progress> 
     }
     earlier.failed.extend(later.failed);
     earlier.results.extend(later.results);
+    earlier.usage.extend(later.usage);
     earlier.busy_nanos = earlier.busy_nanos.saturating_add(later.busy_nanos);
     earlier.backlog = later.backlog;
     None
@@ -77,6 +81,7 @@ pub(crate) fn split(progress: Progress) -> Vec<Progress> {
     }
     let backlog = progress.backlog;
     let mut rest = progress.done;
+    let mut usage = progress.usage;
     let mut portions = Vec::new();
     for blocks in group(progress.results, RESULT_FILE_BYTES_MAX, |(_, bytes)| bytes.len()) {
         let covered: RangeSet = blocks.iter().map(|&(range, _)| range).collect();
@@ -119,6 +124,9 @@ pub(crate) fn split(progress: Progress) -> Vec<Progress> {
             ..Progress::default()
         });
     }
+    portions
+        .iter_mut()
+        .for_each(|portion| portion.take_usage(&mut usage));
     portions.push(Progress {
         busy_nanos: progress.busy_nanos,
         backlog,

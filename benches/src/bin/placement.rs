@@ -195,6 +195,7 @@ impl Cluster {
         self.reports += 1;
         self.micros += REPORT_MICROS;
         let report = Report {
+            usage: Vec::new(),
             number: self.reports,
             job,
             done: vec![(grant, vec![range])],

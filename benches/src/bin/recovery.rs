@@ -19,7 +19,7 @@ use phalanx_benches::{MortalCluster, median, member_if_asked, seconds_text, wait
 use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
 use phalanx_protocol::record::{Record, ResultBlock, ResultData};
 use phalanx_protocol::{
-    BlobId, Encoding, Feeding, IndexRange, JobId, JobSpec, Request, Retries, SubmissionId, codec,
+    BlobId, Encoding, Feeding, IndexRange, JobId, JobSpec, Request, Retries, SubmissionId, Usage, codec,
 };
 use phalanx_scheduler::{JournalOptions, Scheduler, SchedulerConfig};
 use phalanx_storage::{Candidate, Directory, JournalEvent, JournalWriter, LogId, Store, acquire, cluster};
@@ -326,6 +326,7 @@ fn report(number: u64, has_results: bool) -> Record {
         data: ResultData::Inline(Bytes::from_static(b"8 bytes.")),
     };
     Record::TasksEnded {
+        usage: Usage::Unknown,
         job: JobId(1),
         done: vec![range],
         results: has_results.then_some(block).into_iter().collect(),

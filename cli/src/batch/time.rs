@@ -110,6 +110,20 @@ pub(crate) fn full_clock(time: Duration) -> String {
     }
 }
 
+/// Cpu time as `sacct` shows it: `00:05.123`, and whole seconds from an hour on, `01:00:05`.
+pub(crate) fn cpu_clock(time: Duration) -> String {
+    let Clock {
+        days,
+        hours,
+        minutes,
+        seconds,
+    } = Clock::of(time);
+    match (days, hours) {
+        (0, 0) => format!("{minutes:02}:{seconds:02}.{:03}", time.subsec_millis()),
+        (_, _) => full_clock(time),
+    }
+}
+
 /// A time limit as `squeue` shows it.
 pub(crate) fn short_limit(limit: TimeLimit) -> String {
     match limit {
@@ -172,6 +186,20 @@ mod tests {
             (" 10 ", 600),
         ] {
             assert_eq!(parse_time_limit(text), limited(seconds), "{text}");
+        }
+    }
+
+    #[test]
+    fn cpu_time_has_milliseconds_below_an_hour() {
+        for (millis, shown) in [
+            (0, "00:00.000"),
+            (256, "00:00.256"),
+            (61_005, "01:01.005"),
+            (3_599_999, "59:59.999"),
+            (3_600_999, "01:00:00"),
+            (90_000_000, "1-01:00:00"),
+        ] {
+            assert_eq!(cpu_clock(Duration::from_millis(millis)), shown);
         }
     }
 

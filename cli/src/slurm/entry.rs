@@ -9,7 +9,7 @@ use phalanx::JobView;
 use phalanx_protocol::command::{element_number, facts};
 use phalanx_protocol::record::{FailureCause, Outcome};
 use phalanx_protocol::view::{TaskRange, TaskState};
-use phalanx_protocol::{ArrayIds, IndexRange, WorkerId};
+use phalanx_protocol::{ArrayIds, IndexRange, TaskUsage, UsageSum, WorkerId};
 
 use super::elements::{numbers, spec};
 use crate::batch::array::ArraySpec;
@@ -30,6 +30,8 @@ pub(super) struct Entry<'a> {
     /// Milliseconds since 1970.
     pub(super) ended: Option<u64>,
     pub(super) restarts: u32,
+    /// What it has used, if that is known.
+    pub(super) used: Option<UsageSum>,
 }
 
 /// Which part of a job it is.
@@ -144,7 +146,19 @@ fn whole<'a>(view: &'a JobView, tasks: &[TaskRange]) -> Entry<'a> {
         started: started.filter(|_| !is_pending),
         ended: view.finished_unix_millis,
         restarts: task.map_or(0, |task| task.restarts),
+        // of one that was run again, the last run counts
+        used: match task {
+            Some(task) => task.usage.as_ref().map(alone),
+            None => view.usage,
+        },
     }
+}
+
+/// What one task has used; when is said otherwise.
+fn alone(usage: &TaskUsage) -> UsageSum {
+    let mut sum = UsageSum::default();
+    sum.add(usage, usage.ran_millis);
+    sum
 }
 
 fn elements<'a>(
@@ -175,6 +189,7 @@ fn elements<'a>(
                 started: task.started_unix_millis.filter(|_| !is_pending),
                 ended: task.ended_unix_millis.filter(|_| state.has_ended()),
                 restarts: task.restarts,
+                used: task.usage.as_ref().map(alone),
             });
         }
     }
@@ -188,6 +203,7 @@ fn elements<'a>(
             started: None,
             ended: None,
             restarts: 0,
+            used: None,
         });
     }
     entries
@@ -246,6 +262,19 @@ impl Entry<'_> {
             false => now_millis,
         };
         Some(Duration::from_millis(end.saturating_sub(started)))
+    }
+
+    /// How long its cpus were there for it; none if that is not known.
+    pub(super) fn core_time(&self, now_millis: u64) -> Option<Duration> {
+        let ran = match (&self.part, &self.used) {
+            // its tasks side by side
+            (Part::Whole, Some(used)) if self.view.tasks > 1 => {
+                let cpus = u64::from(self.view.request.cpus);
+                return Some(Duration::from_millis(used.ran_millis.saturating_mul(cpus)));
+            }
+            (Part::Whole | Part::Element { .. } | Part::Waiting(_), _) => self.elapsed(now_millis)?,
+        };
+        Some(ran.saturating_mul(u32::try_from(self.cpus()).unwrap_or(u32::MAX)))
     }
 
     /// How long it may run.

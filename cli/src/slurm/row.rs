@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use phalanx_protocol::WorkerId;
 use phalanx_protocol::command::{element_number, facts};
 use phalanx_protocol::pattern::{PatternValues, expand};
 use phalanx_protocol::record::Outcome;
+use phalanx_protocol::{UsageSum, WorkerId};
 
 use super::clock;
 use super::entry::{Entry, Part, Waits};
@@ -15,7 +15,7 @@ use super::people::{Person, person};
 use crate::batch::lists::{Field, Row};
 use crate::batch::memory::show_memory;
 use crate::batch::states::JobState;
-use crate::batch::time::{TimeLimit, full_clock, full_limit, short_clock, short_limit};
+use crate::batch::time::{TimeLimit, cpu_clock, full_clock, full_limit, short_clock, short_limit};
 
 /// Whose list it is: what is absent, and times, look different in each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +116,19 @@ impl Scene {
 fn in_directory(entry: &Entry<'_>, name: &str) -> String {
     let directory = entry.fact(facts::DIRECTORY).unwrap_or_default();
     std::path::Path::new(directory).join(name).display().to_string()
+}
+
+/// Memory that was used, as `sacct` shows it.
+fn show_memory_used(kib: u64) -> String {
+    match kib {
+        0 => "0".to_owned(),
+        kib => format!("{kib}K"),
+    }
+}
+
+/// All cpu time of what was used.
+pub(super) fn cpu_used(used: &UsageSum) -> Duration {
+    Duration::from_micros(used.user_micros.saturating_add(used.system_micros))
 }
 
 /// A step of an entry, as `sacct` lists it below it.
@@ -283,6 +296,12 @@ impl Line<'_> {
         }
     }
 
+    /// What a step has used: of a job whose script is a step, that one's line says it.
+    fn step_used(&self) -> Option<UsageSum> {
+        let is_said_below = self.step == Step::None && self.entry.is_batch();
+        self.entry.used.filter(|_| !is_said_below)
+    }
+
     fn cpu_time(&self) -> Option<Duration> {
         let cpus = u32::try_from(self.allocated_cpus()).unwrap_or(u32::MAX);
         self.elapsed().map(|time| time.saturating_mul(cpus))
@@ -351,8 +370,19 @@ impl Row for Line<'_> {
             Field::JobId => self.id(),
             Field::JobIdRaw => self.raw_id(),
             Field::Licenses => return self.recorded("licenses"),
-            // what a task has used is not kept
-            Field::MaxRss | Field::TotalCpu => return None,
+            Field::MaxRss => show_memory_used(self.step_used()?.rss_kib_max),
+            // of one task it is the same; of many it is not kept
+            Field::AverageRss => {
+                show_memory_used(self.step_used().filter(|used| used.tasks == 1)?.rss_kib_max)
+            }
+            Field::AverageCpu => {
+                let used = self.step_used()?;
+                let micros = used.user_micros.saturating_add(used.system_micros);
+                full_clock(Duration::from_micros(micros / used.tasks.max(1)))
+            }
+            Field::SystemCpu => cpu_clock(Duration::from_micros(entry.used?.system_micros)),
+            Field::TotalCpu => cpu_clock(cpu_used(&entry.used?)),
+            Field::UserCpu => cpu_clock(Duration::from_micros(entry.used?.user_micros)),
             Field::MemoryAsked => show_memory(view.request.memory_bytes),
             Field::Name => view.name.clone(),
             Field::Nice => view.priority.saturating_neg().to_string(),

@@ -5,9 +5,8 @@ use clap::{ArgAction, Parser};
 use super::entry::{Entry, Grouping};
 use super::gather::{Selection, gather};
 use super::nodes::PARTITION;
-use super::row::{Manner, Scene};
+use super::row::{Manner, Scene, cpu_used};
 use super::{Complaint, Name, print_all, words};
-use crate::batch::memory::show_memory;
 use crate::batch::states::JobState;
 use crate::batch::time::full_clock;
 use crate::process::runtime;
@@ -77,27 +76,80 @@ fn summary(scene: &Scene, entry: &Entry<'_>) -> String {
         lines.push("Efficiency not available for jobs in the PENDING state.".to_owned());
         return lines.join("\n");
     }
-    match entry.elapsed(scene.now) {
-        Some(time) => {
-            let core_time = time.saturating_mul(u32::try_from(cores).unwrap_or(u32::MAX));
-            lines.push(format!("Core-walltime: {}", full_clock(core_time)));
-            lines.push(format!("Job Wall-clock time: {}", full_clock(time)));
+    let core_time = entry.core_time(scene.now);
+    if let Some(used) = &entry.used {
+        let time = cpu_used(used);
+        lines.push(format!("CPU Utilized: {}", full_clock(time)));
+        if let Some(core_time) = core_time {
+            let share = percent(time.as_secs_f64(), core_time.as_secs_f64());
+            lines.push(format!(
+                "CPU Efficiency: {share} of {} core-walltime",
+                full_clock(core_time)
+            ));
         }
+    }
+    match entry.elapsed(scene.now) {
+        Some(time) => lines.push(format!("Job Wall-clock time: {}", full_clock(time))),
         None => lines.push("Job Wall-clock time: not known any more".to_owned()),
     }
-    let memory = match entry.view.request.memory_bytes {
-        0 => "no limit".to_owned(),
-        bytes => show_memory(bytes),
-    };
-    lines.push(format!("Memory Requested: {memory}"));
-    lines.push("CPU and memory that it used are not kept.".to_owned());
+    let requested = entry.view.request.memory_bytes;
+    match &entry.used {
+        Some(used) => {
+            let kib = used.rss_kib_max as f64;
+            let share = percent(kib, requested as f64 / 1024.0);
+            lines.push(format!("Memory Utilized: {}", memory(kib)));
+            lines.push(format!(
+                "Memory Efficiency: {share} of {}",
+                memory(requested as f64 / 1024.0)
+            ));
+        }
+        None => {
+            let asked = match requested {
+                0 => "no limit".to_owned(),
+                bytes => memory(bytes as f64 / 1024.0),
+            };
+            lines.push(format!("Memory Requested: {asked}"));
+            lines.push(unmeasured(entry.state).to_owned());
+        }
+    }
     lines.join("\n")
+}
+
+/// Why nothing is known of what an entry has used.
+fn unmeasured(state: JobState) -> &'static str {
+    match state.has_ended() {
+        true => "What it used of CPU and memory is not known.",
+        false => "What it uses of CPU and memory is known when it has ended.",
+    }
+}
+
+/// What part of `all` was used; nothing of nothing.
+fn percent(used: f64, all: f64) -> String {
+    let share = if all > 0.0 { 100.0 * used / all } else { 0.0 };
+    format!("{share:.2}%")
+}
+
+/// An amount of memory as `seff` has always shown it: `50.00 MB`, in steps of 1024.
+fn memory(kib: f64) -> String {
+    if kib == 0.0 {
+        return "0.00 MB".to_owned();
+    }
+    let (mut amount, mut unit) = (kib, "KB");
+    for larger in ["MB", "GB", "TB", "PB"] {
+        if amount < 1024.0 {
+            break;
+        }
+        (amount, unit) = (amount / 1024.0, larger);
+    }
+    format!("{amount:.2} {unit}")
 }
 
 #[cfg(test)]
 mod tests {
-    use phalanx_protocol::record::FailureCause;
-    use phalanx_protocol::view::TaskState;
+    use phalanx::JobView;
+    use phalanx_protocol::TaskUsage;
+    use phalanx_protocol::record::{FailureCause, Outcome};
+    use phalanx_protocol::view::{TaskRange, TaskState};
 
     use super::*;
     use crate::slurm::entry::entries;
@@ -115,9 +167,50 @@ mod tests {
         assert_eq!(
             summary(&scene(Manner::Sacct), &entries[0]),
             "Job ID: 42\nArray Job ID: 42_1\nCluster: phalanx\nUser/Group: ada/staff\nState: FAILED (exit code 3)\nNodes: 1\n\
-             Cores per node: 2\nCore-walltime: 00:02:00\nJob Wall-clock time: 00:01:00\nMemory Requested: 1G\n\
-             CPU and memory that it used are not kept."
+             Cores per node: 2\nJob Wall-clock time: 00:01:00\nMemory Requested: 1.00 GB\n\
+             What it used of CPU and memory is not known."
         );
         assert!(summary(&scene(Manner::Sacct), &entries[1]).ends_with("in the PENDING state."));
+    }
+
+    #[test]
+    fn what_it_used_is_set_against_what_it_had() {
+        let view = batch(None);
+        let told = TaskRange {
+            usage: Some(TaskUsage {
+                index: 0,
+                ran_millis: 60_000,
+                user_micros: 89_000_000,
+                system_micros: 1_900_000,
+                rss_kib: 51_200,
+            }),
+            ..tasks(0, 1, TaskState::Succeeded)
+        };
+        let view = JobView {
+            outcome: Some(Outcome::Succeeded),
+            finished_unix_millis: told.ended_unix_millis,
+            ..view
+        };
+        let entries = entries(&view, &[told], Grouping::Together);
+        assert_eq!(
+            summary(&scene(Manner::Sacct), &entries[0]),
+            "Job ID: 42\nCluster: phalanx\nUser/Group: ada/staff\nState: COMPLETED (exit code 0)\nNodes: 1\n\
+             Cores per node: 2\nCPU Utilized: 00:01:30\nCPU Efficiency: 75.75% of 00:02:00 core-walltime\n\
+             Job Wall-clock time: 00:01:00\nMemory Utilized: 50.00 MB\nMemory Efficiency: 4.88% of 1.00 GB"
+        );
+    }
+
+    #[test]
+    fn amounts_of_memory_have_the_unit_that_fits() {
+        for (kib, shown) in [
+            (0.0, "0.00 MB"),
+            (1.0, "1.00 KB"),
+            (1023.0, "1023.00 KB"),
+            (1024.0, "1.00 MB"),
+            (1.5 * 1024.0 * 1024.0, "1.50 GB"),
+        ] {
+            assert_eq!(memory(kib), shown);
+        }
+        assert_eq!(percent(1.0, 0.0), "0.00%");
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use phalanx_protocol::record::{FailureCause, Outcome, TaskFailure};
 use phalanx_protocol::view::{Explanation, JobView, Offer, Verdict, WorkerView};
-use phalanx_protocol::{Amount, IndexRange, JobId, Request, Resources};
+use phalanx_protocol::{Amount, IndexRange, JobId, Request, Resources, UsageSum};
 use serde::Serialize;
 use serde_json::Number;
 use serde_json::value::RawValue;
@@ -229,6 +229,36 @@ pub(crate) struct JobShape<'a> {
     submitted_unix_millis: u64,
     finished_unix_millis: Option<u64>,
     first_failures: Vec<FailureShape<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<UsageShape>,
+}
+
+/// What commands have used together.
+#[derive(Debug, Serialize)]
+struct UsageShape {
+    tasks: u64,
+    ran_millis: u64,
+    user_micros: u64,
+    system_micros: u64,
+    rss_bytes_max: u64,
+    rss_task: u64,
+    first_start_unix_millis: u64,
+    last_end_unix_millis: u64,
+}
+
+impl From<&UsageSum> for UsageShape {
+    fn from(sum: &UsageSum) -> Self {
+        Self {
+            tasks: sum.tasks,
+            ran_millis: sum.ran_millis,
+            user_micros: sum.user_micros,
+            system_micros: sum.system_micros,
+            rss_bytes_max: sum.rss_kib_max.saturating_mul(1024),
+            rss_task: sum.rss_task,
+            first_start_unix_millis: sum.first_start_unix_millis,
+            last_end_unix_millis: sum.last_end_unix_millis,
+        }
+    }
 }
 
 impl<'a> From<&'a JobView> for JobShape<'a> {
@@ -259,6 +289,7 @@ impl<'a> From<&'a JobView> for JobShape<'a> {
             submitted_unix_millis: view.submitted_unix_millis,
             finished_unix_millis: view.finished_unix_millis,
             first_failures: view.first_failures.iter().map(FailureShape::from).collect(),
+            usage: view.usage.as_ref().map(UsageShape::from),
         }
     }
 }

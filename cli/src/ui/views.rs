@@ -145,6 +145,18 @@ pub(crate) fn job_text(job: &JobView, now: u64, style: Style) -> String {
         let took = duration(end.saturating_sub(job.submitted_unix_millis));
         line("ended", format!("{}, took {took}", ago(end, now)));
     }
+    if let Some(used) = &job.usage {
+        let cpu = duration(used.user_micros.saturating_add(used.system_micros) / 1000);
+        let memory = format_bytes(used.rss_kib_max.saturating_mul(1024));
+        let whose = match job.tasks {
+            1 => String::new(),
+            _ => format!(" by task {}", used.rss_task),
+        };
+        line(
+            "used",
+            format!("{cpu} of cpu time, at most {memory} of memory{whose}"),
+        );
+    }
     if !job.first_failures.is_empty() {
         text += &style.paint(Tone::Heading, "first failures");
         text.push('\n');

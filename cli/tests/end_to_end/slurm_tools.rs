@@ -115,3 +115,72 @@ fn a_file_is_copied_inside_a_job_and_a_job_is_summed_up() {
         "{done:?}"
     );
 }
+
+/// Burns cpu time for a while, then has 50 MiB in memory.
+const BUSY: &str = "#!/bin/bash
+until (( $(cut -d' ' -f14 /proc/$$/stat) >= 30 )); do for i in {1..2000}; do :; done; done
+head -c 50M /dev/zero | tail -c 50M >/dev/null
+";
+
+#[test]
+fn what_a_script_used_is_told_also_by_the_next_scheduler() {
+    let up = Up::start();
+    let desk = Desk::new(up.directory());
+    desk.script("busy.sh", BUSY);
+    let submitted = ["sbatch", "--wait", "-o", "log", "--mem=1G", "busy.sh"];
+    assert_eq!(desk.run(&submitted).code, Some(0));
+    let list = [
+        "sacct",
+        "-j",
+        "1",
+        "-o",
+        "JobID,State,Elapsed,MaxRSS,TotalCPU,Start,End",
+        "-n",
+        "-P",
+    ];
+    let before = desk.run(&list).stdout;
+    let lines: Vec<Vec<&str>> = before.lines().map(|line| line.split('|').collect()).collect();
+    let [job, batch] = &lines[..] else {
+        panic!("{before}");
+    };
+    assert_eq!((job[0], job[1], job[3]), ("1", "COMPLETED", ""));
+    assert_eq!((batch[0], batch[1]), ("1.batch", "COMPLETED"));
+    let kib: u64 = batch[3].strip_suffix('K').unwrap().parse().unwrap();
+    assert!((50 << 10..200 << 10).contains(&kib), "{before}");
+    for line in [job, batch] {
+        let seconds: f64 = line[4].strip_prefix("00:").unwrap().parse().unwrap();
+        assert!((0.25..30.0).contains(&seconds), "{before}");
+        assert!(line[2].starts_with("00:00:"), "{before}");
+        assert!(line[5].starts_with("20") && line[6].starts_with("20"), "{before}");
+    }
+    let summed = desk.run(&["seff", "1"]).stdout;
+    let expected = [
+        "Job ID: ",
+        "Cluster: phalanx",
+        "User/Group: ",
+        "State: COMPLETED (exit code 0)",
+        "Cores: 1",
+        "CPU Utilized: 00:00:",
+        "CPU Efficiency: ",
+        "Job Wall-clock time: 00:00:",
+        "Memory Utilized: ",
+        "Memory Efficiency: ",
+    ];
+    let told: Vec<&str> = summed.lines().collect();
+    assert_eq!(told.len(), expected.len(), "{summed}");
+    for (line, begins) in told.iter().zip(expected) {
+        assert!(line.starts_with(begins), "{line}: {summed}");
+    }
+    assert!(
+        told[9].ends_with("% of 1.00 GB") && !told[9].contains(" 0.00%"),
+        "{summed}"
+    );
+
+    let old = up.scheduler_pid();
+    send(old, Signal::KILL);
+    eventually("another scheduler leads", || {
+        up.leaders().last().is_some_and(|&(_, pid)| pid != old)
+    });
+    assert_eq!(desk.run(&list).stdout, before);
+    assert_eq!(desk.run(&["seff", "1"]).stdout, summed);
+}

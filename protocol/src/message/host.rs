@@ -9,9 +9,10 @@ use crate::command::ArrayIds;
 use crate::gang::Placement;
 use crate::id::{GrantId, JobId};
 use crate::job::Encoding;
-use crate::range::IndexRange;
+use crate::range::{IndexRange, RangeSet};
 use crate::record::TaskFailure;
 use crate::resources::{Gpu, Request};
+use crate::usage::TaskUsage;
 
 /// The environment variable that makes a kernel program a host: the number of its socket's file descriptor.
 pub const HOST_FD_VARIABLE: &str = "PHALANX_HOST_FD";
@@ -218,12 +219,28 @@ pub struct Progress {
     pub results: Vec<(IndexRange, Bytes)>,
     /// Slot time spent on them, summed over slots, in nanoseconds.
     pub busy_nanos: u64,
+    /// What those tasks have used that were measured: commands.
+    pub usage: Vec<TaskUsage>,
     /// Granted tasks that have not started.
     pub backlog: u64,
 }
 
+impl Progress {
+    /// Takes what `usage` says of the tasks that have ended here.
+    pub fn take_usage(&mut self, usage: &mut Vec<TaskUsage>) {
+        if usage.is_empty() {
+            return;
+        }
+        let done = self.done.iter().flat_map(|(_, ranges)| ranges.iter().copied());
+        let failed = self.failed.iter().flat_map(|(_, failures)| failures);
+        let own: RangeSet = done.chain(failed.map(TaskFailure::range)).collect();
+        let taken = usage.extract_if(.., |used| own.contains(used.index));
+        self.usage.extend(taken);
+    }
+}
+
 /// Version of the conversations in this module and its siblings.
-pub const PROTOCOL_VERSION: u32 = 6;
+pub const PROTOCOL_VERSION: u32 = 7;
 
 /// One line of [`KERNELS_SECTION`]: `name<TAB>input type<TAB>output type<TAB>parameter type or -<TAB>reduce or -`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,6 +8,7 @@ use crate::job::Work;
 use crate::range::IndexRange;
 use crate::record::{FailureCause, ResultBlock, TaskFailure};
 use crate::resources::{Request, Resources};
+use crate::usage::TaskUsage;
 
 /// From the worker, on the control stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -99,6 +100,8 @@ pub struct Report {
     pub results: Vec<ResultBlock>,
     /// Time that slots spent on these tasks, summed over slots, in nanoseconds.
     pub busy_nanos: u64,
+    /// What those of these tasks have used that were measured: commands.
+    pub usage: Vec<TaskUsage>,
     /// Granted tasks of this job that have not started.
     pub backlog: u64,
 }

@@ -12,6 +12,7 @@ use crate::id::{GrantId, JobId, SubmissionId};
 use crate::job::{Feeding, JobSpec, Retries, Work};
 use crate::range::IndexRange;
 use crate::resources::Request;
+use crate::usage::Usage;
 
 /// Every layout that was ever released, to be read.
 #[derive(Debug, Deserialize)]
@@ -22,7 +23,8 @@ pub(super) enum Read {
         submitted_unix_millis: u64,
         spec: Box<FirstSpec>,
     },
-    TasksEnded {
+    /// Nothing was measured; still written then.
+    TasksEndedUnmeasured {
         job: JobId,
         done: Vec<IndexRange>,
         results: Vec<ResultBlock>,
@@ -79,6 +81,13 @@ pub(super) enum Read {
         submitted_unix_millis: u64,
         spec: Box<JobSpec>,
     },
+    TasksEnded {
+        job: JobId,
+        done: Vec<IndexRange>,
+        results: Vec<ResultBlock>,
+        failed: Vec<TaskFailure>,
+        usage: Usage,
+    },
 }
 
 /// The newest layout of each record, to be written: the same list.
@@ -86,7 +95,7 @@ pub(super) enum Read {
 pub(super) enum Write<'a> {
     #[expect(dead_code, reason = "keeps the place of a layout that is only read")]
     JobSubmittedFirst,
-    TasksEnded {
+    TasksEndedUnmeasured {
         job: JobId,
         done: &'a [IndexRange],
         results: &'a [ResultBlock],
@@ -130,6 +139,13 @@ pub(super) enum Write<'a> {
         user: &'a str,
         submitted_unix_millis: u64,
         spec: &'a JobSpec,
+    },
+    TasksEnded {
+        job: JobId,
+        done: &'a [IndexRange],
+        results: &'a [ResultBlock],
+        failed: &'a [TaskFailure],
+        usage: &'a Usage,
     },
 }
 
@@ -298,7 +314,7 @@ impl From<Read> for Record {
                 submitted_unix_millis,
                 spec: Box::new((*spec).into()),
             },
-            Read::TasksEnded {
+            Read::TasksEndedUnmeasured {
                 job,
                 done,
                 results,
@@ -308,6 +324,20 @@ impl From<Read> for Record {
                 done,
                 results,
                 failed,
+                usage: Usage::Unknown,
+            },
+            Read::TasksEnded {
+                job,
+                done,
+                results,
+                failed,
+                usage,
+            } => Self::TasksEnded {
+                job,
+                done,
+                results,
+                failed,
+                usage,
             },
             Read::JobFinished {
                 job,
@@ -396,11 +426,25 @@ impl<'a> From<&'a Record> for Write<'a> {
                 done,
                 results,
                 failed,
+                usage: Usage::Unknown,
+            } => Self::TasksEndedUnmeasured {
+                job: *job,
+                done,
+                results,
+                failed,
+            },
+            Record::TasksEnded {
+                job,
+                done,
+                results,
+                failed,
+                usage,
             } => Self::TasksEnded {
                 job: *job,
                 done,
                 results,
                 failed,
+                usage,
             },
             Record::JobFinished {
                 job,

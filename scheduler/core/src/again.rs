@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use phalanx_protocol::message::host::HOST_SLOTS_MAX;
 use phalanx_protocol::record::{FailureCause, Record, TaskFailure};
-use phalanx_protocol::{IndexRange, JobId, RangeSet, WorkerId};
+use phalanx_protocol::{IndexRange, JobId, RangeSet, Usage, WorkerId};
 
 use crate::core::Core;
 use crate::input::{Effect, Now};
@@ -140,6 +140,7 @@ impl Core {
                 done: Vec::new(),
                 results: Vec::new(),
                 failed,
+                usage: Usage::Unknown,
             };
             self.durability.append(record, effects);
             self.stop_when_durable(id, in_vain, effects);

@@ -11,7 +11,7 @@ use phalanx_protocol::gang::{OnLoss, Placement};
 use phalanx_protocol::limits::MESSAGE_BYTES_MAX;
 use phalanx_protocol::message::worker::{Report, ToWorker};
 use phalanx_protocol::record::{FailureCause, Record, ResultBlock, TaskFailure};
-use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, WorkerId};
+use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, Usage, WorkerId};
 
 use crate::core::Core;
 use crate::input::{Effect, Now};
@@ -19,6 +19,7 @@ use crate::job::Job;
 use crate::planted::PlantedBug;
 use crate::report::{decide, within};
 use crate::trouble::{HostDeath, one, rest_until};
+use crate::usage::of_ended;
 
 /// How it stands with a gang.
 #[derive(Debug, Default)]
@@ -140,9 +141,11 @@ impl Core {
             model.tasks_ended += done.len();
         }
         let (done, results) = job.sift_ranks(done, report.results);
+        let tasks = job.spec.tasks;
         if !done.is_empty() {
             let record = Record::TasksEnded {
                 job: id,
+                usage: of_ended(tasks, report.usage, &done, &[], now.unix_millis),
                 done: done.into(),
                 results,
                 failed: Vec::new(),
@@ -198,6 +201,7 @@ impl Core {
                     done: Vec::new(),
                     results: Vec::new(),
                     failed: vec![failure],
+                    usage: Usage::Unknown,
                 };
                 self.durability.append(record, effects);
                 self.finish_if_over(now, id, effects);

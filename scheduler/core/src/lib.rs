@@ -17,7 +17,7 @@
 //! - **KEEP**: nothing is answered, acknowledged or published before the record that says it is durable. All such
 //!   effects pass through `durability`.
 //!
-//! Reading order: `input` (the contract), `core` (dispatch of inputs), `job`, `seen`, `holding` and `worker` (the model),
+//! Reading order: `input` (the contract), `core` (dispatch of inputs), `job`, `seen`, `usage`, `holding` and `worker` (the model),
 //! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan` and `owners` (the slow path: who holds
 //! which slots, and beside whom), `feed` (the fast path: grants and revokes), `fitting`, `reserving` and `gang` (ranks, which are placed all or none), `gate`, `dependency` and `element` (jobs that are not to go on yet), `tail` and
 //! `twins` (who does not answer, and what is run twice therefore), `report` (what ended), `trouble` and `again` (what is run
@@ -59,6 +59,7 @@ mod tail;
 mod tasks;
 mod trouble;
 mod twins;
+mod usage;
 mod view;
 mod worker;
 

@@ -15,6 +15,7 @@ use crate::input::{Effect, Now};
 use crate::job::Job;
 use crate::planted::PlantedBug;
 use crate::trouble::{Fate, one};
+use crate::usage::of_ended;
 
 impl Core {
     pub(crate) fn reported(&mut self, now: Now, worker: WorkerId, report: Report, effects: &mut Vec<Effect>) {
@@ -127,6 +128,7 @@ impl Core {
         if !done.is_empty() || !failed.is_empty() {
             let record = Record::TasksEnded {
                 job: report.job,
+                usage: of_ended(job.spec.tasks, report.usage, &done, &failed, now.unix_millis),
                 results: decide(blocks, done.clone()),
                 done: done.into(),
                 failed,

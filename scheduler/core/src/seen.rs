@@ -9,6 +9,7 @@ use phalanx_protocol::{IndexRange, RangeSet};
 use crate::cancelling::Cancelled;
 use crate::job::Job;
 use crate::requeues::Requeues;
+use crate::usage::Used;
 
 /// What is durable, and therefore visible.
 #[derive(Debug, Default)]
@@ -28,6 +29,7 @@ pub(crate) struct Seen {
     pub(crate) submitted_unix_millis: u64,
     pub(crate) finished_unix_millis: Option<u64>,
     pub(crate) failures: BTreeMap<u64, TaskFailure>,
+    pub(crate) used: Used,
 }
 
 impl Job {
@@ -35,7 +37,10 @@ impl Job {
     pub(crate) fn see(&mut self, record: &Record) {
         match record {
             Record::JobSubmitted { .. } => self.seen.accepted = true,
-            Record::TasksEnded { done, failed, .. } => {
+            Record::TasksEnded {
+                done, failed, usage, ..
+            } => {
+                self.seen.used.add(usage);
                 self.seen.done.extend(done.iter().copied());
                 for failure in failed {
                     self.seen.failed.insert(failure.range());
@@ -79,6 +84,7 @@ impl Job {
         for &range in tasks {
             self.seen.done.remove(range);
             self.seen.failed.remove(range);
+            self.seen.used.run_again(range);
             self.seen.cancelled.tasks.remove(range);
         }
         let failed = &self.seen.failed;

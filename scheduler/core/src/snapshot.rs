@@ -13,6 +13,7 @@ use crate::job::{Job, Phase};
 use crate::planted::PlantedBug;
 use crate::requeues::Requeues;
 use crate::seen::Seen;
+use crate::usage::Used;
 
 impl Core {
     /// Everything that is durable now. Costs time and memory in proportion to jobs and their ranges.
@@ -60,6 +61,7 @@ impl Core {
 impl Job {
     fn snapshot(&self, job: JobId) -> JobSnapshot {
         let seen = &self.seen;
+        let (usage, tasks_used) = seen.used.to_snapshot();
         JobSnapshot {
             term: self.term,
             submitted: Record::JobSubmitted {
@@ -78,6 +80,8 @@ impl Job {
             cancelled: seen.cancelled.tasks.iter().collect(),
             cancelled_by: seen.cancelled.by.clone(),
             requeued: seen.requeues.to_snapshot(),
+            usage,
+            tasks_used,
         }
     }
 
@@ -127,6 +131,7 @@ impl Job {
             submitted_unix_millis,
             finished_unix_millis,
             failures: failures.map(|failure| (failure.index, failure)).collect(),
+            used: Used::restore(snapshot.usage, snapshot.tasks_used),
         };
         if is_over {
             job.phase = Phase::Finished;

@@ -195,6 +195,7 @@ fn bare(state: TaskState) -> TaskRange {
         started_unix_millis: None,
         ended_unix_millis: None,
         restarts: 0,
+        usage: None,
     }
 }
 
@@ -269,11 +270,30 @@ impl Job {
         }
     }
 
+    /// The first of some tasks that have ended with what it has used, or those before the first of which that is known.
+    fn measured(&self, told: TaskRange) -> TaskRange {
+        let IndexRange { start, .. } = told.range;
+        match self.seen.used.next(told.range) {
+            Some((usage, ended)) if usage.index == start => TaskRange {
+                range: usage.range(),
+                started_unix_millis: Some(usage.started_unix_millis(ended)),
+                ended_unix_millis: Some(ended),
+                usage: Some(usage),
+                ..told
+            },
+            Some((usage, _)) => TaskRange {
+                range: IndexRange::new(start, usage.index),
+                ..told
+            },
+            None => told,
+        }
+    }
+
     /// What is to be said of the first of some tasks, and of those behind it of which the same is to be said.
     fn detailed(&self, told: TaskRange, unix_millis: &dyn Fn(Duration) -> u64) -> TaskRange {
         let IndexRange { start, end } = told.range;
         match told.state {
-            TaskState::Succeeded | TaskState::Failed(_) => match self.ends.next(told.range) {
+            TaskState::Succeeded | TaskState::Failed(_) => self.measured(match self.ends.next(told.range) {
                 None => self.as_often_requeued(told),
                 Some((known, _)) if known.start > start => self.as_often_requeued(TaskRange {
                     range: IndexRange::new(start, known.start),
@@ -287,7 +307,7 @@ impl Job {
                     restarts: of.restarts,
                     ..told
                 },
-            },
+            }),
             TaskState::Waiting
             | TaskState::Blocked
             | TaskState::Resting

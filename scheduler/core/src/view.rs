@@ -12,6 +12,11 @@ const FAILURES_SHOWN_MAX: usize = 10;
 impl Job {
     /// What people see.
     pub(crate) fn view(&self, job: JobId) -> JobView {
+        let usage = self.seen.used.sum();
+        let started = self.seen.started_unix_millis.or(self.started_unix_millis);
+        // of one that goes on again it may be of a run before
+        let over = usage.filter(|_| self.seen.outcome.is_some());
+        let first_start = over.map(|sum| sum.first_start_unix_millis);
         JobView {
             job,
             name: self.spec.name.clone(),
@@ -43,13 +48,14 @@ impl Job {
             slots_max: self.spec.slots_max,
             task_time_limit_millis: self.spec.task_time_limit_millis,
             time_limit_millis: self.spec.time_limit_millis,
-            started_unix_millis: self.seen.started_unix_millis.or(self.started_unix_millis),
+            started_unix_millis: started.or(first_start),
             held: self.seen.held,
             begin_unix_millis: self.spec.begin_unix_millis,
             conditions: conditions(&self.spec),
             waits_for: self.gate.waits_for.clone(),
             never: self.gate.is_in_vain(),
             cancelled: self.seen.cancelled.tasks.len(),
+            usage,
         }
     }
 }

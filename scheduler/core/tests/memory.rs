@@ -152,6 +152,7 @@ fn a_job_of_a_billion_tasks_costs_less_than_a_mebibyte_from_its_first_grant_to_i
                         let done = vec![(grant, vec![part])];
                         let (failed, results, busy_nanos) = (Vec::new(), Vec::new(), 100 * range.len());
                         let report = Report {
+                            usage: Vec::new(),
                             number,
                             job,
                             done,

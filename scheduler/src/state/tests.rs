@@ -1,5 +1,5 @@
-use phalanx_protocol::Term;
 use phalanx_protocol::record::{FailureCause, Record, ResultBlock, ResultData, TaskFailure};
+use phalanx_protocol::{Term, Usage, UsageSum};
 
 use super::*;
 
@@ -37,6 +37,7 @@ fn feeds() -> Feeds {
         message: "m".into(),
     };
     let record = Record::TasksEnded {
+        usage: Usage::Unknown,
         job: JobId(3),
         done: vec![range(0, 10), range(12, 14), range(40, 50)],
         results: vec![block(0, 10, file), partly],
@@ -103,7 +104,7 @@ fn of_an_entry_no_more_is_found_than_the_piece_that_was_asked_for() {
 #[test]
 fn released_states_keep_their_bytes() {
     let (bytes, _) = encode(CoreSnapshot::default(), &feeds().marks());
-    let mut golden = vec![1, 0, 0, 0, 3, 0, 0, 0];
+    let mut golden = vec![1, 0, 0, 0, 4, 0, 0, 0];
     golden.extend([3, 0, 0, 0, 0, 0, 0]);
     golden.extend([0; 4]);
     golden.extend([3, 0, 0, 0, 3, 0, 5]);
@@ -135,13 +136,15 @@ fn states_of_earlier_layouts_are_still_read() {
         cancelled: Vec::new(),
         cancelled_by: String::new(),
         requeued: Vec::new(),
+        usage: UsageSum::default(),
+        tasks_used: Vec::new(),
     };
     let core = CoreSnapshot {
         jobs: vec![job],
         ..CoreSnapshot::default()
     };
     // with the bytes that were added to each job since
-    for (layout, added) in [(1, 5), (2, 3)] {
+    for (layout, added) in [(1, 14), (2, 12), (3, 9)] {
         let (mut bytes, _) = encode(core.clone(), &feeds().marks());
         bytes[4] = layout;
         // the core without its jobs, of 3 bytes, lies before
@@ -183,6 +186,7 @@ fn many_entries_take_some_twenty_bytes_each() {
     for index in 0..count {
         let piece = range(1_000_000 + index * 100, 1_000_100 + index * 100);
         let record = Record::TasksEnded {
+            usage: Usage::Unknown,
             job: JobId(1),
             done: vec![piece],
             results: vec![ResultBlock {

@@ -339,6 +339,7 @@ pub(crate) fn reported(job: JobId, grant: GrantId, range: IndexRange, bytes: Opt
         data: ResultData::Inline(bytes),
     };
     Report {
+        usage: Vec::new(),
         number: 0,
         job,
         done: vec![(grant, vec![range])],

@@ -268,6 +268,7 @@ impl Stage {
 /// A job that runs.
 pub(crate) fn view(job: u64, tasks: u64) -> JobView {
     JobView {
+        usage: None,
         job: JobId(job),
         name: "job".to_owned(),
         user: "ada".to_owned(),

@@ -83,6 +83,7 @@ fn changes_are_acknowledged_and_say_how_far_they_go() {
         Request::Hold(JobId(7)) | Request::Release(JobId(8)) => vec![Act::Say(Reply::Done)],
         Request::Tasks { tasks, .. } => vec![Act::Say(Reply::Tasks(TasksPage {
             tasks: vec![TaskRange {
+                usage: None,
                 range: *tasks,
                 state: TaskState::Waiting,
                 worker: None,

@@ -109,11 +109,18 @@ impl Cgroup {
         if !has_been("oom") || !has_been("oom_kill") {
             return None;
         }
-        // older systems do not keep the peak, which is then the limit
-        ["memory.peak", "memory.max"].iter().find_map(|file| {
-            let text = fs::read_to_string(self.folder.join(file)).ok()?;
-            text.trim().parse().ok()
-        })
+        // else the limit
+        self.peak().or_else(|| self.number("memory.max"))
+    }
+
+    /// The most that it has used at a time, in bytes; older systems do not keep it.
+    pub(super) fn peak(&self) -> Option<u64> {
+        self.number("memory.peak")
+    }
+
+    fn number(&self, file: &str) -> Option<u64> {
+        let text = fs::read_to_string(self.folder.join(file)).ok()?;
+        text.trim().parse().ok()
     }
 
     /// Kills all that is in it, also what has left its task's process group.
@@ -313,7 +320,7 @@ mod tests {
             program.env("GROUP", &folder);
             program.arg("-c");
             program.arg(script);
-            process::run(&program, order).unwrap()
+            process::run(&program, order).unwrap().0
         };
         // a group of plain files stays when it is to go
         let end = |events: &str, end: &str, memory| {

@@ -4,6 +4,8 @@
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use phalanx_protocol::command::Recipients;
@@ -11,17 +13,16 @@ use phalanx_protocol::id::GrantId;
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::FailureCause;
 use phalanx_protocol::resources::format_bytes;
-use phalanx_protocol::signal;
+use phalanx_protocol::{TaskUsage, signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group, pidfd_open, waitpid,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
 
 use super::cgroup::{Cgroup, Cgroups};
 use super::memory;
 use super::orphans::Running;
 use super::program::Program;
 use super::ranks::Ranks;
+use super::reap::reap;
 use super::rlimits;
 use super::wake::Wake;
 use crate::context::TaskContext;
@@ -108,7 +109,7 @@ impl Order<'_> {
     }
 
     /// How a process ended that nobody here has, given what its group used at most if it was killed for that.
-    fn ending(&self, status: WaitStatus, killed_at: Option<u64>) -> Ending {
+    fn ending(&self, status: ExitStatus, killed_at: Option<u64>) -> Ending {
         match (ending(status), killed_at.zip(self.limits.memory)) {
             (Ending::Signal(KILLED), Some((used, allowed))) => Ending::Memory(used, allowed),
             (ended, _) => ended,
@@ -116,11 +117,11 @@ impl Order<'_> {
     }
 }
 
-/// Runs a process to its end.
+/// Runs a process to its end; says what it has used, too.
 ///
 /// # Errors
 /// Says why it could not be started.
-pub(super) fn run(program: &Program<'_>, order: &Order<'_>) -> io::Result<Ending> {
+pub(super) fn run(program: &Program<'_>, order: &Order<'_>) -> io::Result<(Ending, TaskUsage)> {
     let cgroup = order.cgroup();
     let start = || program.start(order.rlimits, cgroup.as_ref());
     let start_in_gang = || match order.ranks {
@@ -129,6 +130,7 @@ pub(super) fn run(program: &Program<'_>, order: &Order<'_>) -> io::Result<Ending
     };
     let started = order.running.start((order.grant, order.task), start_in_gang);
     let (pid, wake) = started?;
+    let began = Instant::now();
     // it may have been told so before anybody could know of this process
     if order.context.is_cancelled() {
         let this = IndexRange::new(order.task, order.task.saturating_add(1));
@@ -138,16 +140,25 @@ pub(super) fn run(program: &Program<'_>, order: &Order<'_>) -> io::Result<Ending
     // the system sees more, and at once
     watch.look_at = watch.look_at.filter(|_| cgroup.is_none());
     let waited = watch.wait();
+    let peak_bytes = watch.peak_bytes;
     // it is dead but not reaped, so its number is still its group's
     let _ = kill_process_group(pid, Signal::KILL);
     let killed_at = cgroup.as_ref().and_then(Cgroup::killed_at);
+    let peak_bytes = cgroup.as_ref().and_then(Cgroup::peak).unwrap_or(peak_bytes);
     if let Some(cgroup) = &cgroup {
         cgroup.kill();
     }
     order.running.ended(order.task);
-    let status = reap(pid)?;
+    let (status, used) = reap(pid)?;
     order.running.sweep();
-    Ok(waited?.unwrap_or_else(|| order.ending(status, killed_at)))
+    let usage = TaskUsage {
+        index: order.task,
+        ran_millis: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        user_micros: used.user_micros,
+        system_micros: used.system_micros,
+        rss_kib: used.rss_kib.max(peak_bytes / 1024),
+    };
+    Ok((waited?.unwrap_or_else(|| order.ending(status, killed_at)), usage))
 }
 
 /// A process that runs, and what is to be done when.
@@ -160,6 +171,8 @@ struct Watch<'a> {
     end_at: Option<Instant>,
     kill_at: Option<Instant>,
     look_at: Option<Instant>,
+    /// The most that it was seen to use, with what it has started, where that is looked at.
+    peak_bytes: u64,
     is_cancelled: bool,
     /// How it ends if not by itself.
     over: Option<Ending>,
@@ -178,13 +191,14 @@ impl<'a> Watch<'a> {
             end_at: limits.time.map(|time| began + time),
             kill_at: None,
             look_at: limits.memory.map(|_| began + MEMORY_INTERVAL),
+            peak_bytes: 0,
             is_cancelled: false,
             over: None,
         }
     }
 
     /// Waits until the process has ended, and ends it when it is over a limit; says whether that was so.
-    fn wait(mut self) -> io::Result<Option<Ending>> {
+    fn wait(&mut self) -> io::Result<Option<Ending>> {
         let process = match pidfd_open(self.pid, PidfdFlags::empty()) {
             Ok(process) => process,
             Err(error) => {
@@ -251,6 +265,7 @@ impl<'a> Watch<'a> {
             && let Some(allowed) = self.order.limits.memory
         {
             let used = memory::resident_bytes(self.pid, self.order.task, &self.order.running.orphans());
+            self.peak_bytes = self.peak_bytes.max(used);
             if used > allowed {
                 self.over = Some(Ending::Memory(used, allowed));
                 let _ = kill_process_group(self.pid, Signal::KILL);
@@ -310,17 +325,10 @@ fn poll_until(events: &mut [PollFd<'_>], until: Option<Instant>) -> io::Result<(
     }
 }
 
-/// Takes the status of a process that has ended.
-fn reap(pid: Pid) -> io::Result<WaitStatus> {
-    let waited = rustix::io::retry_on_intr(|| waitpid(Some(pid), WaitOptions::empty()))?;
-    let (_, status) = waited.ok_or_else(|| io::Error::other("the system says that it has not ended"))?;
-    Ok(status)
-}
-
-fn ending(status: WaitStatus) -> Ending {
-    match status.terminating_signal() {
+fn ending(status: ExitStatus) -> Ending {
+    match status.signal() {
         Some(signal) => Ending::Signal(u8::try_from(signal).unwrap_or(u8::MAX)),
         // a status has eight bits
-        None => Ending::Exit(status.exit_status().unwrap_or_default() as u8),
+        None => Ending::Exit(status.code().unwrap_or_default() as u8),
     }
 }

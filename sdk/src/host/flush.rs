@@ -58,8 +58,10 @@ fn frames(job: &Job, outputs: Vec<ChunkOutput>, backlog: u64) -> Result<Vec<Vec<
         .iter()
         .flat_map(|output| output.failed.iter().cloned())
         .collect();
+    let usage = outputs.iter().flat_map(|output| output.usage.iter().copied());
+    let usage = usage.collect();
     let blocks = job.runner.gather(outputs)?;
-    let messages = progress::messages(blocks, failed, busy_nanos, backlog);
+    let messages = progress::messages(blocks, failed, usage, busy_nanos, backlog);
     Ok(messages
         .into_iter()
         .map(|message| frame(&FromHost::Progress(message)))

@@ -5,6 +5,7 @@ use phalanx_protocol::limits::{DATA_FRAME_BYTES_MAX, TASK_RESULT_BYTES_MAX};
 use phalanx_protocol::message::host::Progress;
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::TaskFailure;
+use phalanx_protocol::usage::TaskUsage;
 
 use crate::kernel::output::Block;
 
@@ -16,10 +17,12 @@ const ENTRY_BYTES: usize = 64;
 // a message takes even the largest single result
 const _: () = assert!(TASK_RESULT_BYTES_MAX + ENTRY_BYTES < MESSAGE_BYTES_HIGH);
 
-/// Messages for `blocks` (sorted, each with results that fit a frame) and `failed`; at least one.
+/// Messages for `blocks` (sorted, each with results that fit a frame) and `failed`, with what their tasks have used; at
+/// least one.
 pub(super) fn messages(
     blocks: Vec<Block>,
     mut failed: Vec<(GrantId, TaskFailure)>,
+    mut usage: Vec<TaskUsage>,
     busy_nanos: u64,
     backlog: u64,
 ) -> Vec<Progress> {
@@ -43,6 +46,7 @@ pub(super) fn messages(
     messages.push(packer.current);
     messages[0].busy_nanos = busy_nanos;
     for message in &mut messages {
+        message.take_usage(&mut usage);
         message.backlog = backlog;
     }
     messages
@@ -81,7 +85,7 @@ fn add_range(done: &mut Vec<(GrantId, Vec<IndexRange>)>, grant: GrantId, range: 
 #[cfg(test)]
 mod tests {
     use phalanx_protocol::record::FailureCause;
-    use phalanx_protocol::{Term, codec};
+    use phalanx_protocol::{RangeSet, Term, codec};
 
     use super::*;
 
@@ -98,11 +102,22 @@ mod tests {
         }
     }
 
+    fn used(index: u64) -> TaskUsage {
+        TaskUsage {
+            index,
+            ran_millis: 1,
+            user_micros: 2,
+            system_micros: 3,
+            rss_kib: 4,
+        }
+    }
+
     #[test]
     fn neighbours_are_one_range_and_empty_results_no_block() {
         let messages = messages(
             vec![block(0, 5, 0), block(5, 9, 3), block(11, 12, 0)],
             vec![],
+            vec![used(12), used(11), used(8)],
             77,
             3,
         );
@@ -113,6 +128,8 @@ mod tests {
         );
         assert_eq!(messages[0].results.len(), 1);
         assert_eq!((messages[0].busy_nanos, messages[0].backlog), (77, 3));
+        // nothing is said of a task that has not ended
+        assert_eq!(messages[0].usage, [used(11), used(8)]);
     }
 
     #[test]
@@ -124,10 +141,11 @@ mod tests {
             message: "x".repeat(4096),
         };
         let failed = (6..5000).map(|index| (GRANT, failure(index))).collect();
-        let messages = messages(blocks, failed, 1, 0);
+        let usage = (0..5000).rev().map(used).collect();
+        let messages = messages(blocks, failed, usage, 1, 0);
         assert!(messages.len() > 6);
         let mut done = 0;
-        let mut failed = 0;
+        let (mut failed, mut measured) = (0, 0);
         for message in &messages {
             assert!(codec::encode(message).len() <= DATA_FRAME_BYTES_MAX);
             let ranges: u64 = message
@@ -136,6 +154,10 @@ mod tests {
                 .flat_map(|(_, ranges)| ranges)
                 .map(|range| range.len())
                 .sum();
+            let taken = RangeSet::from_iter(message.usage.iter().map(TaskUsage::range));
+            let done_here = message.done.iter().flat_map(|(_, ranges)| ranges);
+            assert!(done_here.copied().all(|range| taken.contains_range(range)));
+            measured += message.usage.len();
             assert_eq!(
                 ranges,
                 message.results.len() as u64,
@@ -148,7 +170,7 @@ mod tests {
                 .map(|(_, failures)| failures.len())
                 .sum::<usize>();
         }
-        assert_eq!((done, failed), (6, 4994));
+        assert_eq!((done, failed, measured), (6, 4994, 5000));
         assert_eq!(messages.iter().map(|message| message.busy_nanos).sum::<u64>(), 1);
     }
 }

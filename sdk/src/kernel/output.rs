@@ -7,12 +7,16 @@ use phalanx_protocol::id::GrantId;
 use phalanx_protocol::limits::MESSAGE_BYTES_MAX;
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::{FailureCause, TaskFailure};
+use phalanx_protocol::usage::TaskUsage;
 
 /// Result bytes above which a slot sends what it has before it goes on, and neighbours are no longer joined.
 pub(crate) const OUTPUT_BYTES_HIGH: usize = 1 << 20;
 
 /// Merged values that are no neighbours above which a slot sends what it has: their size in memory is not known.
 const VALUES_HIGH: usize = 256;
+
+/// Measured tasks above which a slot sends what it has.
+const MEASURED_HIGH: usize = 1024;
 
 /// What tasks of one job returned, in the order in which they ended on one slot.
 #[derive(Debug, Default)]
@@ -21,6 +25,8 @@ pub(crate) struct ChunkOutput {
     /// Encoded results of the pieces, back to back.
     pub(crate) bytes: Vec<u8>,
     pub(crate) failed: Vec<(GrantId, TaskFailure)>,
+    /// What those of the tasks have used that were measured.
+    pub(crate) usage: Vec<TaskUsage>,
     /// Bytes of the failures' messages.
     failed_bytes: usize,
     /// Why the job cannot go on: merging panicked, and the values that were being merged are lost.
@@ -77,7 +83,7 @@ impl ChunkOutput {
     /// Whether this is so much that a slot should send it before it goes on.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes.len() + self.failed_bytes >= OUTPUT_BYTES_HIGH
+        self.bytes.len() + self.failed_bytes >= OUTPUT_BYTES_HIGH || self.usage.len() >= MEASURED_HIGH
     }
 
     /// Whether merged values pile up.
@@ -120,6 +126,7 @@ impl ChunkOutput {
         self.busy_nanos += std::mem::take(&mut other.busy_nanos);
         self.failed_bytes += std::mem::take(&mut other.failed_bytes);
         self.broken = self.broken.take().or(other.broken.take());
+        self.usage.append(&mut other.usage);
         if self.is_empty() {
             std::mem::swap(&mut self.bytes, &mut other.bytes);
             std::mem::swap(&mut self.pieces, &mut other.pieces);

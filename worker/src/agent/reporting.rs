@@ -123,6 +123,7 @@ fn report(id: JobId, job: &mut Job, portion: Progress, file: Option<&str>) -> Re
         failed,
         results,
         busy_nanos,
+        usage,
         backlog,
     } = portion;
     let mut held = Vec::with_capacity(done.len());
@@ -154,6 +155,7 @@ fn report(id: JobId, job: &mut Job, portion: Progress, file: Option<&str>) -> Re
         failed: failures,
         results,
         busy_nanos,
+        usage,
         backlog,
     }
 }

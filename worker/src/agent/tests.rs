@@ -337,6 +337,7 @@ fn what_ended_is_reported_at_once_and_kept_until_it_is_durable() {
         data: ResultData::Inline(Bytes::from_static(&[1; 3])),
     };
     let expected = Report {
+        usage: Vec::new(),
         number: 1,
         job: J1,
         done: vec![(grant(1), vec![range(0, 4)])],

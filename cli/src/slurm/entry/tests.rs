@@ -48,6 +48,7 @@ pub(in crate::slurm) fn tasks(start: u64, end: u64, state: TaskState) -> TaskRan
     let has_begun = !matches!(state, TaskState::Waiting | TaskState::Blocked | TaskState::Unrun);
     let has_ended = matches!(state, TaskState::Succeeded | TaskState::Failed(_));
     TaskRange {
+        usage: None,
         range: IndexRange::new(start, end),
         state,
         worker: has_begun.then_some(WorkerId(3)),

@@ -188,7 +188,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("srun", "starts the ranks of a step; outside a job it submits one"),
     ("salloc", "a job for commands that are typed"),
     ("squeue", "lists jobs"),
-    ("sacct", "lists jobs that have ended too"),
+    ("sacct", "lists jobs that have ended too, and what they used"),
     ("scancel", "ends jobs"),
     (
         "scontrol",

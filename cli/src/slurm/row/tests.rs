@@ -1,6 +1,7 @@
 //! Lines of lists, by the formats that programs ask for.
 
 use phalanx::JobView;
+use phalanx_protocol::TaskUsage;
 use phalanx_protocol::view::{TaskRange, TaskState};
 
 use super::*;
@@ -112,6 +113,36 @@ fn sacct_shows_what_callers_look_for() {
     assert_eq!(
         sacct(&view, &told[2..], "Start,End,ReqMem,Comment,MaxRSS", Step::None),
         ["Unknown|Unknown|1G||"]
+    );
+}
+
+#[test]
+fn what_was_used_stands_in_the_line_of_the_step_and_cpu_time_in_both() {
+    let view = batch(None);
+    let told = [TaskRange {
+        usage: Some(TaskUsage {
+            index: 0,
+            ran_millis: 60_000,
+            user_micros: 1_250_000,
+            system_micros: 300_999,
+            rss_kib: 51_200,
+        }),
+        ..tasks(0, 1, TaskState::Running)
+    }];
+    let format = "JobID,MaxRSS,AveRSS,TotalCPU,UserCPU,SystemCPU,AveCPU";
+    assert_eq!(
+        sacct(&view, &told, format, Step::None),
+        ["42|||00:01.550|00:01.250|00:00.300|"]
+    );
+    assert_eq!(
+        sacct(&view, &told, format, Step::Batch),
+        ["42.batch|51200K|51200K|00:01.550|00:01.250|00:00.300|00:00:01"]
+    );
+    let mut program = view;
+    program.command.as_mut().unwrap().facts.remove(facts::SCRIPT);
+    assert_eq!(
+        sacct(&program, &told, "MaxRSS,AveCPU", Step::None),
+        ["51200K|00:00:01"]
     );
 }
 

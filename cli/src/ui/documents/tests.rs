@@ -1,5 +1,6 @@
 //! Shapes of documents, letter by letter, since programs read them.
 
+use phalanx_protocol::UsageSum;
 use phalanx_protocol::view::CommandView;
 
 use super::*;
@@ -35,7 +36,24 @@ fn a_command_is_called_so_and_not_a_kernel() {
     let text = json(Content::Job((&view).into()));
     let named = r#""user":"ada","command":"sleep 1","state":"running","#;
     assert!(text.contains(named), "{text}");
-    assert!(!text.contains("kernel"), "{text}");
+    assert!(!text.contains("kernel") && !text.contains("usage"), "{text}");
+    view.usage = Some(UsageSum {
+        tasks: 1,
+        ran_millis: 2,
+        user_micros: 3,
+        system_micros: 4,
+        rss_kib_max: 5,
+        rss_task: 6,
+        first_start_unix_millis: 7,
+        last_end_unix_millis: 8,
+    });
+    let text = json(Content::Job((&view).into()));
+    let used = concat!(
+        r#","usage":{"tasks":1,"ran_millis":2,"user_micros":3,"system_micros":4,"rss_bytes_max":5120,"rss_task":6,"#,
+        r#""first_start_unix_millis":7,"last_end_unix_millis":8}}}"#,
+        "\n"
+    );
+    assert!(text.ends_with(used), "{text}");
 }
 
 #[test]

@@ -11,6 +11,7 @@ const NOW: u64 = 1_000_000 + 200_000;
 
 pub(crate) fn job_view() -> JobView {
     JobView {
+        usage: None,
         job: JobId(42),
         name: "nightly".to_owned(),
         user: "ada".to_owned(),

@@ -9,7 +9,7 @@ use phalanx_protocol::message::worker::{HeldGrant, Join, Report};
 use phalanx_protocol::record::{FailureCause, Record, TaskFailure};
 use phalanx_protocol::{
     Feeding, GrantId, IndexRange, JobId, JobSpec, RangeSet, Request, Resources, Retries, Sharing,
-    SubmissionId, Term, WorkerId,
+    SubmissionId, TaskUsage, Term, WorkerId,
 };
 use phalanx_scheduler_core::{Effect, Input, RequestId, SessionId};
 use proptest::prelude::*;
@@ -235,7 +235,11 @@ fn report(dice: &mut Dice, story: &Story, worker: WorkerId) -> Input {
         let range = dice.range();
         results.push(block(range.start..range.end));
     }
+    let ranges = done.iter().flat_map(|(_, ranges)| ranges);
+    let usage = ranges.flat_map(|range| [used(range.start), used(range.end), used(range.start)]);
+    let usage = usage.collect();
     let report = Report {
+        usage,
         number: dice.number(10),
         job: if dice.one_in(10) {
             JobId(dice.number(6))
@@ -251,6 +255,17 @@ fn report(dice: &mut Dice, story: &Story, worker: WorkerId) -> Input {
     Input::Reported {
         worker,
         report: Box::new(report),
+    }
+}
+
+/// What a task, which need not be one of the job's, is said to have used.
+fn used(index: u64) -> TaskUsage {
+    TaskUsage {
+        index,
+        ran_millis: index.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (index % 64),
+        user_micros: index.rotate_right(7),
+        system_micros: 3,
+        rss_kib: index % 1000,
     }
 }
 
@@ -420,6 +435,7 @@ fn judge(story: &Story) {
                     done,
                     results,
                     failed,
+                    ..
                 } = record
                 {
                     let failed = failed

@@ -5,7 +5,7 @@ use std::time::Duration;
 use phalanx_protocol::message::client::Reply;
 use phalanx_protocol::record::{Outcome, Record};
 use phalanx_protocol::view::{JobView, Verdict};
-use phalanx_protocol::{Feeding, IndexRange, JobSpec, SubmissionId, Term};
+use phalanx_protocol::{Feeding, IndexRange, JobSpec, SubmissionId, Term, Usage};
 use phalanx_scheduler_core::{Core, Now};
 
 use crate::nonsense::random_story;
@@ -170,6 +170,7 @@ fn a_task_whose_reopening_is_lost_has_ended_as_it_had() {
     story.fail(w1, job, granted.grant, &[9]);
     let before: Vec<Record> = story.records();
     let again = Record::TasksEnded {
+        usage: Usage::Unknown,
         job,
         done: vec![IndexRange::new(9, 10)],
         results: Vec::new(),

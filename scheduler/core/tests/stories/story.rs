@@ -15,7 +15,7 @@ use phalanx_protocol::record::{FailureCause, Outcome, Record, ResultBlock, Resul
 use phalanx_protocol::view::JobView;
 use phalanx_protocol::{
     BlobId, Encoding, Feeding, GrantId, IndexRange, JobId, JobSpec, Request, Resources, Retries,
-    SubmissionId, Term, WorkerId,
+    SubmissionId, TaskUsage, Term, WorkerId,
 };
 use phalanx_scheduler_core::{Core, Effect, Input, Now, RequestId, SessionId};
 
@@ -133,6 +133,8 @@ pub(crate) struct Story {
     /// Everything the core ever wanted done.
     pub(crate) effects: Vec<Effect>,
     pub(crate) mail: BTreeMap<WorkerId, Mailbox>,
+    /// What the next report says that tasks have used.
+    pub(crate) usage: Vec<TaskUsage>,
     storage_is_slow: bool,
     appended: u64,
     durable: u64,
@@ -152,6 +154,7 @@ impl Story {
             step_micros: 1000,
             effects: Vec::new(),
             mail: BTreeMap::new(),
+            usage: Vec::new(),
             storage_is_slow: false,
             appended: 0,
             durable: 0,
@@ -597,6 +600,7 @@ impl Story {
             .into_iter()
             .map(|(grant, ranges)| (grant, ranges.into_iter().map(IndexRange::from).collect()));
         let report = Report {
+            usage: std::mem::take(&mut self.usage),
             number,
             job,
             done: done.collect(),
@@ -631,6 +635,7 @@ impl Story {
             message: format!("index {index} is not to my liking"),
         });
         let report = Report {
+            usage: std::mem::take(&mut self.usage),
             number: self.next_report(worker),
             job,
             done: Vec::new(),

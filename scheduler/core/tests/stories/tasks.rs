@@ -1,9 +1,12 @@
 //! What becomes of tasks: by ranges, as far as a page goes.
 
 use phalanx_protocol::dependency::{Condition, Dependency, Joined, Never};
+use phalanx_protocol::limits::USAGE_TASKS_MAX;
 use phalanx_protocol::record::FailureCause;
+use phalanx_protocol::record::Record;
 use phalanx_protocol::view::{TASKS_PAGE_MAX, TaskRange, TaskState};
-use phalanx_protocol::{Feeding, IndexRange, JobId, JobSpec, Retries};
+use phalanx_protocol::{Feeding, IndexRange, JobId, JobSpec, Retries, TaskUsage, Term, Usage, UsageSum};
+use phalanx_scheduler_core::Core;
 
 use crate::nonsense::random_story;
 use crate::story::{Story, command_job, kernel_job};
@@ -210,4 +213,124 @@ fn a_task_that_is_run_again_has_not_ended() {
         .collect();
     assert_eq!(ended, [true, false, true], "{page:?}");
     assert_eq!(page.tasks[1].state, TaskState::Running);
+}
+
+fn used(index: u64, rss_kib: u64) -> TaskUsage {
+    TaskUsage {
+        index,
+        ran_millis: 40,
+        user_micros: 1000,
+        system_micros: 10,
+        rss_kib,
+    }
+}
+
+/// What the records of a story say was used.
+fn recorded(story: &Story) -> Vec<Usage> {
+    let mut said = Vec::new();
+    for record in story.records() {
+        if let Record::TasksEnded { usage, .. } = record {
+            said.push(usage);
+        }
+    }
+    said
+}
+
+/// What is known once its records were read back.
+fn read_back(story: &Story) -> Story {
+    let mut core = Core::new(Term(2));
+    for record in story.records() {
+        assert!(core.replay(Term(1), &record));
+    }
+    let snapshot = core.snapshot();
+    assert!(!snapshot.jobs.is_empty());
+    Story::with(Core::restore(Term(3), snapshot))
+}
+
+#[test]
+fn what_tasks_used_and_when_they_ran_outlives_the_leader() {
+    let mut story = Story::new();
+    let w1 = story.worker(1);
+    let job = story.submit(JobSpec {
+        feeding: Feeding::Static,
+        ..command_job(4)
+    });
+    let grant = story.grant(w1, job).grant;
+    story.pass(std::time::Duration::from_secs(1));
+    // nothing is known of 0, and nobody asked of 3
+    story.usage = vec![used(3, 9999), used(1, 70)];
+    story.report(w1, job, vec![(grant, vec![0..2])], 1000);
+    story.usage = vec![used(2, 50)];
+    story.fail_for(FailureCause::Exit(1), w1, job, grant, &[2]);
+    story.run_to_the_end(job, 1000);
+    let after = read_back(&story);
+    for (story, leads) in [(&story, "the same leader"), (&after, "another leader")] {
+        let page = story.core.tasks(job, IndexRange::new(0, 4)).unwrap();
+        let told: Vec<_> = page
+            .tasks
+            .iter()
+            .map(|told| (told.range.start, told.usage))
+            .collect();
+        let expected = [(1, Some(used(1, 70))), (2, Some(used(2, 50))), (3, None)];
+        assert_eq!(told[told.len() - 3..], expected, "{leads}");
+        for told in page.tasks.iter().filter(|told| told.usage.is_some()) {
+            let (started, ended) = (told.started_unix_millis.unwrap(), told.ended_unix_millis.unwrap());
+            assert_eq!(ended - started, 40, "{leads}");
+            assert!(started > 900, "{leads}: {told:?}");
+        }
+        let sum = story.view(job).usage.unwrap();
+        assert_eq!(
+            (sum.tasks, sum.user_micros, sum.rss_kib_max, sum.rss_task),
+            (2, 2000, 70, 1),
+            "{leads}"
+        );
+    }
+    assert_eq!(after.view(job).usage, story.view(job).usage);
+    assert!(after.view(job).started_unix_millis.is_some());
+}
+
+#[test]
+fn of_a_large_job_only_the_sum_is_kept() {
+    let mut story = Story::new();
+    let w1 = story.worker(1);
+    let tasks = USAGE_TASKS_MAX + 1;
+    let job = story.submit(JobSpec {
+        feeding: Feeding::Static,
+        ..command_job(tasks)
+    });
+    let grant = story.grant(w1, job).grant;
+    story.usage = (0..tasks).map(|index| used(index, index)).collect();
+    story.report(w1, job, vec![(grant, vec![0..1000])], 1000);
+    let [
+        Usage::Sum(UsageSum {
+            tasks: 1000,
+            rss_task: 999,
+            ..
+        }),
+    ] = recorded(&story)[..]
+    else {
+        panic!("{:?}", recorded(&story));
+    };
+    let page = story.core.tasks(job, IndexRange::new(0, tasks)).unwrap();
+    assert!(page.tasks.iter().all(|told| told.usage.is_none()));
+    assert_eq!(read_back(&story).view(job).usage, story.view(job).usage);
+}
+
+#[test]
+fn a_task_that_runs_again_shows_its_last_run_and_its_job_both() {
+    let mut story = Story::new();
+    let w1 = story.worker(1);
+    let job = story.submit(command_job(1));
+    let grant = story.grant(w1, job).grant;
+    story.usage = vec![used(0, 70)];
+    story.fail_for(FailureCause::Exit(1), w1, job, grant, &[0]);
+    story.retry_as("ada", false, job);
+    let usage = |story: &Story| story.core.tasks(job, IndexRange::new(0, 1)).unwrap().tasks[0].usage;
+    assert_eq!(usage(&story), None);
+    let grant = story.grant(w1, job).grant;
+    story.usage = vec![used(0, 50)];
+    story.report(w1, job, vec![(grant, vec![0..1])], 1000);
+    assert_eq!(usage(&story), Some(used(0, 50)));
+    let sum = story.view(job).usage.unwrap();
+    assert_eq!((sum.tasks, sum.rss_kib_max), (2, 70));
 }
