@@ -189,7 +189,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("salloc", "a job for commands that are typed"),
     ("squeue", "lists jobs"),
     ("sacct", "lists jobs that have ended too"),
-    ("scancel", "ends jobs"),
+    ("scancel", "ends jobs, or sends a signal to what runs of them"),
     (
         "scontrol",
         "shows jobs and nodes, holds, releases and requeues jobs, expands lists of nodes",
@@ -360,6 +360,7 @@ const RULES: &[(&str, Here, &str)] = &[
     ("rule: memory limit", Yes, "who uses more is killed"),
     ("rule: --signal=B: tells the batch shell", Yes, "and nobody else"),
     ("rule: --signal tells the steps", Yes, "and not the batch shell"),
+    ("rule: scancel --signal tells what runs", Yes, "its steps; with --batch the shell, with --full both. What waits is told nothing"),
     ("rule: --array with a step", Yes, "0-8:4"),
     ("rule: --array with a limit", Yes, "1-3%2"),
     ("rule: requeue", Yes, "by scontrol requeue, or when its worker is lost: from the top, under the same number"),
