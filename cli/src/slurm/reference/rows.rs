@@ -368,6 +368,7 @@ const RULES: &[(&str, Here, &str)] = &[
     ("rule: jobs from jobs", Yes, "what is submitted from a job knows nothing of that one's variables"),
     ("rule: srun starts the ranks", Yes, "--ntasks alone starts nothing: the script runs once"),
     ("rule: the status of srun is the highest", Yes, "of its ranks'; 128 and the signal after one"),
+    ("rule: srun passes on what it reads", Yes, "to all ranks, or as --input says; outside a job, too. The slowest reader sets the pace of all"),
     ("rule: steps side by side", Yes, "with & and wait"),
     ("rule: srun outside a job", Yes, "submits one, copies what it prints, and exits with its code"),
     ("rule: nothing is left running", Yes, "what a script leaves in the background ends with it"),
