@@ -75,6 +75,7 @@ pub(crate) fn drafts_table(drafts: &[DraftShape], style: Style) -> String {
     for draft in drafts {
         let waits_for = match draft.waits_for.is_empty() {
             true => "-".to_owned(),
+            false if draft.any_of => format!("any of {}", draft.waits_for.join(", ")),
             false => draft.waits_for.join(", "),
         };
         table.row(vec![
