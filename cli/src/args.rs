@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use phalanx_protocol::JobId;
 
+use crate::batch::values::signal_number;
 use crate::targets::Target;
 use daemon::{ChaosArguments, InitArguments, SchedulerArguments, UpArguments, WorkerArguments};
 use job::SubmitCommand;
@@ -164,6 +165,13 @@ pub(crate) enum Command {
     /// are kept. Of a job of which only tasks are named, the others go on. Cancelling what is over does nothing.
     /// Example: phalanx cancel 42 43.7 44.0-99
     Cancel(JobsToCancel),
+
+    /// Send a signal to what runs of jobs
+    ///
+    /// Goes to the programs of tasks that run now, and to all that these have started in their process groups; tasks that do
+    /// not run never hear of it. Tasks go on unless the signal ends them, and then have failed as after any other. Kernels take none.
+    /// Example: phalanx signal USR1 42 43.7 44.0-99
+    Signal(SignalArguments),
 
     /// Keep jobs from starting anything more
     ///
@@ -334,6 +342,27 @@ pub(crate) struct JobsToCancel {
     /// Example: 42 43.7 44.0-99
     #[arg(value_name = "ID[.TASKS]", required = true)]
     pub(crate) targets: Vec<Target>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SignalArguments {
+    /// The signal: its name, with SIG or without, or its number
+    ///
+    /// Example: USR1, SIGTERM, 15
+    #[arg(value_name = "SIGNAL", value_parser = signal_number)]
+    pub(crate) signal: i32,
+
+    /// The jobs' ids, each alone or with a task's index or a range of them
+    ///
+    /// Example: 42 43.7 44.0-99
+    #[arg(value_name = "ID[.TASKS]", required = true)]
+    pub(crate) targets: Vec<Target>,
+
+    /// Send it to the process that was started only, not to what that has started
+    ///
+    /// Example: phalanx signal --leader USR1 42
+    #[arg(long)]
+    pub(crate) leader: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -177,6 +177,9 @@ fn of_refusal(refusal: &Refusal) -> CliError {
         Refusal::NoSuchJob(_) => {
             told(ExitCode::Usage).hint("`phalanx jobs --all` lists those that there are")
         }
+        Refusal::NoSignals(_) => {
+            told(ExitCode::Usage).hint("`phalanx cancel` ends it, as its kernels see by `is_cancelled`")
+        }
         Refusal::NotYours { .. } => told(ExitCode::Unreachable).hint("its owner or an admin may do that"),
         Refusal::Spec(_) => told(ExitCode::Usage),
         Refusal::TooLarge { .. } => {
@@ -197,6 +200,8 @@ fn of_refusal(refusal: &Refusal) -> CliError {
         | Refusal::NoSuchDependency(_)
         | Refusal::NothingToRequeue { .. }
         | Refusal::NoSuchElement { .. }
+        | Refusal::NothingRuns { .. }
+        | Refusal::NoSuchSignal(_)
         | Refusal::NoSuchTask { .. } => told(ExitCode::Usage),
         Refusal::BlobMissing(_) | Refusal::BlobDamaged(_) => {
             told(ExitCode::Internal).hint("try again; if it goes on, the storage loses files")

@@ -17,6 +17,7 @@ mod retry;
 pub(crate) mod run;
 mod scheduler;
 mod shims;
+mod signal;
 mod storage;
 pub(crate) mod submit;
 pub(crate) mod up;
@@ -81,6 +82,9 @@ pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
         }),
         Command::Cancel(arguments) => with_cluster(&global, async |cluster| {
             cancel::run(cluster, &arguments.targets, ui).await
+        }),
+        Command::Signal(arguments) => with_cluster(&global, async |cluster| {
+            signal::run(cluster, &arguments, ui).await
         }),
         Command::Hold(arguments) => with_cluster(&global, async |cluster| {
             hold::run(cluster, &arguments.jobs, hold::Hold::Hold, ui).await

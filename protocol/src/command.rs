@@ -167,6 +167,15 @@ pub enum Recipients {
     All,
 }
 
+/// A signal for tasks that run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TaskSignal {
+    /// Its number; one that has a name ([`crate::signal::name`]).
+    pub number: i32,
+    /// Who gets it.
+    pub recipients: Recipients,
+}
+
 /// The numbers of an array's tasks: task `i` has the `i`th number, in ascending order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArrayIds {

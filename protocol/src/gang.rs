@@ -123,7 +123,9 @@ pub enum GangError {
     #[error("programs cannot go on with fewer ranks: a gang of commands fails or restarts when it loses one")]
     CannotShrink,
     /// What makes no sense of tasks that run together.
-    #[error("the ranks of a gang run together and once: {what} is for tasks that do not")]
+    #[error(
+        "the ranks of a gang run together and once, all in one way: {what} is for tasks that run one by one"
+    )]
     NotForRanks {
         /// What was asked for.
         what: String,

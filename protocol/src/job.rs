@@ -438,7 +438,7 @@ impl JobSpec {
         let unfit = [
             ("a number of tasks at a time", self.slots_max.is_some()),
             ("running tasks twice", self.idempotent),
-            ("needing something instead", !self.alternatives.is_empty()),
+            ("an alternative to what each needs", !self.alternatives.is_empty()),
             ("merging results", self.work.reduces()),
             ("waiting task by task", self.waits_by_task()),
         ];

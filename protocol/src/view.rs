@@ -73,6 +73,8 @@ pub struct JobView {
     pub begin_unix_millis: Option<u64>,
     /// What it was submitted to wait for, whether that has come to pass or not; at most [`CONDITIONS_SHOWN_MAX`].
     pub conditions: Vec<Condition>,
+    /// One of these is enough; else all have to come to pass.
+    pub any_of: bool,
     /// Jobs that it waits for now, at most [`WAITS_FOR_MAX`].
     pub waits_for: Vec<JobId>,
     /// What it waits for cannot come to pass any more.

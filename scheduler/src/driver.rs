@@ -261,6 +261,14 @@ impl Driver {
                         job,
                         tasks,
                     },
+                    Command::Signal { job, tasks, signal } => Input::SignalRequested {
+                        request,
+                        user,
+                        admin,
+                        job,
+                        tasks,
+                        signal,
+                    },
                     Command::Retry(job) => Input::RetryRequested {
                         request,
                         user,

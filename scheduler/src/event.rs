@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use phalanx_protocol::command::TaskSignal;
 use phalanx_protocol::message::client::{Refusal, Reply};
 use phalanx_protocol::message::worker::{FromWorker, Join, Report, ToWorker};
 use phalanx_protocol::{IndexRange, JobId, JobSpec, RangeSet, WorkerId};
@@ -57,11 +58,25 @@ pub(crate) enum Event {
 pub(crate) enum Command {
     Submit(Box<JobSpec>),
     Cancel(JobId),
-    CancelTasks { job: JobId, tasks: RangeSet },
-    Requeue { job: JobId, tasks: Option<RangeSet> },
+    CancelTasks {
+        job: JobId,
+        tasks: RangeSet,
+    },
+    Requeue {
+        job: JobId,
+        tasks: Option<RangeSet>,
+    },
     Retry(JobId),
-    Hold { job: JobId, held: bool },
+    Hold {
+        job: JobId,
+        held: bool,
+    },
     Drain(WorkerId),
+    Signal {
+        job: JobId,
+        tasks: Option<RangeSet>,
+        signal: TaskSignal,
+    },
 }
 
 /// Questions.

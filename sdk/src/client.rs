@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use phalanx_protocol::command::TaskSignal;
 use phalanx_protocol::limits::CONTROL_FRAME_BYTES_MAX;
 use phalanx_protocol::message::client::{InputPiece, OutputPage, OutputQuery, Reply, Request};
 use phalanx_protocol::view::{Explanation, JobView, TasksPage, WorkerView};
@@ -169,6 +170,22 @@ impl Client {
             }
         };
         self.ask(Request::CancelTasks { job, tasks }, answer).await
+    }
+
+    /// Sends a signal to tasks of a command job that run, all of them if `tasks` is absent. It is not kept: what does not run
+    /// now never hears of it, and a worker that is lost meanwhile does not pass it on.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] if none of them runs, the job runs kernels, there is no such job, task or signal, or it is
+    /// somebody else's, or another [`ClientError`].
+    pub async fn signal(
+        &self,
+        job: JobId,
+        tasks: Option<RangeSet>,
+        signal: TaskSignal,
+    ) -> Result<(), ClientError> {
+        let answer = |reply: Reply| (reply == Reply::Done).then_some(());
+        self.ask(Request::Signal { job, tasks, signal }, answer).await
     }
 
     /// Runs the failed tasks of a job again, and those that were not run because it was stopped; returns how many, once

@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use phalanx_protocol::command::{Dialect, STEPS_VARIABLE, Warning};
+use phalanx_protocol::command::{Dialect, STEPS_VARIABLE, TaskSignal, Warning};
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::limits::{COMMAND_GRACE_MILLIS_MAX, COMMAND_PLAN_BYTES_MAX};
 use phalanx_protocol::message::host::{HostCommand, HostGang, HostParameters};
@@ -355,6 +355,11 @@ impl Runner for Commands {
             Stop::AtOnce => self.running.kill_all(),
             Stop::Tasks(grant, range) => self.running.end(grant, range),
         }
+    }
+
+    fn signal(&self, grant: GrantId, tasks: IndexRange, signal: TaskSignal) {
+        let tell = |pid| process::tell(pid, signal.number, signal.recipients);
+        self.running.each(grant, tasks, tell);
     }
 }
 

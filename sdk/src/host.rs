@@ -213,6 +213,12 @@ impl Desk {
                 self.host.stop_tasks(grant, range);
                 Ok(())
             }
+            ToHost::Signal { grant, range, signal } => {
+                if let Some(job) = self.host.look(|state| state.job.clone()) {
+                    job.runner.signal(grant, range, signal);
+                }
+                Ok(())
+            }
             ToHost::Gang(gang) => {
                 if let Some(job) = self.host.look(|state| state.job.clone()) {
                     job.runner.begin_gang(*gang);

@@ -54,6 +54,7 @@ impl Worker {
                 ToWorker::SetSlots { .. }
                 | ToWorker::Revoke { .. }
                 | ToWorker::Stop { .. }
+                | ToWorker::Signal { .. }
                 | ToWorker::Close { .. }
                 | ToWorker::CheckpointNow { .. }
                 | ToWorker::Schedulers(_)

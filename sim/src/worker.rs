@@ -229,6 +229,7 @@ impl Worker {
             ToWorker::Drain => self.drain(acts),
             // what runs may end by itself before it is stopped
             ToWorker::Stop { .. }
+            | ToWorker::Signal { .. }
             | ToWorker::CheckpointNow { .. }
             | ToWorker::Schedulers(_)
             | ToWorker::Gang { .. } => {}

@@ -10,7 +10,7 @@ use phalanx_protocol::dependency::{Condition, Dependency, Ending, Joined, Never}
 pub(crate) struct WaitingArguments {
     /// Start once these jobs have started
     ///
-    /// Or are over. Ids are separated by commas or given by repeating the option; of all these options all must hold.
+    /// Or are over. Ids are separated by commas or given by repeating the option; of all these options all must hold, or one with `--any-of`.
     /// Example: --after 41
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub(crate) after: Vec<JobId>,
@@ -44,6 +44,12 @@ pub(crate) struct WaitingArguments {
     /// Example: --singleton --name nightly
     #[arg(long)]
     pub(crate) singleton: bool,
+
+    /// Start once one of what the job waits for has come to pass
+    ///
+    /// Default: all of it has to. Example: --afterok 41 --afterany 42 --any-of
+    #[arg(long)]
+    pub(crate) any_of: bool,
 
     /// Cancel the job once what it waits for cannot come to pass
     ///
@@ -151,7 +157,10 @@ impl WaitingArguments {
             false => Never::Stay,
         };
         (!conditions.is_empty()).then_some(Dependency {
-            joined: Joined::All,
+            joined: match self.any_of {
+                true => Joined::Any,
+                false => Joined::All,
+            },
             conditions,
             never,
         })
@@ -166,5 +175,29 @@ impl WaitingArguments {
             Relation::AfterNotOk => &self.afternotok,
             Relation::AfterCorresponding => &self.aftercorr,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_named_has_to_come_to_pass_unless_one_is_said_to_be_enough() {
+        let mut waiting = WaitingArguments {
+            afterok: vec![JobId(41)],
+            afterany: vec![JobId(42)],
+            ..WaitingArguments::default()
+        };
+        let joined = |waiting: &WaitingArguments| waiting.dependency(&[]).unwrap().joined;
+        assert_eq!(joined(&waiting), Joined::All);
+        waiting.any_of = true;
+        assert_eq!(joined(&waiting), Joined::Any);
+        assert_eq!(waiting.dependency(&[]).unwrap().conditions.len(), 2);
+        let nothing = WaitingArguments {
+            any_of: true,
+            ..WaitingArguments::default()
+        };
+        assert_eq!(nothing.dependency(&[]), None);
     }
 }

@@ -96,6 +96,9 @@ fn node(view: &JobView, positions: &BTreeMap<JobId, usize>) -> Node {
     let mut waits_for: Vec<Arrow> = view.conditions.iter().filter_map(arrow).collect();
     waits_for.sort_unstable();
     let mut remarks = Vec::new();
+    if view.any_of && view.conditions.len() > 1 {
+        remarks.push("any of these");
+    }
     if view.conditions.contains(&Condition::Singleton) {
         remarks.push("singleton");
     }

@@ -1,7 +1,8 @@
 //! `phalanx run`: submits a job, shows its progress, prints its results or its output, and answers for its end.
 
 mod follower;
-mod input;
+pub(crate) mod input;
+mod reason;
 
 use phalanx::{Client, ClientError, JobView, ProgressBar, ResultEvent};
 use phalanx_protocol::JobId;
@@ -20,9 +21,18 @@ use input::Input;
 
 pub(super) use follower::{Follower, Until};
 
-/// Copies what the one command of a job prints, and ends as it ends.
-pub(crate) async fn follow_command(client: &Client, job: JobId, ui: Ui) -> Result<ExitCode, CliError> {
-    follower::run(client, job, (true, None), ui).await
+/// Copies what the one command of a job prints, sends it what it is to read, and ends as it ends.
+pub(crate) async fn follow_command(
+    client: &Client,
+    job: JobId,
+    input: Option<Input>,
+    ui: Ui,
+) -> Result<ExitCode, CliError> {
+    let manner = follower::Manner {
+        is_single: true,
+        explains: false,
+    };
+    follower::run(client, job, manner, input, ui).await
 }
 
 pub(super) async fn run(cluster: &Connected, mut draft: Draft, ui: Ui) -> Result<ExitCode, CliError> {
@@ -34,7 +44,11 @@ pub(super) async fn run(cluster: &Connected, mut draft: Draft, ui: Ui) -> Result
         }
         let job = draft.send(&cluster.client).await?;
         let input = takes_input.then(Input::start);
-        return follower::run(&cluster.client, job, (is_single, input), ui).await;
+        let manner = follower::Manner {
+            is_single,
+            explains: true,
+        };
+        return follower::run(&cluster.client, job, manner, input, ui).await;
     }
     let reduces = draft.reduces();
     let job = draft.send(&cluster.client).await?;
@@ -79,6 +93,8 @@ async fn follow(
     let mut is_watching = true;
     let mut is_asked = false;
     let mut cancelling = None;
+    let mut reason = std::pin::pin!(reason::of(client, job));
+    let mut is_explained = false;
     loop {
         tokio::select! {
             event = results.next() => match event? {
@@ -90,6 +106,12 @@ async fn follow(
                 Some(view) => screen.bar.update(&view),
                 None => is_watching = false,
             },
+            told = &mut reason, if !is_explained => {
+                is_explained = true;
+                if let Some(text) = told {
+                    screen.say(&text);
+                }
+            }
             _ = interrupts.recv() => {
                 if is_asked {
                     screen.bar.clear();

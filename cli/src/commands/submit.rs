@@ -10,7 +10,7 @@ pub(super) mod several;
 
 use jiff::Zoned;
 use phalanx::Client;
-use phalanx_protocol::dependency::{Condition, Dependency};
+use phalanx_protocol::dependency::{Condition, Dependency, Joined};
 use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::{JobId, Request, SubmissionId};
 
@@ -81,13 +81,14 @@ impl Draft {
 
     /// What it waits for of jobs that the cluster has.
     fn conditions(&self) -> &[Condition] {
-        let dependency = match self {
-            Self::Kernel(draft) => &draft.dependency,
-            Self::Command(draft) => &draft.spec.dependency,
-        };
-        dependency
-            .as_ref()
-            .map_or(&[], |dependency| &dependency.conditions)
+        self.dependency().map_or(&[], |dependency| &dependency.conditions)
+    }
+
+    fn dependency(&self) -> Option<&Dependency> {
+        match self {
+            Self::Kernel(draft) => draft.dependency.as_ref(),
+            Self::Command(draft) => draft.spec.dependency.as_ref(),
+        }
     }
 
     /// What each task may need instead of what it needs first.
@@ -116,6 +117,7 @@ impl Draft {
             request,
             alternatives: self.alternatives(),
             waits_for: self.conditions().iter().map(condition_text).collect(),
+            any_of: (self.dependency()).is_some_and(|dependency| dependency.joined == Joined::Any),
         }
     }
 }

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use phalanx_protocol::dependency::{Condition, Never};
+use phalanx_protocol::dependency::{Condition, Joined, Never};
 use phalanx_protocol::{JobId, Request};
 
 use super::*;
@@ -50,6 +50,7 @@ fn a_job_says_what_its_command_line_would() {
         clean-env = false
         afterok = [12, 13]
         singleton = true
+        any-of = true
         cancel-if-never = true
         name = "nightly training"
         "#,
@@ -77,8 +78,9 @@ fn a_job_says_what_its_command_line_would() {
     assert!(arguments.waiting.hold && !arguments.command.clean_env);
     let dependency = arguments.waiting.dependency(&[]).unwrap();
     assert_eq!(
-        (dependency.conditions, dependency.never),
+        (dependency.joined, dependency.conditions, dependency.never),
         (
+            Joined::Any,
             vec![
                 Condition::AfterOk(JobId(12)),
                 Condition::AfterOk(JobId(13)),
@@ -237,6 +239,11 @@ fn keys_and_tables_that_are_not_known_are_told_with_what_was_meant() {
         told("[job.a]\ncommand = \"true\"\ntime_limit = \"1h\"\n"),
         "error: jobs.toml:3: `time_limit` of the job `a` is no key of a job\n\nhint: did you mean `time-limit`?\n"
     );
+    let looked_for = told("[job.a]\ncommand = \"true\"\ndepends_on = \"b\"\n");
+    assert!(
+        looked_for.contains("hint: `afterok`, `afterany`,"),
+        "{looked_for}"
+    );
     assert_eq!(
         told("[job.a]\ncommand = \"true\"\nfile = \"x\"\n"),
         format!("error: jobs.toml:3: `file` of the job `a` is no key of a job\n{KEYS_HINT}")
@@ -298,11 +305,11 @@ fn wrong_values_are_told_with_file_line_and_key() {
         ("hold = 1", "`hold` has to be true or false, and is a number"),
         (
             "env = [true]",
-            "`env` has to be a list of texts or numbers, and is a list",
+            "`env` has to be a list of texts or numbers, and is a list of something else",
         ),
         (
             "env = { A = [] }",
-            "`env` has to be a table of texts or numbers, and is a table",
+            "`env` has to be a table of texts or numbers, and is a table of something else",
         ),
         (
             "env = false",

@@ -28,6 +28,9 @@ const OTHER_OPTIONS: [&str; 3] = ["file", "dry-run", "help"];
 const HELP_HINT: &str =
     "keys are the options of `phalanx submit` without their dashes; `phalanx submit --help` explains them";
 
+/// What those look for who know other files of jobs.
+const DEPENDENCY_HINT: &str = "`afterok`, `afterany`, `afternotok`, `after` and `aftercorr` name the jobs that it waits for, as in afterok = [\"train\"]";
+
 type Key<'i> = Spanned<Cow<'i, str>>;
 type Value<'i> = Spanned<DeValue<'i>>;
 
@@ -129,7 +132,10 @@ impl Keys {
             .cloned()
             .chain(OWN_KEYS.map(str::to_owned))
             .collect();
-        let hint = meant(&name.replace('_', "-"), &known).unwrap_or_else(|| HELP_HINT.to_owned());
+        let hint = match name.starts_with("depend") {
+            true => DEPENDENCY_HINT.to_owned(),
+            false => meant(&name.replace('_', "-"), &known).unwrap_or_else(|| HELP_HINT.to_owned()),
+        };
         let what = format!("`{name}` of {owner} is no key of a job");
         Err(source.error(&key.span(), what).hint(hint))
     }
@@ -338,11 +344,13 @@ fn scalar(value: &DeValue<'_>) -> Option<String> {
 }
 
 fn wrong_kind(key: &Key<'_>, value: &Value<'_>, expected: &str, source: &Source<'_>) -> CliError {
-    let what = format!(
-        "`{}` has to be {expected}, and is {}",
-        key.get_ref(),
-        kind_text(value.get_ref())
-    );
+    // what is wrong with a list or a table where one belongs is in it
+    let kind = kind_text(value.get_ref());
+    let of_what = match kind.starts_with("a ") && expected.starts_with(&format!("{kind} of")) {
+        true => " of something else",
+        false => "",
+    };
+    let what = format!("`{}` has to be {expected}, and is {kind}{of_what}", key.get_ref());
     source.error(&key.span(), what).hint(HELP_HINT)
 }
 

@@ -46,6 +46,8 @@ const RANKS_MAX: u32 = 65_536;
 
 fn parse(words: &[String]) -> Result<Launch, Complaint> {
     let mut launch = Launch::default();
+    // rank 0 alone reads what this process is given
+    launch.settings.input = Some("0".to_owned());
     let mut of_all = Vec::new();
     for (section, words) in (0..).zip(words.split(|word| word == ":")) {
         let mut program = Program {

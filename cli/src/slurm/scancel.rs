@@ -1,4 +1,4 @@
-//! `scancel`: ends jobs and elements of arrays, those that are named or all that are meant.
+//! `scancel`: ends jobs and elements of arrays, or sends what runs of them a signal: those that are named or all that are meant.
 
 pub(super) mod plan;
 
@@ -6,13 +6,14 @@ use std::io::{BufRead, Write};
 
 use clap::{ArgAction, Parser};
 use phalanx::ClientError;
+use phalanx_protocol::command::{Recipients, TaskSignal};
 use phalanx_protocol::message::client::Refusal;
-use phalanx_protocol::signal;
 
 use super::gather::{Selection, gather};
 use super::words::parts;
 use super::{Complaint, Name, say, words};
 use crate::batch::states::{JobState, parse_states};
+use crate::batch::values::signal_number;
 use crate::cluster::Connected;
 use crate::process::runtime;
 use crate::ui::error::chain;
@@ -21,7 +22,7 @@ use plan::{End, Wanted, plan};
 /// The signal that ends a job.
 const KILL: i32 = 9;
 
-/// Ends jobs
+/// Ends jobs, or sends them signals
 #[derive(Debug, Parser)]
 #[command(
     name = "scancel",
@@ -77,15 +78,15 @@ struct Arguments {
     #[arg(short = 'i', long)]
     interactive: bool,
 
-    /// The signal that ends them: KILL
+    /// Sends a signal to what runs instead: NAME or number; KILL ends the job as ever
     #[arg(short = 's', long, value_name = "NAME")]
     signal: Option<String>,
 
-    /// Accepted: what a script has started is ended with it
+    /// The signal goes to the batch shell, and not to what it has started
     #[arg(short = 'b', long)]
     batch: bool,
 
-    /// Accepted: what a script has started is ended with it
+    /// The signal goes to the batch shell, too
     #[arg(short = 'f', long)]
     full: bool,
 
@@ -140,20 +141,49 @@ impl Arguments {
         }
     }
 
-    /// Refuses what would not end them.
-    fn check_signal(&self) -> Result<(), Complaint> {
-        let Some(text) = &self.signal else {
-            return Ok(());
-        };
-        let upper = text.to_ascii_uppercase();
-        match signal::number(&upper).or_else(|| upper.parse().ok()) {
-            Some(KILL) => Ok(()),
-            Some(_) => Err(Complaint::new(format!(
-                "--signal={text}: a job is ended here, and sent no other signal than KILL; sbatch --signal sends one before the time limit"
-            ))),
-            None => Err(Complaint::new(format!(
-                "--signal={text}: there is no such signal; one is written KILL, SIGKILL or 9"
-            ))),
+    /// What is done to them.
+    fn deed(&self) -> Result<Deed, Complaint> {
+        let number = self.signal.as_deref().map(signal_number).transpose();
+        let number = number.map_err(|error| Complaint::new(format!("--signal: {error}")))?;
+        Ok(match number {
+            None | Some(KILL) => Deed::End,
+            Some(number) => Deed::Signal {
+                number,
+                to: match (self.batch, self.full) {
+                    (true, _) => To::Shell,
+                    (false, true) => To::All,
+                    (false, false) => To::Steps,
+                },
+            },
+        })
+    }
+}
+
+/// What is done to jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    End,
+    Signal { number: i32, to: To },
+}
+
+/// Who of a job gets a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum To {
+    /// The batch shell alone.
+    Shell,
+    /// What it has started.
+    Steps,
+    /// Both.
+    All,
+}
+
+impl To {
+    /// The same of a task; without a batch shell its process is the step.
+    fn recipients(self, has_shell: bool) -> Recipients {
+        match (self, has_shell) {
+            (Self::Shell, _) => Recipients::Leader,
+            (Self::Steps, true) => Recipients::Others,
+            (Self::Steps, false) | (Self::All, _) => Recipients::All,
         }
     }
 }
@@ -162,7 +192,7 @@ pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
     let Some(arguments) = words::read::<Arguments>(Name::Scancel, words)? else {
         return Ok(0);
     };
-    arguments.check_signal()?;
+    let deed = arguments.deed()?;
     let wanted = arguments.wanted()?;
     runtime()?.block_on(async {
         let (gathered, cluster) = gather(|view, user, _| wanted.has_job(view, user)).await?;
@@ -189,7 +219,17 @@ pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
             if arguments.interactive && !is_confirmed(&end)? {
                 continue;
             }
-            if let Err(why) = carry_out(&cluster, &end).await {
+            let done = match deed {
+                Deed::End => carry_out(&cluster, &end).await,
+                Deed::Signal { number, to } => {
+                    let signal = TaskSignal {
+                        number,
+                        recipients: to.recipients(end.has_shell),
+                    };
+                    send(&cluster, &end, signal, arguments.ids.is_empty()).await
+                }
+            };
+            if let Err(why) = done {
                 code = 1;
                 if !arguments.quiet {
                     let what = format!("Kill job error on job id {}: {why}", end.text);
@@ -226,6 +266,22 @@ pub(super) async fn carry_out(cluster: &Connected, end: &End) -> Result<(), Stri
             cancelled.map(|_| ())
         }
     };
+    outcome(done)
+}
+
+/// Sends a signal to what runs of a job; `any` if not this very job was named, which may then wait.
+async fn send(cluster: &Connected, end: &End, signal: TaskSignal, any: bool) -> Result<(), String> {
+    match cluster.client.signal(end.job, end.tasks.clone(), signal).await {
+        Err(ClientError::Refused(Refusal::NothingRuns { .. })) if any => Ok(()),
+        Err(ClientError::Refused(Refusal::NothingRuns { .. })) => {
+            Err("Job can not be altered now, try later: nothing of it runs".to_owned())
+        }
+        done => outcome(done),
+    }
+}
+
+/// What is said of an answer.
+fn outcome(done: Result<(), ClientError>) -> Result<(), String> {
     match done {
         // it was quicker
         Ok(()) | Err(ClientError::Refused(Refusal::Over(_))) => Ok(()),
@@ -233,5 +289,43 @@ pub(super) async fn carry_out(cluster: &Connected, end: &End) -> Result<(), Stri
             Err(format!("Access/permission denied: it belongs to {owner}"))
         }
         Err(error) => Err(chain(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn deed(words: &[&str]) -> Result<Deed, String> {
+        let all = ["scancel", "42"].iter().chain(words);
+        let arguments = Arguments::try_parse_from(all).unwrap();
+        arguments.deed().map_err(|complaint| complaint.lines.concat())
+    }
+
+    #[test]
+    fn only_kill_ends_a_job_and_options_say_who_gets_another_signal() {
+        let signal = |number, to| Ok(Deed::Signal { number, to });
+        for (words, expected) in [
+            (&[][..], Ok(Deed::End)),
+            (&["-s", "KILL"], Ok(Deed::End)),
+            (&["--signal=9", "-b"], Ok(Deed::End)),
+            (&["-s", "USR1"], signal(10, To::Steps)),
+            (&["--signal=sigterm", "-b"], signal(15, To::Shell)),
+            (&["-f", "-s", "12"], signal(12, To::All)),
+        ] {
+            assert_eq!(deed(words), expected, "{words:?}");
+        }
+        let wrong = deed(&["-s", "HELLO"]).unwrap_err();
+        assert_eq!(
+            wrong,
+            "--signal: there is no signal `HELLO`; one is written USR1, SIGUSR1 or 10"
+        );
+    }
+
+    #[test]
+    fn what_is_no_batch_script_has_no_shell_that_a_signal_spares() {
+        assert_eq!(To::Steps.recipients(true), Recipients::Others);
+        assert_eq!(To::Steps.recipients(false), Recipients::All);
+        assert_eq!(To::Shell.recipients(false), Recipients::Leader);
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::step::{Program, Step, number};
+use super::step::{Program, Source, Step, number};
 use super::{Complaint, Name, help, home, spec};
 use crate::batch::directives::Directives;
 use crate::batch::getopt::{self, OnUnknown};
@@ -12,6 +12,7 @@ use crate::batch::programs::Programs;
 use crate::batch::settings::BatchSettings;
 use crate::batch::{environment, options};
 use crate::commands::run::follow_command;
+use crate::commands::run::input::{self, Input};
 use crate::process::runtime;
 use crate::ui::{Ui, print_line};
 
@@ -65,18 +66,25 @@ pub(super) fn submit(
         content: format!("#!/bin/sh\nexec {}\n", command.join(" ")).into_bytes(),
         arguments: Vec::new(),
     };
-    // its ranks write to their files themselves
+    let reads_stream =
+        !matches!(Source::of(&settings), Source::Empty | Source::Files(_)) && input::is_there();
+    // its ranks read from and write to their files themselves
     let settings = BatchSettings {
         output: None,
         error: None,
         input: None,
         ..settings
     };
-    let draft = spec::step_draft(&settings, script)?;
+    let mut draft = spec::step_draft(&settings, script)?;
+    if reads_stream {
+        draft.stream_input();
+    }
     runtime()?.block_on(async {
         let cluster = home::connected_or_started().await?;
         let job = draft.send(&cluster.client).await?;
-        let ended = follow_command(&cluster.client, job, Ui::new(crate::args::OutputForm::Human)).await;
+        let input = reads_stream.then(Input::start);
+        let ui = Ui::new(crate::args::OutputForm::Human);
+        let ended = follow_command(&cluster.client, job, input, ui).await;
         cluster.client.close().await;
         match ended {
             Ok(code) => Ok(code.number()),

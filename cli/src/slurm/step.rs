@@ -1,5 +1,6 @@
 //! The ranks of a step, started side by side as this process's own children, on the cpus of the job that it runs in.
 
+mod input;
 mod mpi;
 mod streams;
 
@@ -17,6 +18,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use self::input::Broadcast;
+pub(super) use self::input::Source;
 use self::mpi::{Departure, Mpi};
 use super::{Complaint, Name, say};
 use crate::batch::settings::BatchSettings;
@@ -143,6 +146,7 @@ impl Step {
         let mut mpi = Mpi::start(self.job, &self.programs)?;
         let mut course = Course::default();
         let mut copying = JoinSet::new();
+        let mut broadcast = Broadcast::default();
         for (rank, program) in (0..).zip(&self.programs) {
             let mut command = self.command(rank, program)?;
             let end = mpi.give(rank, &mut command)?;
@@ -151,6 +155,7 @@ impl Step {
             match started {
                 Ok(mut child) => {
                     self.copy(rank, &mut child, &mut copying);
+                    broadcast.add(&mut child);
                     course.watch(rank, child);
                 }
                 Err(error) => {
@@ -166,7 +171,10 @@ impl Step {
                 }
             }
         }
-        self.follow(&mut course, &mut mpi).await;
+        tokio::select! {
+            () = self.follow(&mut course, &mut mpi) => {}
+            never = broadcast.run() => match never {},
+        }
         while copying.join_next().await.is_some() {}
         Ok(course.highest)
     }

@@ -129,6 +129,9 @@ pub(crate) struct DraftShape {
     pub(crate) alternatives: Vec<Request>,
     /// As options say it: `afterok 12`; in a job file with names.
     pub(crate) waits_for: Vec<String>,
+    /// One of these is enough.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) any_of: bool,
 }
 
 fn request_shape<S: serde::Serializer>(request: &Request, serializer: S) -> Result<S::Ok, S::Error> {

@@ -75,6 +75,7 @@ pub(crate) fn drafts_table(drafts: &[DraftShape], style: Style) -> String {
     for draft in drafts {
         let waits_for = match draft.waits_for.is_empty() {
             true => "-".to_owned(),
+            false if draft.any_of => format!("any of {}", draft.waits_for.join(", ")),
             false => draft.waits_for.join(", "),
         };
         table.row(vec![
@@ -131,7 +132,12 @@ pub(crate) fn job_text(job: &JobView, now: u64, style: Style) -> String {
             None => "waits for",
             Some(_) => "waited for",
         };
-        line(label, conditions.join(", "));
+        let any_of = if job.any_of && conditions.len() > 1 {
+            "any of "
+        } else {
+            ""
+        };
+        line(label, format!("{any_of}{}", conditions.join(", ")));
     }
     if job.outcome.is_none() && job.slots > 0 {
         let (slots, workers) = (counted(job.slots, "slot"), counted(job.workers, "worker"));
@@ -338,6 +344,9 @@ pub(crate) fn verdict_text(explanation: &Explanation) -> String {
             "job {id} runs as many of its tasks at a time as it allows: {}.",
             count(u64::from(*slots_max))
         ),
+        Verdict::Dependency { jobs } if job.any_of && jobs.len() > 1 => {
+            format!("job {id} waits for any of {}.", jobs_named(jobs))
+        }
         Verdict::Dependency { jobs } => format!("job {id} waits for {}.", jobs_named(jobs)),
         Verdict::DependencyNeverSatisfied { jobs } => format!(
             "job {id} cannot go on: what it waits for can never come to pass, since {} ended otherwise or long ago. \

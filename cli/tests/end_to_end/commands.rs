@@ -354,6 +354,38 @@ fn a_program_is_told_by_a_signal_before_its_time_is_over() {
 }
 
 #[test]
+fn a_signal_reaches_the_tasks_that_are_named_and_they_go_on() {
+    let up = Up::start();
+    let gate = up.file("gate", "");
+    let script = format!(
+        "trap 'echo told' USR1; echo ready; while [ -e {} ]; do sleep 0.05; done",
+        gate.display()
+    );
+    let id = run(with(&up, "submit --array 0-1 -- sh -c", &[&script])).lines()[0].to_owned();
+    let wrote = |task: u32| up.run(&format!("logs {id}.{task}")).stdout;
+    eventually("both run", || (0..2).all(|task| wrote(task).contains("ready")));
+    let sent = up.run(&format!("signal USR1 {id}.1"));
+    let said = format!("job {id}: what runs of these tasks was sent SIGUSR1\n");
+    assert_eq!((sent.code, sent.stderr), (Some(0), said));
+    eventually("it is told", || wrote(1).contains("told"));
+    std::fs::remove_file(&gate).unwrap();
+    assert_eq!(up.run(&format!("wait {id}")).code, Some(0));
+    assert!(!wrote(0).contains("told"));
+    let over = up.run(&format!("signal USR1 {id}"));
+    assert!(over.stderr.contains("is over"), "{over:?}");
+    let held = up.run("submit --hold true").lines()[0].to_owned();
+    let waits = up.run(&format!("signal 15 {held}"));
+    let said = format!("no signal was sent: no task of job {held} runs now");
+    assert!(waits.code == Some(2) && waits.stderr.contains(&said), "{waits:?}");
+    let kernel = up.submit("--kernel square --range 0..4 --hold");
+    let refused = up.run(&format!("signal 15 {kernel}"));
+    assert!(
+        refused.stderr.contains("runs kernels, which take no signals"),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn a_program_reads_what_its_run_is_given_to_read() {
     let up = Up::start();
     let text: String = (0..300_000).map(|number| format!("line {number}\n")).collect();

@@ -1,5 +1,7 @@
 //! Gangs: ranks of a job that start together, and of which none is left behind.
 
+use std::io::{BufRead, BufReader, Read};
+
 use rustix::process::Signal;
 
 use crate::command::{eventually, send};
@@ -60,6 +62,19 @@ fn a_gang_that_is_too_wide_waits_and_says_for_what() {
             .contains("it needs 5 slots on 1 node; 4 of 4 free"),
         "{explained:?}"
     );
+    let mut command = up.command("run --ranks 5 -- true");
+    command.stderr(std::process::Stdio::piped());
+    let mut waits = command.spawn().unwrap();
+    let mut stderr = BufReader::new(waits.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.contains("it needs 5 slots on 1 node; 4 of 4 free"), "{line}");
+    let job = line.split(' ').nth(1).unwrap().to_owned();
+    assert_eq!(up.run(&format!("cancel {job}")).code, Some(0));
+    line.clear();
+    stderr.read_to_string(&mut line).unwrap();
+    assert!(!line.contains("it needs"), "it is told once: {line}");
+    assert!(!waits.wait().unwrap().success());
     let mistaken = up.run("run --ranks 2 --array 1-2 -- true");
     assert_eq!(mistaken.code, Some(2), "{mistaken:?}");
 }

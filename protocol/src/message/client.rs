@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::command::TaskSignal;
 use crate::id::{BlobId, GrantId, JobId, TaskId, Term, WorkerId};
 use crate::job::JobSpec;
 use crate::range::{IndexRange, RangeSet};
@@ -81,6 +82,15 @@ pub enum Request {
     /// A piece of what a command job reads while it runs; the same piece may come again. Answer, once durable:
     /// [`Reply::Done`].
     Input(InputPiece),
+    /// Send a signal to tasks of a command job that run; the others never hear of it. Answer: [`Reply::Done`].
+    Signal {
+        /// Whose.
+        job: JobId,
+        /// Which; all of the job, if absent.
+        tasks: Option<RangeSet>,
+        /// What.
+        signal: TaskSignal,
+    },
 }
 
 /// A piece of a job's input.
@@ -303,6 +313,27 @@ pub enum Refusal {
         /// How many the job has.
         tasks: u64,
     },
+    /// Kernels are no processes of their own.
+    #[error("job {0} runs kernels, which take no signals")]
+    NoSignals(JobId),
+    /// There is nothing to send a signal to.
+    #[error("no signal was sent: {} runs now", what_of(*.job, *.all))]
+    NothingRuns {
+        /// The job.
+        job: JobId,
+        /// All of it was meant; else some of its tasks.
+        all: bool,
+    },
+    /// There is no signal of that number.
+    #[error("there is no signal {0}")]
+    NoSuchSignal(i32),
+}
+
+fn what_of(job: JobId, all: bool) -> String {
+    match all {
+        true => format!("no task of job {job}"),
+        false => format!("none of these tasks of job {job}"),
+    }
 }
 
 fn tasks_of(count: u64) -> String {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::command::ArrayIds;
+use crate::command::{ArrayIds, TaskSignal};
 use crate::gang::Placement;
 use crate::id::{GrantId, JobId};
 use crate::job::Encoding;
@@ -85,6 +85,15 @@ pub enum ToHost {
     },
     /// What is granted from now on are ranks of this start of a gang; nothing of an earlier one runs any more.
     Gang(Box<HostGang>),
+    /// Send a signal to those of these tasks that run; only to a host of commands.
+    Signal {
+        /// Of which grant.
+        grant: GrantId,
+        /// Which tasks.
+        range: IndexRange,
+        /// What.
+        signal: TaskSignal,
+    },
 }
 
 /// A start of a gang, and which part of it is here.

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::command::TaskSignal;
 use crate::gang::Placement;
 use crate::id::{GrantId, JobId, Term, WorkerId};
 use crate::job::Work;
@@ -191,5 +192,16 @@ pub enum ToWorker {
         job: JobId,
         /// Where all of its ranks are.
         placement: Box<Placement>,
+    },
+    /// Send a signal to those of these tasks that run.
+    Signal {
+        /// Of which job.
+        job: JobId,
+        /// Of which grant.
+        grant: GrantId,
+        /// Which tasks.
+        range: IndexRange,
+        /// What.
+        signal: TaskSignal,
     },
 }

@@ -126,6 +126,14 @@ impl Core {
                 job,
                 tasks,
             } => self.cancel_tasks_requested(now, (request, user, admin), job, &tasks, effects),
+            Input::SignalRequested {
+                request,
+                user,
+                admin,
+                job,
+                tasks,
+                signal,
+            } => self.signal_requested((request, &user, admin), job, tasks.as_ref(), signal, effects),
             Input::WorkerJoined {
                 session,
                 address,

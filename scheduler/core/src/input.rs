@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use phalanx_protocol::command::TaskSignal;
 use phalanx_protocol::message::client::{Refusal, Reply};
 use phalanx_protocol::message::worker::{Join, Report, ToWorker};
 use phalanx_protocol::record::{FailureCause, Record};
@@ -96,6 +97,21 @@ pub enum Input {
         job: JobId,
         /// Which.
         tasks: RangeSet,
+    },
+    /// A client wants tasks of a job to be sent a signal.
+    SignalRequested {
+        /// Which request to answer.
+        request: RequestId,
+        /// Who.
+        user: String,
+        /// Whether they may do that to anybody's.
+        admin: bool,
+        /// Of which job.
+        job: JobId,
+        /// Which; all, if absent.
+        tasks: Option<RangeSet>,
+        /// What.
+        signal: TaskSignal,
     },
     /// A worker introduced itself.
     WorkerJoined {

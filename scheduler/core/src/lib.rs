@@ -52,6 +52,7 @@ mod requeues;
 mod requeuing;
 mod reserving;
 mod seen;
+mod signalling;
 mod snapshot;
 mod strays;
 mod submission;

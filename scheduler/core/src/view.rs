@@ -1,6 +1,6 @@
 //! A job as people see it: of what has ended, only what is durable.
 
-use phalanx_protocol::dependency::Condition;
+use phalanx_protocol::dependency::{Condition, Joined};
 use phalanx_protocol::view::{CONDITIONS_SHOWN_MAX, CommandView, JobView};
 use phalanx_protocol::{JobId, JobSpec, Work};
 
@@ -52,6 +52,7 @@ impl Job {
             held: self.seen.held,
             begin_unix_millis: self.spec.begin_unix_millis,
             conditions: conditions(&self.spec),
+            any_of: (self.spec.dependency.as_ref()).is_some_and(|wanted| wanted.joined == Joined::Any),
             waits_for: self.gate.waits_for.clone(),
             never: self.gate.is_in_vain(),
             cancelled: self.seen.cancelled.tasks.len(),

@@ -103,6 +103,9 @@ async fn serve(
         Request::CancelTasks { job, tasks } => {
             command(context, caller, Command::CancelTasks { job, tasks }).await
         }
+        Request::Signal { job, tasks, signal } => {
+            command(context, caller, Command::Signal { job, tasks, signal }).await
+        }
         Request::Jobs => query(context, Query::Jobs).await,
         Request::Job(job) => query(context, Query::Job(job)).await,
         Request::Workers => query(context, Query::Workers).await,

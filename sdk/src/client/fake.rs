@@ -297,6 +297,7 @@ pub(crate) fn view(job: u64, tasks: u64) -> JobView {
         held: false,
         begin_unix_millis: None,
         conditions: Vec::new(),
+        any_of: false,
         waits_for: Vec::new(),
         never: false,
         cancelled: 0,

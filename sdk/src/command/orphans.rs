@@ -122,6 +122,14 @@ impl Running {
         });
     }
 
+    /// Calls for the process of each task of a grant that runs; none of them is reaped meanwhile.
+    pub(super) fn each(&self, grant: GrantId, tasks: IndexRange, call: impl FnMut(Pid)) {
+        let leaders = lock(&self.leaders);
+        let range = tasks.start..tasks.end.max(tasks.start);
+        let of_grant = leaders.range(range).filter(|(_, leader)| leader.grant == grant);
+        of_grant.map(|(_, leader)| leader.pid).for_each(call);
+    }
+
     /// Tells all tasks that run to end.
     pub(super) fn end_all(&self) {
         for leader in lock(&self.leaders).values_mut() {

@@ -276,7 +276,8 @@ impl<'a> Watch<'a> {
     }
 }
 
-fn tell(pid: Pid, signal: i32, recipients: Recipients) {
+/// Sends a signal to the process of a task, to those that it has started in its group, or to all of them.
+pub(super) fn tell(pid: Pid, signal: i32, recipients: Recipients) {
     let Some(signal) = Signal::from_named_raw(signal) else {
         return;
     };

@@ -8,6 +8,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use phalanx_protocol::command::TaskSignal;
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::message::host::HostGang;
 use phalanx_protocol::range::IndexRange;
@@ -48,6 +49,9 @@ pub(crate) trait Runner: Send + Sync {
 
     /// Ends tasks that would not look whether they are cancelled. Does not wait.
     fn stop(&self, _stop: Stop) {}
+
+    /// Sends a signal to those tasks of a grant that run, if they are processes.
+    fn signal(&self, _grant: GrantId, _tasks: IndexRange, _signal: TaskSignal) {}
 }
 
 /// How tasks are ended.

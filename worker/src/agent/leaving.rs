@@ -63,6 +63,7 @@ impl Agent {
                 ToWorker::SetSlots { .. }
                 | ToWorker::Revoke { .. }
                 | ToWorker::Stop { .. }
+                | ToWorker::Signal { .. }
                 | ToWorker::Close { .. }
                 | ToWorker::CheckpointNow { .. }
                 | ToWorker::Schedulers(_)

@@ -91,6 +91,12 @@ impl Agent {
             ),
             ToWorker::Revoke { job, grant, count } => self.revoked(job, grant, count, effects),
             ToWorker::Stop { job, grant, range } => self.stop_tasks(job, grant, range, effects),
+            ToWorker::Signal {
+                job,
+                grant,
+                range,
+                signal,
+            } => self.signal_tasks(job, grant, ToHost::Signal { grant, range, signal }, effects),
             ToWorker::Acknowledge { number } => self.outbox.acknowledged(number),
             ToWorker::Close { job } => self.close(now, job, effects),
             ToWorker::CheckpointNow { job } => {
@@ -226,6 +232,17 @@ impl Agent {
             Some(host) => effects.push(Effect::TellHost(host, ToHost::Stop { grant, range })),
             None if open.stops.len() < HELD_RANGES_MAX => open.stops.push(range),
             None => tracing::warn!(job = %id, %grant, "more stops than a grant can keep"),
+        }
+    }
+
+    /// Passes a signal on, if tasks of the grant may run.
+    fn signal_tasks(&self, id: JobId, grant: GrantId, message: ToHost, effects: &mut Vec<Effect>) {
+        let job = self.jobs.get(&id).filter(|job| job.work.program().is_none());
+        let host = job.and_then(Job::open_host);
+        let is_handed = job.and_then(|job| Some(job.grants.get(&grant)?.handed));
+        match host.filter(|_| is_handed == Some(true)) {
+            Some(host) => effects.push(Effect::TellHost(host, message)),
+            None => tracing::debug!(job = %id, %grant, "a signal for what does not run here"),
         }
     }
 

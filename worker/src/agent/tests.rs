@@ -2,6 +2,7 @@
 
 mod keep;
 
+use phalanx_protocol::command::{CommandWork, Recipients, TaskSignal};
 use phalanx_protocol::message::host::HostInputs;
 use phalanx_protocol::message::worker::HeldGrant;
 use phalanx_protocol::record::{FailureCause, ResultBlock, ResultData, TaskFailure};
@@ -48,6 +49,16 @@ fn work() -> KernelWork {
         inputs: Inputs::Index { first: 5 },
         encoding: Encoding::Bincode,
         reduce: false,
+    }
+}
+
+fn commands() -> CommandWork {
+    CommandWork {
+        command: "true".into(),
+        plan: Payload::Inline(Bytes::from_static(b"p")),
+        inputs: Inputs::Index { first: 0 },
+        array: None,
+        facts: BTreeMap::new(),
     }
 }
 
@@ -623,6 +634,37 @@ fn idle_hosts_are_few_and_do_not_stay() {
     world.later(Duration::from_millis(1));
     assert_eq!(world.host(HostId(5), FromHost::Closed), [Effect::KillHost(H1)]);
     assert_eq!(world.later(IDLE_HOST_KEPT).len(), 4);
+}
+
+#[test]
+fn a_signal_goes_to_a_host_of_commands_that_may_run_its_tasks_and_to_no_other() {
+    let usr1 = TaskSignal {
+        number: 10,
+        recipients: Recipients::All,
+    };
+    let signal = |number| ToWorker::Signal {
+        job: J1,
+        grant: grant(number),
+        range: range(3, 5),
+        signal: usr1,
+    };
+    let mut world = World::new();
+    world.open(J1, Work::Command(commands()));
+    world.grant(J1, 1, range(0, 10));
+    assert_eq!(world.told(signal(1)), []);
+    world.prepared(J1, 1);
+    world.hear(Input::HostStarted(H1));
+    let passed_on = ToHost::Signal {
+        grant: grant(1),
+        range: range(3, 5),
+        signal: usr1,
+    };
+    assert_eq!(world.told(signal(1)), [tell_host(H1, passed_on)]);
+    assert_eq!(world.told(signal(7)), []);
+
+    let mut kernels = World::new();
+    kernels.run(J1, 1, H1, 10);
+    assert_eq!(kernels.told(signal(1)), []);
 }
 
 #[test]

@@ -73,6 +73,7 @@ impl Guard {
             | ToHost::Grant { .. }
             | ToHost::Revoke { .. }
             | ToHost::Stop { .. }
+            | ToHost::Signal { .. }
             | ToHost::Gang(_)
             | ToHost::Pause(_)
             | ToHost::CheckpointNow => {}

@@ -60,6 +60,13 @@ impl FromStr for Alternative {
         for part in text.split(',') {
             let (name, value) = part.split_once('=').ok_or(AlternativeError::Form)?;
             let (name, value) = (name.trim(), value.trim());
+            // one of them is as good as several
+            let name = match name {
+                "cpu" => "cpus",
+                "mem" => "memory",
+                "gpu" => "gpus",
+                other => other,
+            };
             if said.contains(&name) {
                 return Err(AlternativeError::Twice(name.to_owned()));
             }
@@ -109,12 +116,23 @@ mod tests {
     }
 
     #[test]
+    fn one_of_several_is_called_as_several_are() {
+        for (one, several) in [
+            ("cpu=16", "cpus=16"),
+            ("mem=8G,gpu=a100:2", "memory=8G,gpus=a100:2"),
+        ] {
+            assert_eq!(read(one), read(several), "{one}");
+            assert!(read(one).is_ok());
+        }
+    }
+
+    #[test]
     fn what_says_nothing_is_refused_with_the_reason() {
         for (text, reason) in [
             ("", "it is written NAME=VALUE"),
             ("16", "it is written NAME=VALUE"),
             ("cpus=0", "`0` is no number of cpus"),
-            ("cpus=4,cpus=5", "`cpus` is said twice"),
+            ("cpus=4,cpu=5", "`cpus` is said twice"),
             ("gpus=x y", "gpus are written"),
             ("memory=lots", "size"),
         ] {

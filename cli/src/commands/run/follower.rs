@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::super::logs::{LOOK_PAUSE_MIN, next_pause};
 use super::super::output::{OutputCopy, Rest};
 use super::input::Input;
+use super::reason;
 use crate::ui::Ui;
 use crate::ui::error::CliError;
 use crate::ui::outcome::{outcome_error, outcome_text};
@@ -28,11 +29,21 @@ pub(in crate::commands) struct Follower<'a> {
     job: JobId,
 }
 
+/// How a job is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Manner {
+    /// It is one command, whose end is this one's.
+    pub(super) is_single: bool,
+    /// Tells why it does not begin, if it does not.
+    pub(super) explains: bool,
+}
+
 /// Copies the job's output, sends it its input, and ends as it ends. The first Ctrl-C cancels it, the second leaves.
 pub(super) async fn run(
     client: &Client,
     job: JobId,
-    (is_single, mut input): (bool, Option<Input>),
+    Manner { is_single, explains }: Manner,
+    mut input: Option<Input>,
     ui: Ui,
 ) -> Result<ExitCode, CliError> {
     let mut interrupts = signal(SignalKind::interrupt())
@@ -51,6 +62,8 @@ pub(super) async fn run(
             None => Ok(()),
         }
     });
+    let mut reason = pin!(reason::of(client, job));
+    let mut is_explained = !explains;
     let mut is_sent = false;
     let mut is_asked = false;
     let view = loop {
@@ -62,6 +75,12 @@ pub(super) async fn run(
                     // it would wait for the rest for ever, or take what it has for all
                     client.cancel(job).await?;
                     return Err(error);
+                }
+            }
+            told = &mut reason, if !is_explained => {
+                is_explained = true;
+                if let Some(text) = told {
+                    ui.note(&text);
                 }
             }
             _ = interrupts.recv() => {

@@ -1,4 +1,4 @@
-//! This process's standard input, sent to the one task of a job as it comes.
+//! This process's standard input, sent to the one task of a job, or to the ranks of a step, as it comes.
 
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -21,12 +21,12 @@ const NULL_DEVICE: (u32, u32) = (1, 3);
 
 /// Standard input, being read.
 #[derive(Debug)]
-pub(super) struct Input {
+pub(crate) struct Input {
     pieces: mpsc::Receiver<std::io::Result<Bytes>>,
 }
 
 /// Whether there may be anything to read: not from the null device, nor from a terminal that is another's now.
-pub(super) fn is_there() -> bool {
+pub(crate) fn is_there() -> bool {
     let stdin = std::io::stdin();
     let Ok(stat) = rustix::fs::fstat(&stdin) else {
         return false;
@@ -46,7 +46,7 @@ pub(super) fn is_there() -> bool {
 
 impl Input {
     /// Begins to read. The thread that does cannot be woken, and ends with the process.
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let (sender, pieces) = mpsc::channel(PIECES_AHEAD_MAX);
         thread::spawn(move || {
             let mut stdin = std::io::stdin().lock();
@@ -67,6 +67,15 @@ impl Input {
         Self { pieces }
     }
 
+    /// The next piece; an empty one at the end.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub(crate) async fn next(&mut self) -> std::io::Result<Bytes> {
+        self.pieces.recv().await.unwrap_or_else(|| Ok(Bytes::new()))
+    }
+
     /// Sends all that is read to a job, and that it ends. What is left when the job is over is nobody's.
     ///
     /// # Errors
@@ -75,14 +84,10 @@ impl Input {
     pub(super) async fn send(&mut self, client: &Client, job: JobId) -> Result<(), CliError> {
         let mut offset = 0;
         loop {
-            let bytes = match self.pieces.recv().await {
-                Some(Ok(bytes)) => bytes,
-                Some(Err(error)) => {
-                    let what = format!("cannot read standard input: {error}");
-                    return Err(CliError::new(ExitCode::Internal, what));
-                }
-                None => Bytes::new(),
-            };
+            let bytes = self.next().await.map_err(|error| {
+                let what = format!("cannot read standard input: {error}");
+                CliError::new(ExitCode::Internal, what)
+            })?;
             let is_last = bytes.is_empty();
             let length = bytes.len() as u64;
             let piece = InputPiece {

@@ -127,6 +127,7 @@ impl FileDraft {
             let mut shape = part.draft.shape();
             let of_file = part.after.iter();
             let of_file = of_file.map(|&(relation, other)| (relation, &self.jobs[other].name));
+            shape.any_of = part.waiting.any_of;
             shape
                 .waits_for
                 .extend(of_file.map(|(relation, name)| format!("{} {name}", relation.word())));
@@ -165,7 +166,11 @@ impl FileDraft {
                 })
             }));
             waits_for.sort_unstable();
-            let remarks = [(part.waiting.singleton, "singleton"), (part.waiting.hold, "held")];
+            let remarks = [
+                (part.waiting.any_of, "any of these"),
+                (part.waiting.singleton, "singleton"),
+                (part.waiting.hold, "held"),
+            ];
             let remarks: Vec<&str> = remarks
                 .iter()
                 .filter(|(is, _)| *is)

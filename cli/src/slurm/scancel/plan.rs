@@ -1,6 +1,7 @@
 //! What is to be ended, of all that there is. Pure.
 
 use phalanx::JobView;
+use phalanx_protocol::command::facts;
 use phalanx_protocol::{JobId, RangeSet};
 
 use super::super::elements;
@@ -35,6 +36,8 @@ pub(in crate::slurm) struct End {
     pub(in crate::slurm) text: String,
     pub(in crate::slurm) name: String,
     pub(in crate::slurm) partition: String,
+    /// It is a script, submitted by a command of Slurm's or of PBS.
+    pub(in crate::slurm) has_shell: bool,
 }
 
 /// What is to be done, and what can't be.
@@ -99,7 +102,7 @@ pub(in crate::slurm) fn plan(gathered: &Gathered, wanted: &Wanted) -> Plan {
             None => plan.refused.push((word.clone(), "Invalid job id specified")),
             Some(_) if word.step.as_deref().is_some_and(|step| step != "batch") => {
                 plan.refused
-                    .push((word.clone(), "a step cannot be ended alone; name its job"));
+                    .push((word.clone(), "a step cannot be named alone here; name its job"));
             }
             Some(view) if !has_part(view, word) => {
                 plan.refused.push((word.clone(), "Invalid job id specified"));
@@ -163,6 +166,7 @@ fn end(
         text,
         name: view.name.clone(),
         partition: meant[0].partition().to_owned(),
+        has_shell: meant[0].fact(facts::PARTITION).is_some(),
     };
     let array = array(view).filter(|_| !is_all);
     let Some(array) = array else {

@@ -11,23 +11,26 @@ use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 
 use super::Step;
+use super::input::{Reads, Source};
 use crate::batch::values::OpenMode;
+use crate::commands::run::input;
 use crate::slurm::Complaint;
 
 impl Step {
     /// Opens what a rank reads and writes.
     pub(super) fn streams(&self, rank: u32, command: &mut Command) -> Result<(), Complaint> {
         let labelled = self.settings.step.label;
-        match &self.settings.input {
-            Some(pattern) if pattern != "none" => {
+        match Source::of(&self.settings).for_rank(rank, self.programs.len()) {
+            Reads::Nothing => drop(command.stdin(Stdio::null())),
+            Reads::File(pattern) => {
                 let path = self.path(pattern, rank);
                 let file = std::fs::File::open(&path).map_err(|error| cannot_open(&path, &error))?;
                 command.stdin(file);
             }
-            // one can read what is typed, and nobody waits for what another reads
-            Some(_) => drop(command.stdin(Stdio::null())),
-            None if rank > 0 => drop(command.stdin(Stdio::null())),
-            None => {}
+            Reads::All => {}
+            // whoever reads from a terminal in the background is stopped
+            Reads::Copy if input::is_there() => drop(command.stdin(Stdio::piped())),
+            Reads::Copy => drop(command.stdin(Stdio::null())),
         }
         let file = |pattern: &String| {
             let path = self.path(pattern, rank);

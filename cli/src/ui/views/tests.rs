@@ -49,6 +49,7 @@ pub(crate) fn job_view() -> JobView {
         held: false,
         begin_unix_millis: None,
         conditions: Vec::new(),
+        any_of: false,
         waits_for: Vec::new(),
         never: false,
         cancelled: 0,
@@ -161,6 +162,13 @@ fn what_a_job_was_submitted_to_wait_for_is_told() {
         text.contains("\n  waits for  afterok 40, afterany 41, singleton\n"),
         "{text}"
     );
+    view.any_of = true;
+    let text = job_text(&view, NOW, Style::Plain);
+    assert!(
+        text.contains("\n  waits for  any of afterok 40, afterany 41, singleton\n"),
+        "{text}"
+    );
+    view.any_of = false;
     view.outcome = Some(Outcome::Succeeded);
     let text = job_text(&view, NOW, Style::Plain);
     assert!(

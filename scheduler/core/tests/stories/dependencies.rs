@@ -144,6 +144,7 @@ fn all_conditions_or_any() {
     let (jobs, conditions) = conditions(&mut story);
     let all = story.submit(after(Joined::All, &conditions));
     let any = story.submit(after(Joined::Any, &conditions));
+    assert!(story.view(any).any_of && !story.view(all).any_of);
     let either = [Condition::AfterOk(jobs[0]), Condition::AfterOk(jobs[1])];
     let any_ok = story.submit(or_cancelled(after(Joined::Any, &either)));
     end(&mut story, w1, jobs[0], true);

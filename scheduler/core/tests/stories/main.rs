@@ -31,6 +31,7 @@ mod requeuing;
 mod retrying;
 mod returning;
 mod sharing;
+mod signalling;
 mod snapshots;
 mod story;
 mod submitting;

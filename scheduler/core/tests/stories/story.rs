@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
-use phalanx_protocol::command::CommandWork;
+use phalanx_protocol::command::{CommandWork, Recipients, TaskSignal};
 use phalanx_protocol::gang::Placement;
 use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
 use phalanx_protocol::message::client::{Refusal, Reply};
@@ -114,6 +114,8 @@ pub(crate) struct Mailbox {
     pub(crate) revokes: Vec<Revoked>,
     /// Tasks that it was told to stop.
     pub(crate) stops: Vec<Granted>,
+    /// Tasks that it was told to send a signal.
+    pub(crate) signals: Vec<Granted>,
     pub(crate) slots: BTreeMap<JobId, u32>,
     pub(crate) open: BTreeSet<JobId>,
     /// Where the ranks of the last gang are that it was told of.
@@ -241,6 +243,13 @@ impl Story {
                 grant: *grant,
                 range: range.start..range.end,
             }),
+            ToWorker::Signal {
+                job, grant, range, ..
+            } => mail.signals.push(Granted {
+                job: *job,
+                grant: *grant,
+                range: range.start..range.end,
+            }),
             ToWorker::Gang { placement, .. } => mail.gang = Some((**placement).clone()),
             ToWorker::Welcome { .. }
             | ToWorker::CheckpointNow { .. }
@@ -349,6 +358,30 @@ impl Story {
             admin,
             job,
             tasks: tasks.iter().cloned().map(IndexRange::from).collect(),
+        });
+        request
+    }
+
+    /// Sends SIGUSR1 to the groups of tasks; of all of the job if there are none.
+    pub(crate) fn signal_as(
+        &mut self,
+        user: &str,
+        admin: bool,
+        job: JobId,
+        tasks: &[Range<u64>],
+    ) -> RequestId {
+        let request = self.next_request();
+        let set = tasks.iter().cloned().map(IndexRange::from).collect();
+        self.tell(Input::SignalRequested {
+            request,
+            user: user.into(),
+            admin,
+            job,
+            tasks: (!tasks.is_empty()).then_some(set),
+            signal: TaskSignal {
+                number: 10,
+                recipients: Recipients::All,
+            },
         });
         request
     }
@@ -745,6 +778,12 @@ impl Story {
         let mail = self.mail.get(&worker);
         mail.map(|mail| mail.stops.iter().map(|stop| stop.range.clone()).collect())
             .unwrap_or_default()
+    }
+
+    /// What a worker was told to send a signal to.
+    pub(crate) fn signals(&self, worker: WorkerId) -> Vec<Range<u64>> {
+        let signals = self.mail[&worker].signals.iter();
+        signals.map(|signal| signal.range.clone()).collect()
     }
 
     /// Says that nothing of what a worker was told to stop had started.

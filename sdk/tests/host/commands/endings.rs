@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use phalanx_protocol::command::{Recipients, Warning};
+use phalanx_protocol::command::{Recipients, TaskSignal, Warning};
 use phalanx_protocol::message::host::{FromHost, HostCommand, ToHost};
 use phalanx_protocol::record::FailureCause;
 use phalanx_protocol::{CommandPlan, IndexRange, Request};
@@ -100,6 +100,51 @@ fn a_stopped_task_ends_with_all_that_it_has_started_and_its_neighbour_goes_on() 
     assert!(shop.driver.ended.done.contains(3) && pids(2).is_empty());
     std::fs::remove_file(path.join("gate.0")).unwrap();
     shop.driver.await_ended(3);
+}
+
+#[test]
+fn a_signal_goes_to_whom_it_is_for_and_ends_nothing_by_itself() {
+    let wait = "while [ ! -e end ]; do sleep 0.02; done";
+    for (recipients, of_shell, of_child) in [
+        (Recipients::Leader, true, false),
+        (Recipients::Others, false, true),
+        (Recipients::All, true, true),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_owned();
+        let child = format!("trap 'echo child told' USR1; echo child ready; {wait}");
+        let plan = shell(&format!(
+            "cd {}; trap 'echo shell told' USR1; sh -c \"{child}\" & echo shell ready; {wait}; wait; exit 0",
+            path.display()
+        ));
+        let mut shop = Shop::in_folder(folder, &plan, command());
+        shop.driver.grant(1, 0..1);
+        let has = |shop: &Shop, line: &str| shop.printed(0).contains(line);
+        eventually("both are ready", || {
+            has(&shop, "child ready") && has(&shop, "shell ready")
+        });
+        let signal = TaskSignal {
+            number: 10,
+            recipients,
+        };
+        let (grant, range) = (grant_id(1), IndexRange::new(0, 5));
+        // of another grant nothing runs
+        let other = grant_id(2);
+        shop.driver.send(&ToHost::Signal {
+            grant: other,
+            range,
+            signal: TaskSignal { number: 9, ..signal },
+        });
+        shop.driver.send(&ToHost::Signal { grant, range, signal });
+        eventually("it is told", || {
+            (!of_shell || has(&shop, "shell told")) && (!of_child || has(&shop, "child told"))
+        });
+        std::fs::write(path.join("end"), "").unwrap();
+        shop.driver.await_ended(1);
+        assert!(shop.driver.ended.failed.is_empty(), "{}", shop.printed(0));
+        let told = (has(&shop, "shell told"), has(&shop, "child told"));
+        assert_eq!(told, (of_shell, of_child), "{recipients:?}");
+    }
 }
 
 #[test]
