@@ -398,6 +398,9 @@ impl Worker {
     }
 }
 
+/// Tasks of a range of which is said what they used.
+const MEASURED_MAX: u64 = 3;
+
 /// What a task has used: something that tells tasks apart.
 fn used(index: u64) -> TaskUsage {
     TaskUsage {
@@ -462,7 +465,9 @@ impl Seat {
         }
         self.grants.retain(|_, open| !open.held.is_empty());
         let ended = done.values().flat_map(RangeSet::iter);
-        let ended = ended.flat_map(|range| range.start..range.end);
+        // of a range of any length a few are enough
+        let few = |range: IndexRange| range.start..range.end.min(range.start.saturating_add(MEASURED_MAX));
+        let ended = ended.flat_map(few);
         let broken = failed.values().flatten().map(|failure| failure.index);
         let usage = ended.chain(broken).map(used).collect();
         // neighbours are merged across grants, as the real one does in reducing jobs
