@@ -20,7 +20,7 @@ use phalanx_protocol::message::host::{
     FromHost, HOST_BOARD_VARIABLE, HOST_FD_VARIABLE, HOST_SLOTS_MAX, HostParameters, HostWork,
     PROTOCOL_VERSION, Place, ToHost,
 };
-use phalanx_protocol::{Encoding, codec};
+use phalanx_protocol::{Encoding, IndexRange, codec};
 use rayon::ThreadPool;
 use rustix::process::Signal;
 
@@ -194,8 +194,13 @@ impl Desk {
             } => self.grant(Grant::new(grant, range, inputs, restarts)),
             ToHost::Revoke { grant, count } => {
                 self.host.change(|state, outbox| {
-                    let range = state.grants.revoke(grant, count);
-                    outbox.post(frame(&FromHost::Returned { grant, range }));
+                    let mut given_back = state.grants.revoke(grant, count);
+                    if given_back.is_empty() {
+                        given_back.push(IndexRange::new(0, 0));
+                    }
+                    for range in given_back {
+                        outbox.post(frame(&FromHost::Returned { grant, range }));
+                    }
                 });
                 Ok(())
             }

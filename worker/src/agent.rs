@@ -12,6 +12,7 @@ mod leaving;
 mod reporting;
 mod seats;
 mod session;
+mod standstill;
 #[cfg(test)]
 mod tests;
 
@@ -235,6 +236,8 @@ pub(crate) enum Effect {
     KillHost(HostId),
     /// Write a result file; answer with [`Input::Written`].
     Write(ResultWrite),
+    /// Give the session up and look for another.
+    EndSession,
 }
 
 /// Whether this worker is here to stay.
@@ -277,6 +280,8 @@ pub(crate) struct Agent {
     outbox: Outbox,
     /// Programs that lie checked in the cache.
     programs: BTreeSet<BlobId>,
+    /// When a fact was taken in last.
+    awake: Option<Instant>,
 }
 
 impl Agent {
@@ -302,11 +307,13 @@ impl Agent {
             seats: Seats::default(),
             outbox: Outbox::default(),
             programs: BTreeSet::new(),
+            awake: None,
         }
     }
 
     /// Takes a fact in and appends what follows from it to `effects`.
     pub(crate) fn handle(&mut self, now: Instant, input: Input, effects: &mut Vec<Effect>) {
+        self.notice_standstill(now, &input, effects);
         match input {
             Input::Connected => self.connected(now, effects),
             Input::Disconnected => self.joined = false,
@@ -333,6 +340,7 @@ impl Agent {
         let jobs = self.jobs.values().filter_map(Job::deadline);
         jobs.chain(self.seats.deadline())
             .chain(self.presence.deadline())
+            .chain(self.next_look())
             .min()
     }
 
@@ -392,9 +400,9 @@ impl Agent {
         let storage_fails = self.jobs.values().any(Job::write_fails);
         if let Some(paused) = self.outbox.pause_change(storage_fails) {
             tracing::debug!(paused, "hosts pause while reports wait to become durable");
-            for host in self.seats.serving() {
-                effects.push(Effect::TellHost(host, ToHost::Pause(paused)));
-            }
+            let jobs = self.jobs.values().filter(|job| !job.suspended);
+            let hosts = jobs.filter_map(Job::open_host);
+            effects.extend(hosts.map(|host| Effect::TellHost(host, ToHost::Pause(paused))));
         }
     }
 

@@ -179,6 +179,8 @@ impl Driver {
                 self.session = Some(Session { say, reports });
                 self.take_in(Input::Connected);
             }
+            // the session was given up: what it has still to say does not count
+            SessionEvent::Said(_) if self.session.is_none() => {}
             SessionEvent::Said(message) => {
                 self.take_in(Input::Scheduler(message));
                 self.status.set_worker(self.agent.worker());
@@ -210,6 +212,7 @@ impl Driver {
                     handle.kill = None;
                 }
             }
+            Effect::EndSession => self.session = None,
             Effect::StartHost { host, program } => self.start_host(host, program),
             Effect::Prepare { job, opening, needs } => {
                 let stores = self.stores.clone();

@@ -94,6 +94,18 @@ fn stop_until_given_up(members: &Members, worker: u32) {
     assert!(stopped.elapsed() > Duration::from_secs(2), "it was only silent");
 }
 
+/// The processes that any thread of a process has started.
+fn children(pid: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let texts = threads.filter_map(|thread| {
+        let path = thread.unwrap().path().join("children");
+        std::fs::read_to_string(path).ok()
+    });
+    let texts: Vec<String> = texts.collect();
+    let words = texts.iter().flat_map(|text| text.split_whitespace());
+    words.map(|pid| pid.parse().unwrap()).collect()
+}
+
 /// How many tasks were started at all.
 fn run_once(path: &Path) -> usize {
     let started = traces(path, "started");
@@ -128,6 +140,43 @@ fn a_worker_that_was_given_up_brings_back_what_its_tasks_have_done_and_it_counts
     assert_eq!(
         (job["done"].as_u64(), job["failed"].as_u64()),
         (Some(600), Some(0))
+    );
+}
+
+#[test]
+fn a_machine_that_stood_still_gives_back_what_runs_elsewhere_when_it_goes_on() {
+    const TASKS: usize = 200;
+    let members = Members::start(2, 1);
+    let path = members.file("traces", "");
+    let id = members.submit_traced(&format!("--kernel traced --range 0..{TASKS}"), &path, 50);
+    let first = members.worker_pids()[0];
+    let starts_elsewhere = || {
+        let starts = traces(&path, "started");
+        starts.iter().filter(|one| one.worker != first).count()
+    };
+    eventually("the first worker has more than a probe of them", || {
+        let ended = traces(&path, "ended");
+        ended.iter().filter(|one| one.worker == first).count() > 3
+    });
+    let hosts = children(first);
+    assert_eq!(hosts.len(), 1, "{hosts:?}");
+    send(hosts[0], Signal::STOP);
+    stop_until_given_up(&members, first);
+    let given_up = starts_elsewhere();
+    eventually("some of its tasks run elsewhere", || {
+        starts_elsewhere() > given_up + 4
+    });
+    send(first, Signal::CONT);
+    send(hosts[0], Signal::CONT);
+    eventually("it is back", || members.worker_count() == 2);
+    assert_eq!(members.run(&format!("wait {id}")).code, Some(0));
+    let expected: Vec<String> = (0..TASKS).map(|number| number.to_string()).collect();
+    assert_eq!(members.run(&format!("results {id}")).lines(), expected);
+    // what it ran when it was stopped, and what it begins before it is told
+    let starts = traces(&path, "started").len();
+    assert!(
+        starts <= TASKS + 3,
+        "{starts} starts: what others had taken over ran again"
     );
 }
 

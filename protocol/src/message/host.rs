@@ -62,7 +62,7 @@ pub enum ToHost {
         /// How often these were started before, as far as is known.
         restarts: u32,
     },
-    /// Give back unstarted tasks from the grant's end, at most `count`. Answer: `Returned`.
+    /// Give back unstarted tasks from the grant's end, at most `count`. Answer: `Returned`, for each piece, or for nothing.
     Revoke {
         /// Which.
         grant: GrantId,

@@ -164,11 +164,28 @@ impl Grants {
         !self.leftovers.is_empty()
     }
 
-    /// Gives back up to `count` tasks from a grant's end; an empty range if none are left or the grant is not here.
-    pub(super) fn revoke(&mut self, id: GrantId, count: u64) -> IndexRange {
-        let mut parts = self.queue.iter().rev();
-        let grant = parts.find(|grant| grant.id == id && grant.cursor.remaining() > 0);
-        grant.map_or(IndexRange::new(0, 0), |grant| grant.cursor.revoke(count))
+    /// Gives back up to `count` tasks from a grant's end, as pieces of it; none if nothing is left or the grant is not here.
+    pub(super) fn revoke(&mut self, id: GrantId, mut count: u64) -> Vec<IndexRange> {
+        let mut taken = Vec::new();
+        for part in self.queue.iter().rev().filter(|grant| grant.id == id) {
+            let range = part.cursor.revoke(count);
+            count -= range.len();
+            taken.push(range);
+        }
+        for (_, range) in self
+            .leftovers
+            .iter_mut()
+            .rev()
+            .filter(|(grant, _)| grant.id == id)
+        {
+            let tail = IndexRange::new(range.end - range.len().min(count), range.end);
+            count -= tail.len();
+            range.end = tail.start;
+            taken.push(tail);
+        }
+        self.leftovers.retain(|(_, range)| !range.is_empty());
+        taken.retain(|range| !range.is_empty());
+        taken
     }
 
     /// How many granted tasks have not started.
@@ -222,8 +239,8 @@ mod tests {
     #[test]
     fn an_unknown_grant_gives_nothing_back() {
         let mut grants = grants(&[IndexRange::new(0, 4)]);
-        assert!(grants.revoke(id(7), 9).is_empty());
-        assert_eq!(grants.revoke(id(0), 3), IndexRange::new(1, 4));
+        assert_eq!(grants.revoke(id(7), 9), []);
+        assert_eq!(grants.revoke(id(0), 3), [IndexRange::new(1, 4)]);
         assert_eq!(grants.backlog(), 1);
     }
 
@@ -253,9 +270,23 @@ mod tests {
         let stops = Stops::default();
         stops.stop(id(0), IndexRange::new(4, 6));
         grants.take_stopped(id(0), &stops);
-        assert_eq!(grants.revoke(id(0), 3), IndexRange::new(7, 10));
-        assert_eq!(grants.revoke(id(0), 3), IndexRange::new(6, 7));
-        assert_eq!(grants.revoke(id(0), 3), IndexRange::new(1, 4));
+        let range = IndexRange::new;
+        assert_eq!(grants.revoke(id(0), 3), [range(7, 10)]);
+        assert_eq!(grants.revoke(id(0), 3), [range(6, 7), range(2, 4)]);
+        assert_eq!(grants.backlog(), 2);
+    }
+
+    #[test]
+    fn a_revoke_of_all_reaches_what_was_claimed_and_not_started() {
+        let mut grants = grants(&[IndexRange::new(0, 10)]);
+        let turn = grants.next(1, 0).unwrap();
+        turn.grant.cursor.claim(|_| 4).unwrap();
+        let range = IndexRange::new;
+        grants.put_back(&turn.grant, range(1, 4));
+        assert_eq!(grants.revoke(id(0), 8), [range(4, 10), range(2, 4)]);
+        assert_eq!(grants.backlog(), 1);
+        assert_eq!(grants.revoke(id(0), 8), [range(1, 2)]);
+        assert!(!grants.has_leftovers());
     }
 
     #[test]

@@ -98,12 +98,13 @@ impl Agent {
         effects.push(Effect::TellHost(host, open));
         let gang = job.gang.clone().map(|gang| ToHost::Gang(Box::new(gang)));
         effects.extend(gang.map(|gang| Effect::TellHost(host, gang)));
+        let is_suspended = job.suspended;
         // nothing waits for the host's answer: after a refusal it drops what follows
         let (slots, grants) = (
             job.slots_wanted,
             job.grants.keys().copied().collect::<Vec<GrantId>>(),
         );
-        if self.outbox.is_paused() {
+        if self.outbox.is_paused() || is_suspended {
             effects.push(Effect::TellHost(host, ToHost::Pause(true)));
         }
         let tells = self.ledger.set_wanted(host, slots);

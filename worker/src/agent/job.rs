@@ -24,6 +24,8 @@ pub(super) struct Job {
     pub(super) limits: Limits,
     task_time: Option<Duration>,
     pub(super) slots_wanted: u32,
+    /// Nothing of it is started until a scheduler says anew how many slots it has.
+    pub(super) suspended: bool,
     /// The start of the gang whose ranks its grants are.
     pub(super) gang: Option<HostGang>,
     pub(super) stage: Stage,
@@ -133,6 +135,7 @@ impl Job {
             limits,
             task_time,
             slots_wanted: 0,
+            suspended: false,
             gang: None,
             stage: Stage::Preparing,
             parameters,

@@ -152,6 +152,8 @@ impl Agent {
             return;
         };
         job.slots_wanted = slots;
+        self.resume(id, effects);
+        let Some(job) = self.jobs.get(&id) else { return };
         if let Some(host) = job.open_host() {
             let tells = self.ledger.set_wanted(host, slots);
             Self::tell_slots(tells, effects);

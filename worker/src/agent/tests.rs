@@ -1,6 +1,7 @@
 //! Stories of a worker, told to the agent alone: no scheduler, no process, no clock.
 
 mod keep;
+mod standstill;
 
 use phalanx_protocol::command::{CommandWork, Recipients, TaskSignal};
 use phalanx_protocol::message::host::HostInputs;
@@ -179,8 +180,10 @@ impl World {
         reports
     }
 
+    /// Time passes in which the worker is awake.
     fn later(&mut self, after: Duration) -> Vec<Effect> {
         self.now += after;
+        self.agent.awake = Some(self.now);
         self.hear(Input::Ticked)
     }
 }
