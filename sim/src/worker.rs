@@ -87,9 +87,8 @@ struct Seat {
 
 #[derive(Debug)]
 struct Grant {
-    /// Started up to here.
-    next: u64,
-    end: u64,
+    /// Neither started, nor given back, nor stopped.
+    unstarted: RangeSet,
     /// Neither reported nor given back.
     held: RangeSet,
 }
@@ -212,8 +211,7 @@ impl Worker {
             } => {
                 if let Some(seat) = self.jobs.get_mut(&job) {
                     let open = Grant {
-                        next: range.start,
-                        end: range.end,
+                        unstarted: range.into(),
                         held: range.into(),
                     };
                     seat.grants.insert(grant, open);
@@ -221,15 +219,24 @@ impl Worker {
             }
             ToWorker::Revoke { job, grant, count } => {
                 let seat = self.jobs.get_mut(&job);
-                let range = seat.map_or(IndexRange::new(0, 0), |seat| seat.give_back(grant, count));
-                acts.push(Act::Say(FromWorker::Returned { job, grant, range }));
+                let mut given_back = seat.map_or_else(Vec::new, |seat| seat.give_back(grant, count));
+                if given_back.is_empty() {
+                    given_back.push(IndexRange::new(0, 0));
+                }
+                let returned = |range| Act::Say(FromWorker::Returned { job, grant, range });
+                acts.extend(given_back.into_iter().map(returned));
+            }
+            // what runs ends by itself, as kernels do that do not look
+            ToWorker::Stop { job, grant, range } => {
+                let seat = self.jobs.get_mut(&job);
+                let stopped = seat.map_or_else(Vec::new, |seat| seat.stop(grant, range));
+                let said = |range| Act::Say(FromWorker::Stopped { job, grant, range });
+                acts.extend(stopped.into_iter().map(said));
             }
             ToWorker::Acknowledge { number } => self.outbox.retain(|report| report.number > number),
             ToWorker::Close { job } => self.close(job),
             ToWorker::Drain => self.drain(acts),
-            // what runs may end by itself before it is stopped
-            ToWorker::Stop { .. }
-            | ToWorker::Signal { .. }
+            ToWorker::Signal { .. }
             | ToWorker::CheckpointNow { .. }
             | ToWorker::Schedulers(_)
             | ToWorker::Gang { .. } => {}
@@ -301,14 +308,17 @@ impl Worker {
                 slots = slots.min(1);
             }
             while slots > 0 && free.slots(&seat.request) > 0 {
-                let Some((&grant, open)) = seat.grants.iter_mut().find(|(_, open)| open.next < open.end)
-                else {
+                let mut grants = seat.grants.iter_mut();
+                let Some((&grant, open)) = grants.find(|(_, open)| !open.unstarted.is_empty()) else {
+                    break;
+                };
+                let Some(first) = open.unstarted.iter().next() else {
                     break;
                 };
                 let plan = &load[seat.plan];
-                let (count, nanos, harm) = plan.chunk(open.next, open.end - open.next, CHUNK_NANOS);
-                let range = IndexRange::new(open.next, open.next + count);
-                open.next = range.end;
+                let (count, nanos, harm) = plan.chunk(first.start, first.len(), CHUNK_NANOS);
+                let range = IndexRange::new(first.start, first.start + count);
+                open.unstarted.remove(range);
                 slots -= 1;
                 free.take(&seat.request, 1);
                 self.chunks_started += 1;
@@ -374,7 +384,7 @@ impl Worker {
         seat.busy_nanos += chunk.nanos;
         if !self.report_due {
             self.report_due = true;
-            let idle = seat.grants.values().all(|open| open.next == open.end);
+            let idle = seat.grants.values().all(|open| open.unstarted.is_empty());
             acts.push(Act::ReportAfter {
                 micros: if idle { 0 } else { REPORT_MICROS },
             });
@@ -435,15 +445,34 @@ impl Seat {
         }
     }
 
-    fn give_back(&mut self, grant: GrantId, count: u64) -> IndexRange {
-        let Some(open) = self.grants.get_mut(&grant) else {
-            return IndexRange::new(0, 0);
-        };
-        let range = IndexRange::new(open.end.saturating_sub(count).max(open.next), open.end);
-        open.end = range.start;
-        open.held.remove(range);
+    fn give_back(&mut self, grant: GrantId, mut count: u64) -> Vec<IndexRange> {
+        let mut tails = Vec::new();
+        let unstarted = self.grants.get(&grant).map(|open| &open.unstarted);
+        for range in unstarted.into_iter().flat_map(|unstarted| unstarted.iter().rev()) {
+            let tail = IndexRange::new(range.end - range.len().min(count), range.end);
+            count -= tail.len();
+            tails.extend((!tail.is_empty()).then_some(tail));
+        }
+        self.drop_unstarted(grant, &tails);
+        tails
+    }
+
+    /// Starts none of these any more; returns those that were not started.
+    fn stop(&mut self, grant: GrantId, range: IndexRange) -> Vec<IndexRange> {
+        let open = self.grants.get(&grant);
+        let stopped = open.map_or_else(Vec::new, |open| open.unstarted.pieces(range));
+        self.drop_unstarted(grant, &stopped);
+        stopped
+    }
+
+    fn drop_unstarted(&mut self, grant: GrantId, ranges: &[IndexRange]) {
+        if let Some(open) = self.grants.get_mut(&grant) {
+            for &range in ranges {
+                open.unstarted.remove(range);
+                open.held.remove(range);
+            }
+        }
         self.grants.retain(|_, open| !open.held.is_empty());
-        range
     }
 
     fn report(&mut self, number: u64, job: JobId) -> Report {
@@ -488,7 +517,7 @@ impl Seat {
             results: runs.iter().map(block).collect(),
             busy_nanos: std::mem::take(&mut self.busy_nanos),
             usage,
-            backlog: self.grants.values().map(|open| open.end - open.next).sum(),
+            backlog: self.grants.values().map(|open| open.unstarted.len()).sum(),
         }
     }
 }

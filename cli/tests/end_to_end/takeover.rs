@@ -117,3 +117,45 @@ fn a_leader_that_slept_through_its_deposition_changes_nothing() {
     let done = up.run("results 1");
     assert_eq!(done.lines(), expected());
 }
+
+#[test]
+fn a_gang_of_which_some_ranks_have_ended_goes_on_under_the_next_leader_and_ends_once() {
+    let arguments = ["--workers", "1", "--cpus", "4", "--schedulers", "2"];
+    let up = Up::start_equipped(&arguments);
+    let (starts, gate) = (up.file("starts", ""), up.file("gate", ""));
+    std::fs::remove_file(&gate).unwrap();
+    let script = format!(
+        "echo $PHALANX_RANK $PHALANX_EPOCH >> {}\n[ $PHALANX_RANK -lt 2 ] || while [ ! -e {} ]; do sleep 0.05; done\n\
+         echo rank $PHALANX_RANK has ended\n",
+        starts.display(),
+        gate.display()
+    );
+    let script = up.file("rank.sh", &script);
+    let submitted = up.run(&format!("submit --ranks 4 -- sh {}", script.display()));
+    let job = submitted.lines()[0].to_owned();
+    eventually("half of the ranks have ended", || up.job(&job)["done"] == 2);
+    let old = up.scheduler_pid();
+    send(old, Signal::KILL);
+    another_leads(&up, old);
+    assert_eq!(up.job(&job)["done"], 2);
+    std::fs::write(&gate, "").unwrap();
+    let waited = up.run(&format!("wait {job}"));
+    assert_eq!(waited.code, Some(0), "{waited:?}");
+    assert_eq!(
+        (&up.job(&job)["done"], &up.job(&job)["failed"]),
+        (&4.into(), &0.into())
+    );
+    let started = std::fs::read_to_string(&starts).unwrap();
+    let mut started: Vec<&str> = started.lines().collect();
+    started.sort_unstable();
+    assert_eq!(
+        started,
+        ["0 1", "1 1", "2 1", "3 1"],
+        "each rank ran once, in one epoch"
+    );
+    let printed = up.run(&format!("logs {job}")).stdout;
+    for rank in 0..4 {
+        let line = format!("rank {rank} has ended");
+        assert_eq!(printed.matches(&line).count(), 1, "{printed}");
+    }
+}

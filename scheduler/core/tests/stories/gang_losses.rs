@@ -222,9 +222,18 @@ fn a_failed_gang_is_tried_again_as_a_whole() {
 
 /// A gang of two on each of two workers, and a new leader that knows what is durable of it.
 fn taken_over(spec: JobSpec) -> (Story, Story, JobId, [WorkerId; 2]) {
+    taken_over_after(spec, |_, _, _| {})
+}
+
+/// The same, with something that happens before the old leader is lost.
+fn taken_over_after(
+    spec: JobSpec,
+    happens: impl FnOnce(&mut Story, JobId, [WorkerId; 2]),
+) -> (Story, Story, JobId, [WorkerId; 2]) {
     let mut before = Story::new();
     let workers = [before.worker(2), before.worker(2)];
     let job = before.submit(spec);
+    happens(&mut before, job, workers);
     let mut core = Core::new(Term(2));
     for record in before.records() {
         core.replay(Term(1), &record);
@@ -251,6 +260,58 @@ fn a_new_leader_finds_a_gang_whose_workers_all_come_back() {
         let granted = before.grant(worker, job);
         story.report(worker, job, vec![(granted.grant, vec![granted.range])], SECOND);
     }
+    assert_eq!(story.outcome(job), Some(Outcome::Succeeded));
+}
+
+#[test]
+fn a_new_leader_lets_the_other_half_of_a_gang_end_whose_first_half_has() {
+    let mut first = None;
+    let spec = on_nodes(4, 2);
+    let (before, mut story, job, [w1, w2]) = taken_over_after(spec, |story, job, [w1, _]| {
+        first = Some(story.grant(w1, job).grant);
+        story.finish(w1, job, SECOND);
+    });
+    assert_eq!(story.view(job).done, 2, "that is durable");
+    story.join(1 << 64, Some(w1), node(2), vec![]);
+    let granted = before.grant(w2, job);
+    story.join(2 << 64, Some(w2), node(2), vec![held(&granted)]);
+    story.pass(Duration::from_secs(4));
+    // the old leader's word of that may not have reached its worker
+    story.report(w1, job, vec![(first.unwrap(), vec![0..2])], SECOND);
+    assert_eq!((story.held(w1), story.stops(w2)), (0, vec![]));
+    story.report(w2, job, vec![(granted.grant, vec![granted.range])], SECOND);
+    assert_eq!(story.outcome(job), Some(Outcome::Succeeded));
+    assert_eq!(story.view(job).done, 4);
+    let ended: Vec<_> = story.ended(job).into_iter().flat_map(|(done, _)| done).collect();
+    assert_eq!(ended, [(2..4).into()], "each rank counts once");
+}
+
+#[test]
+fn what_half_of_a_gang_returned_is_lost_with_the_leader_and_all_of_it_is_of_one_epoch() {
+    let spec = JobSpec {
+        work: kernel_job(4).work,
+        ..on_nodes(4, 2)
+    };
+    let (before, mut story, job, [w1, w2]) = taken_over_after(spec, |story, job, [w1, _]| {
+        story.finish(w1, job, SECOND);
+    });
+    assert_eq!(story.view(job).done, 0, "nothing of it is on record");
+    story.join(1 << 64, Some(w1), node(2), vec![]);
+    let granted = before.grant(w2, job);
+    story.join(2 << 64, Some(w2), node(2), vec![held(&granted)]);
+    story.pass(Duration::from_secs(4));
+    assert_eq!(story.stops(w2), [2..4], "the first half cannot be had again");
+    stop(&mut story, w2);
+    assert_eq!((epoch(&story, w1), epoch(&story, w2)), (2, 2));
+    // the end of the first epoch, which comes late
+    story.report(w2, job, vec![(granted.grant, vec![granted.range])], SECOND);
+    assert_eq!(story.ended(job), []);
+    for worker in [w1, w2] {
+        story.finish(worker, job, SECOND);
+    }
+    let ended = story.ended(job);
+    assert_eq!(ended.len(), 1);
+    assert_eq!(ended[0].0[..], [(0..4).into()]);
     assert_eq!(story.outcome(job), Some(Outcome::Succeeded));
 }
 
