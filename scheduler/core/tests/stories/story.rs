@@ -254,6 +254,7 @@ impl Story {
             ToWorker::Welcome { .. }
             | ToWorker::CheckpointNow { .. }
             | ToWorker::Drain
+            | ToWorker::GangAddresses { .. }
             | ToWorker::Schedulers(_) => {}
         }
     }
