@@ -54,8 +54,8 @@ pub(crate) enum Loss {
     Leader,
     /// A rank did not start where it was to.
     Unstarted,
-    /// The host on a worker does not listen to the others.
-    Unmet(WorkerId),
+    /// The host of a rank, which has not ended, does not listen to the others.
+    Unmet { worker: WorkerId, rank: u64 },
 }
 
 /// What becomes of a gang that lost something.
@@ -180,7 +180,13 @@ impl Core {
         };
         self.plan_due = true;
         let may_run = job.gang.granted || (matches!(loss, Loss::Leader) && job.start_written);
-        let Some(index) = job.waiting.first().filter(|_| may_run) else {
+        let index = match loss {
+            Loss::Unmet { rank, .. } => Some(*rank),
+            Loss::Rank(_) | Loss::Worker(_) | Loss::Host { .. } | Loss::Leader | Loss::Unstarted => {
+                job.waiting.first()
+            }
+        };
+        let Some(index) = index.filter(|_| may_run) else {
             return;
         };
         match job.after_loss(loss, now.elapsed) {
@@ -196,14 +202,19 @@ impl Core {
                         message,
                         ..failure.clone()
                     },
-                    Loss::Worker(_) | Loss::Host { .. } | Loss::Leader | Loss::Unstarted | Loss::Unmet(_) => {
-                        TaskFailure {
-                            index,
-                            cause,
-                            message,
-                        }
-                    }
+                    Loss::Worker(_)
+                    | Loss::Host { .. }
+                    | Loss::Leader
+                    | Loss::Unstarted
+                    | Loss::Unmet { .. } => TaskFailure {
+                        index,
+                        cause,
+                        message,
+                    },
                 };
+                for run in job.runs_of(&failure.range().into()) {
+                    job.take_from_grant(run.grant, run.range);
+                }
                 job.waiting.remove(failure.range());
                 job.note_ended(failure.range());
                 job.failed.insert(failure.range());
@@ -446,7 +457,7 @@ impl Job {
                 let how = format!("worker {worker} was lost with some of its ranks");
                 (FailureCause::Lost, how, gang.lost, allowed_losses)
             }
-            Loss::Unmet(worker) => {
+            Loss::Unmet { worker, .. } => {
                 gang.lost = gang.lost.saturating_add(1);
                 let seconds = MEETING_WAIT.as_secs();
                 let how =

@@ -125,13 +125,15 @@ impl Core {
         if meeting.until.take_if(|until| *until <= now.elapsed).is_none() {
             return;
         }
-        let missing = (0..meeting.nodes).find(|node| !meeting.hosts.contains_key(node));
-        let placement = job.gang.placement.as_ref();
-        let node = placement
-            .zip(missing)
-            .and_then(|(placement, node)| placement.nodes.get(node as usize));
-        if let Some(worker) = node.map(|node| node.worker) {
-            self.gang_lost(now, id, &Loss::Unmet(worker), effects);
+        let Some(placement) = &job.gang.placement else {
+            return;
+        };
+        let is_missing = |node: u32| !meeting.hosts.contains_key(&node);
+        let mut ranks = (0..).zip(placement.node_of.iter().copied());
+        let missing = ranks.find(|&(rank, node)| is_missing(node) && !job.ended.contains(rank));
+        let lost = missing.and_then(|(rank, node)| Some((placement.nodes.get(node as usize)?.worker, rank)));
+        if let Some((worker, rank)) = lost {
+            self.gang_lost(now, id, &Loss::Unmet { worker, rank }, effects);
         }
     }
 }
