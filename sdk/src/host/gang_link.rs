@@ -114,7 +114,7 @@ impl GangLink {
     /// [`LinkError`].
     pub(crate) fn join(&self, hosts: Vec<u32>) -> Result<RemoteGang, LinkError> {
         let addresses = self.await_addresses()?;
-        let parse = |text: &String| text.parse().map_err(|_| LinkError::Address(text.clone()));
+        let parse = |text: &String| canonical(text).ok_or_else(|| LinkError::Address(text.clone()));
         let peers = Peers {
             here: self.node,
             addresses: addresses.iter().map(parse).collect::<Result<_, _>>()?,
@@ -143,14 +143,15 @@ impl GangLink {
     }
 }
 
+/// An address as its own family writes it: of IPv4 also where it was seen through a socket of IPv6.
+fn canonical(address: &str) -> Option<SocketAddr> {
+    let address: SocketAddr = address.parse().ok()?;
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
 /// Where to listen: on loopback if all nodes are this machine, else wherever others may come from.
 fn listening_place(gang: &HostGang) -> SocketAddr {
-    let place = |address: &str| {
-        address
-            .parse()
-            .ok()
-            .map(|address: SocketAddr| address.ip().to_canonical())
-    };
+    let place = |address: &str| canonical(address).map(|address| address.ip());
     let nodes = &gang.placement.nodes;
     let places: Vec<Option<IpAddr>> = nodes.iter().map(|node| place(&node.address)).collect();
     let own = places.get(gang.node as usize).copied().flatten();
