@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::command::{eventually, example, finish, plain, send};
+use crate::takeover::another_leads;
 use crate::up::Up;
 
 fn trace(path: &Path) -> Vec<(String, u32, String)> {
@@ -70,4 +71,20 @@ fn ranks_whose_worker_is_killed_start_again_on_those_that_are_left() {
     up.file("trace.go", "");
     let done = finish(child);
     assert_eq!(done.stdout.trim(), format!("{:?}", [(6, 2); 4]), "{done:?}");
+}
+
+#[test]
+fn ranks_on_two_workers_go_on_under_another_scheduler() {
+    let up = Up::start_equipped(&["--workers", "2", "--cpus", "2", "--schedulers", "2"]);
+    let path = up.file("trace", "");
+    let child = start(&up, ["4", "2"], &path);
+    eventually("all ranks have begun", || count(&path, "begins") == 4);
+    let old = up.scheduler_pid();
+    send(old, Signal::KILL);
+    another_leads(&up, old);
+    eventually("the new one knows of the job", || up.job_is_there("1"));
+    up.file("trace.go", "");
+    let done = finish(child);
+    assert_eq!(done.stdout.trim(), format!("{:?}", [(6, 2); 4]), "{done:?}");
+    assert_eq!((count(&path, "begins"), count(&path, "fails")), (4, 0));
 }
