@@ -84,16 +84,19 @@ fn nobody_listens_for_another_node_or_an_epoch_that_is_over() {
     }
     listens(&mut story, w2, JobId(99), EPOCH_1[1]);
     assert!(told(&mut story, w1).is_empty());
+    listens(&mut story, w2, job, EPOCH_1[1]);
+    assert_eq!(told(&mut story, w1), [(1, at([501, 502]))]);
     story.lose(w2);
     stop(&mut story, w1);
     assert_eq!((epoch(&story, w1), epoch(&story, w3)), (2, 2));
+    listens(&mut story, w1, job, port(2, 0, 601));
     listens(&mut story, w3, job, EPOCH_1[1]);
-    listens(&mut story, w3, job, port(2, 1, 602));
+    listens(&mut story, w1, job, EPOCH_1[0]);
     assert!(
         told(&mut story, w3).is_empty(),
         "what was said of the first epoch is over"
     );
-    listens(&mut story, w1, job, port(2, 0, 601));
+    listens(&mut story, w3, job, port(2, 1, 602));
     assert_eq!(told(&mut story, w3), [(2, at([601, 602]))]);
 }
 
