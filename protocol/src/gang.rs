@@ -116,9 +116,6 @@ pub enum GangError {
         /// Most ranks on one of them.
         fullest: u32,
     },
-    /// Kernels whose ranks would not find each other.
-    #[error("the ranks of a kernel find each other on one node only: ask for 1 node")]
-    KernelNodes,
     /// Programs cannot go on without some of their ranks.
     #[error("programs cannot go on with fewer ranks: a gang of commands fails or restarts when it loses one")]
     CannotShrink,

@@ -429,9 +429,6 @@ impl JobSpec {
             return Ok(());
         };
         gang.check(self.tasks)?;
-        if !self.work.is_command() && gang.nodes != Some(1) {
-            return Err(GangError::KernelNodes);
-        }
         if gang.on_loss == OnLoss::Shrink {
             return Err(GangError::CannotShrink);
         }

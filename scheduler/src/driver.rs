@@ -9,7 +9,7 @@ use phalanx_protocol::message::client::{Refusal, Reply};
 use phalanx_protocol::message::worker::{FromWorker, Join, ToWorker};
 use phalanx_protocol::record::{Outcome, Record};
 use phalanx_protocol::{JobId, Term, WorkerId, codec};
-use phalanx_scheduler_core::{Core, Effect, Input, Now, RequestId, SessionId};
+use phalanx_scheduler_core::{Core, Effect, HostPort, Input, Now, RequestId, SessionId};
 use phalanx_storage::journal::appender::Expiry;
 use phalanx_storage::{AppendError, JournalEvent, Place};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,6 +18,7 @@ use tokio::time::sleep_until;
 use crate::config::EndError;
 use crate::event::{Admitted, Command, Event, Query, WorkerLink};
 use crate::feed::Feeds;
+use crate::gang_hosts::GangHosts;
 use crate::lead::Journal;
 use crate::roster::Roster;
 use crate::snapshots::Snapshots;
@@ -54,6 +55,7 @@ pub(crate) struct Driver {
     roster: watch::Receiver<Roster>,
     /// What all workers were told last.
     addresses_told: Vec<String>,
+    gang_hosts: GangHosts,
     effects: Vec<Effect>,
     /// Records of the batch of events at hand.
     unappended: Vec<(u64, Bytes)>,
@@ -83,6 +85,7 @@ impl Driver {
             snapshots,
             started: Instant::now(),
             addresses_told: Vec::new(),
+            gang_hosts: GangHosts::default(),
             addresses,
             roster,
             effects: Vec::new(),
@@ -372,6 +375,21 @@ impl Driver {
                 tracing::info!(%worker, "worker will leave");
                 self.tell(Input::WorkerDraining(worker));
             }
+            FromWorker::GangPort {
+                job,
+                epoch,
+                node,
+                nodes,
+                port,
+            } => {
+                let said = HostPort {
+                    epoch,
+                    node,
+                    nodes,
+                    port,
+                };
+                self.tell(Input::HostListens { worker, job, said });
+            }
             FromWorker::Join(_) => tracing::warn!(%worker, "a worker that has joined joins again; ignored"),
         }
     }
@@ -472,7 +490,8 @@ impl Driver {
                     let _ = link.refused.send(refusal);
                 }
             }
-            Effect::Send { worker, message } => {
+            Effect::Send { worker, mut message } => {
+                self.gang_hosts.complete(worker, &mut message, &self.addresses);
                 let is_welcome = matches!(message, ToWorker::Welcome { .. });
                 self.send(worker, message);
                 if is_welcome {

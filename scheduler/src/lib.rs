@@ -14,6 +14,7 @@ mod daemon;
 mod driver;
 mod event;
 mod feed;
+mod gang_hosts;
 mod lead;
 mod role;
 mod roster;

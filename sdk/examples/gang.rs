@@ -1,4 +1,4 @@
-//! Ranks of a job, for the tests: `gang sum N`, `gang restarts MARKER RETRIES`.
+//! Ranks of a job, for the tests: `gang sum N`, `gang spread N NODES`, `gang restarts MARKER RETRIES`.
 
 #![expect(clippy::print_stdout, reason = "what it finds is its output")]
 
@@ -12,6 +12,23 @@ use phalanx::{Cluster, Communicator, EmbeddedOptions};
 fn weigh(comm: &Communicator, factor: u64) -> Result<(usize, u64), CommError> {
     let sum = comm.all_reduce(comm.rank() as u64 * factor, |a, b| a + b)?;
     Ok((comm.rank(), sum))
+}
+
+/// How many ranks there are, on this node, and what all have together.
+#[phalanx::ranks]
+fn survey(comm: &Communicator, factor: u64) -> Result<(usize, usize, u64), CommError> {
+    let sum = comm.all_reduce(comm.rank() as u64 * factor, |a, b| a + b)?;
+    Ok((comm.size(), comm.split_by_node().size(), sum))
+}
+
+/// The last rank fails, while the others wait for it.
+#[phalanx::ranks]
+fn refuse(comm: &Communicator, reason: String) -> Result<u64, String> {
+    if comm.rank() + 1 == comm.size() {
+        return Err(reason);
+    }
+    comm.all_reduce(1, |a, b| a + b)
+        .map_err(|error| error.to_string())
 }
 
 /// Rank 2 panics where nobody has left the marker, while the others wait for it.
@@ -35,15 +52,28 @@ fn stumble(comm: &Communicator, marker: PathBuf) -> Result<usize, String> {
 
 #[phalanx::main]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let (workers, cpus) = match words.first() {
+        Some(&"spread" | &"refuse") => (3, 2),
+        _ => (1, 4),
+    };
     let options = EmbeddedOptions {
-        cpus: Some(4),
+        workers,
+        cpus: Some(cpus),
         ..EmbeddedOptions::default()
     };
     let cluster = Cluster::embedded_with(&options)?;
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match *words {
         ["sum", ranks] => println!("{:?}", cluster.ranks::<weigh>(ranks.parse()?, &10).collect()?),
+        ["spread", ranks, nodes] => {
+            let ranks = cluster.ranks::<survey>(ranks.parse()?, &10);
+            println!("{:?}", ranks.nodes(nodes.parse()?).collect()?);
+        }
+        ["refuse", reason] => {
+            let ranks = cluster.ranks::<refuse>(4, &reason.to_owned());
+            println!("{:?}", ranks.ranks_per_node(2).collect()?);
+        }
         ["restarts", marker, retries] => {
             let ranks = cluster.ranks::<stumble>(4, &PathBuf::from(marker));
             println!("{:?}", ranks.retry_errors(retries.parse()?).collect()?);

@@ -246,7 +246,7 @@ impl Cluster {
         Map::over_items(self.clone(), items)
     }
 
-    /// A job in which so many ranks run a function together, on one node: all start, or none. Each is given `input`.
+    /// A job in which so many ranks run a function together: all start, or none. Each is given `input`.
     ///
     /// ```no_run
     /// # use phalanx::{Cluster, Communicator, ranks::CommError};

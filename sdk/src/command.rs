@@ -48,6 +48,7 @@ use self::process::{Ending, Limits, Order};
 use self::ranks::Ranks;
 use self::variables::Variables;
 use self::wake::Wake;
+use crate::host::gang_link::GangLink;
 use crate::host::{lock, panics};
 use crate::kernel::collect::join;
 use crate::kernel::output::{Block, ChunkOutput, Piece, Yield};
@@ -338,7 +339,7 @@ impl Runner for Commands {
         Ok(join(outputs))
     }
 
-    fn begin_gang(&self, gang: HostGang) {
+    fn begin_gang(&self, gang: HostGang, _link: Option<Arc<GangLink>>) {
         if let Some(before) = lock(&self.ranks).take() {
             before.retire();
         }

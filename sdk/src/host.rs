@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use phalanx_protocol::message::host::{
-    FromHost, HOST_BOARD_VARIABLE, HOST_FD_VARIABLE, HOST_SLOTS_MAX, HostParameters, HostWork,
+    FromHost, HOST_BOARD_VARIABLE, HOST_FD_VARIABLE, HOST_SLOTS_MAX, HostGang, HostParameters, HostWork,
     PROTOCOL_VERSION, Place, ToHost,
 };
 use phalanx_protocol::{Encoding, IndexRange, codec};
@@ -25,6 +25,7 @@ use rayon::ThreadPool;
 use rustix::process::Signal;
 
 use self::board::Lines;
+use self::gang_link::GangLink;
 use self::grants::{GRANTS_MAX, Grant};
 use self::socket::{Outbox, frame};
 use self::state::{Host, Job};
@@ -35,6 +36,7 @@ use crate::kernel::runner::{Runner, Stop};
 pub(crate) mod board;
 mod cursor;
 mod flush;
+pub(crate) mod gang_link;
 mod grants;
 pub(crate) mod inputs;
 mod pace;
@@ -225,8 +227,14 @@ impl Desk {
                 Ok(())
             }
             ToHost::Gang(gang) => {
-                if let Some(job) = self.host.look(|state| state.job.clone()) {
-                    job.runner.begin_gang(*gang);
+                self.begin_gang(*gang);
+                Ok(())
+            }
+            ToHost::GangAddresses { epoch, addresses } => {
+                let job = self.host.look(|state| state.job.clone());
+                let link = job.and_then(|job| lock(&job.gang).clone());
+                if let Some(link) = link.filter(|link| link.epoch() == epoch) {
+                    link.found(addresses);
                 }
                 Ok(())
             }
@@ -234,6 +242,30 @@ impl Desk {
                 self.host.change(|state, _| state.begin_close());
                 Ok(())
             }
+        }
+    }
+
+    /// Lets the job know that a start of its gang begins, and the worker where this host listens to the others.
+    fn begin_gang(&self, gang: HostGang) {
+        let Some(job) = self.host.look(|state| state.job.clone()) else {
+            return;
+        };
+        let link = GangLink::open(&gang).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the other nodes of a gang cannot be met");
+            None
+        });
+        let link = link.map(Arc::new);
+        if let Some(before) = std::mem::replace(&mut *lock(&job.gang), link.clone()) {
+            before.abandon();
+        }
+        job.runner.begin_gang(gang, link.clone());
+        if let Some(link) = link {
+            self.host.change(|_, outbox| {
+                outbox.post(frame(&FromHost::GangPort {
+                    epoch: link.epoch(),
+                    port: link.port(),
+                }));
+            });
         }
     }
 

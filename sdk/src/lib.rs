@@ -84,6 +84,7 @@ pub use phalanx_macros::main;
 /// assert!(totals.into_iter().all(|total| total == Ok(30)));
 /// ```
 pub use phalanx_macros::ranks;
+pub use phalanx_protocol::gang::RankMap;
 pub use phalanx_protocol::view::{JobView, WorkerView};
 pub use phalanx_protocol::{Amount, Feeding, JobId, Pin, Retries, Sharing};
 #[cfg(feature = "progress")]

@@ -25,6 +25,22 @@ fn ranks_reach_each_other_and_return_in_their_order() {
 }
 
 #[test]
+fn ranks_on_two_and_three_nodes_reach_each_other() {
+    let (out, err, _) = gang(&["spread", "4", "2"]);
+    assert_eq!(out.trim(), format!("{:?}", [(4, 2, 60); 4]), "{err}");
+    let (out, err, _) = gang(&["spread", "5", "3"]);
+    let here = [2, 2, 2, 2, 1].map(|here| (5, here, 100));
+    assert_eq!(out.trim(), format!("{here:?}"), "{err}");
+}
+
+#[test]
+fn a_rank_that_fails_on_another_node_is_the_one_that_is_named() {
+    let (out, err, is_success) = gang(&["refuse", "it is too cold"]);
+    assert!(!is_success && out.is_empty(), "{out}");
+    assert!(err.contains("it is too cold"), "{err}");
+}
+
+#[test]
 fn a_rank_that_panics_lets_all_start_again() {
     let folder = tempfile::tempdir().unwrap();
     let marker = folder.path().join("marker");

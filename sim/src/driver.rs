@@ -6,11 +6,12 @@ use std::time::Duration;
 use phalanx_protocol::message::worker::{FromWorker, Report, ToWorker};
 use phalanx_protocol::record::Record;
 use phalanx_protocol::{IndexRange, JobId, WorkerId};
-use phalanx_scheduler_core::{Effect, Input, Now, SessionId};
+use phalanx_scheduler_core::{Effect, HostPort, Input, Now, SessionId};
 
 use crate::cluster::Cluster;
 use crate::event::Event;
 use crate::invariants::Invariants;
+use crate::invariants::gang::met;
 use crate::scheduler::note;
 
 /// When a run begins, in milliseconds since 1970.
@@ -82,6 +83,13 @@ impl Cluster {
                         let (ranges, workers) = ranks.entry(job).or_default();
                         ranges.push(range);
                         workers.insert(worker);
+                    }
+                    if let ToWorker::GangAddresses { epoch, addresses, .. } = &message {
+                        met(*epoch, addresses);
+                        self.invariants
+                            .blame
+                            .endings
+                            .insert("hosts of a gang met".to_owned());
                     }
                     self.send_to_worker(place, worker, message);
                 }
@@ -212,6 +220,21 @@ impl Cluster {
                         how,
                     },
                 );
+            }
+            FromWorker::GangPort {
+                job,
+                epoch,
+                node,
+                nodes,
+                port,
+            } => {
+                let said = HostPort {
+                    epoch,
+                    node,
+                    nodes,
+                    port,
+                };
+                self.tell(place, Input::HostListens { worker, job, said });
             }
             FromWorker::Leaving => self.worker_is_gone(place, worker),
             FromWorker::Draining => self.tell(place, Input::WorkerDraining(worker)),

@@ -1,7 +1,7 @@
 //! What must hold whatever happens, one file for each claim. A violation panics with the claim's name.
 
 mod blame;
-mod gang;
+pub(crate) mod gang;
 mod gate;
 mod keep;
 mod live;

@@ -58,7 +58,8 @@ impl Worker {
                 | ToWorker::Close { .. }
                 | ToWorker::CheckpointNow { .. }
                 | ToWorker::Schedulers(_)
-                | ToWorker::Gang { .. },
+                | ToWorker::Gang { .. }
+                | ToWorker::GangAddresses { .. },
             ) => true,
             (Presence::Stopping, _) => false,
         }

@@ -79,6 +79,8 @@ struct Seat {
     plan: usize,
     request: Request,
     slots: u32,
+    /// The epoch of a gang that is on several nodes, this one's position, and how many they are.
+    gang: Option<(u32, u32, u32)>,
     grants: BTreeMap<GrantId, Grant>,
     done: BTreeMap<GrantId, RangeSet>,
     failed: BTreeMap<GrantId, Vec<TaskFailure>>,
@@ -186,6 +188,8 @@ impl Worker {
             ToWorker::Welcome { worker, term } => {
                 (self.id, self.joined, self.term) = (Some(worker), true, term);
                 acts.extend(self.outbox.iter().cloned().map(Act::SendReport));
+                let ports = self.jobs.iter().filter_map(|(&job, seat)| seat.gang_port(job));
+                acts.extend(ports.map(Act::Say));
             }
             ToWorker::Open {
                 job, work, request, ..
@@ -239,7 +243,19 @@ impl Worker {
             ToWorker::Signal { .. }
             | ToWorker::CheckpointNow { .. }
             | ToWorker::Schedulers(_)
-            | ToWorker::Gang { .. } => {}
+            | ToWorker::GangAddresses { .. } => {}
+            ToWorker::Gang { job, placement, .. } => {
+                let node = placement
+                    .nodes
+                    .iter()
+                    .position(|node| Some(node.worker) == self.id);
+                if let (Some(seat), Some(node)) = (self.jobs.get_mut(&job), node) {
+                    let nodes = placement.nodes.len() as u32;
+                    let gang = (placement.epoch, node as u32, nodes);
+                    seat.gang = Some(gang).filter(|_| nodes > 1);
+                    acts.extend(seat.gang_port(job).map(Act::Say));
+                }
+            }
         }
     }
 
@@ -432,17 +448,35 @@ fn may_start(running: &BTreeMap<u64, Chunk>, job: JobId, request: &Request) -> b
     }
 }
 
+/// Where the host of a gang's node listens in an epoch.
+pub(crate) fn port_of(epoch: u32, node: u32) -> u16 {
+    (epoch % 512 * 64 + node % 64) as u16
+}
+
 impl Seat {
     fn new(plan: usize, request: Request) -> Self {
         Self {
             plan,
             request,
             slots: 0,
+            gang: None,
             grants: BTreeMap::new(),
             done: BTreeMap::new(),
             failed: BTreeMap::new(),
             busy_nanos: 0,
         }
+    }
+
+    /// What it says of its host of a gang. The port shows which host of which epoch it is.
+    fn gang_port(&self, job: JobId) -> Option<FromWorker> {
+        let (epoch, node, nodes) = self.gang?;
+        Some(FromWorker::GangPort {
+            job,
+            epoch,
+            node,
+            nodes,
+            port: port_of(epoch, node),
+        })
     }
 
     fn give_back(&mut self, grant: GrantId, mut count: u64) -> Vec<IndexRange> {

@@ -42,6 +42,7 @@ fn seeds_0_to_64_keep_every_invariant() {
         "job given up",
         "job out of time",
         "job succeeded",
+        "hosts of a gang met",
         "job waits in vain",
         "leader died writing",
         "lost with its worker",

@@ -78,8 +78,13 @@ pub(crate) fn plain(mut command: Command) -> Command {
 
 /// The kernel program, which cargo builds beside the command.
 pub(crate) fn fixture() -> PathBuf {
+    example("fixture_kernels")
+}
+
+/// A program that cargo builds beside the command.
+pub(crate) fn example(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_BIN_EXE_phalanx"));
-    let path = path.with_file_name("examples").join("fixture_kernels");
+    let path = path.with_file_name("examples").join(name);
     assert!(
         path.exists(),
         "{} is not there: build it with `cargo build -p phalanx-cli --examples`",

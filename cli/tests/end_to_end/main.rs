@@ -34,3 +34,4 @@ mod slurm_tools;
 mod storage;
 mod takeover;
 mod up;
+mod wide_gangs;

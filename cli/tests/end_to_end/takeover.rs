@@ -18,7 +18,7 @@ fn is_half_way(up: &Up, id: &str) -> bool {
 }
 
 /// Waits until another process than this one says that it leads.
-fn another_leads(up: &Up, old: u32) -> u32 {
+pub(crate) fn another_leads(up: &Up, old: u32) -> u32 {
     let leader = || up.leaders().last().map(|&(_, pid)| pid).filter(|&pid| pid != old);
     eventually("another scheduler leads", || leader().is_some());
     leader().unwrap()

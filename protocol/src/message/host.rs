@@ -94,6 +94,13 @@ pub enum ToHost {
         /// What.
         signal: TaskSignal,
     },
+    /// Where the hosts of this start of the gang listen.
+    GangAddresses {
+        /// Which start.
+        epoch: u32,
+        /// Each as `host:port`, in the order of nodes.
+        addresses: Vec<String>,
+    },
 }
 
 /// A start of a gang, and which part of it is here.
@@ -103,6 +110,8 @@ pub struct HostGang {
     pub placement: Placement,
     /// The position of this worker among its nodes.
     pub node: u32,
+    /// What the host shows the others, as PEM; none if there are no others.
+    pub credential: Option<String>,
 }
 
 /// What a running task has on its worker. No two tasks run in the same place at a time.
@@ -215,6 +224,13 @@ pub enum FromHost {
         /// Which.
         range: IndexRange,
     },
+    /// It listens to the other hosts of this start of the gang.
+    GangPort {
+        /// Which start.
+        epoch: u32,
+        /// Where, at the address of its node.
+        port: u16,
+    },
 }
 
 /// What ended since the last progress.
@@ -249,7 +265,7 @@ impl Progress {
 }
 
 /// Version of the conversations in this module and its siblings.
-pub const PROTOCOL_VERSION: u32 = 7;
+pub const PROTOCOL_VERSION: u32 = 8;
 
 /// One line of [`KERNELS_SECTION`]: `name<TAB>input type<TAB>output type<TAB>parameter type or -<TAB>reduce or -`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

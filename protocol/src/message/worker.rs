@@ -58,6 +58,19 @@ pub enum FromWorker {
         /// Which.
         range: IndexRange,
     },
+    /// Its host of a gang listens to the other hosts of the gang's epoch. Said again to each leader, as long as ranks are held.
+    GangPort {
+        /// Of which job.
+        job: JobId,
+        /// In which epoch.
+        epoch: u32,
+        /// The position of this worker among the gang's nodes.
+        node: u32,
+        /// How many nodes there are.
+        nodes: u32,
+        /// The port, at the worker's address.
+        port: u16,
+    },
 }
 
 /// A worker introduces itself.
@@ -192,6 +205,18 @@ pub enum ToWorker {
         job: JobId,
         /// Where all of its ranks are.
         placement: Box<Placement>,
+        /// A credential as PEM by the authority of this start of the gang, in the name of the worker's host: see
+        /// [`crate::gang`]. Whoever sends the message issues it; none if there is one node only.
+        credential: Option<String>,
+    },
+    /// Where all hosts of a gang listen. Comes once all have said so, and again after each that says so again.
+    GangAddresses {
+        /// Of which job.
+        job: JobId,
+        /// In which epoch.
+        epoch: u32,
+        /// Each as `host:port`, in the order of nodes; at most [`crate::limits::GANG_HOSTS_MAX`].
+        addresses: Vec<String>,
     },
     /// Send a signal to those of these tasks that run.
     Signal {

@@ -155,6 +155,7 @@ impl Core {
         {
             self.alarms.pop_first();
             self.begin_if_due(now, id, effects);
+            self.end_if_unmet(now, id, effects);
             self.weigh_if_bound(now, id, effects);
             let job = self.jobs.get_mut(&id);
             self.plan_due |= job.is_some_and(|job| job.has_rested(now.elapsed));

@@ -171,6 +171,7 @@ impl Core {
                 let death = HostDeath { blamed, cause, how };
                 self.host_lost(now, worker, job, &death, effects);
             }
+            Input::HostListens { worker, job, said } => self.host_listens(worker, job, said, effects),
             Input::Appended { sequence } => self.appended(now, sequence, effects),
             Input::StorageChanged { error } => self.storage_error = error,
             Input::Ticked => {}

@@ -17,6 +17,7 @@ use crate::core::Core;
 use crate::input::{Effect, Now};
 use crate::job::Job;
 use crate::planted::PlantedBug;
+use crate::rendezvous::{MEETING_WAIT, Meeting};
 use crate::report::{decide, within};
 use crate::trouble::{HostDeath, one, rest_until};
 use crate::usage::of_ended;
@@ -28,6 +29,8 @@ pub(crate) struct GangState {
     pub(crate) placement: Option<Placement>,
     /// The ranks of the epoch have been granted.
     pub(crate) granted: bool,
+    /// How far its hosts know of each other.
+    pub(crate) meeting: Meeting,
     /// It is to rest until then.
     rests: Option<Duration>,
     /// What its ranks returned in this epoch, until all have ended: a later epoch returns something else.
@@ -51,6 +54,8 @@ pub(crate) enum Loss {
     Leader,
     /// A rank did not start where it was to.
     Unstarted,
+    /// The host of a rank, which has not ended, does not listen to the others.
+    Unmet { worker: WorkerId, rank: u64 },
 }
 
 /// What becomes of a gang that lost something.
@@ -75,11 +80,15 @@ impl Core {
             return;
         };
         job.gang.granted = true;
+        job.gang.meeting = Meeting::begin(placement.epoch, placement.nodes.len(), self.clock);
+        self.alarms
+            .extend(job.gang.meeting.until().map(|until| (until, id)));
         for (node, ranks) in placement.nodes.iter().zip(placement.ranks_by_node()) {
             let worker = node.worker;
             let message = ToWorker::Gang {
                 job: id,
                 placement: Box::new(placement.clone()),
+                credential: None,
             };
             effects.push(Effect::Send { worker, message });
             for range in ranks.iter() {
@@ -171,7 +180,13 @@ impl Core {
         };
         self.plan_due = true;
         let may_run = job.gang.granted || (matches!(loss, Loss::Leader) && job.start_written);
-        let Some(index) = job.waiting.first().filter(|_| may_run) else {
+        let index = match loss {
+            Loss::Unmet { rank, .. } => Some(*rank),
+            Loss::Rank(_) | Loss::Worker(_) | Loss::Host { .. } | Loss::Leader | Loss::Unstarted => {
+                job.waiting.first()
+            }
+        };
+        let Some(index) = index.filter(|_| may_run) else {
             return;
         };
         match job.after_loss(loss, now.elapsed) {
@@ -187,12 +202,19 @@ impl Core {
                         message,
                         ..failure.clone()
                     },
-                    Loss::Worker(_) | Loss::Host { .. } | Loss::Leader | Loss::Unstarted => TaskFailure {
+                    Loss::Worker(_)
+                    | Loss::Host { .. }
+                    | Loss::Leader
+                    | Loss::Unstarted
+                    | Loss::Unmet { .. } => TaskFailure {
                         index,
                         cause,
                         message,
                     },
                 };
+                for run in job.runs_of(&failure.range().into()) {
+                    job.take_from_grant(run.grant, run.range);
+                }
                 job.waiting.remove(failure.range());
                 job.note_ended(failure.range());
                 job.failed.insert(failure.range());
@@ -380,6 +402,7 @@ impl Job {
     pub(crate) fn forget_placement(&mut self) {
         self.gang.placement = None;
         self.gang.granted = false;
+        self.gang.meeting = Meeting::default();
         self.gang.results.clear();
     }
 
@@ -388,6 +411,12 @@ impl Job {
         let retries = self.spec.retries;
         let fails = self.spec.gang.as_ref().map(|gang| gang.on_loss) == Some(OnLoss::Fail);
         let epoch = self.epoch();
+        let allowed_losses = match fails {
+            true => 0,
+            false => retries
+                .lost_limit
+                .map_or(u32::MAX, |limit| limit.saturating_sub(1)),
+        };
         let gang = &mut self.gang;
         let (cause, how, count, limit) = match loss {
             Loss::Rank(failure) if failure.cause == FailureCause::TimeLimit => {
@@ -398,6 +427,11 @@ impl Job {
                     gang.timeouts,
                     retries.timeouts,
                 )
+            }
+            // nobody's fault who says so: another host was lost to it
+            Loss::Rank(failure) if failure.cause == FailureCause::Lost => {
+                gang.lost = gang.lost.saturating_add(1);
+                (failure.cause, failure.message.clone(), gang.lost, allowed_losses)
             }
             Loss::Rank(failure) => {
                 gang.errors = gang.errors.saturating_add(1);
@@ -420,16 +454,15 @@ impl Job {
             }
             Loss::Worker(worker) => {
                 gang.lost = gang.lost.saturating_add(1);
-                let allowed = retries
-                    .lost_limit
-                    .map_or(u32::MAX, |limit| limit.saturating_sub(1));
                 let how = format!("worker {worker} was lost with some of its ranks");
-                (
-                    FailureCause::Lost,
-                    how,
-                    gang.lost,
-                    if fails { 0 } else { allowed },
-                )
+                (FailureCause::Lost, how, gang.lost, allowed_losses)
+            }
+            Loss::Unmet { worker, .. } => {
+                gang.lost = gang.lost.saturating_add(1);
+                let seconds = MEETING_WAIT.as_secs();
+                let how =
+                    format!("the host of its ranks on worker {worker} did not listen within {seconds} s");
+                (FailureCause::Lost, how, gang.lost, allowed_losses)
             }
             Loss::Leader if fails => {
                 let how = "not all of its ranks were found again by a new leader".to_owned();

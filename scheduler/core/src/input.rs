@@ -8,6 +8,8 @@ use phalanx_protocol::message::worker::{Join, Report, ToWorker};
 use phalanx_protocol::record::{FailureCause, Record};
 use phalanx_protocol::{GrantId, IndexRange, JobId, JobSpec, RangeSet, WorkerId};
 
+use crate::rendezvous::HostPort;
+
 /// The time of an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
@@ -176,6 +178,15 @@ pub enum Input {
         cause: FailureCause,
         /// How.
         how: String,
+    },
+    /// A host of a gang listens to the gang's other hosts.
+    HostListens {
+        /// On which worker.
+        worker: WorkerId,
+        /// Of which job.
+        job: JobId,
+        /// Which, and where.
+        said: HostPort,
     },
     /// All records up to this one are durable.
     Appended {

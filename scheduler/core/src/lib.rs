@@ -19,7 +19,7 @@
 //!
 //! Reading order: `input` (the contract), `core` (dispatch of inputs), `job`, `seen`, `usage`, `holding` and `worker` (the model),
 //! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan` and `owners` (the slow path: who holds
-//! which slots, and beside whom), `feed` (the fast path: grants and revokes), `fitting`, `reserving` and `gang` (ranks, which are placed all or none), `gate`, `dependency` and `element` (jobs that are not to go on yet), `tail` and
+//! which slots, and beside whom), `feed` (the fast path: grants and revokes), `fitting`, `reserving`, `gang` and `rendezvous` (ranks, which are placed all or none and find each other), `gate`, `dependency` and `element` (jobs that are not to go on yet), `tail` and
 //! `twins` (who does not answer, and what is run twice therefore), `report` (what ended), `trouble` and `again` (what is run
 //! again), `limits`, `ending`, `reopening`, `cancelling`, `requeues` and `requeuing`, `durability`, `replay`, `snapshot`,
 //! `view`, `tasks`, `explain`.
@@ -45,6 +45,7 @@ mod limits;
 mod owners;
 mod plan;
 mod planted;
+mod rendezvous;
 mod reopening;
 mod replay;
 mod report;
@@ -68,3 +69,4 @@ pub use crate::core::Core;
 pub use crate::input::{Effect, Input, Now, RequestId, SessionId};
 #[cfg(feature = "planted-bugs")]
 pub use crate::planted::PlantedBug;
+pub use crate::rendezvous::HostPort;

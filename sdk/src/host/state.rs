@@ -15,6 +15,7 @@ use phalanx_protocol::message::host::FromHost;
 use phalanx_protocol::range::IndexRange;
 
 use super::board::Lines;
+use super::gang_link::GangLink;
 use super::grants::{Grant, Grants, Turn};
 use super::inputs::ItemFiles;
 use super::lock;
@@ -33,6 +34,8 @@ pub(super) struct Job {
     pub(super) stops: Arc<Stops>,
     pub(super) files: ItemFiles,
     pub(super) vault: Arc<Vault>,
+    /// How its host meets the others, if it is a gang on several nodes.
+    pub(super) gang: Mutex<Option<Arc<GangLink>>>,
     opened: Instant,
 }
 
@@ -44,6 +47,7 @@ impl Job {
             stops: Arc::default(),
             files: ItemFiles::default(),
             vault: Arc::new(Vault::on_storage(storage)),
+            gang: Mutex::default(),
             opened: Instant::now(),
         }
     }

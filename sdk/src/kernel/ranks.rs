@@ -1,13 +1,15 @@
 //! Ranks: tasks that run one function together, each on a slot of this host, with a communicator between them.
 //!
-//! A rank that succeeds waits for the others before it is reported: what it returned counts only if all return. One that
-//! fails is reported at once, and the others after it as failed because of it.
+//! A rank that succeeds waits for the others of its host before it is reported: what it returned counts only if all return.
+//! One that fails is reported at once, and the others after it as failed because of it. See [`epoch`] for those elsewhere.
+
+mod epoch;
 
 use std::any::Any;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use phalanx_protocol::Encoding;
 use phalanx_protocol::id::GrantId;
@@ -16,13 +18,15 @@ use phalanx_protocol::message::host::HostGang;
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::FailureCause;
 
+use self::epoch::Epoch;
 use super::collect::{join, too_large};
 use super::output::{Block, ChunkOutput, Piece, Yield};
 use super::runner::{Chunk, Failed, Runner, Stop, decode, encode};
 use super::{Kernel, RankKernel};
 use crate::context::TaskContext;
+use crate::host::gang_link::GangLink;
 use crate::host::{lock, panics};
-use crate::ranks::{Communicator, Hosted};
+use crate::ranks::Communicator;
 
 /// What follows the results of ranks: like a kernel's, one of each task. No entry opens it, so nobody calls it.
 #[derive(Clone, Copy)]
@@ -51,25 +55,6 @@ struct Ranks<K> {
     kernel: PhantomData<fn() -> K>,
 }
 
-/// One start of the gang.
-struct Epoch {
-    /// None if it cannot run here.
-    gang: Option<Hosted>,
-    progress: Mutex<Progress>,
-    /// Rung when a rank or the epoch has ended.
-    change: Condvar,
-}
-
-struct Progress {
-    /// Ranks that have not succeeded yet.
-    left: usize,
-    /// Grants of which ranks have begun.
-    grants: Vec<GrantId>,
-    /// Why the epoch is over, and by which rank.
-    failed: Option<(u64, Failed)>,
-    stopped: bool,
-}
-
 /// Readies `K` for a job.
 pub(super) fn open<K: RankKernel>(input: &[u8], encoding: Encoding) -> Result<Box<dyn Runner>, String> {
     decode::<K::Input>(input, encoding).map_err(|error| {
@@ -90,18 +75,17 @@ impl<K: RankKernel> Ranks<K> {
         let error = |message| (FailureCause::Error, message);
         let epoch = lock(&self.epoch).clone();
         let epoch = epoch.ok_or_else(|| error(apart(K::NAME)))?;
-        let gang = epoch
-            .gang
-            .as_ref()
-            .ok_or_else(|| error("the ranks of a kernel find each other on one node only".to_owned()))?;
-        epoch.enter(rank, grant)?;
-        let body = |communicator: &Communicator| self.live(&epoch, rank, communicator);
         let Ok(place) = usize::try_from(rank) else {
             return Err(error(format!("there is no rank {rank}")));
         };
-        let ended = gang
-            .live(place, &body)
-            .unwrap_or_else(|payload| Err(panicked(&*payload)));
+        let body = |communicator: &Communicator| self.live(&epoch, rank, communicator);
+        let ended = match epoch.enter(rank, grant) {
+            Ok(gang) => gang
+                .live(place, &body)
+                .unwrap_or_else(|payload| Err(panicked(&*payload))),
+            Err(failed) => Err(failed),
+        };
+        epoch.leave();
         match ended {
             Ok(bytes) => epoch.await_others(rank).map(|()| bytes),
             Err(failed) => Err(epoch.blame(rank).unwrap_or(failed)),
@@ -141,84 +125,6 @@ fn panicked(payload: &(dyn Any + Send)) -> Failed {
     (FailureCause::Panic, panics::message(payload))
 }
 
-impl Epoch {
-    fn begin(gang: &HostGang) -> Self {
-        let placement = &gang.placement;
-        let ranks = u32::try_from(placement.node_of.len()).unwrap_or(u32::MAX);
-        let is_here = placement.nodes.len() == 1;
-        Self {
-            gang: Hosted::new(ranks).filter(|_| is_here),
-            progress: Mutex::new(Progress {
-                left: placement.node_of.len(),
-                grants: Vec::new(),
-                failed: None,
-                stopped: false,
-            }),
-            change: Condvar::new(),
-        }
-    }
-
-    /// Notes that a rank begins, unless the epoch is over.
-    fn enter(&self, rank: u64, grant: GrantId) -> Result<(), Failed> {
-        let mut progress = lock(&self.progress);
-        if !progress.grants.contains(&grant) {
-            progress.grants.push(grant);
-        }
-        match progress.over(rank) {
-            Some(failed) => Err(failed),
-            None => Ok(()),
-        }
-    }
-
-    /// Notes that a rank has succeeded, and waits until all have, or one has not.
-    fn await_others(&self, rank: u64) -> Result<(), Failed> {
-        let mut progress = lock(&self.progress);
-        progress.left = progress.left.saturating_sub(1);
-        self.change.notify_all();
-        loop {
-            if progress.left == 0 {
-                return Ok(());
-            }
-            if let Some(failed) = progress.over(rank) {
-                return Err(failed);
-            }
-            progress = self.change.wait(progress).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Notes that a rank has failed.
-    fn fail(&self, rank: u64, failed: Failed) {
-        lock(&self.progress).failed.get_or_insert((rank, failed));
-        self.change.notify_all();
-    }
-
-    /// Why a rank has failed, if that is known.
-    fn blame(&self, rank: u64) -> Option<Failed> {
-        lock(&self.progress).over(rank)
-    }
-
-    /// Ends the epoch before its time.
-    fn stop(&self) {
-        lock(&self.progress).stopped = true;
-        self.change.notify_all();
-        if let Some(gang) = &self.gang {
-            gang.disband();
-        }
-    }
-}
-
-impl Progress {
-    /// What a rank has failed of, if the epoch is over.
-    fn over(&self, rank: u64) -> Option<Failed> {
-        match &self.failed {
-            Some((by, failed)) if *by == rank => Some(failed.clone()),
-            Some((by, (cause, message))) => Some((*cause, format!("rank {by} failed: {message}"))),
-            None if self.stopped => Some((FailureCause::Error, "it was ended".to_owned())),
-            None => None,
-        }
-    }
-}
-
 impl<K: RankKernel> Runner for Ranks<K> {
     fn run(&self, chunk: &Chunk<'_>, output: &mut ChunkOutput) -> u64 {
         let index = chunk.range.start;
@@ -248,8 +154,8 @@ impl<K: RankKernel> Runner for Ranks<K> {
         false
     }
 
-    fn begin_gang(&self, gang: HostGang) {
-        let before = lock(&self.epoch).replace(Arc::new(Epoch::begin(&gang)));
+    fn begin_gang(&self, gang: HostGang, link: Option<Arc<GangLink>>) {
+        let before = lock(&self.epoch).replace(Epoch::begin(gang, link));
         if let Some(before) = before {
             before.stop();
         }
@@ -261,7 +167,7 @@ impl<K: RankKernel> Runner for Ranks<K> {
         };
         let concerns = match stop {
             Stop::InGrace | Stop::AtOnce => true,
-            Stop::Tasks(grant, _) => lock(&epoch.progress).grants.contains(&grant),
+            Stop::Tasks(grant, _) => epoch.concerns(grant),
         };
         if concerns {
             epoch.stop();

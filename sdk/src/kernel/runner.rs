@@ -6,6 +6,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use phalanx_protocol::command::TaskSignal;
@@ -19,6 +20,7 @@ use serde::de::DeserializeOwned;
 use super::Kernel;
 use super::output::{Block, ChunkOutput};
 use crate::context::TaskContext;
+use crate::host::gang_link::GangLink;
 use crate::host::inputs::ItemFile;
 use crate::host::panics;
 
@@ -44,8 +46,9 @@ pub(crate) trait Runner: Send + Sync {
         true
     }
 
-    /// Learns of the gang whose ranks its tasks are from now on.
-    fn begin_gang(&self, _gang: HostGang) {}
+    /// Learns of the gang whose ranks its tasks are from now on, and of the way to its other hosts, if it has some that can be
+    /// reached. Does not wait.
+    fn begin_gang(&self, _gang: HostGang, _link: Option<Arc<GangLink>>) {}
 
     /// Ends tasks that would not look whether they are cancelled. Does not wait.
     fn stop(&self, _stop: Stop) {}

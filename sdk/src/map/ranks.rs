@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use phalanx_protocol::gang::{Gang, OnLoss};
+use phalanx_protocol::gang::{Gang, OnLoss, RankMap};
 use phalanx_protocol::{Encoding, Inputs, KernelWork, Request, Retries, codec};
 
 use super::{Wishes, payload, submit};
@@ -18,7 +18,7 @@ pub struct Ranks<K> {
     cluster: Cluster,
     wishes: Wishes,
     ranks: u32,
-    on_loss: OnLoss,
+    gang: Gang,
     input: Result<Vec<u8>, JobError>,
     kernel: PhantomData<K>,
 }
@@ -40,7 +40,7 @@ impl<K: RankKernel> Ranks<K> {
             cluster,
             wishes: Wishes::new(K::NAME),
             ranks,
-            on_loss: OnLoss::Restart,
+            gang: Gang::default(),
             input: encoded.map(|()| bytes).map_err(|cause| JobError::Encode {
                 what: format!("the input of the ranks of `{}`", K::NAME),
                 cause,
@@ -79,9 +79,28 @@ impl<K: RankKernel> Ranks<K> {
         self
     }
 
+    /// Spreads the ranks evenly over this many nodes; over as few as have room unless called. Ranks on different nodes talk over
+    /// QUIC.
+    pub fn nodes(mut self, nodes: u32) -> Self {
+        self.gang.nodes = Some(nodes);
+        self
+    }
+
+    /// Puts this many ranks on each node, the last may have fewer; at most as many if [`Self::nodes`] is called, too.
+    pub fn ranks_per_node(mut self, ranks: u32) -> Self {
+        self.gang.ranks_per_node = Some(ranks);
+        self
+    }
+
+    /// Says which rank is on which node; [`RankMap::Block`] unless called.
+    pub fn rank_map(mut self, map: RankMap) -> Self {
+        self.gang.map = map;
+        self
+    }
+
     /// Lets the job fail when a worker or a host of its ranks is lost; unless called, all ranks start again.
     pub fn fail_on_loss(mut self) -> Self {
-        self.on_loss = OnLoss::Fail;
+        self.gang.on_loss = OnLoss::Fail;
         self
     }
 
@@ -120,12 +139,7 @@ impl<K: RankKernel> Ranks<K> {
             reduce: false,
         };
         let mut spec = self.wishes.into_spec(self.ranks.into(), work);
-        let gang = Gang {
-            nodes: Some(1),
-            on_loss: self.on_loss,
-            ..Gang::default()
-        };
-        spec.gang = Some(Box::new(gang));
+        spec.gang = Some(Box::new(self.gang));
         let job = submit(&cluster, spec)?;
         JobHandle::<Ranked<K>>::new(cluster, job, 0, Vec::new()).collect()
     }

@@ -159,6 +159,16 @@ impl Hosted {
         gang.map(|gang| Self { gang })
     }
 
+    /// A gang whose other ranks may live elsewhere.
+    pub(super) fn of(gang: Arc<Gang>) -> Self {
+        Self { gang }
+    }
+
+    /// How a rank has ended, wherever it lived.
+    pub(crate) fn ending(&self, rank: u32) -> Option<Ending> {
+        self.gang.ending(rank)
+    }
+
     /// Runs `body` on this thread as the life of a rank, which is lived once.
     pub(crate) fn live<R>(
         &self,

@@ -10,7 +10,7 @@ use phalanx_protocol::gang::{Peers, host_name};
 use phalanx_transport::{Authority, Role};
 
 use super::communicator::Communicator;
-use super::local::{RankFailure, Seat, run_ranks};
+use super::local::{Hosted, RankFailure, Seat, run_ranks};
 use super::quic::{GangPort, JoinError, Joined, Loss};
 
 /// What the authority of a gang is called whose hosts are all in this process.
@@ -67,6 +67,11 @@ impl RemoteGang {
         HostOutcome { ranks, losses }
     }
 
+    /// The same gang for threads that others have started. Who runs ranks there leaves once all of this host have ended.
+    pub(crate) fn hosted(&self) -> Hosted {
+        Hosted::of(self.joined.gang.clone())
+    }
+
     /// The ranks to be run here.
     pub(super) fn seats(&self) -> Vec<Seat> {
         let seat = |&place: &u32| Seat {
@@ -77,7 +82,7 @@ impl RemoteGang {
     }
 
     /// Waits for the gang's end, after that of this host's ranks. Gives the hosts that were lost.
-    pub(super) fn leave(self) -> Vec<Loss> {
+    pub(crate) fn leave(self) -> Vec<Loss> {
         let Joined { losses, leave, .. } = self.joined;
         // fails only if the thread has ended, and so has the gang
         let _ = leave.send(());

@@ -6,6 +6,18 @@ use std::collections::BTreeMap;
 use phalanx_protocol::{IndexRange, JobId, RangeSet};
 
 use crate::invariants::{Entry, Ledger};
+use crate::worker::port_of;
+
+/// A worker is told where the hosts of a gang are.
+pub(crate) fn met(epoch: u32, addresses: &[String]) {
+    for (node, address) in (0..).zip(addresses) {
+        let port = port_of(epoch, node);
+        assert!(
+            address.ends_with(&format!(":{port}")),
+            "GANG: host {node} of epoch {epoch} is not at {address}"
+        );
+    }
+}
 
 #[derive(Debug, Default)]
 pub(crate) struct Gangs {

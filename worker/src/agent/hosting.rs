@@ -176,6 +176,7 @@ impl Agent {
                     self.lose_host(id, death, effects);
                 }
             }
+            (FromHost::GangPort { epoch, port }, Some(id)) => self.host_listens(id, epoch, port, effects),
             (FromHost::Closed, None) if is_closing => self.rest(now, host, effects),
             // of a job that is closed already
             (
@@ -185,6 +186,7 @@ impl Agent {
                 | FromHost::Slots(_)
                 | FromHost::Returned { .. }
                 | FromHost::Stopped { .. }
+                | FromHost::GangPort { .. }
                 | FromHost::Progress(_),
                 None,
             ) if is_closing => {}

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use phalanx_protocol::message::host::{
     HostCommand, HostGang, HostInputs, HostParameters, HostWork, Progress,
 };
-use phalanx_protocol::{BlobId, GrantId, IndexRange, Inputs, Payload, RangeSet, Request, Work};
+use phalanx_protocol::message::worker::FromWorker;
+use phalanx_protocol::{BlobId, GrantId, IndexRange, Inputs, JobId, Payload, RangeSet, Request, Work};
 
 use super::{HostId, Limits, Needs, Opening, Prepared};
 use crate::inputs::InputFiles;
@@ -28,6 +29,8 @@ pub(super) struct Job {
     pub(super) suspended: bool,
     /// The start of the gang whose ranks its grants are.
     pub(super) gang: Option<HostGang>,
+    /// Where its host listens to the gang's others.
+    pub(super) gang_port: Option<u16>,
     pub(super) stage: Stage,
     parameters: Option<HostParameters>,
     inputs: Option<InputFiles>,
@@ -137,6 +140,7 @@ impl Job {
             slots_wanted: 0,
             suspended: false,
             gang: None,
+            gang_port: None,
             stage: Stage::Preparing,
             parameters,
             inputs: None,
@@ -151,6 +155,23 @@ impl Job {
             Stage::Starting(host) | Stage::Opening(host) | Stage::Running(host) => Some(host),
             Stage::Preparing | Stage::AwaitingHost(_) => None,
         }
+    }
+
+    /// Which start of the gang its grants are of.
+    pub(super) fn gang_epoch(&self) -> Option<u32> {
+        self.gang.as_ref().map(|gang| gang.placement.epoch)
+    }
+
+    /// What is to be said of where its host listens to the gang's others, if it does.
+    pub(super) fn gang_port(&self, id: JobId) -> Option<FromWorker> {
+        let (gang, port) = self.gang.as_ref().zip(self.gang_port)?;
+        Some(FromWorker::GangPort {
+            job: id,
+            epoch: gang.placement.epoch,
+            node: gang.node,
+            nodes: u32::try_from(gang.placement.nodes.len()).ok()?,
+            port,
+        })
     }
 
     /// The host that takes its grants.

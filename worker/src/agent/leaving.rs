@@ -67,7 +67,8 @@ impl Agent {
                 | ToWorker::Close { .. }
                 | ToWorker::CheckpointNow { .. }
                 | ToWorker::Schedulers(_)
-                | ToWorker::Gang { .. },
+                | ToWorker::Gang { .. }
+                | ToWorker::GangAddresses { .. },
             ) => true,
             // once it has left, the scheduler gives what it had to others
             (Presence::Stopping(_) | Presence::Left, _) => false,

@@ -61,6 +61,8 @@ impl Agent {
                 self.worker = Some(worker);
                 self.joined = true;
                 self.outbox.rewind();
+                let ports = self.jobs.iter().filter_map(|(&id, job)| job.gang_port(id));
+                effects.extend(ports.map(Effect::Tell));
             }
             ToWorker::Open {
                 job,
@@ -105,7 +107,16 @@ impl Agent {
             }
             ToWorker::Drain => self.drain(None, effects),
             ToWorker::Schedulers(_) => tracing::debug!("not for this version"),
-            ToWorker::Gang { job, placement } => self.gang_begins(job, *placement, effects),
+            ToWorker::Gang {
+                job,
+                placement,
+                credential,
+            } => self.gang_begins(job, *placement, credential, effects),
+            ToWorker::GangAddresses {
+                job,
+                epoch,
+                addresses,
+            } => self.gang_found(job, epoch, addresses, effects),
         }
     }
 
@@ -129,7 +140,13 @@ impl Agent {
     }
 
     /// Takes in where the ranks of a gang are, which are granted next.
-    fn gang_begins(&mut self, id: JobId, placement: Placement, effects: &mut Vec<Effect>) {
+    fn gang_begins(
+        &mut self,
+        id: JobId,
+        placement: Placement,
+        credential: Option<String>,
+        effects: &mut Vec<Effect>,
+    ) {
         let node = placement
             .nodes
             .iter()
@@ -139,10 +156,41 @@ impl Agent {
             tracing::debug!(job = %id, "a gang that is not for this worker");
             return;
         };
-        let gang = HostGang { placement, node };
+        let gang = HostGang {
+            placement,
+            node,
+            credential,
+        };
         job.gang = Some(gang.clone());
+        job.gang_port = None;
         if let Some(host) = job.open_host() {
             effects.push(Effect::TellHost(host, ToHost::Gang(Box::new(gang))));
+        }
+    }
+
+    /// Passes on where the hosts of a gang are, if its host asked for that.
+    fn gang_found(&mut self, id: JobId, epoch: u32, addresses: Vec<String>, effects: &mut Vec<Effect>) {
+        let job = self.jobs.get(&id).filter(|job| job.gang_epoch() == Some(epoch));
+        match job.and_then(Job::open_host) {
+            Some(host) => effects.push(Effect::TellHost(host, ToHost::GangAddresses { epoch, addresses })),
+            None => tracing::debug!(job = %id, epoch, "a start of a gang that is not here any more"),
+        }
+    }
+
+    /// Tells the scheduler where the host of a job listens to the gang's others.
+    pub(super) fn host_listens(&mut self, id: JobId, epoch: u32, port: u16, effects: &mut Vec<Effect>) {
+        let job = self
+            .jobs
+            .get_mut(&id)
+            .filter(|job| job.gang_epoch() == Some(epoch));
+        let Some(job) = job else {
+            tracing::debug!(job = %id, epoch, "its host listens for an earlier start of the gang");
+            return;
+        };
+        job.gang_port = Some(port);
+        // else it is said once this worker has joined
+        if self.joined {
+            effects.extend(job.gang_port(id).map(Effect::Tell));
         }
     }
 

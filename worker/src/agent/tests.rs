@@ -1,5 +1,6 @@
 //! Stories of a worker, told to the agent alone: no scheduler, no process, no clock.
 
+mod gangs;
 mod keep;
 mod standstill;
 

@@ -20,7 +20,7 @@ pub(crate) fn epoch(story: &Story, worker: WorkerId) -> u32 {
 }
 
 /// Every rank that a worker was told to stop ends by a signal.
-fn stop(story: &mut Story, worker: WorkerId) {
+pub(crate) fn stop(story: &mut Story, worker: WorkerId) {
     let stops: Vec<_> = story.mail(worker).stops.iter().map(|stop| stop.grant).collect();
     story
         .mail(worker)
@@ -221,7 +221,7 @@ fn a_failed_gang_is_tried_again_as_a_whole() {
 }
 
 /// A gang of two on each of two workers, and a new leader that knows what is durable of it.
-fn taken_over(spec: JobSpec) -> (Story, Story, JobId, [WorkerId; 2]) {
+pub(crate) fn taken_over(spec: JobSpec) -> (Story, Story, JobId, [WorkerId; 2]) {
     taken_over_after(spec, |_, _, _| {})
 }
 

@@ -24,6 +24,7 @@ mod gangs;
 mod gates;
 mod limits;
 mod nonsense;
+mod rendezvous;
 mod reopening;
 mod replaying;
 mod reports;

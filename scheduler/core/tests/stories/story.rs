@@ -120,6 +120,8 @@ pub(crate) struct Mailbox {
     pub(crate) open: BTreeSet<JobId>,
     /// Where the ranks of the last gang are that it was told of.
     pub(crate) gang: Option<Placement>,
+    /// By epoch, where the hosts of a gang are.
+    pub(crate) hosts: Vec<(u32, Vec<String>)>,
     pub(crate) acknowledged: u64,
     pub(crate) reported: u64,
 }
@@ -250,6 +252,7 @@ impl Story {
                 grant: *grant,
                 range: range.start..range.end,
             }),
+            ToWorker::GangAddresses { epoch, addresses, .. } => mail.hosts.push((*epoch, addresses.clone())),
             ToWorker::Gang { placement, .. } => mail.gang = Some((**placement).clone()),
             ToWorker::Welcome { .. }
             | ToWorker::CheckpointNow { .. }

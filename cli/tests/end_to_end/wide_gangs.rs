@@ -1,0 +1,90 @@
+//! Gangs of the SDK's ranks on several workers, which are processes of their own.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::command::{eventually, example, finish, plain, send};
+use crate::takeover::another_leads;
+use crate::up::Up;
+
+fn trace(path: &Path) -> Vec<(String, u32, String)> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let line = |line: &str| {
+        let mut words = line.splitn(3, ' ');
+        let mut word = || words.next().unwrap_or_default().to_owned();
+        (word(), word().parse().unwrap(), word())
+    };
+    text.lines().map(line).collect()
+}
+
+fn count(path: &Path, what: &str) -> usize {
+    trace(path).iter().filter(|line| line.0 == what).count()
+}
+
+fn start(up: &Up, words: [&str; 2], path: &Path) -> std::process::Child {
+    let mut command = plain(std::process::Command::new(example("fixture_ranks")));
+    command
+        .env("PHALANX_CLUSTER", up.directory())
+        .args(words)
+        .arg(path);
+    command.spawn().unwrap()
+}
+
+#[test]
+fn ranks_on_three_workers_agree_with_each_other() {
+    let up = Up::start_equipped(&["--workers", "3", "--cpus", "2"]);
+    let path = up.file("trace", "");
+    up.file("trace.go", "");
+    let done = finish(start(&up, ["6", "2"], &path));
+    assert_eq!(done.stdout.trim(), format!("{:?}", [(15, 2); 6]), "{done:?}");
+    let mut hosts: BTreeMap<u32, usize> = BTreeMap::new();
+    trace(&path)
+        .into_iter()
+        .for_each(|(_, worker, _)| *hosts.entry(worker).or_default() += 1);
+    assert_eq!(hosts.into_values().collect::<Vec<_>>(), [2, 2, 2]);
+}
+
+#[test]
+fn ranks_whose_worker_is_killed_start_again_on_those_that_are_left() {
+    let up = Up::start_equipped(&["--workers", "3", "--cpus", "2"]);
+    let path = up.file("trace", "");
+    let child = start(&up, ["4", "2"], &path);
+    eventually("all ranks have begun", || count(&path, "begins") == 4);
+    let victim = trace(&path)[0].1;
+    let killed = Instant::now();
+    send(victim, Signal::KILL);
+    eventually("those that are left have noticed", || count(&path, "fails") == 2);
+    assert!(
+        killed.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        killed.elapsed()
+    );
+    for (_, worker, why) in trace(&path).iter().filter(|line| line.0 == "fails") {
+        assert!(*worker != victim && why.contains("is lost"), "{why}");
+    }
+    eventually("all have begun again", || count(&path, "begins") == 8);
+    let again = trace(&path).into_iter().filter(|line| line.0 == "begins").skip(4);
+    assert!(again.into_iter().all(|(_, worker, _)| worker != victim));
+    up.file("trace.go", "");
+    let done = finish(child);
+    assert_eq!(done.stdout.trim(), format!("{:?}", [(6, 2); 4]), "{done:?}");
+}
+
+#[test]
+fn ranks_on_two_workers_go_on_under_another_scheduler() {
+    let up = Up::start_equipped(&["--workers", "2", "--cpus", "2", "--schedulers", "2"]);
+    let path = up.file("trace", "");
+    let child = start(&up, ["4", "2"], &path);
+    eventually("all ranks have begun", || count(&path, "begins") == 4);
+    let old = up.scheduler_pid();
+    send(old, Signal::KILL);
+    another_leads(&up, old);
+    eventually("the new one knows of the job", || up.job_is_there("1"));
+    up.file("trace.go", "");
+    let done = finish(child);
+    assert_eq!(done.stdout.trim(), format!("{:?}", [(6, 2); 4]), "{done:?}");
+    assert_eq!((count(&path, "begins"), count(&path, "fails")), (4, 0));
+}
