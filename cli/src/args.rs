@@ -1,11 +1,12 @@
 //! The command line, as clap reads it: what can be asked for, in the order in which a newcomer needs it.
 //!
 //! Only declarations here; the commands themselves are in `commands`. [`job`] holds what `submit` and `run` share,
-//! [`daemon`] what the long-running roles take, [`storage`] what is asked of the storage, [`values`] the small languages of
+//! [`gang`] what is said of ranks, [`daemon`] what the long-running roles take, [`storage`] what is asked of the storage, [`values`] the small languages of
 //! sizes, times, ranges and resources, [`waiting`] what a job waits for.
 
 pub(crate) mod command;
 pub(crate) mod daemon;
+pub(crate) mod gang;
 pub(crate) mod job;
 pub(crate) mod placement;
 pub(crate) mod storage;

@@ -9,46 +9,60 @@ const MAPPING_KEY: &str = "PMI_process_mapping";
 /// Keys that one rank may put. MPICH puts three or four, Open MPI a few per kilobyte of what it tells.
 const KEYS_PER_RANK_MAX: usize = 1024;
 
-/// Which ranks are where: those of a node follow each other.
+/// Which ranks are where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// How many ranks each node has, in the order of ranks.
-    pub ranks_by_node: Vec<u32>,
+    /// The node of each rank, by its position among the nodes.
+    pub node_of: Vec<u32>,
 }
 
 impl Layout {
     /// All ranks on one node.
     pub fn one_node(ranks: u32) -> Self {
         Self {
-            ranks_by_node: vec![ranks],
+            node_of: vec![0; ranks as usize],
         }
     }
 
     /// How many ranks there are.
     pub fn ranks(&self) -> u32 {
-        self.ranks_by_node.iter().sum()
+        // a program has far fewer
+        u32::try_from(self.node_of.len()).unwrap_or(u32::MAX)
     }
 
-    /// As MPI libraries read it: `(vector,(first node,nodes,ranks on each),..)`.
+    /// As MPI libraries read it: `(vector,(first node,nodes,ranks on each),..)`, in the order of ranks.
     fn mapping(&self) -> String {
-        let mut blocks = Vec::new();
-        let mut first = 0;
-        while let Some(&ranks) = self.ranks_by_node.get(first) {
-            let alike = self.ranks_by_node[first..].iter();
-            let nodes = alike.take_while(|&&next| next == ranks).count();
-            blocks.push(format!("({first},{nodes},{ranks})"));
-            first += nodes;
+        let mut blocks: Vec<(u32, u32, usize)> = Vec::new();
+        for run in self.node_of.chunk_by(|left, right| left == right) {
+            let node = run[0];
+            match blocks.last_mut() {
+                Some((first, nodes, ranks)) if *first + *nodes == node && *ranks == run.len() => *nodes += 1,
+                Some(_) | None => blocks.push((node, 1, run.len())),
+            }
         }
+        let blocks: Vec<String> = blocks
+            .into_iter()
+            .map(|(first, nodes, ranks)| format!("({first},{nodes},{ranks})"))
+            .collect();
         format!("(vector,{})", blocks.join(","))
     }
 }
 
-/// The ranks of one program that were started together, all of which this process serves.
+/// A key and its value.
+pub type Entry = (String, String);
+
+/// The ranks of one program that were started together, as those of one node see them. Those of other nodes are heard of at
+/// barriers.
 #[derive(Debug)]
 pub struct Exchange {
     name: String,
+    /// Ranks of all nodes.
+    size: u32,
     keys: BTreeMap<String, String>,
-    ranks: Vec<Rank>,
+    /// What was put here since the last barrier, if there are other nodes.
+    news: Vec<Entry>,
+    /// The ranks of this node.
+    ranks: BTreeMap<u32, Rank>,
     waiting: usize,
 }
 
@@ -80,30 +94,39 @@ pub(crate) enum Effect {
     Answer { rank: u32, line: String },
     /// End all ranks, since this one asks for it.
     Abort { rank: u32, code: i32 },
+    /// All ranks of this node are in the barrier. Tell the other nodes what was put here, and say what they have told once
+    /// all of their ranks are in, too.
+    Meet { news: Vec<Entry> },
 }
 
 impl Exchange {
-    /// For ranks of `sections`, each of which says which program it is of; `name` is unique among programs that run at
-    /// the same time.
-    pub fn new(name: &str, layout: &Layout, sections: &[u32]) -> Self {
+    /// For the ranks of `node`; of all ranks, `sections` says which program each is of. `name` is unique among programs that run
+    /// at the same time, and the same on all nodes.
+    pub fn new(name: &str, layout: &Layout, node: u32, sections: &[u32]) -> Self {
         let rank = |number: u32| Rank {
             section: sections.get(number as usize).copied().unwrap_or_default(),
             stage: Stage::Silent,
             is_waiting: false,
             keys: 0,
         };
+        let here = (0..).zip(&layout.node_of).filter(|&(_, &at)| at == node);
         Self {
             name: name[..name.floor_char_boundary(NAME_BYTES_MAX - 1)].to_owned(),
+            size: layout.ranks(),
             keys: BTreeMap::from([(MAPPING_KEY.to_owned(), layout.mapping())]),
-            ranks: (0..layout.ranks()).map(rank).collect(),
+            news: Vec::new(),
+            ranks: here.map(|(number, _)| (number, rank(number))).collect(),
             waiting: 0,
         }
     }
 
-    /// How many ranks there are.
-    pub(crate) fn size(&self) -> u32 {
-        // made of a u32
-        u32::try_from(self.ranks.len()).unwrap_or(u32::MAX)
+    /// The ranks of this node, ascending.
+    pub(crate) fn ranks(&self) -> Vec<u32> {
+        self.ranks.keys().copied().collect()
+    }
+
+    fn is_alone(&self) -> bool {
+        self.ranks.len() == self.size as usize
     }
 
     /// Takes a line of a rank.
@@ -125,7 +148,7 @@ impl Exchange {
                 "cmd=maxes rc=0 kvsname_max={NAME_BYTES_MAX} keylen_max={KEY_BYTES_MAX} vallen_max={VALUE_BYTES_MAX}"
             )),
             Ask::GetAppnum => answer(format!("cmd=appnum rc=0 appnum={}", self.rank(rank).section)),
-            Ask::GetUniverseSize => answer(format!("cmd=universe_size rc=0 size={}", self.size())),
+            Ask::GetUniverseSize => answer(format!("cmd=universe_size rc=0 size={}", self.size)),
             Ask::GetMyKvsname => answer(format!("cmd=my_kvsname rc=0 kvsname={}", self.name)),
             Ask::Put { key, value } => answer(self.put(rank, key, value)),
             Ask::Get { key } => answer(match self.keys.get(&key) {
@@ -159,6 +182,9 @@ impl Exchange {
             return refused("too_many_keys");
         }
         own.keys += 1;
+        if !self.is_alone() {
+            self.news.push((key.clone(), value.clone()));
+        }
         self.keys.insert(key, value);
         "cmd=put_result rc=0 msg=success".to_owned()
     }
@@ -171,11 +197,28 @@ impl Exchange {
         if self.waiting < self.ranks.len() {
             return Vec::new();
         }
+        if self.is_alone() {
+            return self.open();
+        }
+        vec![Effect::Meet {
+            news: std::mem::take(&mut self.news),
+        }]
+    }
+
+    /// All ranks of all nodes are in the barrier, and this is what was put since the last one.
+    pub(crate) fn met(&mut self, news: Vec<Entry>) -> Vec<Effect> {
+        for (key, value) in news {
+            self.keys.entry(key).or_insert(value);
+        }
+        self.open()
+    }
+
+    fn open(&mut self) -> Vec<Effect> {
         self.waiting = 0;
-        let everybody = (0_u32..).zip(&mut self.ranks);
+        let everybody = self.ranks.iter_mut();
         everybody
-            .map(|(rank, other)| {
-                other.is_waiting = false;
+            .map(|(&rank, own)| {
+                own.is_waiting = false;
                 let line = "cmd=barrier_out rc=0".to_owned();
                 Effect::Answer { rank, line }
             })
@@ -183,7 +226,8 @@ impl Exchange {
     }
 
     fn rank(&mut self, rank: u32) -> &mut Rank {
-        &mut self.ranks[rank as usize]
+        let own = self.ranks.get_mut(&rank);
+        own.expect("only ranks of this node are heard")
     }
 }
 
@@ -192,7 +236,7 @@ mod tests {
     use super::*;
 
     fn of(ranks: u32) -> Exchange {
-        Exchange::new("job-1", &Layout::one_node(ranks), &[])
+        Exchange::new("job-1", &Layout::one_node(ranks), 0, &[])
     }
 
     #[track_caller]
@@ -205,7 +249,7 @@ mod tests {
 
     #[test]
     fn a_rank_learns_who_it_is_among() {
-        let mut exchange = Exchange::new("job-1", &Layout::one_node(3), &[0, 0, 1]);
+        let mut exchange = Exchange::new("job-1", &Layout::one_node(3), 0, &[0, 0, 1]);
         for (line, expected) in [
             (
                 "cmd=init pmi_version=1 pmi_subversion=1",
@@ -306,15 +350,67 @@ mod tests {
 
     #[test]
     fn nodes_of_equal_size_are_one_block() {
-        let mapping = |ranks: &[u32]| {
+        let mapping = |node_of: &[u32]| {
             let layout = Layout {
-                ranks_by_node: ranks.to_vec(),
+                node_of: node_of.to_vec(),
             };
             layout.mapping()
         };
-        assert_eq!(mapping(&[4]), "(vector,(0,1,4))");
-        assert_eq!(mapping(&[2, 2, 2]), "(vector,(0,3,2))");
-        assert_eq!(mapping(&[3, 3, 2]), "(vector,(0,2,3),(2,1,2))");
+        assert_eq!(mapping(&[0; 4]), "(vector,(0,1,4))");
+        assert_eq!(mapping(&[0, 0, 1, 1, 2, 2]), "(vector,(0,3,2))");
+        assert_eq!(mapping(&[0, 0, 0, 1, 1, 1, 2, 2]), "(vector,(0,2,3),(2,1,2))");
+        // rank after rank on node after node
+        assert_eq!(mapping(&[0, 1, 0, 1, 0]), "(vector,(0,2,1),(0,2,1),(0,1,1))");
+        assert_eq!(mapping(&[1, 0, 0, 2]), "(vector,(1,1,1),(0,1,2),(2,1,1))");
+    }
+
+    #[test]
+    fn what_was_put_on_other_nodes_is_known_behind_the_barrier_that_all_have_entered() {
+        let layout = Layout {
+            node_of: vec![0, 1, 0],
+        };
+        let mut nodes = [0, 1].map(|node| Exchange::new("job-1", &layout, node, &[]));
+        assert_eq!(nodes[0].ranks(), [0, 2]);
+        let out = |rank| Effect::Answer {
+            rank,
+            line: "cmd=barrier_out rc=0".into(),
+        };
+        for round in ["a", "b"] {
+            answer(
+                &mut nodes[0],
+                2,
+                &format!("cmd=put kvsname=job-1 key={round}2 value=two"),
+            );
+            answer(
+                &mut nodes[1],
+                1,
+                &format!("cmd=put kvsname=job-1 key={round}1 value=one"),
+            );
+            assert_eq!(nodes[0].hear(0, "cmd=barrier_in"), Ok(Vec::new()));
+            let meets = [
+                nodes[0].hear(2, "cmd=barrier_in"),
+                nodes[1].hear(1, "cmd=barrier_in"),
+            ];
+            let news = [
+                (format!("{round}2"), "two".to_owned()),
+                (format!("{round}1"), "one".to_owned()),
+            ];
+            for (met, put) in meets.into_iter().zip(&news) {
+                // what was told before is not told again
+                let news = vec![put.clone()];
+                assert_eq!(met, Ok(vec![Effect::Meet { news }]));
+            }
+            let get = format!("cmd=get kvsname=job-1 key={round}1");
+            assert!(
+                answer(&mut nodes[0], 0, &get).contains("rc=-1"),
+                "it is not told yet"
+            );
+            assert_eq!(nodes[0].met(news.to_vec()), [out(0), out(2)]);
+            assert_eq!(nodes[1].met(news.to_vec()), [out(1)]);
+            assert!(answer(&mut nodes[0], 0, &get).ends_with("value=one"));
+            let universe = answer(&mut nodes[1], 1, "cmd=get_universe_size");
+            assert!(universe.ends_with("size=3"));
+        }
     }
 
     #[test]

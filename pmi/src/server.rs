@@ -1,12 +1,13 @@
 //! Ranks and their exchange, connected: a thread for each rank reads its lines and writes the answers.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 
-use crate::exchange::{Effect, Exchange};
+use crate::exchange::{Effect, Entry, Exchange};
 use crate::wire::LINE_BYTES_MAX;
 
 /// How a rank left in a way that concerns the others.
@@ -28,25 +29,52 @@ pub enum Departure {
     },
 }
 
-/// Serves the ranks of one program until the last of them has closed its end.
+/// What concerns more than the ranks of this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A rank has left the others behind.
+    Departed(Departure),
+    /// All ranks of this node wait in the barrier for those of others. The other nodes are to be told what was put here, and
+    /// [`Gate::open`] what they have told once they wait, too. Happens only if there are others.
+    Barrier(Vec<Entry>),
+}
+
+/// Opens barriers.
+#[derive(Debug, Clone)]
+pub struct Gate(Weak<Shared>);
+
+impl Gate {
+    /// All ranks of all nodes wait in the barrier, and this is what was put since the last one.
+    pub fn open(&self, news: Vec<Entry>) {
+        // else nobody waits any more
+        if let Some(shared) = self.0.upgrade() {
+            let mut exchange = shared.exchange.lock().unwrap_or_else(PoisonError::into_inner);
+            let effects = exchange.met(news);
+            drop(exchange);
+            effects.into_iter().for_each(|effect| shared.act(effect));
+        }
+    }
+}
+
+/// Serves the ranks of one program on one node until the last of them has closed its end.
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
 }
 
-/// The ends that ranks are to inherit, by rank. Whoever starts a rank closes its own copy then, else its end is never
+/// The ends that ranks are to inherit. Whoever starts a rank closes its own copy then, else its end is never
 /// noticed.
 #[derive(Debug)]
 pub struct Connected {
-    /// One for each rank.
-    pub ends: Vec<OwnedFd>,
+    /// One for each rank of this node.
+    pub ends: BTreeMap<u32, OwnedFd>,
 }
 
 struct Shared {
     exchange: Mutex<Exchange>,
     /// Where answers go, by rank.
-    writers: Vec<Mutex<UnixStream>>,
-    tell: Box<dyn Fn(Departure) + Send + Sync>,
+    writers: BTreeMap<u32, Mutex<UnixStream>>,
+    tell: Box<dyn Fn(Event) + Send + Sync>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -58,29 +86,29 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Server {
-    /// Serves an exchange; `tell` is called, from any thread, when a rank leaves in a way that concerns the others.
+    /// Serves an exchange; `tell` is called, from any thread, with what concerns others.
     ///
     /// # Errors
     /// No sockets or threads are left.
     pub fn start(
         exchange: Exchange,
-        tell: impl Fn(Departure) + Send + Sync + 'static,
+        tell: impl Fn(Event) + Send + Sync + 'static,
     ) -> io::Result<(Self, Connected)> {
-        let mut ends = Vec::new();
+        let mut ends = BTreeMap::new();
         let mut readers = Vec::new();
-        let mut writers = Vec::new();
-        for _ in 0..exchange.size() {
+        let mut writers = BTreeMap::new();
+        for rank in exchange.ranks() {
             let (own, theirs) = UnixStream::pair()?;
-            readers.push(own.try_clone()?);
-            writers.push(Mutex::new(own));
-            ends.push(theirs.into());
+            readers.push((rank, own.try_clone()?));
+            writers.insert(rank, Mutex::new(own));
+            ends.insert(rank, theirs.into());
         }
         let shared = Arc::new(Shared {
             exchange: Mutex::new(exchange),
             writers,
             tell: Box::new(tell),
         });
-        for (rank, reader) in (0_u32..).zip(readers) {
+        for (rank, reader) in readers {
             let shared = Arc::clone(&shared);
             let name = format!("pmi-{rank}");
             thread::Builder::new()
@@ -89,12 +117,17 @@ impl Server {
         }
         Ok((Self { shared }, Connected { ends }))
     }
+
+    /// By which barriers are opened that other nodes have entered, too.
+    pub fn gate(&self) -> Gate {
+        Gate(Arc::downgrade(&self.shared))
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         // ends the threads of ranks that have closed nothing yet
-        for writer in &self.shared.writers {
+        for writer in self.shared.writers.values() {
             let writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
             let _ = writer.shutdown(std::net::Shutdown::Both);
         }
@@ -109,7 +142,7 @@ impl Shared {
         let is_missed = exchange.left(rank);
         drop(exchange);
         if is_missed || nonsense.is_some() {
-            (self.tell)(Departure::Lost { rank, nonsense });
+            (self.tell)(Event::Departed(Departure::Lost { rank, nonsense }));
         }
     }
 
@@ -139,13 +172,14 @@ impl Shared {
         match effect {
             Effect::Answer { rank, mut line } => {
                 line.push('\n');
-                let mut writer = self.writers[rank as usize]
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
                 // whoever has gone is noticed where it is read from
-                let _ = writer.write_all(line.as_bytes());
+                if let Some(writer) = self.writers.get(&rank) {
+                    let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
+                    let _ = writer.write_all(line.as_bytes());
+                }
             }
-            Effect::Abort { rank, code } => (self.tell)(Departure::Aborted { rank, code }),
+            Effect::Abort { rank, code } => (self.tell)(Event::Departed(Departure::Aborted { rank, code })),
+            Effect::Meet { news } => (self.tell)(Event::Barrier(news)),
         }
     }
 }
@@ -188,21 +222,26 @@ mod tests {
         }
     }
 
-    fn start(ranks: u32) -> (Server, Vec<Rank>, Receiver<Departure>) {
-        let (told, departures) = channel();
-        let exchange = Exchange::new("job", &Layout::one_node(ranks), &[]);
-        let (server, connected) = Server::start(exchange, move |departure| {
-            told.send(departure).unwrap();
+    fn start(ranks: u32) -> (Server, Vec<Rank>, Receiver<Event>) {
+        start_node(&Layout::one_node(ranks), 0)
+    }
+
+    /// The ranks of one node.
+    fn start_node(layout: &Layout, node: u32) -> (Server, Vec<Rank>, Receiver<Event>) {
+        let (told, events) = channel();
+        let exchange = Exchange::new("job", layout, node, &[]);
+        let (server, connected) = Server::start(exchange, move |event| {
+            told.send(event).unwrap();
         })
         .unwrap();
-        let ranks = connected.ends.into_iter().map(|end| {
+        let ranks = connected.ends.into_values().map(|end| {
             let stream = UnixStream::from(end);
             stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             Rank {
                 lines: BufReader::new(stream),
             }
         });
-        (server, ranks.collect(), departures)
+        (server, ranks.collect(), events)
     }
 
     const INIT: &str = "cmd=init pmi_version=1 pmi_subversion=1";
@@ -230,6 +269,34 @@ mod tests {
     }
 
     #[test]
+    fn ranks_of_two_nodes_meet_at_a_gate_that_somebody_else_opens() {
+        let layout = Layout { node_of: vec![0, 1] };
+        let mut nodes = [0, 1].map(|node| start_node(&layout, node));
+        let mut news = Vec::new();
+        for (node, (_, ranks, events)) in nodes.iter_mut().enumerate() {
+            ranks[0].ask(INIT);
+            ranks[0].ask(&format!("cmd=put kvsname=job key=P{node} value=card{node}"));
+            ranks[0].say("cmd=barrier_in");
+            match events.recv_timeout(Duration::from_secs(10)).unwrap() {
+                Event::Barrier(own) => news.extend(own),
+                Event::Departed(departure) => panic!("{departure:?}"),
+            }
+        }
+        for (server, ranks, _) in &mut nodes {
+            server.gate().open(news.clone());
+            assert_eq!(ranks[0].hear(), "cmd=barrier_out rc=0");
+            for node in 0..2 {
+                let card = ranks[0].ask(&format!("cmd=get kvsname=job key=P{node}"));
+                assert!(card.ends_with(&format!("value=card{node}")));
+            }
+        }
+        let gate = nodes[0].0.gate();
+        drop(nodes);
+        // nobody is there any more
+        gate.open(Vec::new());
+    }
+
+    #[test]
     fn a_rank_that_ends_in_the_middle_is_told() {
         let (_server, mut ranks, departures) = start(2);
         ranks[1].ask(INIT);
@@ -238,7 +305,8 @@ mod tests {
             rank: 1,
             nonsense: None,
         };
-        assert_eq!(departures.recv_timeout(Duration::from_secs(10)), Ok(lost));
+        let told = departures.recv_timeout(Duration::from_secs(10));
+        assert_eq!(told, Ok(Event::Departed(lost)));
     }
 
     #[test]
@@ -247,13 +315,13 @@ mod tests {
         ranks[0].ask(INIT);
         ranks[0].say("cmd=abort exitcode=9");
         let next = || departures.recv_timeout(Duration::from_secs(10)).unwrap();
-        assert_eq!(next(), Departure::Aborted { rank: 0, code: 9 });
+        assert_eq!(next(), Event::Departed(Departure::Aborted { rank: 0, code: 9 }));
         ranks[1].say("cmd=dance");
         let lost = Departure::Lost {
             rank: 1,
             nonsense: Some("the unknown command `dance`".into()),
         };
-        assert_eq!(next(), lost);
+        assert_eq!(next(), Event::Departed(lost));
     }
 
     #[test]

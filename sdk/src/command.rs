@@ -339,11 +339,11 @@ impl Runner for Commands {
         Ok(join(outputs))
     }
 
-    fn begin_gang(&self, gang: HostGang, _link: Option<Arc<GangLink>>) {
+    fn begin_gang(&self, gang: HostGang, link: Option<Arc<GangLink>>) {
         if let Some(before) = lock(&self.ranks).take() {
             before.retire();
         }
-        match Ranks::begin(self.job, gang, &self.running) {
+        match Ranks::begin(self.job, gang, link, &self.running) {
             Ok(ranks) => *lock(&self.ranks) = Some(Arc::new(ranks)),
             // they find no exchange, and say so themselves
             Err(error) => tracing::warn!(%error, "the ranks of a gang cannot be connected with each other"),

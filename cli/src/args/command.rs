@@ -3,33 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use phalanx_protocol::gang::{Gang, OnLoss};
-
+use super::gang::GangArguments;
 use super::values::parse_time;
 use crate::batch::values::{WarningSignal, warning_signal};
-
-/// What becomes of a gang that loses a rank.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum OnLossArgument {
-    #[default]
-    Restart,
-    Fail,
-}
-
-impl CommandArguments {
-    /// The gang that is asked for: on one node, since MPI programs find each other on none but their own.
-    pub(crate) fn gang(&self) -> Option<Box<Gang>> {
-        let gang = Gang {
-            nodes: Some(1),
-            on_loss: match self.on_loss {
-                OnLossArgument::Restart => OnLoss::Restart,
-                OnLossArgument::Fail => OnLoss::Fail,
-            },
-            ..Gang::default()
-        };
-        self.ranks.map(|_| Box::new(gang))
-    }
-}
 
 /// How a program is run as a job.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -55,21 +31,6 @@ pub(crate) struct CommandArguments {
     /// Or for each line of a file with a JSON value per line. As --each-line, with the value's text. Example: phalanx run --from-json cases.json -- ./simulate {}
     #[arg(long, value_name = "FILE", conflicts_with = "kernel")]
     pub(crate) from_json: Option<PathBuf>,
-
-    /// Run so many ranks of it together, as a gang
-    ///
-    /// They start when one worker has room for all of them, each with the --cpus and --memory of a task, and MPI programs find each
-    /// other (PMI-1: MPICH, Intel MPI). PHALANX_RANK and PHALANX_RANKS tell each who it is. If one fails, all are ended; if
-    /// their worker is lost, all start again elsewhere. Default: no gang. Example: phalanx run --ranks 4 -- ./simulate
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["kernel", "array", "each_line", "from_json", "at_most"])]
-    pub(crate) ranks: Option<u32>,
-
-    /// What becomes of a gang that loses its worker
-    ///
-    /// restart: all ranks start again, as often as the retries allow. fail: the job has failed.
-    /// Default: restart. Example: --ranks 4 --on-loss fail
-    #[arg(long, value_name = "HOW", requires = "ranks", default_value = "restart")]
-    pub(crate) on_loss: OnLossArgument,
 
     /// Run at most so many tasks at a time
     ///
@@ -134,4 +95,7 @@ pub(crate) struct CommandArguments {
     /// Unit: seconds, or with ms, s, m; at most 30 s. Example: --grace 5s
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time)]
     pub(crate) grace: Duration,
+
+    #[command(flatten)]
+    pub(crate) gang: GangArguments,
 }

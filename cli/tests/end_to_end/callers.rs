@@ -128,3 +128,17 @@ fn mpi4py_passes_a_message_around_its_ranks() {
         assert!(done.stdout.contains("(2 processes, 1000 bytes)"), "{done:?}");
     }
 }
+
+#[test]
+fn mpi4py_passes_a_message_between_two_workers() {
+    let Some(callers) = Callers::start() else { return };
+    let python = callers.programs.join("python");
+    let ring = format!(
+        "run --ranks 2 --nodes 2 -- {} -m mpi4py.bench ringtest -n 1000",
+        python.display()
+    );
+    let up = Up::start_equipped(&["--workers", "2", "--cpus", "2"]);
+    let done = up.run(&ring);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    assert!(done.stdout.contains("(2 processes, 1000 bytes)"), "{done:?}");
+}

@@ -31,6 +31,102 @@ fn ranks_of_a_gang_know_who_they_are_and_meet_as_mpi_programs_do() {
     );
 }
 
+/// Two workers with room for two ranks each.
+fn two_workers() -> Up {
+    Up::start_equipped(&["--workers", "2", "--cpus", "2"])
+}
+
+#[test]
+fn ranks_on_two_workers_meet_as_mpi_programs_do() {
+    let up = two_workers();
+    let who = "echo rank $PHALANX_RANK is on $PHALANX_NODE_INDEX of $PHALANX_NODES\n";
+    let rank = up.file("rank.sh", &format!("{RANK}{who}"));
+    for (options, nodes) in [
+        ("--nodes 2", [0, 0, 1, 1]),
+        // as many as have room
+        ("", [0, 0, 1, 1]),
+        ("--ranks-per-node 2 --rank-map cyclic", [0, 1, 0, 1]),
+        ("--rank-map 0,1,1,0", [0, 1, 1, 0]),
+    ] {
+        let done = up.run(&format!("run --ranks 4 {options} -- bash {}", rank.display()));
+        assert_eq!(done.code, Some(0), "{done:?}");
+        for (rank, node) in nodes.into_iter().enumerate() {
+            let neighbour = (rank + 1) % 4;
+            let met = format!("{rank} of 4: cmd=get_result rc=0 msg=success value=of-{neighbour}");
+            let place = format!("rank {rank} is on {node} of 2");
+            assert!(
+                done.stdout.contains(&met) && done.stdout.contains(&place),
+                "{done:?}"
+            );
+        }
+    }
+    let refused = up.run("run --ranks 2 --nodes 3 -- true");
+    assert!(
+        refused.stderr.contains("2 ranks cannot be spread over 3 nodes"),
+        "{refused:?}"
+    );
+    let mistaken = up.run("run --ranks 2 --rank-map spiral -- true");
+    assert!(
+        mistaken
+            .stderr
+            .contains("not `block`, `cyclic` or the place of each rank"),
+        "{mistaken:?}"
+    );
+}
+
+#[test]
+fn a_rank_that_aborts_on_one_worker_ends_those_of_the_other() {
+    let up = two_workers();
+    let rank = up.file("rank.sh", RANK);
+    for (how, named) in [
+        ("abort", "rank 1 called MPI_Abort with 9: all were ended"),
+        ("die", "SIGKILL"),
+    ] {
+        // rank 0 waits for it in a barrier, on the other worker
+        let run = format!(
+            "run --ranks 2 --nodes 2 --retries 0 -- bash {} {how}",
+            rank.display()
+        );
+        let ended = up.run(&run);
+        assert_ne!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.stderr.contains(named), "{ended:?}");
+    }
+}
+
+#[test]
+fn ranks_of_a_killed_worker_and_those_that_wait_for_them_start_again_where_there_is_room() {
+    let up = two_workers();
+    let (rank, starts) = (up.file("rank.sh", RANK), up.file("starts", ""));
+    let script = format!(
+        "echo $PHALANX_RANK $PHALANX_EPOCH >> {}\n[ $PHALANX_EPOCH$PHALANX_RANK != 11 ] || sleep 100\nexec bash {}\n",
+        starts.display(),
+        rank.display()
+    );
+    let script = up.file("start.sh", &script);
+    let submitted = up.run(&format!(
+        "submit --ranks 2 --nodes 2 -- bash {}",
+        script.display()
+    ));
+    let job = submitted.lines()[0].to_owned();
+    let started = || std::fs::read_to_string(&starts).unwrap();
+    eventually("both ranks have started", || started().lines().count() == 2);
+    let placed = up.job(&job)["workers"].clone();
+    assert_eq!(placed, 2, "each is on a worker of its own");
+    // rank 0 is in the barrier, or on its way there
+    send(up.worker_pids()[1], Signal::KILL);
+    let waited = up.run(&format!("wait {job}"));
+    assert_eq!(waited.code, Some(0), "{waited:?}");
+    let started = started();
+    let mut started: Vec<&str> = started.lines().collect();
+    started.sort_unstable();
+    assert_eq!(started, ["0 1", "0 2", "1 1", "1 2"]);
+    let printed = up.run(&format!("logs {job}")).stdout;
+    assert!(
+        printed.contains("value=of-0") && printed.contains("value=of-1"),
+        "{printed}"
+    );
+}
+
 #[test]
 fn a_rank_that_aborts_or_dies_ends_its_gang_and_is_named() {
     let up = Up::start_wide();
@@ -57,9 +153,7 @@ fn a_gang_that_is_too_wide_waits_and_says_for_what() {
     let submitted = up.run("submit --ranks 5 -- true");
     let explained = up.run(&format!("explain {}", submitted.lines()[0]));
     assert!(
-        explained
-            .stdout
-            .contains("it needs 5 slots on 1 node; 4 of 4 free"),
+        explained.stdout.contains("it needs 5 slots; 4 of 4 free"),
         "{explained:?}"
     );
     let mut command = up.command("run --ranks 5 -- true");
@@ -68,7 +162,7 @@ fn a_gang_that_is_too_wide_waits_and_says_for_what() {
     let mut stderr = BufReader::new(waits.stderr.take().unwrap());
     let mut line = String::new();
     stderr.read_line(&mut line).unwrap();
-    assert!(line.contains("it needs 5 slots on 1 node; 4 of 4 free"), "{line}");
+    assert!(line.contains("it needs 5 slots; 4 of 4 free"), "{line}");
     let job = line.split(' ').nth(1).unwrap().to_owned();
     assert_eq!(up.run(&format!("cancel {job}")).code, Some(0));
     line.clear();

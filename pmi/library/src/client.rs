@@ -175,13 +175,10 @@ mod tests {
 
     #[test]
     fn ranks_find_each_other_and_say_farewell() {
-        let layout = Layout {
-            ranks_by_node: vec![2],
-        };
-        let exchange = Exchange::new("job", &layout, &[]);
+        let exchange = Exchange::new("job", &Layout::one_node(2), 0, &[]);
         let (_server, connected) =
             Server::start(exchange, |departure| panic!("{departure:?} is missed")).unwrap();
-        let ranks = (0..).zip(connected.ends).map(|(rank, end)| {
+        let ranks = connected.ends.into_iter().map(|(rank, end)| {
             std::thread::spawn(move || {
                 let mut client = Client::new(UnixStream::from(end), rank, 2).unwrap();
                 assert_eq!((client.space.as_str(), client.key_bytes_max), ("job", 64));

@@ -75,7 +75,7 @@ impl CommandDraft {
         let spec = JobSpec {
             submission: new_submission()?,
             name,
-            tasks: match command.ranks {
+            tasks: match command.gang.ranks {
                 Some(ranks) => ranks.into(),
                 None => ids.as_ref().map_or(1, ArrayIds::count),
             },
@@ -101,7 +101,7 @@ impl CommandDraft {
             dependency: arguments.waiting.dependency(&[]),
             held: arguments.waiting.hold,
             begin_unix_millis: arguments.waiting.begin.map(begin_unix_millis).transpose()?,
-            gang: command.gang(),
+            gang: command.gang.gang(),
         };
         Self::new(spec, plan, items)
     }

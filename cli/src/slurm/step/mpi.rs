@@ -1,10 +1,11 @@
 //! What MPI libraries need to find the other ranks: each rank inherits a socket on which it asks (PMI-1).
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use phalanx_pmi::{Exchange, Layout, Server};
+use phalanx_pmi::{Event, Exchange, Layout, Server};
 use rustix::io::{FdFlags, fcntl_setfd};
 use tokio::process::Command;
 use tokio::sync::mpsc;
@@ -18,8 +19,9 @@ use crate::slurm::Complaint;
 pub(super) struct Mpi {
     /// Serves until it is dropped.
     _server: Server,
+    ranks: usize,
     /// By rank; taken when it starts.
-    ends: Vec<Option<OwnedFd>>,
+    ends: BTreeMap<u32, OwnedFd>,
     departures: mpsc::UnboundedReceiver<Departure>,
     open_mpi: Option<OpenMpi>,
 }
@@ -58,17 +60,20 @@ impl Mpi {
         let ranks = u32::try_from(programs.len()).unwrap_or(u32::MAX);
         // libraries name their shared memory after it
         let name = format!("phalanx-{job}-{}", std::process::id());
-        let exchange = Exchange::new(&name, &Layout::one_node(ranks), &sections);
+        let exchange = Exchange::new(&name, &Layout::one_node(ranks), 0, &sections);
         // at most two for each rank
         let (tell, departures) = mpsc::unbounded_channel();
-        let (server, connected) = Server::start(exchange, move |departure| {
+        let (server, connected) = Server::start(exchange, move |event| match event {
             // nobody listens once the step is over
-            let _ = tell.send(departure);
+            Event::Departed(departure) => drop(tell.send(departure)),
+            // there are no other nodes
+            Event::Barrier(_) => {}
         })
         .map_err(|error| Complaint::new(format!("cannot connect the tasks with each other: {error}")))?;
         Ok(Self {
             _server: server,
-            ends: connected.ends.into_iter().map(Some).collect(),
+            ranks: programs.len(),
+            ends: connected.ends,
             departures,
             open_mpi: OpenMpi::find(&name),
         })
@@ -77,14 +82,14 @@ impl Mpi {
     /// Gives a rank its end of the socket, which is to be dropped as soon as it has started: nothing else may be started
     /// before.
     pub(super) fn give(&mut self, rank: u32, command: &mut Command) -> Result<Option<OwnedFd>, Complaint> {
-        let Some(end) = self.ends.get_mut(rank as usize).and_then(Option::take) else {
+        let Some(end) = self.ends.remove(&rank) else {
             return Ok(None);
         };
         fcntl_setfd(&end, FdFlags::empty())
             .map_err(|error| Complaint::new(format!("cannot give task {rank} its socket: {error}")))?;
         command.env("PMI_FD", end.as_raw_fd().to_string());
         command.env("PMI_RANK", rank.to_string());
-        command.env("PMI_SIZE", self.ends.len().to_string());
+        command.env("PMI_SIZE", self.ranks.to_string());
         command.env("PMI_SPAWNED", "0");
         // Intel MPI asks for a library otherwise
         command.env("I_MPI_PMI", "pmi1");

@@ -18,7 +18,7 @@ fn a_signal_goes_to_what_workers_hold_and_changes_nothing() {
     let (w1, w2) = (story.worker(2), story.worker(1));
     let job = story.submit(command_job(10));
     let before = (story.grants(w1), story.grants(w2), story.records().len());
-    let sent: Vec<_> = before.0.iter().cloned().collect();
+    let sent: Vec<_> = before.0.to_vec();
     let all = story.signal_as("ada", false, job, &[]);
     assert_eq!(story.answer(all), Some(Reply::Done));
     assert_eq!(story.signals(w1), sent);
