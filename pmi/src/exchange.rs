@@ -6,14 +6,24 @@ use crate::wire::{self, Ask, KEY_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX, Wir
 
 /// The key under which ranks find out who shares a node with them.
 const MAPPING_KEY: &str = "PMI_process_mapping";
+/// Bytes of its value, which leave room in a line for the rest of an answer.
+const MAPPING_BYTES_MAX: usize = 900;
 /// Keys that one rank may put. MPICH puts three or four, Open MPI a few per kilobyte of what it tells.
 const KEYS_PER_RANK_MAX: usize = 1024;
 
 /// Which ranks are where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// The node of each rank, by its position among the nodes.
+    /// The node of each rank, from 0.
     pub node_of: Vec<u32>,
+}
+
+/// Ranks that follow each other: so many on each of so many nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Block {
+    first: u32,
+    nodes: u32,
+    ranks: u32,
 }
 
 impl Layout {
@@ -24,47 +34,68 @@ impl Layout {
         }
     }
 
-    /// How many ranks there are.
-    pub fn ranks(&self) -> u32 {
-        // a program has far fewer
-        u32::try_from(self.node_of.len()).unwrap_or(u32::MAX)
+    /// How many nodes there are.
+    fn nodes(&self) -> usize {
+        self.node_of.iter().max().map_or(0, |&last| last as usize + 1)
     }
 
-    /// As MPI libraries read it: `(vector,(first node,nodes,ranks on each),..)`, in the order of ranks.
-    fn mapping(&self) -> String {
-        let mut blocks: Vec<(u32, u32, usize)> = Vec::new();
-        for run in self.node_of.chunk_by(|left, right| left == right) {
-            let node = run[0];
+    fn blocks(&self) -> Vec<Block> {
+        let mut blocks: Vec<Block> = Vec::new();
+        for run in self.node_of.chunk_by(|one, next| one == next) {
+            let (node, ranks) = (run[0], run.len() as u32);
             match blocks.last_mut() {
-                Some((first, nodes, ranks)) if *first + *nodes == node && *ranks == run.len() => *nodes += 1,
-                Some(_) | None => blocks.push((node, 1, run.len())),
+                Some(last) if last.ranks == ranks && last.first + last.nodes == node => last.nodes += 1,
+                Some(_) | None => blocks.push(Block {
+                    first: node,
+                    nodes: 1,
+                    ranks,
+                }),
             }
         }
-        let blocks: Vec<String> = blocks
-            .into_iter()
-            .map(|(first, nodes, ranks)| format!("({first},{nodes},{ranks})"))
-            .collect();
-        format!("(vector,{})", blocks.join(","))
+        blocks
+    }
+
+    /// As MPI libraries read it: `(vector,(first node,nodes,ranks on each),..)`, which begins anew for ranks that are left
+    /// over. `None` if no line has room for it: then they compare the names of their nodes.
+    fn mapping(&self) -> Option<String> {
+        let blocks = self.blocks();
+        let repeats = |period: usize| {
+            blocks
+                .iter()
+                .zip(&blocks[period..])
+                .all(|(one, next)| one == next)
+        };
+        let period = (1..=blocks.len()).find(|&period| repeats(period)).unwrap_or(0);
+        let text = |block: &Block| format!("({},{},{})", block.first, block.nodes, block.ranks);
+        let texts: Vec<String> = blocks[..period].iter().map(text).collect();
+        let mapping = format!("(vector,{})", texts.join(","));
+        (mapping.len() <= MAPPING_BYTES_MAX).then_some(mapping)
     }
 }
 
 /// A key and its value.
 pub type Entry = (String, String);
 
-/// The ranks of one program that were started together, as those of one node see them. Those of other nodes are heard of at
-/// barriers.
+/// The ranks of one program that were started together, as the node knows them that serves some of them.
 #[derive(Debug)]
 pub struct Exchange {
     name: String,
-    /// Ranks of all nodes.
     size: u32,
     keys: BTreeMap<String, String>,
-    /// What was put here since the last barrier, if there are other nodes.
-    news: Vec<Entry>,
-    /// The ranks of this node.
+    /// Those served here.
     ranks: BTreeMap<u32, Rank>,
     waiting: usize,
+    /// What was put here since the last barrier; empty on a single node.
+    fresh: Vec<Entry>,
+    here: u32,
+    /// How many barriers all ranks of a node have entered, by node.
+    entered: Vec<u64>,
+    /// How many have opened.
+    opened: u64,
 }
+
+/// What holds of every rank that is asked for.
+const SERVED: &str = "only ranks of this node have a socket";
 
 #[derive(Debug, Clone)]
 struct Rank {
@@ -94,39 +125,63 @@ pub(crate) enum Effect {
     Answer { rank: u32, line: String },
     /// End all ranks, since this one asks for it.
     Abort { rank: u32, code: i32 },
-    /// All ranks of this node are in the barrier. Tell the other nodes what was put here, and say what they have told once
-    /// all of their ranks are in, too.
-    Meet { news: Vec<Entry> },
+    /// Tell the other nodes that all ranks of this one wait, and what these have put.
+    Tell { entries: Vec<Entry> },
 }
 
 impl Exchange {
-    /// For the ranks of `node`; of all ranks, `sections` says which program each is of. `name` is unique among programs that run
-    /// at the same time, and the same on all nodes.
-    pub fn new(name: &str, layout: &Layout, node: u32, sections: &[u32]) -> Self {
+    /// For ranks of `sections`, each of which says which program it is of, all on the first node; `name` is unique among
+    /// programs that run at the same time.
+    pub fn new(name: &str, layout: &Layout, sections: &[u32]) -> Self {
+        Self::on_node(0, name, layout, sections)
+    }
+
+    /// As [`Self::new`], for those ranks that are on the node `here`. The name is the same on all nodes.
+    pub fn on_node(here: u32, name: &str, layout: &Layout, sections: &[u32]) -> Self {
         let rank = |number: u32| Rank {
             section: sections.get(number as usize).copied().unwrap_or_default(),
             stage: Stage::Silent,
             is_waiting: false,
             keys: 0,
         };
-        let here = (0..).zip(&layout.node_of).filter(|&(_, &at)| at == node);
+        let ranks = (0..).zip(&layout.node_of).filter(|&(_, &node)| node == here);
+        let mapping = layout.mapping();
         Self {
             name: name[..name.floor_char_boundary(NAME_BYTES_MAX - 1)].to_owned(),
-            size: layout.ranks(),
-            keys: BTreeMap::from([(MAPPING_KEY.to_owned(), layout.mapping())]),
-            news: Vec::new(),
-            ranks: here.map(|(number, _)| (number, rank(number))).collect(),
+            // a gang has some thousands
+            size: u32::try_from(layout.node_of.len()).unwrap_or(u32::MAX),
+            keys: mapping
+                .map(|mapping| (MAPPING_KEY.to_owned(), mapping))
+                .into_iter()
+                .collect(),
+            ranks: ranks.map(|(number, _)| (number, rank(number))).collect(),
             waiting: 0,
+            fresh: Vec::new(),
+            here,
+            entered: vec![0; layout.nodes()],
+            opened: 0,
         }
     }
 
-    /// The ranks of this node, ascending.
-    pub(crate) fn ranks(&self) -> Vec<u32> {
+    /// The ranks that are served here, ascending.
+    pub(crate) fn served(&self) -> Vec<u32> {
         self.ranks.keys().copied().collect()
     }
 
-    fn is_alone(&self) -> bool {
-        self.ranks.len() == self.size as usize
+    /// Whether no rank of this node will say more.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.ranks.values().all(|rank| rank.stage == Stage::Gone)
+    }
+
+    /// All ranks of another node wait at its next barrier, and have put this before.
+    pub(crate) fn heard_of(&mut self, node: u32, entries: Vec<Entry>) -> Vec<Effect> {
+        for (key, value) in entries {
+            self.keys.entry(key).or_insert(value);
+        }
+        if let Some(entered) = self.entered.get_mut(node as usize).filter(|_| node != self.here) {
+            *entered += 1;
+        }
+        self.open_barrier()
     }
 
     /// Takes a line of a rank.
@@ -182,8 +237,8 @@ impl Exchange {
             return refused("too_many_keys");
         }
         own.keys += 1;
-        if !self.is_alone() {
-            self.news.push((key.clone(), value.clone()));
+        if self.entered.len() > 1 {
+            self.fresh.push((key.clone(), value.clone()));
         }
         self.keys.insert(key, value);
         "cmd=put_result rc=0 msg=success".to_owned()
@@ -197,37 +252,33 @@ impl Exchange {
         if self.waiting < self.ranks.len() {
             return Vec::new();
         }
-        if self.is_alone() {
-            return self.open();
-        }
-        vec![Effect::Meet {
-            news: std::mem::take(&mut self.news),
-        }]
-    }
-
-    /// All ranks of all nodes are in the barrier, and this is what was put since the last one.
-    pub(crate) fn met(&mut self, news: Vec<Entry>) -> Vec<Effect> {
-        for (key, value) in news {
-            self.keys.entry(key).or_insert(value);
-        }
-        self.open()
-    }
-
-    fn open(&mut self) -> Vec<Effect> {
         self.waiting = 0;
-        let everybody = self.ranks.iter_mut();
-        everybody
-            .map(|(&rank, own)| {
-                own.is_waiting = false;
-                let line = "cmd=barrier_out rc=0".to_owned();
-                Effect::Answer { rank, line }
-            })
-            .collect()
+        for rank in self.ranks.values_mut() {
+            rank.is_waiting = false;
+        }
+        if let Some(entered) = self.entered.get_mut(self.here as usize) {
+            *entered += 1;
+        }
+        let entries = std::mem::take(&mut self.fresh);
+        let tell = (self.entered.len() > 1).then_some(Effect::Tell { entries });
+        tell.into_iter().chain(self.open_barrier()).collect()
+    }
+
+    /// Lets the ranks of this node out of the next barrier if all nodes have entered it. Others may be one ahead.
+    fn open_barrier(&mut self) -> Vec<Effect> {
+        if self.entered.iter().any(|&entered| entered <= self.opened) {
+            return Vec::new();
+        }
+        self.opened += 1;
+        let out = |&rank: &u32| {
+            let line = "cmd=barrier_out rc=0".to_owned();
+            Effect::Answer { rank, line }
+        };
+        self.ranks.keys().map(out).collect()
     }
 
     fn rank(&mut self, rank: u32) -> &mut Rank {
-        let own = self.ranks.get_mut(&rank);
-        own.expect("only ranks of this node are heard")
+        self.ranks.get_mut(&rank).expect(SERVED)
     }
 }
 
@@ -236,7 +287,7 @@ mod tests {
     use super::*;
 
     fn of(ranks: u32) -> Exchange {
-        Exchange::new("job-1", &Layout::one_node(ranks), 0, &[])
+        Exchange::new("job-1", &Layout::one_node(ranks), &[])
     }
 
     #[track_caller]
@@ -249,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_rank_learns_who_it_is_among() {
-        let mut exchange = Exchange::new("job-1", &Layout::one_node(3), 0, &[0, 0, 1]);
+        let mut exchange = Exchange::new("job-1", &Layout::one_node(3), &[0, 0, 1]);
         for (line, expected) in [
             (
                 "cmd=init pmi_version=1 pmi_subversion=1",
@@ -349,68 +400,59 @@ mod tests {
     }
 
     #[test]
-    fn nodes_of_equal_size_are_one_block() {
+    fn a_mapping_says_who_shares_a_node_in_blocks_that_repeat() {
         let mapping = |node_of: &[u32]| {
-            let layout = Layout {
-                node_of: node_of.to_vec(),
-            };
-            layout.mapping()
+            let node_of = node_of.to_vec();
+            Layout { node_of }.mapping()
         };
-        assert_eq!(mapping(&[0; 4]), "(vector,(0,1,4))");
-        assert_eq!(mapping(&[0, 0, 1, 1, 2, 2]), "(vector,(0,3,2))");
-        assert_eq!(mapping(&[0, 0, 0, 1, 1, 1, 2, 2]), "(vector,(0,2,3),(2,1,2))");
-        // rank after rank on node after node
-        assert_eq!(mapping(&[0, 1, 0, 1, 0]), "(vector,(0,2,1),(0,2,1),(0,1,1))");
-        assert_eq!(mapping(&[1, 0, 0, 2]), "(vector,(1,1,1),(0,1,2),(2,1,1))");
+        for (node_of, expected) in [
+            (&[0, 0, 0, 0][..], "(vector,(0,1,4))"),
+            (&[0, 0, 1, 1, 2, 2], "(vector,(0,3,2))"),
+            (&[0, 0, 0, 1, 1, 1, 2, 2], "(vector,(0,2,3),(2,1,2))"),
+            (&[0, 1, 2, 0, 1, 2], "(vector,(0,3,1))"),
+            (&[0, 1, 0, 0], "(vector,(0,2,1),(0,1,2))"),
+            (&[1, 0, 0, 1], "(vector,(1,1,1),(0,1,2))"),
+        ] {
+            assert_eq!(mapping(node_of).as_deref(), Some(expected));
+        }
+        let unruly: Vec<u32> = (0..2000_u32).map(|rank| rank * rank / 97 % 11).collect();
+        assert_eq!(mapping(&unruly), None, "libraries compare names then");
     }
 
     #[test]
-    fn what_was_put_on_other_nodes_is_known_behind_the_barrier_that_all_have_entered() {
+    fn a_barrier_of_several_nodes_opens_when_all_have_entered_and_brings_what_was_put() {
         let layout = Layout {
-            node_of: vec![0, 1, 0],
+            node_of: vec![0, 1, 0, 2],
         };
-        let mut nodes = [0, 1].map(|node| Exchange::new("job-1", &layout, node, &[]));
-        assert_eq!(nodes[0].ranks(), [0, 2]);
+        let mut exchange = Exchange::on_node(0, "job-1", &layout, &[]);
+        let enter = "cmd=barrier_in";
         let out = |rank| Effect::Answer {
             rank,
             line: "cmd=barrier_out rc=0".into(),
         };
-        for round in ["a", "b"] {
-            answer(
-                &mut nodes[0],
-                2,
-                &format!("cmd=put kvsname=job-1 key={round}2 value=two"),
-            );
-            answer(
-                &mut nodes[1],
-                1,
-                &format!("cmd=put kvsname=job-1 key={round}1 value=one"),
-            );
-            assert_eq!(nodes[0].hear(0, "cmd=barrier_in"), Ok(Vec::new()));
-            let meets = [
-                nodes[0].hear(2, "cmd=barrier_in"),
-                nodes[1].hear(1, "cmd=barrier_in"),
-            ];
-            let news = [
-                (format!("{round}2"), "two".to_owned()),
-                (format!("{round}1"), "one".to_owned()),
-            ];
-            for (met, put) in meets.into_iter().zip(&news) {
-                // what was told before is not told again
-                let news = vec![put.clone()];
-                assert_eq!(met, Ok(vec![Effect::Meet { news }]));
-            }
-            let get = format!("cmd=get kvsname=job-1 key={round}1");
-            assert!(
-                answer(&mut nodes[0], 0, &get).contains("rc=-1"),
-                "it is not told yet"
-            );
-            assert_eq!(nodes[0].met(news.to_vec()), [out(0), out(2)]);
-            assert_eq!(nodes[1].met(news.to_vec()), [out(1)]);
-            assert!(answer(&mut nodes[0], 0, &get).ends_with("value=one"));
-            let universe = answer(&mut nodes[1], 1, "cmd=get_universe_size");
-            assert!(universe.ends_with("size=3"));
-        }
+        let tell = |entries: &[(&str, &str)]| Effect::Tell {
+            entries: entries
+                .iter()
+                .map(|&(key, value)| (key.into(), value.into()))
+                .collect(),
+        };
+        answer(&mut exchange, 2, "cmd=put kvsname=job-1 key=b value=2");
+        assert_eq!(exchange.heard_of(1, vec![("c".into(), "3".into())]), []);
+        assert_eq!(exchange.hear(0, enter), Ok(vec![]));
+        assert_eq!(exchange.hear(2, enter), Ok(vec![tell(&[("b", "2")])]));
+        // node 1 has been let out and waits at the next already
+        assert_eq!(exchange.heard_of(1, vec![]), []);
+        assert_eq!(exchange.heard_of(2, vec![]), [out(0), out(2)]);
+        let got = answer(&mut exchange, 0, "cmd=get kvsname=job-1 key=c");
+        assert!(got.ends_with("value=3"), "{got}");
+        assert_eq!(exchange.heard_of(2, vec![]), []);
+        assert_eq!(exchange.hear(0, enter), Ok(vec![]));
+        // what was told is not told again
+        assert_eq!(exchange.hear(2, enter), Ok(vec![tell(&[]), out(0), out(2)]));
+        assert_eq!(
+            answer(&mut exchange, 0, "cmd=get_universe_size"),
+            "cmd=universe_size rc=0 size=4"
+        );
     }
 
     #[test]

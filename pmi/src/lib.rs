@@ -2,10 +2,9 @@
 //! others? MPICH and Intel MPI speak it themselves, Open MPI 4 through a small library.
 //!
 //! The story: a rank inherits one end of a socket pair and writes lines (`wire.rs`). [`Exchange`] is what the ranks of one
-//! program on one node know of each other, as a pure state machine: keys that they put, the barrier after which all can get them, and
+//! program know of each other, as a pure state machine: keys that they put, the barrier after which all can get them, and
 //! how each of them left. [`Server`] connects the two, with a thread for each rank, and tells when a rank went
-//! without a farewell: then the others would wait for it for ever, and are to be ended. Where ranks are on several nodes, it
-//! tells when those of this one wait for the others, too; how nodes talk is for whoever is told to know.
+//! without a farewell: then the others would wait for it for ever, and are to be ended.
 //!
 //! Must not start or end processes, and must not know of jobs.
 
@@ -14,4 +13,4 @@ mod server;
 mod wire;
 
 pub use exchange::{Entry, Exchange, Layout};
-pub use server::{Connected, Departure, Event, Gate, Server};
+pub use server::{Connected, Departure, Event, Inlet, Server};

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+
+use serde::{Deserialize, Serialize};
 
 use crate::exchange::{Effect, Entry, Exchange};
 use crate::wire::LINE_BYTES_MAX;
 
 /// How a rank left in a way that concerns the others.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Departure {
     /// It asked for all to be ended, with this exit code.
     Aborted {
@@ -29,34 +31,38 @@ pub enum Departure {
     },
 }
 
-/// What concerns more than the ranks of this node.
+/// What a server tells whoever started it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A rank has left the others behind.
+    /// A rank left in a way that concerns the others.
     Departed(Departure),
-    /// All ranks of this node wait in the barrier for those of others. The other nodes are to be told what was put here, and
-    /// [`Gate::open`] what they have told once they wait, too. Happens only if there are others.
-    Barrier(Vec<Entry>),
+    /// All ranks of this node wait at a barrier, and have put this since the last one: for all other nodes.
+    Waiting(Vec<Entry>),
+    /// No rank of this node will say more.
+    Deserted,
 }
 
-/// Opens barriers.
+/// Where a server is told of other nodes.
 #[derive(Debug, Clone)]
-pub struct Gate(Weak<Shared>);
+pub struct Inlet {
+    shared: Arc<Shared>,
+}
 
-impl Gate {
-    /// All ranks of all nodes wait in the barrier, and this is what was put since the last one.
-    pub fn open(&self, news: Vec<Entry>) {
-        // else nobody waits any more
-        if let Some(shared) = self.0.upgrade() {
-            let mut exchange = shared.exchange.lock().unwrap_or_else(PoisonError::into_inner);
-            let effects = exchange.met(news);
-            drop(exchange);
-            effects.into_iter().for_each(|effect| shared.act(effect));
-        }
+impl Inlet {
+    /// All ranks of that node wait at its next barrier, and have put this before.
+    pub fn waiting(&self, node: u32, entries: Vec<Entry>) {
+        let mut exchange = self
+            .shared
+            .exchange
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let effects = exchange.heard_of(node, entries);
+        drop(exchange);
+        effects.into_iter().for_each(|effect| self.shared.act(effect));
     }
 }
 
-/// Serves the ranks of one program on one node until the last of them has closed its end.
+/// Serves the ranks of one program until the last of them has closed its end.
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
@@ -66,8 +72,8 @@ pub struct Server {
 /// noticed.
 #[derive(Debug)]
 pub struct Connected {
-    /// One for each rank of this node.
-    pub ends: BTreeMap<u32, OwnedFd>,
+    /// One for each rank that is served, ascending.
+    pub ends: Vec<OwnedFd>,
 }
 
 struct Shared {
@@ -86,7 +92,7 @@ impl std::fmt::Debug for Shared {
 }
 
 impl Server {
-    /// Serves an exchange; `tell` is called, from any thread, with what concerns others.
+    /// Serves an exchange; `tell` is called from any thread, and must not call the server.
     ///
     /// # Errors
     /// No sockets or threads are left.
@@ -94,14 +100,14 @@ impl Server {
         exchange: Exchange,
         tell: impl Fn(Event) + Send + Sync + 'static,
     ) -> io::Result<(Self, Connected)> {
-        let mut ends = BTreeMap::new();
+        let mut ends = Vec::new();
         let mut readers = Vec::new();
         let mut writers = BTreeMap::new();
-        for rank in exchange.ranks() {
+        for rank in exchange.served() {
             let (own, theirs) = UnixStream::pair()?;
             readers.push((rank, own.try_clone()?));
             writers.insert(rank, Mutex::new(own));
-            ends.insert(rank, theirs.into());
+            ends.push(theirs.into());
         }
         let shared = Arc::new(Shared {
             exchange: Mutex::new(exchange),
@@ -118,9 +124,11 @@ impl Server {
         Ok((Self { shared }, Connected { ends }))
     }
 
-    /// By which barriers are opened that other nodes have entered, too.
-    pub fn gate(&self) -> Gate {
-        Gate(Arc::downgrade(&self.shared))
+    /// Where it is told of other nodes.
+    pub fn inlet(&self) -> Inlet {
+        Inlet {
+            shared: Arc::clone(&self.shared),
+        }
     }
 }
 
@@ -140,10 +148,14 @@ impl Shared {
         let nonsense = self.read(rank, BufReader::new(reader)).err();
         let mut exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
         let is_missed = exchange.left(rank);
-        drop(exchange);
+        // under its lock, so that the last event is the last
         if is_missed || nonsense.is_some() {
             (self.tell)(Event::Departed(Departure::Lost { rank, nonsense }));
         }
+        if exchange.is_deserted() {
+            (self.tell)(Event::Deserted);
+        }
+        drop(exchange);
     }
 
     fn read(&self, rank: u32, mut lines: impl BufRead) -> Result<(), String> {
@@ -172,14 +184,14 @@ impl Shared {
         match effect {
             Effect::Answer { rank, mut line } => {
                 line.push('\n');
+                let mut writer = self.writers[&rank].lock().unwrap_or_else(PoisonError::into_inner);
                 // whoever has gone is noticed where it is read from
-                if let Some(writer) = self.writers.get(&rank) {
-                    let mut writer = writer.lock().unwrap_or_else(PoisonError::into_inner);
-                    let _ = writer.write_all(line.as_bytes());
-                }
+                let _ = writer.write_all(line.as_bytes());
             }
-            Effect::Abort { rank, code } => (self.tell)(Event::Departed(Departure::Aborted { rank, code })),
-            Effect::Meet { news } => (self.tell)(Event::Barrier(news)),
+            Effect::Abort { rank, code } => {
+                (self.tell)(Event::Departed(Departure::Aborted { rank, code }));
+            }
+            Effect::Tell { entries } => (self.tell)(Event::Waiting(entries)),
         }
     }
 }
@@ -222,26 +234,23 @@ mod tests {
         }
     }
 
-    fn start(ranks: u32) -> (Server, Vec<Rank>, Receiver<Event>) {
-        start_node(&Layout::one_node(ranks), 0)
-    }
-
-    /// The ranks of one node.
-    fn start_node(layout: &Layout, node: u32) -> (Server, Vec<Rank>, Receiver<Event>) {
-        let (told, events) = channel();
-        let exchange = Exchange::new("job", layout, node, &[]);
+    fn start(ranks: u32) -> (Server, Vec<Rank>, Receiver<Departure>) {
+        let (told, departures) = channel();
+        let exchange = Exchange::new("job", &Layout::one_node(ranks), &[]);
         let (server, connected) = Server::start(exchange, move |event| {
-            told.send(event).unwrap();
+            if let Event::Departed(departure) = event {
+                told.send(departure).unwrap();
+            }
         })
         .unwrap();
-        let ranks = connected.ends.into_values().map(|end| {
+        let ranks = connected.ends.into_iter().map(|end| {
             let stream = UnixStream::from(end);
             stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
             Rank {
                 lines: BufReader::new(stream),
             }
         });
-        (server, ranks.collect(), events)
+        (server, ranks.collect(), departures)
     }
 
     const INIT: &str = "cmd=init pmi_version=1 pmi_subversion=1";
@@ -269,34 +278,6 @@ mod tests {
     }
 
     #[test]
-    fn ranks_of_two_nodes_meet_at_a_gate_that_somebody_else_opens() {
-        let layout = Layout { node_of: vec![0, 1] };
-        let mut nodes = [0, 1].map(|node| start_node(&layout, node));
-        let mut news = Vec::new();
-        for (node, (_, ranks, events)) in nodes.iter_mut().enumerate() {
-            ranks[0].ask(INIT);
-            ranks[0].ask(&format!("cmd=put kvsname=job key=P{node} value=card{node}"));
-            ranks[0].say("cmd=barrier_in");
-            match events.recv_timeout(Duration::from_secs(10)).unwrap() {
-                Event::Barrier(own) => news.extend(own),
-                Event::Departed(departure) => panic!("{departure:?}"),
-            }
-        }
-        for (server, ranks, _) in &mut nodes {
-            server.gate().open(news.clone());
-            assert_eq!(ranks[0].hear(), "cmd=barrier_out rc=0");
-            for node in 0..2 {
-                let card = ranks[0].ask(&format!("cmd=get kvsname=job key=P{node}"));
-                assert!(card.ends_with(&format!("value=card{node}")));
-            }
-        }
-        let gate = nodes[0].0.gate();
-        drop(nodes);
-        // nobody is there any more
-        gate.open(Vec::new());
-    }
-
-    #[test]
     fn a_rank_that_ends_in_the_middle_is_told() {
         let (_server, mut ranks, departures) = start(2);
         ranks[1].ask(INIT);
@@ -305,8 +286,7 @@ mod tests {
             rank: 1,
             nonsense: None,
         };
-        let told = departures.recv_timeout(Duration::from_secs(10));
-        assert_eq!(told, Ok(Event::Departed(lost)));
+        assert_eq!(departures.recv_timeout(Duration::from_secs(10)), Ok(lost));
     }
 
     #[test]
@@ -315,13 +295,13 @@ mod tests {
         ranks[0].ask(INIT);
         ranks[0].say("cmd=abort exitcode=9");
         let next = || departures.recv_timeout(Duration::from_secs(10)).unwrap();
-        assert_eq!(next(), Event::Departed(Departure::Aborted { rank: 0, code: 9 }));
+        assert_eq!(next(), Departure::Aborted { rank: 0, code: 9 });
         ranks[1].say("cmd=dance");
         let lost = Departure::Lost {
             rank: 1,
             nonsense: Some("the unknown command `dance`".into()),
         };
-        assert_eq!(next(), Event::Departed(lost));
+        assert_eq!(next(), lost);
     }
 
     #[test]

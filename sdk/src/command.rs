@@ -10,6 +10,7 @@ mod descriptors;
 mod feeder;
 mod invocation;
 mod memory;
+mod nodes;
 mod orphans;
 mod outlet;
 mod process;
@@ -366,6 +367,9 @@ impl Runner for Commands {
 
 impl Drop for Commands {
     fn drop(&mut self) {
+        if let Some(ranks) = lock(&self.ranks).take() {
+            ranks.retire();
+        }
         self.running.kill_all();
         // what is left of it lies in the worker's cache, which it sweeps when it starts
         let _ = fs::remove_dir_all(&self.scratch);

@@ -72,6 +72,8 @@ pub use matching::LANE_MESSAGES_MAX;
 pub use payload::{Message, Plain};
 #[doc(hidden)]
 pub use quic::{GangPort, JoinError, Loss};
+#[cfg(test)]
+pub(crate) use remote::on_loopback;
 #[doc(hidden)]
 pub use remote::{HostOutcome, RemoteGang};
 pub use request::{Request, wait_all, wait_any};

@@ -169,16 +169,17 @@ fn clique(mapping: &str, rank: u32) -> Option<Range<u32>> {
 
 #[cfg(test)]
 mod tests {
-    use phalanx_pmi::{Exchange, Layout, Server};
+    use phalanx_pmi::{Event, Exchange, Layout, Server};
 
     use super::*;
 
     #[test]
     fn ranks_find_each_other_and_say_farewell() {
-        let exchange = Exchange::new("job", &Layout::one_node(2), 0, &[]);
+        let layout = Layout::one_node(2);
+        let exchange = Exchange::new("job", &layout, &[]);
         let (_server, connected) =
-            Server::start(exchange, |departure| panic!("{departure:?} is missed")).unwrap();
-        let ranks = connected.ends.into_iter().map(|(rank, end)| {
+            Server::start(exchange, |event| assert_eq!(event, Event::Deserted)).unwrap();
+        let ranks = (0..).zip(connected.ends).map(|(rank, end)| {
             std::thread::spawn(move || {
                 let mut client = Client::new(UnixStream::from(end), rank, 2).unwrap();
                 assert_eq!((client.space.as_str(), client.key_bytes_max), ("job", 64));

@@ -1,13 +1,9 @@
 //! The ranks of a gang on this node: what each of them is told of itself, and the exchange by which MPI libraries find each
-//! other (PMI-1), also across nodes ([`meeting`]). If one leaves the others behind, those of its node are ended, and say
-//! because of whom; those of other nodes are ended by the scheduler then.
-
-mod meeting;
+//! other (PMI-1), on this node and on others. If one leaves the others behind, these are ended, and say because of whom.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use phalanx_pmi::{Departure, Event, Exchange, Layout, Server};
@@ -17,39 +13,33 @@ use phalanx_protocol::{JobId, RangeSet};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::Pid;
 
+use super::nodes::{self, Cause};
 use super::orphans::Running;
 use super::program::Program;
-use crate::host::gang_link::GangLink;
+use crate::host::gang_link::{GangLink, LinkError};
 use crate::host::lock;
 use crate::kernel::runner::Failed;
+
+/// Why other nodes are not met by one that does not listen.
+const NO_PORT: &str = "this node has no port at which they could be met";
 
 /// One start of a gang, as far as it is here.
 pub(super) struct Ranks {
     gang: HostGang,
     /// The ranks of this node, ascending.
     local: RangeSet,
-    /// Serves until it is dropped; `None` if the other nodes cannot be met.
-    _server: Option<Server>,
-    /// By which they are met.
-    link: Option<Arc<GangLink>>,
-    /// By rank; closed when its process has been started.
-    ends: Mutex<BTreeMap<u64, OwnedFd>>,
-    /// Why the ranks of this node were ended.
+    /// Serves until it is dropped.
+    _server: Server,
+    /// Of the ranks of this node, ascending; closed when its process has been started.
+    ends: Mutex<BTreeMap<u64, Option<OwnedFd>>>,
+    /// Why the others were left behind first.
     cause: Arc<OnceLock<Cause>>,
-}
-
-/// Why all ranks of a node are ended.
-#[derive(Debug)]
-enum Cause {
-    /// One of them left the others behind.
-    Departed(Departure),
-    /// They waited for those of other nodes, in vain.
-    Apart(String),
+    /// By which the other nodes are met.
+    link: Option<Arc<GangLink>>,
 }
 
 impl Ranks {
-    /// Readies the exchange; those of `running` are told to end when one leaves in the middle of things, or waits in vain for
-    /// those of other nodes, which are met by way of `link`.
+    /// Readies the exchange; those of `running` are told to end when one leaves in the middle of things.
     ///
     /// # Errors
     /// No sockets or threads are left.
@@ -59,61 +49,57 @@ impl Ranks {
         link: Option<Arc<GangLink>>,
         running: &Arc<Running>,
     ) -> io::Result<Self> {
-        let local = gang.placement.ranks_by_node().into_iter().nth(gang.node as usize);
-        let mut begun = Self {
-            local: local.unwrap_or_default(),
-            gang,
-            _server: None,
-            link,
-            ends: Mutex::default(),
-            cause: Arc::default(),
-        };
-        if begun.gang.placement.nodes.len() == 1 || begun.link.is_some() {
-            begun.serve(job, running)?;
-        }
-        Ok(begun)
-    }
-
-    fn serve(&mut self, job: JobId, running: &Arc<Running>) -> io::Result<()> {
-        let placement = &self.gang.placement;
+        let placement = &gang.placement;
+        let local = placement.ranks_by_node().into_iter().nth(gang.node as usize);
+        let local = local.unwrap_or_default();
+        let cause = Arc::<OnceLock<Cause>>::default();
         // libraries name their shared memory after it
         let name = format!("phalanx-{job}-{}", placement.epoch);
         let layout = Layout {
             node_of: placement.node_of.clone(),
         };
-        let exchange = Exchange::new(&name, &layout, self.gang.node, &[]);
-        let (cause, running) = (Arc::clone(&self.cause), Arc::clone(running));
-        let end_all = Arc::new(move |why| {
-            if cause.set(why).is_ok() {
+        let exchange = Exchange::on_node(gang.node, &name, &layout, &[]);
+        let (told, running) = (Arc::clone(&cause), Arc::clone(running));
+        let tell = move |cause| {
+            let is_first = told.set(cause).is_ok();
+            if is_first {
                 running.end_all();
             }
-        });
-        let (entered, barriers) = channel();
-        let end_others = Arc::clone(&end_all);
-        let (server, connected) = Server::start(exchange, move |event| match event {
-            Event::Departed(departure) => end_others(Cause::Departed(departure)),
-            // if nobody listens, they have been told that they wait in vain
-            Event::Barrier(news) => drop(entered.send(news)),
-        })?;
-        if let Some(link) = &self.link {
-            let nodes = placement.nodes.len() as u32;
-            let fail = move |why| end_all(Cause::Apart(why));
-            meeting::begin(Arc::clone(link), nodes, barriers, server.gate(), fail)?;
-        }
-        self._server = Some(server);
-        let ends = connected.ends.into_iter();
-        self.ends = Mutex::new(ends.map(|(rank, end)| (rank.into(), end)).collect());
-        Ok(())
+            is_first
+        };
+        let (server, connected) = match u32::try_from(placement.nodes.len()) {
+            Ok(n_nodes @ 2..) => {
+                let link = link.clone();
+                let join = move |members| {
+                    let link = link.ok_or_else(|| Some(NO_PORT.to_owned()))?;
+                    link.join(members)
+                        .map_err(|error| (!matches!(error, LinkError::Over)).then(|| error.to_string()))
+                };
+                nodes::start(exchange, (gang.node, n_nodes), join, tell)?
+            }
+            Ok(_) | Err(_) => Server::start(exchange, move |event| match event {
+                Event::Departed(departure) => drop(tell(Cause::Rank(departure))),
+                Event::Waiting(_) | Event::Deserted => {}
+            })?,
+        };
+        let ranks = local.iter().flat_map(|range| range.start..range.end);
+        Ok(Self {
+            ends: Mutex::new(ranks.zip(connected.ends.into_iter().map(Some)).collect()),
+            local,
+            gang,
+            _server: server,
+            cause,
+            link,
+        })
     }
 
     /// Notes that all of its ranks have ended: who has not said farewell is missed by nobody.
     pub(super) fn retire(&self) {
-        let nobody = Departure::Lost {
-            rank: u32::MAX,
-            nonsense: None,
-        };
         // somebody may have left the others behind before
-        let _ = self.cause.set(Cause::Departed(nobody));
+        let _ = self.cause.set(Cause::Over);
+        if let Some(link) = &self.link {
+            link.abandon();
+        }
     }
 
     /// Tells a rank who it is.
@@ -133,7 +119,7 @@ impl Ranks {
         ] {
             program.env(name, value.to_string());
         }
-        if let Some(end) = lock(&self.ends).get(&rank) {
+        if let Some(Some(end)) = lock(&self.ends).get(&rank) {
             program.env("PMI_FD", end.as_raw_fd().to_string());
             program.env("PMI_RANK", rank.to_string());
             program.env("PMI_SIZE", ranks.to_string());
@@ -149,42 +135,38 @@ impl Ranks {
     /// Says why it is not started; it may be tried again.
     pub(super) fn start(&self, rank: u64, start: impl FnOnce() -> io::Result<Pid>) -> io::Result<Pid> {
         let mut ends = lock(&self.ends);
-        let Some(end) = ends.get(&rank) else {
+        let Some(end) = ends.get_mut(&rank) else {
             return start();
         };
-        fcntl_setfd(end, FdFlags::empty())?;
+        if let Some(end) = &end {
+            fcntl_setfd(end, FdFlags::empty())?;
+        }
         let started = start();
-        match started {
+        match (&started, &end) {
             // else its end is never noticed
-            Ok(_) => drop(ends.remove(&rank)),
-            Err(_) => fcntl_setfd(end, FdFlags::CLOEXEC)?,
+            (Ok(_), _) => *end = None,
+            (Err(_), Some(end)) => fcntl_setfd(end, FdFlags::CLOEXEC)?,
+            (Err(_), None) => {}
         }
         started
     }
 
     /// What becomes of a rank that has ended, given who left the others behind.
     pub(super) fn judge(&self, rank: u64, ended: Result<(), Failed>) -> Result<(), Failed> {
-        let departure = match self.cause.get() {
-            None => return ended,
-            Some(Cause::Departed(departure)) => departure,
-            Some(Cause::Apart(why)) => {
-                let message = format!("the gang's other nodes cannot be reached: {why}");
-                return Err((FailureCause::Lost, message));
-            }
-        };
-        match departure {
-            Departure::Aborted { rank: by, code } => {
+        match self.cause.get() {
+            None | Some(Cause::Over) => ended,
+            Some(Cause::Rank(Departure::Aborted { rank: by, code })) => {
                 // a code that a process cannot exit with is still none of success
                 let status = u8::try_from(code & 0xff).ok().filter(|&status| status != 0);
                 let message = format!("rank {by} called MPI_Abort with {code}: all were ended");
                 Err((FailureCause::Exit(status.unwrap_or(1)), message))
             }
             // its own end says more
-            Departure::Lost {
+            Some(Cause::Rank(Departure::Lost {
                 rank: by,
                 nonsense: None,
-            } if u64::from(*by) == rank && ended.is_err() => ended,
-            Departure::Lost { rank: by, nonsense } => {
+            })) if u64::from(*by) == rank && ended.is_err() => ended,
+            Some(Cause::Rank(Departure::Lost { rank: by, nonsense })) => {
                 let why = match nonsense {
                     Some(nonsense) => format!("asked for what is no PMI-1: {nonsense}"),
                     None => "ended without MPI_Finalize".to_owned(),
@@ -192,14 +174,21 @@ impl Ranks {
                 let message = format!("rank {by} {why}: all were ended");
                 Err((FailureCause::Error, message))
             }
+            Some(Cause::Node(node)) => {
+                let message = format!("node {node} of the gang was lost{}", self.whose(*node));
+                Err((FailureCause::Lost, message))
+            }
+            Some(Cause::Apart(why)) => {
+                let message = format!("the ranks on other nodes cannot be reached: {why}");
+                Err((FailureCause::Error, message))
+            }
         }
     }
-}
 
-impl Drop for Ranks {
-    fn drop(&mut self) {
-        if let Some(link) = &self.link {
-            link.abandon();
-        }
+    /// Whose node that is, to be put behind its number.
+    fn whose(&self, node: u32) -> String {
+        let node = self.gang.placement.nodes.get(node as usize);
+        node.map(|node| format!(": worker {} at {}", node.worker, node.address))
+            .unwrap_or_default()
     }
 }

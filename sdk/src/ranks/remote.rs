@@ -95,7 +95,7 @@ impl RemoteGang {
 ///
 /// # Errors
 /// [`JoinError`].
-pub(super) fn on_loopback(n_ranks: usize, per_host: usize) -> Result<Vec<RemoteGang>, JoinError> {
+pub(crate) fn on_loopback(n_ranks: usize, per_host: usize) -> Result<Vec<RemoteGang>, JoinError> {
     let n_hosts = n_ranks.div_ceil(per_host.max(1));
     let authority = Authority::create(LOOPBACK_NAME)?;
     let ports = (0..n_hosts as u32).map(|host| {

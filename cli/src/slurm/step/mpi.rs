@@ -1,6 +1,5 @@
 //! What MPI libraries need to find the other ranks: each rank inherits a socket on which it asks (PMI-1).
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -19,9 +18,8 @@ use crate::slurm::Complaint;
 pub(super) struct Mpi {
     /// Serves until it is dropped.
     _server: Server,
-    ranks: usize,
     /// By rank; taken when it starts.
-    ends: BTreeMap<u32, OwnedFd>,
+    ends: Vec<Option<OwnedFd>>,
     departures: mpsc::UnboundedReceiver<Departure>,
     open_mpi: Option<OpenMpi>,
 }
@@ -60,20 +58,19 @@ impl Mpi {
         let ranks = u32::try_from(programs.len()).unwrap_or(u32::MAX);
         // libraries name their shared memory after it
         let name = format!("phalanx-{job}-{}", std::process::id());
-        let exchange = Exchange::new(&name, &Layout::one_node(ranks), 0, &sections);
+        let exchange = Exchange::new(&name, &Layout::one_node(ranks), &sections);
         // at most two for each rank
         let (tell, departures) = mpsc::unbounded_channel();
-        let (server, connected) = Server::start(exchange, move |event| match event {
-            // nobody listens once the step is over
-            Event::Departed(departure) => drop(tell.send(departure)),
-            // there are no other nodes
-            Event::Barrier(_) => {}
+        let (server, connected) = Server::start(exchange, move |event| {
+            if let Event::Departed(departure) = event {
+                // nobody listens once the step is over
+                let _ = tell.send(departure);
+            }
         })
         .map_err(|error| Complaint::new(format!("cannot connect the tasks with each other: {error}")))?;
         Ok(Self {
             _server: server,
-            ranks: programs.len(),
-            ends: connected.ends,
+            ends: connected.ends.into_iter().map(Some).collect(),
             departures,
             open_mpi: OpenMpi::find(&name),
         })
@@ -82,14 +79,14 @@ impl Mpi {
     /// Gives a rank its end of the socket, which is to be dropped as soon as it has started: nothing else may be started
     /// before.
     pub(super) fn give(&mut self, rank: u32, command: &mut Command) -> Result<Option<OwnedFd>, Complaint> {
-        let Some(end) = self.ends.remove(&rank) else {
+        let Some(end) = self.ends.get_mut(rank as usize).and_then(Option::take) else {
             return Ok(None);
         };
         fcntl_setfd(&end, FdFlags::empty())
             .map_err(|error| Complaint::new(format!("cannot give task {rank} its socket: {error}")))?;
         command.env("PMI_FD", end.as_raw_fd().to_string());
         command.env("PMI_RANK", rank.to_string());
-        command.env("PMI_SIZE", self.ranks.to_string());
+        command.env("PMI_SIZE", self.ends.len().to_string());
         command.env("PMI_SPAWNED", "0");
         // Intel MPI asks for a library otherwise
         command.env("I_MPI_PMI", "pmi1");
