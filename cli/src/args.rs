@@ -359,8 +359,9 @@ pub(crate) struct SignalArguments {
     #[arg(value_name = "ID[.TASKS]", required = true)]
     pub(crate) targets: Vec<Target>,
 
-    /// Send it to the process that was started only, not to what that has started
+    /// Send it only to the process that was started
     ///
+    /// Default: also to what that has started.
     /// Example: phalanx signal --leader USR1 42
     #[arg(long)]
     pub(crate) leader: bool,

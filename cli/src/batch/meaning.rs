@@ -120,7 +120,7 @@ fn of_step(kind: Kind) -> Meaning {
         Kind::Exact | Kind::Exclusive | Kind::Overlap => recorded("steps share the job's cpus"),
         Kind::Export => honoured("variables that the ranks get besides"),
         Kind::Help => honoured("shows this"),
-        Kind::Input => honoured("file for standard input, none, or the number of the rank that has that of srun; else all ranks have it"),
+        Kind::Input => honoured("file for standard input, none, or the only rank that gets what srun reads"),
         Kind::KillOnBadExit => honoured("one failed rank ends the step"),
         Kind::Label => honoured("puts its rank before each line"),
         Kind::Mpi => recorded("ranks find PMI, whatever it says"),
