@@ -35,6 +35,12 @@ pub(crate) struct GangArguments {
     #[arg(long, value_name = "HOW", requires = "ranks")]
     rank_map: Option<RankMapArgument>,
 
+    /// Begin each line of output with the number of its rank
+    ///
+    /// For `phalanx run`. Default: lines as they are. Example: phalanx run --ranks 4 --label -- ./simulate
+    #[arg(long, requires = "ranks")]
+    pub(crate) label: bool,
+
     /// What becomes of a gang that loses a worker
     ///
     /// restart: all ranks start again, as often as the retries allow. fail: the job has failed.

@@ -7,7 +7,7 @@ use phalanx_protocol::IndexRange;
 use phalanx_protocol::command::facts;
 use phalanx_protocol::exit::ExitCode;
 
-use super::output::{OutputCopy, Rest};
+use super::output::{OutputCopy, Rest, TaskCopy};
 use super::run::{Follower, Until};
 use crate::args::LogsArguments;
 use crate::cluster::Connected;
@@ -32,7 +32,11 @@ pub(super) async fn run(
     match target.task {
         Some(task) if arguments.follow && !is_over => {
             let follower = Follower::new(client, target.job);
-            follower.one(&mut copy, task, Until::AttemptEnds).await?;
+            let mut one = TaskCopy {
+                copy: &mut copy,
+                task,
+            };
+            follower.one(&mut one, Until::AttemptEnds).await?;
         }
         None if arguments.follow && !is_over => {
             Follower::new(client, target.job)

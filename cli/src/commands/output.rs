@@ -29,6 +29,43 @@ pub(super) enum Rest {
     Ended,
 }
 
+impl Rest {
+    /// After a look that found something or not, at what has ended or not.
+    pub(super) fn of(is_news: bool, has_ended: bool) -> Self {
+        match (is_news, has_ended) {
+            (true, _) => Self::Something,
+            (false, true) => Self::Ended,
+            (false, false) => Self::Nothing,
+        }
+    }
+}
+
+/// Something whose output is copied while it writes.
+pub(super) trait Followed {
+    /// Whether it was ever begun, as far as is known.
+    fn has_begun(&self) -> bool;
+
+    /// Copies what was written since the last call.
+    async fn more(&mut self, client: &Client) -> Result<Rest, CliError>;
+}
+
+/// One task of a job.
+#[derive(Debug)]
+pub(super) struct TaskCopy<'a> {
+    pub(super) copy: &'a mut OutputCopy,
+    pub(super) task: u64,
+}
+
+impl Followed for TaskCopy<'_> {
+    fn has_begun(&self) -> bool {
+        self.copy.had.attempt.is_some()
+    }
+
+    async fn more(&mut self, client: &Client) -> Result<Rest, CliError> {
+        self.copy.more(client, self.task).await
+    }
+}
+
 impl OutputCopy {
     pub(super) fn new(job: JobId, ui: Ui) -> Self {
         Self {
@@ -56,23 +93,14 @@ impl OutputCopy {
         Ok(())
     }
 
-    /// Whether the task that is followed was ever begun, as far as is known.
-    pub(super) fn has_begun(&self) -> bool {
-        self.had.attempt.is_some()
-    }
-
     /// Copies what a task has written since the last call. A later attempt begins anew.
-    pub(super) async fn more(&mut self, client: &Client, task: u64) -> Result<Rest, CliError> {
+    async fn more(&mut self, client: &Client, task: u64) -> Result<Rest, CliError> {
         let before = self.had;
         let page = self.page(client, IndexRange::new(task, task + 1), before).await?;
         if page.position.attempt.is_some() {
             self.had = page.position;
         }
-        Ok(match (self.had == before, page.has_ended) {
-            (true, true) => Rest::Ended,
-            (true, false) => Rest::Nothing,
-            (false, _) => Rest::Something,
-        })
+        Ok(Rest::of(self.had != before, page.has_ended))
     }
 
     async fn page(

@@ -2,6 +2,7 @@
 
 mod follower;
 pub(crate) mod input;
+mod ranks;
 mod reason;
 
 use phalanx::{Client, ClientError, JobView, ProgressBar, ResultEvent};
@@ -30,6 +31,7 @@ pub(crate) async fn follow_command(
 ) -> Result<ExitCode, CliError> {
     let manner = follower::Manner {
         is_single: true,
+        ranks: None,
         explains: false,
     };
     follower::run(client, job, manner, input, ui).await
@@ -42,10 +44,15 @@ pub(super) async fn run(cluster: &Connected, mut draft: Draft, ui: Ui) -> Result
         if takes_input {
             command.stream_input();
         }
+        let ranks = command.ranks().map(|count| follower::Ranks {
+            count,
+            are_labelled: command.is_labelled,
+        });
         let job = draft.send(&cluster.client).await?;
         let input = takes_input.then(Input::start);
         let manner = follower::Manner {
             is_single,
+            ranks,
             explains: true,
         };
         return follower::run(&cluster.client, job, manner, input, ui).await;

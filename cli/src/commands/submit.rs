@@ -33,6 +33,12 @@ pub(super) enum Draft {
 }
 
 pub(super) async fn run(cluster: &Connected, draft: Draft, ui: Ui) -> Result<ExitCode, CliError> {
+    if let Draft::Command(command) = &draft
+        && command.is_labelled
+    {
+        let what = "`submit` shows no output that could be labelled";
+        return Err(CliError::usage(what).hint("leave --label out, or use `phalanx run`"));
+    }
     let job = draft.send(&cluster.client).await?;
     ui.data(&Document::new(Content::Submitted { job }), |_| job.to_string())?;
     Ok(ExitCode::Success)

@@ -31,6 +31,45 @@ fn ranks_of_a_gang_know_who_they_are_and_meet_as_mpi_programs_do() {
     );
 }
 
+#[test]
+fn what_ranks_print_is_shown_line_by_line_while_they_run() {
+    let up = Up::start_wide();
+    let gate = up.file("gate", "");
+    std::fs::remove_file(&gate).unwrap();
+    let script = format!(
+        "echo begun; printf unfinished >&2; while [ ! -e {} ]; do sleep 0.05; done; echo ended",
+        gate.display()
+    );
+    let script = up.file("rank.sh", &script);
+    let mut command = up.command(&format!("run --ranks 2 --label -- sh {}", script.display()));
+    command.stdout(std::process::Stdio::piped());
+    command.stderr(std::process::Stdio::piped());
+    let mut runs = command.spawn().unwrap();
+    let mut stdout = BufReader::new(runs.stdout.take().unwrap());
+    let mut lines = ["", ""].map(|_| {
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        line
+    });
+    lines.sort_unstable();
+    assert_eq!(lines, ["0: begun\n", "1: begun\n"], "while both run");
+    std::fs::write(&gate, "").unwrap();
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    let mut rest: Vec<&str> = rest.lines().collect();
+    rest.sort_unstable();
+    assert_eq!(rest, ["0: ended", "1: ended"]);
+    let mut errors = String::new();
+    runs.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+    assert!(
+        errors.contains("0: unfinished") && errors.contains("1: unfinished"),
+        "{errors}"
+    );
+    assert!(runs.wait().unwrap().success());
+    let refused = up.run("submit --ranks 2 --label -- true");
+    assert!(refused.stderr.contains("`submit` shows no output"), "{refused:?}");
+}
+
 /// Two workers with room for two ranks each.
 fn two_workers() -> Up {
     Up::start_equipped(&["--workers", "2", "--cpus", "2"])

@@ -12,8 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use super::super::logs::{LOOK_PAUSE_MIN, next_pause};
-use super::super::output::{OutputCopy, Rest};
+use super::super::output::{Followed, OutputCopy, Rest, TaskCopy};
 use super::input::Input;
+use super::ranks::RanksCopy;
 use super::reason;
 use crate::ui::Ui;
 use crate::ui::error::CliError;
@@ -34,28 +35,34 @@ pub(in crate::commands) struct Follower<'a> {
 pub(super) struct Manner {
     /// It is one command, whose end is this one's.
     pub(super) is_single: bool,
+    /// Ranks, of which all are followed at once.
+    pub(super) ranks: Option<Ranks>,
     /// Tells why it does not begin, if it does not.
     pub(super) explains: bool,
+}
+
+/// The ranks of a gang.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ranks {
+    pub(super) count: u64,
+    /// Each of their lines begins with their number.
+    pub(super) are_labelled: bool,
 }
 
 /// Copies the job's output, sends it its input, and ends as it ends. The first Ctrl-C cancels it, the second leaves.
 pub(super) async fn run(
     client: &Client,
     job: JobId,
-    Manner { is_single, explains }: Manner,
+    manner: Manner,
     mut input: Option<Input>,
     ui: Ui,
 ) -> Result<ExitCode, CliError> {
     let mut interrupts = signal(SignalKind::interrupt())
         .map_err(|error| CliError::new(ExitCode::Internal, format!("cannot listen to signals: {error}")))?;
-    let follower = Follower::new(client, job);
-    let mut copy = OutputCopy::new(job, ui);
-    let mut followed = pin!(async {
-        match is_single {
-            true => follower.one(&mut copy, 0, Until::JobEnds).await,
-            false => follower.each_as_it_ends(&mut copy).await,
-        }
-    });
+    let Manner {
+        is_single, explains, ..
+    } = manner;
+    let mut followed = pin!(copied(client, job, manner, ui));
     let mut sent = pin!(async {
         match &mut input {
             Some(input) => input.send(client, job).await,
@@ -115,6 +122,28 @@ pub(super) async fn run(
     }
 }
 
+/// Copies the job's output to its end.
+async fn copied(client: &Client, job: JobId, manner: Manner, ui: Ui) -> Result<JobView, CliError> {
+    let follower = Follower::new(client, job);
+    if let Some(Ranks { count, are_labelled }) = manner.ranks {
+        let mut ranks = RanksCopy::new(job, count, are_labelled, ui);
+        let view = follower.one(&mut ranks, Until::JobEnds).await?;
+        ranks.finish()?;
+        return Ok(view);
+    }
+    let mut copy = OutputCopy::new(job, ui);
+    match manner.is_single {
+        true => {
+            let mut only = TaskCopy {
+                copy: &mut copy,
+                task: 0,
+            };
+            follower.one(&mut only, Until::JobEnds).await
+        }
+        false => follower.each_as_it_ends(&mut copy).await,
+    }
+}
+
 /// The end of a command as its own: its exit code, and no more words than it takes.
 fn single_error(view: &JobView) -> Option<CliError> {
     let failure = view
@@ -157,11 +186,10 @@ impl<'a> Follower<'a> {
         Self { client, job }
     }
 
-    /// Copies what one task writes, while it does, up to the end of the job, or of the attempt at the task if that is enough.
+    /// Copies what is written, while it is, up to the end of the job, or of the attempt at the task if that is enough.
     pub(in crate::commands) async fn one(
         &self,
-        copy: &mut OutputCopy,
-        task: u64,
+        copy: &mut impl Followed,
         until: Until,
     ) -> Result<JobView, CliError> {
         let mut watch = self.client.watch(self.job);
@@ -174,7 +202,7 @@ impl<'a> Follower<'a> {
                     None => break,
                 },
                 () = tokio::time::sleep(pause) => {
-                    let found = copy.more(self.client, task).await?;
+                    let found = copy.more(self.client).await?;
                     if found == Rest::Ended && until == Until::AttemptEnds {
                         break;
                     }
@@ -185,7 +213,7 @@ impl<'a> Follower<'a> {
         // what was ended by force may still have its last words; nobody waits for a worker that does not come back
         let deadline = Instant::now() + LAST_WORDS_MAX;
         loop {
-            match copy.more(self.client, task).await? {
+            match copy.more(self.client).await? {
                 Rest::Ended => break,
                 Rest::Nothing if !copy.has_begun() || Instant::now() > deadline => break,
                 Rest::Nothing => tokio::time::sleep(LOOK_PAUSE_MIN).await,

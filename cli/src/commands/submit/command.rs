@@ -36,6 +36,8 @@ pub(crate) struct CommandDraft {
     pub(crate) spec: JobSpec,
     pub(crate) plan: CommandPlan,
     items: Option<Items>,
+    /// Lines that it prints are to begin with the number of their rank.
+    pub(crate) is_labelled: bool,
 }
 
 impl CommandDraft {
@@ -103,7 +105,10 @@ impl CommandDraft {
             begin_unix_millis: arguments.waiting.begin.map(begin_unix_millis).transpose()?,
             gang: command.gang.gang(),
         };
-        Self::new(spec, plan, items)
+        Ok(Self {
+            is_labelled: command.gang.label,
+            ..Self::new(spec, plan, items)?
+        })
     }
 
     /// A draft of a job that is made of other words.
@@ -118,7 +123,12 @@ impl CommandDraft {
             );
             return Err(CliError::usage(what).hint("pass fewer variables on: --clean-env and --env NAME"));
         }
-        Ok(Self { spec, plan, items })
+        Ok(Self {
+            spec,
+            plan,
+            items,
+            is_labelled: false,
+        })
     }
 
     /// How many tasks there are, if that is known without reading their items.
@@ -132,6 +142,11 @@ impl CommandDraft {
             return false;
         };
         work.array.is_none() && self.items.is_none() && self.spec.gang.is_none()
+    }
+
+    /// How many ranks there are, if it is a gang.
+    pub(crate) fn ranks(&self) -> Option<u64> {
+        self.spec.gang.as_ref().map(|_| self.spec.tasks)
     }
 
     /// Whether this process's own input is all that its one task could read.
