@@ -6,7 +6,7 @@ use phalanx_protocol::record::{Outcome, Record};
 
 use crate::core::Core;
 use crate::input::{Effect, Now};
-use crate::job::Phase;
+use crate::job::{Job, Phase};
 
 /// Finished jobs that are remembered; the oldest are forgotten first.
 const FINISHED_JOBS_MAX: usize = 100_000;
@@ -23,9 +23,7 @@ impl Core {
         if job.spec.tasks == 0 && job.gate.is_shut() {
             return;
         }
-        let failures_max = job.spec.failures_max.or(job.is_gang().then_some(0));
-        let too_many = failures_max.is_some_and(|max| job.failed.len() > max);
-        if too_many || job.ended.len() == job.spec.tasks {
+        if job.has_too_many_failures() || job.ended.len() == job.spec.tasks {
             let cancelled = &job.cancelled;
             let outcome = match (job.failed.is_empty(), cancelled.tasks.is_empty()) {
                 (false, _) => Outcome::Failed,
@@ -92,5 +90,13 @@ impl Core {
             }
             effects.push(Effect::Forget(id));
         }
+    }
+}
+
+impl Job {
+    /// Whether more tasks have failed than it bears; a gang bears none.
+    pub(crate) fn has_too_many_failures(&self) -> bool {
+        let most = self.spec.failures_max.or(self.is_gang().then_some(0));
+        most.is_some_and(|most| self.failed.len() > most)
     }
 }

@@ -147,10 +147,9 @@ impl Job {
     /// Whether a job whose tasks ended like this can end like that.
     fn may_end_as(&self, outcome: &Outcome) -> bool {
         let all = self.ended.len() == self.spec.tasks;
-        let too_many = self.spec.failures_max.is_some_and(|max| self.failed.len() > max);
         match outcome {
             Outcome::Succeeded => all && self.failed.is_empty() && self.cancelled.tasks.is_empty(),
-            Outcome::Failed => !self.failed.is_empty() && (all || too_many),
+            Outcome::Failed => !self.failed.is_empty() && (all || self.has_too_many_failures()),
             Outcome::Cancelled { .. } | Outcome::Broken { .. } | Outcome::TimeLimit { .. } => true,
         }
     }

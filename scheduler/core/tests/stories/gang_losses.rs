@@ -220,6 +220,25 @@ fn a_failed_gang_is_tried_again_as_a_whole() {
     assert_eq!(story.outcome(job), Some(Outcome::Succeeded));
 }
 
+#[test]
+fn a_gang_that_failed_has_failed_for_the_next_leader_too() {
+    let mut before = Story::new();
+    let worker = before.worker(4);
+    let job = before.submit(gang(4));
+    let grant = before.grant(worker, job).grant;
+    before.fail(worker, job, grant, &[2]);
+    assert_eq!(before.outcome(job), Some(Outcome::Failed));
+    let mut after = Core::new(Term(2));
+    let mut records = before.records().into_iter();
+    assert!(records.all(|record| after.replay(Term(1), &record)));
+    let outcome = after.job(job).and_then(|view| view.outcome);
+    assert_eq!(
+        outcome,
+        Some(Outcome::Failed),
+        "though the other ranks have not ended"
+    );
+}
+
 /// A gang of two on each of two workers, and a new leader that knows what is durable of it.
 pub(crate) fn taken_over(spec: JobSpec) -> (Story, Story, JobId, [WorkerId; 2]) {
     taken_over_after(spec, |_, _, _| {})
