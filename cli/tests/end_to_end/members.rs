@@ -70,6 +70,11 @@ impl Members {
         self.workers.iter().map(Child::id).collect()
     }
 
+    /// The process of the scheduler.
+    pub(crate) fn scheduler_pid(&self) -> u32 {
+        self.scheduler.id()
+    }
+
     /// A file in the test's folder.
     pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.folder.path().join(name);
