@@ -668,6 +668,7 @@ fn a_signal_goes_to_a_host_of_commands_that_may_run_its_tasks_and_to_no_other() 
 
     let mut kernels = World::new();
     kernels.run(J1, 1, H1, 10);
+    kernels.grant(J1, 1, range(0, 10));
     assert_eq!(kernels.told(signal(1)), []);
 }
 
