@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use phalanx_protocol::limits::PARAMETERS_INLINE_BYTES_MAX;
+use phalanx_protocol::message::worker::Join;
 use phalanx_protocol::{
     BlobId, Encoding, Feeding, Inputs, JobSpec, KernelWork, Payload, Request, Resources, Retries,
     SubmissionId, Work,
