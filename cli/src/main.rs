@@ -13,6 +13,7 @@ mod batch;
 mod cluster;
 mod commands;
 mod inputs;
+mod interrupts;
 mod job_file;
 mod process;
 mod program;

@@ -9,6 +9,7 @@ mod cgroup;
 mod descriptors;
 mod feeder;
 mod invocation;
+mod last_words;
 mod memory;
 mod nodes;
 mod orphans;

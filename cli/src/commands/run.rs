@@ -8,12 +8,12 @@ mod reason;
 use phalanx::{Client, ClientError, JobView, ProgressBar, ResultEvent};
 use phalanx_protocol::JobId;
 use phalanx_protocol::exit::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use super::results::ResultWriter;
 use super::submit::Draft;
 use crate::cluster::Connected;
+use crate::interrupts::Interrupts;
 use crate::ui::error::CliError;
 use crate::ui::outcome::{outcome_error, outcome_text};
 use crate::ui::{DataStream, Ui};
@@ -27,6 +27,7 @@ pub(crate) async fn follow_command(
     client: &Client,
     job: JobId,
     input: Option<Input>,
+    interrupts: Interrupts,
     ui: Ui,
 ) -> Result<ExitCode, CliError> {
     let manner = follower::Manner {
@@ -34,10 +35,11 @@ pub(crate) async fn follow_command(
         ranks: None,
         explains: false,
     };
-    follower::run(client, job, manner, input, ui).await
+    follower::run(client, job, manner, input, interrupts, ui).await
 }
 
 pub(super) async fn run(cluster: &Connected, mut draft: Draft, ui: Ui) -> Result<ExitCode, CliError> {
+    let mut interrupts = Interrupts::listen()?;
     if let Draft::Command(command) = &mut draft {
         let is_single = command.is_single();
         let takes_input = command.takes_input() && input::is_there();
@@ -48,24 +50,28 @@ pub(super) async fn run(cluster: &Connected, mut draft: Draft, ui: Ui) -> Result
             count,
             are_labelled: command.is_labelled,
         });
-        let job = draft.send(&cluster.client).await?;
+        let job = interrupts
+            .while_submitting(draft.send(&cluster.client), ui)
+            .await?;
         let input = takes_input.then(Input::start);
         let manner = follower::Manner {
             is_single,
             ranks,
             explains: true,
         };
-        return follower::run(&cluster.client, job, manner, input, ui).await;
+        return follower::run(&cluster.client, job, manner, input, interrupts, ui).await;
     }
     let reduces = draft.reduces();
-    let job = draft.send(&cluster.client).await?;
+    let job = interrupts
+        .while_submitting(draft.send(&cluster.client), ui)
+        .await?;
     let writer = ResultWriter {
         job,
         is_json: ui.is_json(),
         reduces,
     };
     let mut screen = Screen::new(ui);
-    let followed = follow(&cluster.client, job, writer, &mut screen).await;
+    let followed = follow(&cluster.client, job, writer, interrupts, &mut screen).await;
     screen.bar.clear();
     let view = match followed {
         Ok(view) => view,
@@ -91,10 +97,9 @@ async fn follow(
     client: &Client,
     job: JobId,
     writer: ResultWriter,
+    mut interrupts: Interrupts,
     screen: &mut Screen,
 ) -> Result<JobView, CliError> {
-    let mut interrupts = signal(SignalKind::interrupt())
-        .map_err(|error| CliError::new(ExitCode::Internal, format!("cannot listen to signals: {error}")))?;
     let mut results = client.results(job, true);
     let mut watch = client.watch(job);
     let mut is_watching = true;
@@ -119,7 +124,7 @@ async fn follow(
                     screen.say(&text);
                 }
             }
-            _ = interrupts.recv() => {
+            () = interrupts.next() => {
                 if is_asked {
                     screen.bar.clear();
                     screen.ui.note(&format!("left; `phalanx job {job}` tells what became of it"));

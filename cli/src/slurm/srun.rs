@@ -13,6 +13,7 @@ use crate::batch::settings::BatchSettings;
 use crate::batch::{environment, options};
 use crate::commands::run::follow_command;
 use crate::commands::run::input::{self, Input};
+use crate::interrupts::Interrupts;
 use crate::process::runtime;
 use crate::ui::{Ui, print_line};
 
@@ -81,10 +82,13 @@ pub(super) fn submit(
     }
     runtime()?.block_on(async {
         let cluster = home::connected_or_started().await?;
-        let job = draft.send(&cluster.client).await?;
-        let input = reads_stream.then(Input::start);
         let ui = Ui::new(crate::args::OutputForm::Human);
-        let ended = follow_command(&cluster.client, job, input, ui).await;
+        let mut interrupts = Interrupts::listen()?;
+        let job = interrupts
+            .while_submitting(draft.send(&cluster.client), ui)
+            .await?;
+        let input = reads_stream.then(Input::start);
+        let ended = follow_command(&cluster.client, job, input, interrupts, ui).await;
         cluster.client.close().await;
         match ended {
             Ok(code) => Ok(code.number()),

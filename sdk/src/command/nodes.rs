@@ -13,7 +13,9 @@ use std::thread;
 use phalanx_pmi::{Connected, Departure, Entry, Event, Exchange, Inlet, Server};
 use serde::{Deserialize, Serialize};
 
+use super::last_words::LastWords;
 use crate::host::lock;
+use crate::kernel::runner::Failed;
 use crate::ranks::{CommError, Communicator, RemoteGang, Source, Tag};
 
 /// Of all that nodes tell each other.
@@ -24,8 +26,8 @@ const MEMBERS: u32 = 2;
 /// Why the ranks of a gang cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// One of them left, here or elsewhere.
-    Rank(Departure),
+    /// One of them left, here or elsewhere; if elsewhere, how it ended, if that is known.
+    Rank(Departure, Option<Failed>),
     /// A node was lost.
     Node(u32),
     /// They do not find each other, for this reason.
@@ -39,8 +41,8 @@ pub(super) enum Cause {
 enum Word {
     /// All its ranks wait at a barrier, and have put this since the last one.
     Waiting(Vec<Entry>),
-    /// One of its ranks left the others behind.
-    Departed(Departure),
+    /// One of its ranks left the others behind, and ended like that, if it is known.
+    Departed(Departure, Option<Failed>),
     /// Its ranks will say no more. Nobody misses it from now on.
     Farewell,
 }
@@ -51,10 +53,12 @@ struct Node {
     nodes: u32,
     inlet: Inlet,
     tell: Arc<dyn Fn(Cause) -> bool + Send + Sync>,
+    words: Arc<LastWords>,
 }
 
 /// Serves the ranks of the node `here`. `join` meets the others, on a thread of its own, given the node of each member; its
-/// error is a sentence, or nothing if the gang is over. `tell` says whether it has heard of no other cause before.
+/// error is a sentence, or nothing if the gang is over. `tell` says whether it has heard of no other cause before. Others are
+/// told of a lost rank once the `words` of how it ended are said.
 ///
 /// # Errors
 /// No sockets or threads are left.
@@ -63,6 +67,7 @@ pub(super) fn start(
     (here, nodes): (u32, u32),
     join: impl FnOnce(Vec<u32>) -> Result<RemoteGang, Option<String>> + Send + 'static,
     tell: impl Fn(Cause) -> bool + Send + Sync + 'static,
+    words: Arc<LastWords>,
 ) -> io::Result<(Server, Connected)> {
     // ranks wait for the answer to a barrier, so that it holds few
     let (events, heard) = channel();
@@ -70,7 +75,7 @@ pub(super) fn start(
     let told = Arc::clone(&tell);
     let (server, connected) = Server::start(exchange, move |event| {
         let is_news = match &event {
-            Event::Departed(departure) => told(Cause::Rank(departure.clone())),
+            Event::Departed(departure) => told(Cause::Rank(departure.clone(), None)),
             Event::Waiting(_) | Event::Deserted => true,
         };
         if is_news {
@@ -83,6 +88,7 @@ pub(super) fn start(
         nodes,
         inlet: server.inlet(),
         tell,
+        words,
     };
     let meet = move || {
         let members = (0..nodes * MEMBERS).map(|member| member / MEMBERS);
@@ -119,7 +125,13 @@ impl Node {
         loop {
             let word = match heard.recv() {
                 Ok(Event::Waiting(entries)) => Word::Waiting(entries),
-                Ok(Event::Departed(departure)) => Word::Departed(departure),
+                Ok(Event::Departed(departure)) => {
+                    let end = match departure {
+                        Departure::Lost { nonsense: None, .. } => self.words.wait(),
+                        Departure::Lost { .. } | Departure::Aborted { .. } => None,
+                    };
+                    Word::Departed(departure, end)
+                }
                 Ok(Event::Deserted) | Err(_) => Word::Farewell,
             };
             for node in (0..self.nodes).filter(|&node| node != self.here) {
@@ -161,7 +173,7 @@ impl Node {
             let node = status.source as u32 / MEMBERS;
             match word {
                 Word::Waiting(entries) => self.inlet.waiting(node, entries),
-                Word::Departed(departure) => drop((self.tell)(Cause::Rank(departure))),
+                Word::Departed(departure, end) => drop((self.tell)(Cause::Rank(departure, end))),
                 Word::Farewell => drop(parted.insert(node)),
             }
         }
@@ -175,6 +187,7 @@ mod tests {
     use std::time::Duration;
 
     use phalanx_pmi::Layout;
+    use phalanx_protocol::record::FailureCause;
 
     use super::*;
     use crate::ranks::on_loopback;
@@ -209,6 +222,7 @@ mod tests {
         server: Option<Server>,
         ranks: Vec<Rank>,
         causes: Receiver<Cause>,
+        words: Arc<LastWords>,
     }
 
     /// Four ranks on two nodes in turns, each of which has begun.
@@ -225,7 +239,8 @@ mod tests {
                 Ok(gang)
             };
             let tell = move |cause| told.send(cause).is_ok();
-            let (server, connected) = start(exchange, (here, 2), join, tell).unwrap();
+            let words = Arc::<LastWords>::default();
+            let (server, connected) = start(exchange, (here, 2), join, tell, Arc::clone(&words)).unwrap();
             let ranks = connected.ends.into_iter().map(|end| {
                 let stream = UnixStream::from(end);
                 stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -237,6 +252,7 @@ mod tests {
                 ranks: ranks.collect(),
                 server: Some(server),
                 causes,
+                words,
             }
         };
         (0..).zip(gangs).map(serve).collect()
@@ -280,16 +296,22 @@ mod tests {
     fn an_abort_and_a_loss_are_heard_on_the_other_node() {
         let mut nodes = two_nodes();
         nodes[1].ranks[0].say("cmd=abort exitcode=9");
-        let aborted = Cause::Rank(Departure::Aborted { rank: 1, code: 9 });
+        let aborted = Cause::Rank(Departure::Aborted { rank: 1, code: 9 }, None);
         assert_eq!(nodes[0].causes.recv_timeout(PATIENCE), Ok(aborted));
         nodes[0].ranks.pop();
-        let lost = Cause::Rank(Departure::Lost {
-            rank: 2,
-            nonsense: None,
-        });
-        assert_eq!(nodes[0].causes.recv_timeout(PATIENCE), Ok(lost.clone()));
-        let heard = nodes[1].causes.iter().find(|cause| *cause == lost);
-        assert_eq!(heard, Some(lost));
+        let lost = |end| {
+            let departure = Departure::Lost {
+                rank: 2,
+                nonsense: None,
+            };
+            Cause::Rank(departure, end)
+        };
+        assert_eq!(nodes[0].causes.recv_timeout(PATIENCE), Ok(lost(None)));
+        // the other node is told how it ended, which is known later
+        let killed = Some((FailureCause::Signal(9), "SIGKILL".to_owned()));
+        nodes[0].words.say(killed.clone());
+        let heard = nodes[1].causes.iter().nth(1);
+        assert_eq!(heard, Some(lost(killed)));
     }
 
     #[test]
@@ -298,8 +320,14 @@ mod tests {
         let (told, causes) = channel();
         let exchange = Exchange::on_node(0, "job", &layout, &[]);
         let join = |_| Err(Some("they are late".to_owned()));
-        let (_server, connected) =
-            start(exchange, (0, 2), join, move |cause| told.send(cause).is_ok()).unwrap();
+        let (_server, connected) = start(
+            exchange,
+            (0, 2),
+            join,
+            move |cause| told.send(cause).is_ok(),
+            Arc::default(),
+        )
+        .unwrap();
         let end = connected.ends.into_iter().next().unwrap();
         let mut rank = Rank(BufReader::new(end.into()));
         rank.ask(INIT);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use phalanx_pmi::{Departure, Event, Exchange, Layout, Server};
 use phalanx_protocol::message::host::HostGang;
@@ -13,6 +14,7 @@ use phalanx_protocol::{JobId, RangeSet};
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::Pid;
 
+use super::last_words::LastWords;
 use super::nodes::{self, Cause};
 use super::orphans::Running;
 use super::program::Program;
@@ -22,6 +24,9 @@ use crate::kernel::runner::Failed;
 
 /// Why other nodes are not met by one that does not listen.
 const NO_PORT: &str = "this node has no port at which they could be met";
+
+/// How long after the socket of a rank its process is expected to end. Some close it and live on until they are killed.
+const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
 
 /// One start of a gang, as far as it is here.
 pub(super) struct Ranks {
@@ -34,6 +39,8 @@ pub(super) struct Ranks {
     ends: Mutex<BTreeMap<u64, Option<OwnedFd>>>,
     /// Why the others were left behind first.
     cause: Arc<OnceLock<Cause>>,
+    /// How the rank of this node ended that did so, if one did.
+    words: Arc<LastWords>,
     /// By which the other nodes are met.
     link: Option<Arc<GangLink>>,
 }
@@ -53,6 +60,7 @@ impl Ranks {
         let local = placement.ranks_by_node().into_iter().nth(gang.node as usize);
         let local = local.unwrap_or_default();
         let cause = Arc::<OnceLock<Cause>>::default();
+        let words = Arc::<LastWords>::default();
         // libraries name their shared memory after it
         let name = format!("phalanx-{job}-{}", placement.epoch);
         let layout = Layout {
@@ -75,10 +83,10 @@ impl Ranks {
                     link.join(members)
                         .map_err(|error| (!matches!(error, LinkError::Over)).then(|| error.to_string()))
                 };
-                nodes::start(exchange, (gang.node, n_nodes), join, tell)?
+                nodes::start(exchange, (gang.node, n_nodes), join, tell, Arc::clone(&words))?
             }
             Ok(_) | Err(_) => Server::start(exchange, move |event| match event {
-                Event::Departed(departure) => drop(tell(Cause::Rank(departure))),
+                Event::Departed(departure) => drop(tell(Cause::Rank(departure, None))),
                 Event::Waiting(_) | Event::Deserted => {}
             })?,
         };
@@ -89,6 +97,7 @@ impl Ranks {
             gang,
             _server: server,
             cause,
+            words,
             link,
         })
     }
@@ -97,6 +106,7 @@ impl Ranks {
     pub(super) fn retire(&self) {
         // somebody may have left the others behind before
         let _ = self.cause.set(Cause::Over);
+        self.words.say(None);
         if let Some(link) = &self.link {
             link.abandon();
         }
@@ -155,25 +165,29 @@ impl Ranks {
     pub(super) fn judge(&self, rank: u64, ended: Result<(), Failed>) -> Result<(), Failed> {
         match self.cause.get() {
             None | Some(Cause::Over) => ended,
-            Some(Cause::Rank(Departure::Aborted { rank: by, code })) => {
+            Some(Cause::Rank(Departure::Aborted { rank: by, code }, _)) => {
                 // a code that a process cannot exit with is still none of success
                 let status = u8::try_from(code & 0xff).ok().filter(|&status| status != 0);
                 let message = format!("rank {by} called MPI_Abort with {code}: all were ended");
                 Err((FailureCause::Exit(status.unwrap_or(1)), message))
             }
-            // its own end says more
-            Some(Cause::Rank(Departure::Lost {
-                rank: by,
-                nonsense: None,
-            })) if u64::from(*by) == rank && ended.is_err() => ended,
-            Some(Cause::Rank(Departure::Lost { rank: by, nonsense })) => {
-                let why = match nonsense {
-                    Some(nonsense) => format!("asked for what is no PMI-1: {nonsense}"),
-                    None => "ended without MPI_Finalize".to_owned(),
-                };
-                let message = format!("rank {by} {why}: all were ended");
+            Some(Cause::Rank(
+                Departure::Lost {
+                    rank: by,
+                    nonsense: Some(nonsense),
+                },
+                _,
+            )) => {
+                let message = format!("rank {by} asked for what is no PMI-1: {nonsense}: all were ended");
                 Err((FailureCause::Error, message))
             }
+            Some(Cause::Rank(
+                Departure::Lost {
+                    rank: by,
+                    nonsense: None,
+                },
+                end,
+            )) => self.judge_by_loss(rank, ended, u64::from(*by), end.clone()),
             Some(Cause::Node(node)) => {
                 let message = format!("node {node} of the gang was lost{}", self.whose(*node));
                 Err((FailureCause::Lost, message))
@@ -183,6 +197,32 @@ impl Ranks {
                 Err((FailureCause::Error, message))
             }
         }
+    }
+
+    /// What becomes of a rank that has ended after the rank `by` did without a word; of one on another node also its `end` may be
+    /// known. Which of them is reported first does not matter: all say the same.
+    fn judge_by_loss(
+        &self,
+        rank: u64,
+        ended: Result<(), Failed>,
+        by: u64,
+        end: Option<Failed>,
+    ) -> Result<(), Failed> {
+        if by == rank {
+            self.words.say(ended.clone().err());
+            // its own end says more
+            ended?;
+        }
+        let is_here = by != rank && self.local.contains(by);
+        let end = end.or_else(|| is_here.then(|| self.words.wait_for(LAST_WORDS_WAIT)).flatten());
+        let left = format!("rank {by} ended without MPI_Finalize");
+        Err(match end {
+            Some((cause, reason)) if reason.is_empty() => {
+                (cause, format!("{left} ({cause}): all were ended"))
+            }
+            Some((cause, reason)) => (cause, format!("{left} ({cause}: {reason}): all were ended")),
+            None => (FailureCause::Error, format!("{left}: all were ended")),
+        })
     }
 
     /// Whose node that is, to be put behind its number.

@@ -8,7 +8,6 @@ use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::limits::COMMAND_GRACE_MILLIS_MAX;
 use phalanx_protocol::record::{FailureCause, Outcome};
 use phalanx_protocol::{IndexRange, JobId};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use super::super::logs::{LOOK_PAUSE_MIN, next_pause};
@@ -16,6 +15,7 @@ use super::super::output::{Followed, OutputCopy, Rest, TaskCopy};
 use super::input::Input;
 use super::ranks::RanksCopy;
 use super::reason;
+use crate::interrupts::Interrupts;
 use crate::ui::Ui;
 use crate::ui::error::CliError;
 use crate::ui::outcome::{outcome_error, outcome_text};
@@ -55,10 +55,9 @@ pub(super) async fn run(
     job: JobId,
     manner: Manner,
     mut input: Option<Input>,
+    mut interrupts: Interrupts,
     ui: Ui,
 ) -> Result<ExitCode, CliError> {
-    let mut interrupts = signal(SignalKind::interrupt())
-        .map_err(|error| CliError::new(ExitCode::Internal, format!("cannot listen to signals: {error}")))?;
     let Manner {
         is_single, explains, ..
     } = manner;
@@ -90,7 +89,7 @@ pub(super) async fn run(
                     ui.note(&text);
                 }
             }
-            _ = interrupts.recv() => {
+            () = interrupts.next() => {
                 if is_asked {
                     ui.note(&format!("left; `phalanx job {job}` tells what became of it"));
                     return Err(CliError::silent(ExitCode::Interrupted));

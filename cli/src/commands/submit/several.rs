@@ -11,13 +11,13 @@ use phalanx::Client;
 use phalanx_protocol::JobId;
 use phalanx_protocol::dependency::Condition;
 use phalanx_protocol::exit::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::super::graph::unknown;
 use super::super::wait;
 use super::Draft;
 use crate::args::waiting::{Relation, WaitingArguments};
 use crate::cluster::Connected;
+use crate::interrupts::Interrupts;
 use crate::job_file::JobFile;
 use crate::ui::Ui;
 use crate::ui::documents::{Content, Document, DraftShape, SubmittedShape};
@@ -81,9 +81,10 @@ pub(in crate::commands) async fn run(
     for part in &mut draft.jobs {
         part.waiting.cancel_if_never = true;
     }
-    let mut interrupts = signal(SignalKind::interrupt())
-        .map_err(|error| CliError::new(ExitCode::Internal, format!("cannot listen to signals: {error}")))?;
-    let accepted = draft.send(&cluster.client).await?;
+    let mut interrupts = Interrupts::listen()?;
+    let accepted = interrupts
+        .while_submitting(draft.send(&cluster.client), ui)
+        .await?;
     for Accepted { name, job, .. } in &accepted {
         ui.note(&format!("job {job} is `{name}`"));
     }
@@ -91,7 +92,7 @@ pub(in crate::commands) async fn run(
     let mut waited = std::pin::pin!(wait::run(cluster, &jobs, ui));
     tokio::select! {
         ended = &mut waited => return ended,
-        _ = interrupts.recv() => ui.note("cancelling the jobs; Ctrl-C again leaves at once"),
+        () = interrupts.next() => ui.note("cancelling the jobs; Ctrl-C again leaves at once"),
     }
     // those that wait for others first, or they would be told that these have ended
     for &job in jobs.iter().rev() {
@@ -99,7 +100,7 @@ pub(in crate::commands) async fn run(
     }
     tokio::select! {
         ended = &mut waited => ended,
-        _ = interrupts.recv() => Err(CliError::silent(ExitCode::Interrupted)),
+        () = interrupts.next() => Err(CliError::silent(ExitCode::Interrupted)),
     }
 }
 

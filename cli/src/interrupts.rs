@@ -1,0 +1,100 @@
+//! Ctrl-C from before a job is submitted until its end: none is lost in between, or the job would go on with nobody there.
+
+use std::pin::pin;
+
+use phalanx_protocol::exit::ExitCode;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::ui::Ui;
+use crate::ui::error::CliError;
+
+/// The interrupts of a command that waits for what it submits. The first asks to cancel it, the second to leave.
+#[derive(Debug)]
+pub(crate) struct Interrupts {
+    stream: Signal,
+    /// One came that nobody has obeyed yet.
+    is_pending: bool,
+}
+
+impl Interrupts {
+    /// Begins to listen; a tokio runtime must be there. To be called before anything is submitted.
+    pub(crate) fn listen() -> Result<Self, CliError> {
+        let stream = signal(SignalKind::interrupt()).map_err(|error| {
+            CliError::new(ExitCode::Internal, format!("cannot listen to signals: {error}"))
+        })?;
+        Ok(Self {
+            stream,
+            is_pending: false,
+        })
+    }
+
+    /// Waits for the answer to a submission. One interrupt is kept for whoever can obey it then, the second leaves.
+    ///
+    /// # Errors
+    /// That of the submission, or the user has left.
+    pub(crate) async fn while_submitting<T>(
+        &mut self,
+        submission: impl Future<Output = Result<T, CliError>>,
+        ui: Ui,
+    ) -> Result<T, CliError> {
+        let mut submission = pin!(submission);
+        loop {
+            tokio::select! {
+                answer = &mut submission => return answer,
+                _ = self.stream.recv() => {
+                    if self.is_pending {
+                        ui.note("left before the submission was answered; `phalanx jobs` tells what became of it");
+                        return Err(CliError::silent(ExitCode::Interrupted));
+                    }
+                    self.is_pending = true;
+                    ui.note("what is being submitted will be cancelled; Ctrl-C again leaves at once");
+                }
+            }
+        }
+    }
+
+    /// Waits for the next one. Cancel safe.
+    pub(crate) async fn next(&mut self) {
+        if !std::mem::take(&mut self.is_pending) {
+            self.stream.recv().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Signal as Kind, getpid, kill_process};
+
+    use super::*;
+    use crate::args::OutputForm;
+
+    /// One test, since all tests of a process may share its signals.
+    #[tokio::test]
+    async fn an_interrupt_during_a_submission_is_obeyed_after_it_and_a_second_leaves() {
+        let ui = Ui::new(OutputForm::Human);
+        let mut interrupts = Interrupts::listen().unwrap();
+        let interrupt = || kill_process(getpid(), Kind::INT).unwrap();
+        let mut own = signal(SignalKind::interrupt()).unwrap();
+        let answered = interrupts.while_submitting(
+            async {
+                interrupt();
+                own.recv().await;
+                // let the other listener have it too
+                tokio::task::yield_now().await;
+                Ok(7)
+            },
+            ui,
+        );
+        assert_eq!(answered.await, Ok(7));
+        interrupts.next().await;
+
+        let never = async {
+            interrupt();
+            own.recv().await;
+            interrupt();
+            std::future::pending::<Result<(), CliError>>().await
+        };
+        let left = interrupts.while_submitting(never, ui).await.unwrap_err();
+        assert_eq!(left.code(), ExitCode::Interrupted);
+    }
+}
