@@ -5,6 +5,7 @@
 
 mod cluster;
 mod figures;
+pub mod peers;
 pub mod wires;
 
 pub use cluster::{MortalCluster, ProcessCluster, member_if_asked, wait_for_workers, worker_if_asked};

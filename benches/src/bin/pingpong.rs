@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use phalanx::Communicator;
 use phalanx::ranks::{CommError, LocalGang, RankFailure};
+use phalanx_benches::peers::peers;
 use phalanx_benches::wires::{Turns, quic_one_way, tcp_one_way};
 use phalanx_benches::{median, seconds_text};
 
@@ -146,7 +147,10 @@ fn exchange_with_neighbours(comm: &Communicator) -> Result<(), CommError> {
 fn main() {
     match std::env::args().nth(1).as_deref() {
         Some("quic") => over_quic(),
-        Some(_) | None => in_one_process(),
+        Some(_) | None => {
+            in_one_process();
+            by_peers().expect("there is room for a program");
+        }
     }
 }
 
@@ -192,6 +196,45 @@ fn over_quic() {
             seconds_text(together(gang, few, broadcast)),
         );
     }
+}
+
+/// The same messages by the MPI libraries that are installed.
+fn by_peers() -> std::io::Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let mut words = vec!["pingpong".to_owned()];
+    words.extend(
+        SIZES
+            .iter()
+            .flat_map(|&size| [size, turns_of(size)])
+            .map(|number| number.to_string()),
+    );
+    let mut columns = Vec::new();
+    for peer in peers(scratch.path()) {
+        match peer.run(2, &words) {
+            Ok(lines) => columns.push((peer.name, lines)),
+            Err(error) => eprintln!("{error}"),
+        }
+    }
+    println!();
+    print!("two ranks, one way:");
+    for (name, _) in &columns {
+        print!(" {name:>26}");
+    }
+    println!();
+    for (row, size) in SIZES.into_iter().enumerate() {
+        print!("{size:>9} B         ");
+        for (_, lines) in &columns {
+            let seconds = lines
+                .get(row)
+                .and_then(|line| line.first())
+                .copied()
+                .unwrap_or(f64::NAN);
+            let bandwidth = format!("{:.1} GB/s", size as f64 / seconds / 1e9);
+            print!("   {:>11} {bandwidth:>11}", seconds_text(seconds));
+        }
+        println!();
+    }
+    Ok(())
 }
 
 fn in_one_process() {
