@@ -170,7 +170,7 @@ impl Chaos {
         let undisturbed = undisturbed.map_err(|reason| CliError::new(ExitCode::Internal, reason))?;
         let undisturbed = Arc::new(undisturbed);
         ui.note(&format!("undisturbed, a job takes {}", millis(undisturbed.took)));
-        let load = Load::start(&cluster, &undisturbed)
+        let load = Load::start(&cluster, arguments.workers as usize, &undisturbed)
             .map_err(|error| CliError::new(ExitCode::Internal, format!("no threads for users: {error}")))?;
         ui.note(&format!(
             "seed {seed}; logs and storage are in {}",
@@ -396,6 +396,7 @@ impl Survived {
             undisturbed_seconds: self.undisturbed.as_secs_f64(),
             disturbances: &self.counts,
             jobs: self.tally.jobs.len() as u64,
+            gangs: self.tally.gangs,
             results: self.tally.results,
             longest_wait_seconds: self.tally.longest_wait.as_secs_f64(),
             findings: &self.findings,
@@ -413,8 +414,9 @@ impl Survived {
             text += &format!("  {count:>4} {what}\n");
         }
         text += &format!(
-            "{} and {} were compared with those of an undisturbed run of {}; the longest wait for one was {}\n",
+            "{}, {} and {} were compared with those of an undisturbed run of {}; the longest wait for one was {}\n",
             counted(self.tally.jobs.len() as u64, "job"),
+            counted(self.tally.gangs, "gang"),
             counted(self.tally.results, "result"),
             millis(self.undisturbed),
             millis(self.tally.longest_wait)

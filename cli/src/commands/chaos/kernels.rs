@@ -3,11 +3,37 @@
 use std::thread::sleep;
 use std::time::Duration;
 
+use phalanx::Communicator;
+use phalanx::ranks::CommError;
+
 /// Takes some milliseconds, then returns a number that is the index's alone.
 #[phalanx::kernel(reduce = u64::wrapping_add)]
 pub(super) fn chaos_digest(number: u64, millis: &u64) -> u64 {
     sleep(Duration::from_millis(*millis));
     digest(number)
+}
+
+/// Ranks that pass numbers round their ring, some milliseconds a round, and then add up what they have seen.
+#[phalanx::ranks]
+pub(super) fn chaos_ring(comm: &Communicator, (rounds, millis): (u64, u64)) -> Result<u64, String> {
+    pass_round(comm, rounds, millis).map_err(|error| error.to_string())
+}
+
+fn pass_round(comm: &Communicator, rounds: u64, millis: u64) -> Result<u64, CommError> {
+    let (n, rank) = (comm.size(), comm.rank());
+    let mut number = digest(rank as u64);
+    for _ in 0..rounds {
+        sleep(Duration::from_millis(millis));
+        comm.send((rank + 1) % n, 0, number)?;
+        number = digest(comm.receive((rank + n - 1) % n, 0)?);
+    }
+    comm.all_reduce(number, u64::wrapping_add)
+}
+
+/// What each rank of [`chaos_ring`] returns.
+pub(super) fn ring_sum(ranks: u64, rounds: u64) -> u64 {
+    let numbers = (0..ranks).map(|rank| (0..=rounds).fold(rank, |number, _| digest(number)));
+    numbers.fold(0, u64::wrapping_add)
 }
 
 /// What [`chaos_digest`] returns: SplitMix64's mixing function (Steele, Lea, Flood 2014).

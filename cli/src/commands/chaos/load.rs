@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use phalanx::{Cluster, JobId, JobView};
+use phalanx::{Cluster, JobId, JobView, Retries};
 
-use super::kernels::{chaos_digest, digest};
+use super::kernels::{chaos_digest, chaos_ring, digest, ring_sum};
 
 /// What each task takes, in milliseconds.
 const TASK_MILLIS: u64 = 10;
@@ -16,6 +16,11 @@ const TASK_MILLIS: u64 = 10;
 const TASKS: u64 = 1_000;
 /// The pause between jobs of a single task.
 const SINGLE_PAUSE: Duration = Duration::from_millis(200);
+/// Ranks of a gang, each on another worker, and how often they pass a number on.
+const RANKS: u32 = 2;
+const ROUNDS: u64 = 50;
+/// Hosts of ranks that may be killed: the ranks are not to blame.
+const CRASH_LIMIT: u32 = 1_000;
 /// Findings that are kept; one is enough to fail.
 const FINDINGS_MAX: usize = 20;
 
@@ -24,6 +29,8 @@ const FINDINGS_MAX: usize = 20;
 pub(super) struct Tally {
     /// Jobs that were acknowledged, and how many tasks each has.
     pub(super) jobs: Vec<(JobId, u64)>,
+    /// Gangs all of whose ranks returned what they must.
+    pub(super) gangs: u64,
     /// Results that were compared.
     pub(super) results: u64,
     /// The longest time that a user waited for the next result.
@@ -89,22 +96,33 @@ struct User {
 }
 
 impl Load {
-    /// Lets users work on a cluster.
+    /// Lets users work on a cluster of that many workers. One of them has gangs, if there is room.
     ///
     /// # Errors
     /// When the system has no threads left.
-    pub(super) fn start(cluster: &Cluster, undisturbed: &Arc<Undisturbed>) -> std::io::Result<Self> {
+    pub(super) fn start(
+        cluster: &Cluster,
+        workers: usize,
+        undisturbed: &Arc<Undisturbed>,
+    ) -> std::io::Result<Self> {
         let mut load = Self {
             tally: Arc::default(),
             stop: Arc::default(),
             threads: Vec::new(),
         };
-        let habits: [(&str, Habit); 3] = [
+        let habits: [(&str, Habit); 4] = [
             ("in order", User::in_order),
             ("merged", User::merged),
             ("single", User::single),
+            ("ranks", User::ranks),
         ];
-        for (name, habit) in habits {
+        let without_gangs = habits.len() - 1;
+        let n_habits = if workers < RANKS as usize {
+            without_gangs
+        } else {
+            habits.len()
+        };
+        for (name, habit) in habits.into_iter().take(n_habits) {
             let mut user = User {
                 cluster: cluster.clone(),
                 undisturbed: Arc::clone(undisturbed),
@@ -193,6 +211,30 @@ impl User {
         }
         self.seen(1);
         thread::sleep(SINGLE_PAUSE);
+        Ok(())
+    }
+
+    /// A gang on several workers, which starts again as a whole whenever one of its ranks is lost.
+    fn ranks(&mut self) -> Result<(), String> {
+        let ranks = self.cluster.ranks::<chaos_ring>(RANKS, &(ROUNDS, TASK_MILLIS));
+        let retries = Retries {
+            crash_limit: CRASH_LIMIT,
+            ..Retries::default()
+        };
+        let values = ranks
+            .name("ranks")
+            .ranks_per_node(1)
+            .retries(retries)
+            .collect()
+            .map_err(|error| of("ranks", &error))?;
+        let expected = ring_sum(RANKS.into(), ROUNDS);
+        if values != [expected; RANKS as usize] {
+            return Err(format!(
+                "the ranks returned {values:?}, and must return {expected}"
+            ));
+        }
+        self.seen(RANKS.into());
+        lock(&self.tally).gangs += 1;
         Ok(())
     }
 
