@@ -220,7 +220,9 @@ impl Core {
         let mut weighed = Weighed::default();
         let (mut waiting, mut never) = (Vec::new(), Vec::new());
         let (mut of_job, mut met) = (0, 0);
-        let has_started = job.gate.unbound && wanted.joined == Joined::All;
+        // one that tasks of it waited for may have been the only one of several that was met
+        let is_plain = wanted.joined == Joined::All || !has_counterparts(wanted);
+        let has_started = job.gate.unbound && is_plain;
         for condition in &wanted.conditions {
             let standing = match condition {
                 Condition::AfterCorresponding(_) => self.standing_of_counterparts(job, condition),

@@ -107,7 +107,8 @@ impl Core {
             Record::JobFinished { .. } => self.job_finished(now, id, effects),
             Record::JobReopened { .. } | Record::TasksRequeued { .. } => {
                 self.finished.retain(|&over| over != id);
-                self.weigh_after_tasks(now, record, effects);
+                // what is known of its start and its tasks has changed
+                self.weigh_dependents(now, id, effects);
                 self.start_gang(id, effects);
             }
             Record::TasksEnded { done, .. } => {
@@ -115,6 +116,8 @@ impl Core {
                 self.weigh_after_tasks(now, record, effects);
             }
             Record::JobStarted { .. } => {
+                // it need not wait again
+                self.weigh_if_bound(now, id, effects);
                 self.weigh_dependents(now, id, effects);
                 self.start_gang(id, effects);
             }

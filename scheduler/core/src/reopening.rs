@@ -85,7 +85,6 @@ impl Job {
     /// Lets tasks that failed, or were not run before the end, wait again.
     pub(crate) fn reopen(&mut self, tasks: &[IndexRange]) {
         self.awaken();
-        self.gate.unbound = true;
         tasks.iter().for_each(|&range| self.end_no_more(range));
     }
 
@@ -93,6 +92,7 @@ impl Job {
     pub(crate) fn awaken(&mut self) {
         if self.phase == Phase::Finished {
             self.phase = Phase::Active;
+            self.gate.unbound = true;
             let all = IndexRange::new(0, self.spec.tasks);
             self.waiting = RangeSet::new();
             self.ended = RangeSet::from(all);

@@ -121,7 +121,6 @@ impl Job {
     pub(crate) fn requeue(&mut self, tasks: &[IndexRange], last: GrantId) {
         self.awaken();
         self.forget_placement();
-        self.gate.unbound = true;
         for &range in tasks {
             for ended in self.ended.pieces(range) {
                 self.end_no_more(ended);

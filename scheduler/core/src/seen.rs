@@ -90,9 +90,9 @@ impl Job {
         let failed = &self.seen.failed;
         self.seen.failures.retain(|&index, _| failed.contains(index));
         self.seen.outcome = None;
-        self.seen.unbound = true;
-        // one that goes on again has its whole time; one that was going on keeps what is left
+        // one that goes on again has its whole time, and waits for nobody; one that was going on keeps what is left
         if self.seen.finished_unix_millis.take().is_some() {
+            self.seen.unbound = true;
             self.seen.started_unix_millis = None;
         }
     }
