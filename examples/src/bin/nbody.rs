@@ -4,14 +4,14 @@
 //! every rank has seen all stars, so none ever holds more than two blocks. The stars begin as a Plummer sphere in equilibrium
 //! and move by leapfrog, which keeps the energy up to a small error: how far it drifts shows whether the forces are right.
 //!
-//! In another number of ranks the forces on a star are added in another order: places and energies agree up to rounding, until
-//! that has grown in the many years that stars have for it.
+//! On another number of ranks the forces on a star are added in another order: places and energies agree up to rounding, which
+//! grows as the stars go round.
 //!
 //! ```text
 //! $ cargo run --release --bin nbody -- --ranks 4 --nodes 2 --every 50
 //!   step         energy      drift   momentum
 //!      0   -0.262289469      0.0e0    3.9e-17
-//!     50   -0.262288958      1.9e-6    3.1e-17
+//!     50   -0.262289437     1.2e-7    2.7e-17
 //!    100   -0.262289868     1.5e-6    3.2e-17
 //! ```
 
