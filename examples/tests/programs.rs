@@ -3,7 +3,9 @@
 use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -12,6 +14,8 @@ const PRIMES: &str = env!("CARGO_BIN_EXE_primes");
 const KMERS: &str = env!("CARGO_BIN_EXE_kmers");
 const EP: &str = env!("CARGO_BIN_EXE_ep");
 const HEAT: &str = env!("CARGO_BIN_EXE_heat");
+const CG: &str = env!("CARGO_BIN_EXE_cg");
+const NBODY: &str = env!("CARGO_BIN_EXE_nbody");
 const SORT: &str = env!("CARGO_BIN_EXE_samplesort");
 const LAMBDA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/phage_lambda.fa.gz");
 
@@ -44,6 +48,24 @@ fn directory() -> TempDir {
     tempfile::tempdir().expect("a temporary directory can be made")
 }
 
+/// Returns the colours of a picture of this size.
+fn pixels(path: &Path, width: u32, height: u32) -> Vec<u8> {
+    let file = BufReader::new(File::open(path).expect("the picture exists"));
+    let mut reader = png::Decoder::new(file).read_info().expect("it is a PNG file");
+    let mut pixels = vec![0; reader.output_buffer_size().expect("it fits into memory")];
+    let frame = reader.next_frame(&mut pixels).expect("it is whole");
+    assert_eq!(
+        (frame.width, frame.height, frame.color_type),
+        (width, height, png::ColorType::Rgb)
+    );
+    pixels
+}
+
+/// Runs a program with these words, which must succeed, and returns what it printed.
+fn words(program: &str, arguments: &str, directory: &Path) -> String {
+    stdout(program, &arguments.split(' ').collect::<Vec<_>>(), directory)
+}
+
 #[test]
 fn mandelbrot_writes_the_picture_that_its_kernel_draws() {
     let directory = directory();
@@ -52,14 +74,7 @@ fn mandelbrot_writes_the_picture_that_its_kernel_draws() {
     let printed = stdout(MANDELBROT, &arguments.collect::<Vec<_>>(), directory.path());
     assert!(printed.starts_with("small.png: 64 x 36 pixels"), "{printed}");
 
-    let file = BufReader::new(File::open(directory.path().join("small.png")).expect("the picture exists"));
-    let mut reader = png::Decoder::new(file).read_info().expect("it is a PNG file");
-    let mut pixels = vec![0; reader.output_buffer_size().expect("it fits into memory")];
-    let frame = reader.next_frame(&mut pixels).expect("it is whole");
-    assert_eq!(
-        (frame.width, frame.height, frame.color_type),
-        (64, 36, png::ColorType::Rgb)
-    );
+    let pixels = pixels(&directory.path().join("small.png"), 64, 36);
     let mut crc = flate2::Crc::new();
     crc.update(&pixels);
     // the same number as in the program's test of its kernel
@@ -136,6 +151,15 @@ fn bad_arguments_are_refused_by_name_and_reason() {
         (KMERS, &["protein.fa"], &["protein.fa", "line 3", "`E`", "hint"]),
         (KMERS, &["empty.fa"], &["empty.fa", "`>`", "hint"]),
         (EP, &["--class", "Z"], &["--class", "Z", "S, W, A, B"]),
+        (CG, &["--nz", "3"], &["4 ranks", "3 planes", "hint", "--nz"]),
+        (CG, &["--ranks", "2", "--nodes", "3"], &["2 ranks", "3 nodes"]),
+        (NBODY, &["--dt", "0"], &["--dt", "above 0"]),
+        (
+            HEAT,
+            &["--checkpoint", "protein.fa"],
+            &["protein.fa", "no checkpoint", "hint"],
+        ),
+        (SORT, &["--keys", "0"], &["--keys", "1.."]),
         (MANDELBROT, &["--centre", "1;2"], &["--centre", "1;2", "comma"]),
         (MANDELBROT, &["--width", "0"], &["--width", "0", "1..=65535"]),
         (
@@ -168,7 +192,7 @@ fn bad_arguments_are_refused_by_name_and_reason() {
 
 #[test]
 fn help_begins_with_a_short_line_and_gives_defaults() {
-    for program in [MANDELBROT, PRIMES, KMERS, EP] {
+    for program in [MANDELBROT, PRIMES, KMERS, EP, HEAT, CG, NBODY, SORT] {
         let printed = stdout(program, &["--help"], directory().path());
         let first = printed.lines().next().unwrap_or_default();
         assert!(!first.is_empty() && first.len() < 70, "{first}");
@@ -180,61 +204,195 @@ fn help_begins_with_a_short_line_and_gives_defaults() {
 }
 
 #[test]
-fn heat_goes_on_from_its_checkpoint_and_draws_the_same_picture() {
+fn heat_goes_on_from_its_checkpoint_on_other_ranks_and_nodes_and_draws_the_same_picture() {
     let directory = directory();
-    let whole = [
-        "--side",
-        "64",
-        "--steps",
-        "60",
-        "--every",
-        "50",
-        "--pictures",
-        "whole",
-    ];
-    let printed = stdout(HEAT, &whole, directory.path());
+    let printed = words(
+        HEAT,
+        "--side 64 --steps 60 --every 50 --pictures whole",
+        directory.path(),
+    );
     assert!(
         printed.starts_with("64 x 64 points, steps 0 to 60, 4 ranks") && printed.ends_with(": verified\n"),
         "{printed}"
     );
-    let parts = "--side 64 --every 50 --pictures parts --checkpoint plate --ranks";
-    let parts: Vec<&str> = parts.split(' ').collect();
-    stdout(
-        HEAT,
-        &[&parts[..], &["2", "--steps", "20"]].concat(),
-        directory.path(),
-    );
-    let printed = stdout(
-        HEAT,
-        &[&parts[..], &["3", "--steps", "60"]].concat(),
-        directory.path(),
-    );
+    let parts = "--side 64 --every 50 --pictures parts --checkpoint plate";
+    words(HEAT, &format!("{parts} --ranks 2 --steps 20"), directory.path());
+    let rest = format!("{parts} --ranks 3 --nodes 2 --steps 60");
+    let printed = words(HEAT, &rest, directory.path());
     assert!(
         printed.starts_with("64 x 64 points, steps 20 to 60, 3 ranks"),
         "{printed}"
     );
 
-    let picture = |name: &str| fs::read(directory.path().join(name)).expect("the picture exists");
-    assert_eq!(picture("parts-000060.png"), picture("whole-000060.png"));
-    assert_ne!(picture("whole-000060.png"), picture("whole-000000.png"));
-    let back = run(
-        HEAT,
-        &[&parts[..], &["1", "--steps", "20"]].concat(),
-        directory.path(),
+    let picture = |name: &str| pixels(&directory.path().join(name), 64, 64);
+    assert!(picture("parts-000060.png") == picture("whole-000060.png"));
+    assert!(picture("whole-000060.png") != picture("whole-000000.png"));
+    // cold and mild at the edge, and somewhere warm and somewhere cold inside
+    let pixels = picture("whole-000060.png");
+    assert!(
+        pixels[..3].iter().all(|&channel| channel > 200),
+        "{:?}",
+        &pixels[..3]
     );
-    assert!(!back.status.success(), "a run cannot go back");
+    for (more, less) in [(0, 2), (2, 0)] {
+        let strongest = pixels
+            .chunks_exact(3)
+            .map(|pixel| i32::from(pixel[more]) - i32::from(pixel[less]));
+        assert!(strongest.max() > Some(60), "no colour {more}");
+    }
+
+    let back = format!("{parts} --ranks 1 --steps 20");
+    let back = run(HEAT, &back.split(' ').collect::<Vec<_>>(), directory.path());
+    let stderr = String::from_utf8_lossy(&back.stderr);
+    assert!(
+        !back.status.success() && stderr.contains("the checkpoint is of step 60"),
+        "{stderr}"
+    );
+}
+
+/// The processes that this one has started and that live; there are none but hosts.
+#[cfg(target_os = "linux")]
+fn hosts(parent: u32) -> Vec<String> {
+    let processes = fs::read_dir("/proc")
+        .expect("the system lists processes")
+        .flatten();
+    let names = processes.filter_map(|entry| entry.file_name().into_string().ok());
+    let is_host = |process: &String| {
+        let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+        status.lines().any(|line| line == format!("PPid:\t{parent}"))
+    };
+    names.filter(is_host).collect()
 }
 
 #[test]
-fn sort_verifies_its_keys() {
+#[cfg(target_os = "linux")]
+fn heat_that_loses_a_node_goes_on_from_its_checkpoint_and_draws_the_same_picture() {
     let directory = directory();
-    let printed = stdout(
-        SORT,
-        &["--keys", "10000", "--ranks", "3", "--distinct", "50"],
+    words(
+        HEAT,
+        "--side 64 --steps 4000 --every 4000 --pictures whole",
         directory.path(),
     );
+    let arguments =
+        "--side 64 --steps 4000 --every 50 --pictures parts --checkpoint plate --ranks 4 --nodes 2";
+    let heat = Command::new(HEAT)
+        .args(arguments.split(' '))
+        .current_dir(directory.path())
+        .env_remove("PHALANX_CLUSTER")
+        .env_remove("PHALANX_SCHEDULER")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the program can be started");
+    // by then it has the checkpoint of step 50
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !directory.path().join("parts-000100.png").exists() {
+        assert!(Instant::now() < deadline, "no picture");
+        // another process has to write it, and there is nothing to wait on
+        thread::park_timeout(Duration::from_millis(5));
+    }
+    let hosts = hosts(heat.id());
+    assert_eq!(hosts.len(), 2, "one host on each node");
+    let killed = Command::new("kill").args(["-9", &hosts[0]]).status();
     assert!(
-        printed.starts_with("10000 keys in order, verified; "),
+        killed.expect("there is kill").success(),
+        "the run was over before"
+    );
+
+    let output = heat.wait_with_output().expect("the program ends");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && printed.ends_with(": verified\n"),
         "{printed}"
     );
+    let from = printed
+        .split(' ')
+        .nth(5)
+        .and_then(|from| from.parse::<u64>().ok());
+    assert!(from.is_some_and(|from| (50..4000).contains(&from)), "{printed}");
+    let picture = |name: &str| pixels(&directory.path().join(name), 64, 64);
+    assert!(picture("parts-004000.png") == picture("whole-004000.png"));
+}
+
+#[test]
+fn cg_finds_the_exact_solution_on_one_node_and_on_two() {
+    let directory = directory();
+    let grid = "--nx 10 --ny 9 --nz 12 --every 4";
+    let one = words(CG, &format!("{grid} --ranks 8"), directory.path());
+    let two = words(CG, &format!("{grid} --ranks 3 --nodes 2"), directory.path());
+    // as far as they are printed, residuals are the same
+    let residuals = |printed: &str| -> Vec<String> {
+        let lines = printed.lines().take_while(|line| !line.contains("verified"));
+        lines.map(str::to_owned).collect()
+    };
+    assert!(
+        one.contains(": verified\n") && one.contains(" GFLOP/s on 8 ranks"),
+        "{one}"
+    );
+    assert!(residuals(&one).len() > 5, "{one}");
+    assert_eq!(residuals(&one), residuals(&two));
+}
+
+#[test]
+fn nbody_keeps_its_energy_on_one_node_and_on_two() {
+    let directory = directory();
+    let stars = "--bodies 100 --steps 20 --every 10";
+    let one = words(NBODY, &format!("{stars} --ranks 8"), directory.path());
+    let two = words(NBODY, &format!("{stars} --ranks 3 --nodes 2"), directory.path());
+    assert!(one.contains("100 stars, 8 ranks: verified; "), "{one}");
+    let energies = |printed: &str| -> Vec<String> {
+        let lines = printed.lines().skip(1).take(3);
+        lines
+            .map(|line| line.split_whitespace().take(3).collect())
+            .collect()
+    };
+    assert_eq!(energies(&one), energies(&two), "{one}{two}");
+}
+
+#[test]
+fn cg_that_does_not_converge_and_stars_that_gain_energy_fail_with_a_hint() {
+    let directory = directory();
+    for (program, arguments, complaints) in [
+        (
+            CG,
+            "--iterations 2 --nz 5",
+            ["after 2 iterations the residual is", "hint: more --iterations"],
+        ),
+        (
+            NBODY,
+            "--bodies 64 --dt 1",
+            ["the energy drifts by more than", "hint: a smaller --dt"],
+        ),
+    ] {
+        let output = run(
+            program,
+            &arguments.split(' ').collect::<Vec<_>>(),
+            directory.path(),
+        );
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && stderr.starts_with("error: "),
+            "{stderr}"
+        );
+        assert!(
+            complaints.iter().all(|complaint| stderr.contains(complaint)),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
+fn sort_verifies_its_keys_on_one_node_and_on_two() {
+    let directory = directory();
+    for (gang, n_ranks) in [("--ranks 8", 8), ("--ranks 3 --nodes 2", 3)] {
+        let printed = words(
+            SORT,
+            &format!("--keys 10000 --distinct 50 {gang}"),
+            directory.path(),
+        );
+        assert!(
+            printed.starts_with("10000 keys in order, verified; ")
+                && printed.contains(&format!(" times the mean at one of {n_ranks} ranks")),
+            "{printed}"
+        );
+    }
 }

@@ -190,20 +190,55 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError`] with the reason.
     pub fn connect_or_embedded() -> Result<Self, ClusterError> {
+        Self::connect_or(Self::instead)
+    }
+
+    /// Like [`Cluster::connect_or_embedded`], except that a cluster that has to be started is made with these settings: a
+    /// program of ranks knows how many cpus, on how many workers, they need.
+    ///
+    /// ```no_run
+    /// use phalanx::{Cluster, EmbeddedOptions};
+    ///
+    /// let options = EmbeddedOptions { workers: 2, cpus: Some(4), ..EmbeddedOptions::default() };
+    /// let cluster = Cluster::connect_or_embedded_with(&options)?;
+    /// # Ok::<(), phalanx::ClusterError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ClusterError`] with the reason.
+    #[cfg(feature = "embedded")]
+    pub fn connect_or_embedded_with(
+        options: &crate::embedded::EmbeddedOptions,
+    ) -> Result<Self, ClusterError> {
+        Self::connect_or(|error| Self::embedded_after(&error, options))
+    }
+
+    /// Connects, or does something else if no cluster was named and none can be reached.
+    fn connect_or(
+        instead: impl FnOnce(ClusterError) -> Result<Self, ClusterError>,
+    ) -> Result<Self, ClusterError> {
         let environment = Environment::of_this_process();
         match Self::connect_by(&environment) {
-            Err(error) if !environment.is_explicit() => Self::instead(error),
+            Err(error) if !environment.is_explicit() => instead(error),
             connected => connected,
         }
     }
 
     #[cfg(feature = "embedded")]
     fn instead(error: ClusterError) -> Result<Self, ClusterError> {
+        Self::embedded_after(&error, &crate::embedded::EmbeddedOptions::default())
+    }
+
+    #[cfg(feature = "embedded")]
+    fn embedded_after(
+        error: &ClusterError,
+        options: &crate::embedded::EmbeddedOptions,
+    ) -> Result<Self, ClusterError> {
         tracing::info!(
-            error = &error as &dyn std::error::Error,
+            error = error as &dyn std::error::Error,
             "starting an embedded cluster"
         );
-        Self::embedded()
+        Self::embedded_with(options)
     }
 
     #[cfg(not(feature = "embedded"))]
