@@ -1,4 +1,4 @@
-//! Ranks of the SDK for the tests of the command line: `fixture_ranks RANKS RANKS_PER_NODE TRACE [count]`.
+//! Ranks of the SDK for the tests of the command line: `fixture_ranks RANKS RANKS_PER_NODE TRACE [count | survive]`.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -62,6 +62,26 @@ fn count(comm: &Communicator, path: String) -> Result<u64, String> {
     Ok(sum)
 }
 
+/// Like [`rounds`], but those that are left go on without what is lost, and end with how many they are.
+#[phalanx::ranks]
+fn survive(comm: &Communicator, path: String) -> Result<usize, String> {
+    trace(&path, "begins", &comm.rank().to_string())?;
+    let gate = format!("{path}.go");
+    let mut all = comm.duplicate();
+    loop {
+        let mine = usize::from(Path::new(&gate).exists());
+        match all.all_reduce(mine, |a, b| a.min(b)) {
+            Ok(1) => return Ok(all.size()),
+            Ok(_) => sleep(Duration::from_millis(2)),
+            Err(error) => {
+                all.revoke();
+                all = all.shrink();
+                trace(&path, "shrinks", &error.to_string())?;
+            }
+        }
+    }
+}
+
 fn trace(path: &str, what: &str, why: &str) -> Result<(), String> {
     let line = format!("{what} {} {why}\n", parent_id());
     let opened = OpenOptions::new().append(true).create(true).open(path);
@@ -80,7 +100,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let [ranks, per_node, path, what @ ..] = words.as_slice() else {
-        return Err("RANKS RANKS_PER_NODE TRACE [count]".into());
+        return Err("RANKS RANKS_PER_NODE TRACE [count | survive]".into());
     };
     let (n_ranks, per_node, path) = (ranks.parse()?, per_node.parse()?, (*path).to_owned());
     match what {
@@ -91,6 +111,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ["count"] => {
             let ranks = cluster.ranks::<count>(n_ranks, &path);
             println!("{:?}", ranks.ranks_per_node(per_node).collect()?);
+        }
+        ["survive"] => {
+            let ranks = cluster.ranks::<survive>(n_ranks, &path).shrink_on_loss();
+            println!("{:?}", ranks.ranks_per_node(per_node).collect_survivors()?);
         }
         _ => return Err("what?".into()),
     }

@@ -1,4 +1,5 @@
-//! Ranks of a job, for the tests: `gang sum N`, `gang spread N NODES`, `gang restarts MARKER RETRIES`, `gang resumes NODES`.
+//! Ranks of a job, for the tests: `gang sum N`, `gang spread N NODES`, `gang restarts MARKER RETRIES`, `gang resumes NODES`,
+//! `gang shrinks WHAT`.
 
 #![expect(clippy::print_stdout, reason = "what it finds is its output")]
 
@@ -67,12 +68,27 @@ fn resume(comm: &Communicator) -> Result<(u32, u64, u64), CheckpointError> {
     Ok((comm.epoch(), from, sum))
 }
 
+/// The last rank takes its process with it; those that are left say how many they are and what they have together, unless they
+/// are told to give up.
+#[phalanx::ranks]
+fn survive(comm: &Communicator, what: String) -> Result<(usize, usize), CommError> {
+    if comm.rank() + 1 == comm.size() {
+        std::process::abort();
+    }
+    let sum = comm.all_reduce(comm.rank(), |a, b| a + b);
+    let error = sum.err().filter(|_| what == "gives up");
+    error.map_or(Ok(()), Err)?;
+    comm.revoke();
+    let left = comm.shrink();
+    Ok((left.size(), left.all_reduce(comm.rank(), |a, b| a + b)?))
+}
+
 #[phalanx::main]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let (workers, cpus) = match words.first() {
-        Some(&"spread" | &"refuse" | &"resumes") => (3, 2),
+        Some(&"spread" | &"refuse" | &"resumes" | &"shrinks") => (3, 2),
         _ => (1, 4),
     };
     let options = EmbeddedOptions {
@@ -98,6 +114,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ["resumes", nodes] => {
             let ranks = cluster.ranks::<resume>(2, &()).nodes(nodes.parse()?);
             println!("{:?}", ranks.retry_errors(1).collect()?);
+        }
+        ["shrinks", what] => {
+            let ranks = cluster.ranks::<survive>(6, &what.to_owned()).nodes(3);
+            println!("{:?}", ranks.shrink_on_loss().collect_survivors()?);
         }
         _ => return Err("what?".into()),
     }

@@ -105,6 +105,35 @@ fn ranks_whose_worker_is_killed_go_on_from_their_last_complete_checkpoint_and_no
 }
 
 #[test]
+fn ranks_that_are_left_go_on_when_a_worker_is_killed_and_their_job_succeeds() {
+    let up = Up::start_equipped(&["--workers", "3", "--cpus", "2"]);
+    let path = up.file("trace", "");
+    let child = start_as(&up, ["4", "2"], &path, &["survive"]);
+    eventually("all ranks have begun", || count(&path, "begins") == 4);
+    let begun = trace(&path);
+    let victim = begun[0].1;
+    send(victim, Signal::KILL);
+    eventually("those that are left go on", || count(&path, "shrinks") >= 2);
+    up.file("trace.go", "");
+    let done = finish(child);
+    let left = begun.iter().filter(|line| line.1 != victim);
+    let mut left: Vec<(usize, usize)> = left.map(|line| (line.2.parse().unwrap(), 2)).collect();
+    left.sort_unstable();
+    assert_eq!(
+        (left.len(), done.stdout.trim()),
+        (2, &*format!("{left:?}")),
+        "{done:?}"
+    );
+    assert_eq!(count(&path, "begins"), 4, "nobody starts again");
+    let job: serde_json::Value = up.job("1");
+    assert_eq!(
+        (&job["state"], &job["failed"]),
+        (&"succeeded".into(), &2.into()),
+        "{job}"
+    );
+}
+
+#[test]
 fn ranks_on_two_workers_go_on_under_another_scheduler() {
     let up = Up::start_equipped(&["--workers", "2", "--cpus", "2", "--schedulers", "2"]);
     let path = up.file("trace", "");

@@ -484,9 +484,9 @@ impl Job {
             Loss::Leader | Loss::Unstarted => return Next::Again,
         };
         // of such a gang, what is on record as lost is not what it failed of
-        let cause = match cause {
-            FailureCause::Lost if shrinks => FailureCause::Error,
-            cause => cause,
+        let cause = match shrinks && cause == FailureCause::Lost {
+            true => FailureCause::Error,
+            false => cause,
         };
         match (count <= limit, loss) {
             (true, Loss::Rank(_)) => Next::Rest(rest_until(&retries, count, now)),

@@ -94,7 +94,7 @@ impl Desk {
             (Ok(Some(checkpoints)), Some(floor)) => {
                 checkpoints.remove_parts_before(rank.job, rank.index, floor)
             }
-            _ => Ok(()),
+            (Ok(None) | Err(_), _) | (Ok(Some(_)), None) => Ok(()),
         };
         if let Err(error) = removed {
             tracing::warn!(task = %rank, %error, "old checkpoints of a rank stay for now");

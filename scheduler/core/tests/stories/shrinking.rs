@@ -21,7 +21,7 @@ fn shrinking() -> JobSpec {
         work: kernel_job(4).work,
         ..on_nodes(4, 2)
     };
-    spec.gang.as_mut().unwrap().on_loss = OnLoss::Shrink;
+    spec.gang.as_mut().expect("it is a gang").on_loss = OnLoss::Shrink;
     spec
 }
 
