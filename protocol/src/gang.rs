@@ -46,7 +46,8 @@ pub enum OnLoss {
     /// All its ranks start again, in its next epoch, as often as the job's retries allow.
     #[default]
     Restart,
-    /// The ranks that are left go on.
+    /// The ranks that are left go on, and what they return is the job's result; the lost ones have failed, the job has not. If none
+    /// is left, all start again.
     Shrink,
 }
 

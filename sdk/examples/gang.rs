@@ -1,11 +1,12 @@
-//! Ranks of a job, for the tests: `gang sum N`, `gang spread N NODES`, `gang restarts MARKER RETRIES`.
+//! Ranks of a job, for the tests: `gang sum N`, `gang spread N NODES`, `gang restarts MARKER RETRIES`, `gang resumes NODES`,
+//! `gang shrinks WHAT`.
 
 #![expect(clippy::print_stdout, reason = "what it finds is its output")]
 
 use std::path::PathBuf;
 
 use phalanx::ranks::CommError;
-use phalanx::{Cluster, Communicator, EmbeddedOptions};
+use phalanx::{CheckpointError, Cluster, Communicator, EmbeddedOptions};
 
 /// The sum over all ranks of what each has.
 #[phalanx::ranks]
@@ -50,12 +51,44 @@ fn stumble(comm: &Communicator, marker: PathBuf) -> Result<usize, String> {
         .map_err(|error| error.to_string())
 }
 
+/// Sums over steps, and checkpoints after each fourth; the last rank panics in the first start of the gang at step 10. Says in
+/// which start it ended, from which step on, and with what.
+#[phalanx::ranks]
+fn resume(comm: &Communicator) -> Result<(u32, u64, u64), CheckpointError> {
+    let (from, mut sum) = comm.restore()?.unwrap_or((0_u64, 0_u64));
+    for step in from..20 {
+        if step == 10 && comm.epoch() == 1 && comm.rank() + 1 == comm.size() {
+            panic!("the last rank stumbles");
+        }
+        sum += comm.all_reduce(step + comm.context().index(), |a, b| a + b)?;
+        if (step + 1) % 4 == 0 {
+            comm.checkpoint(&(step + 1, sum))?;
+        }
+    }
+    Ok((comm.epoch(), from, sum))
+}
+
+/// The last rank takes its process with it; those that are left say how many they are and what they have together, unless they
+/// are told to give up.
+#[phalanx::ranks]
+fn survive(comm: &Communicator, what: String) -> Result<(usize, usize), CommError> {
+    if comm.rank() + 1 == comm.size() {
+        std::process::abort();
+    }
+    let sum = comm.all_reduce(comm.rank(), |a, b| a + b);
+    let error = sum.err().filter(|_| what == "gives up");
+    error.map_or(Ok(()), Err)?;
+    comm.revoke();
+    let left = comm.shrink();
+    Ok((left.size(), left.all_reduce(comm.rank(), |a, b| a + b)?))
+}
+
 #[phalanx::main]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let (workers, cpus) = match words.first() {
-        Some(&"spread" | &"refuse") => (3, 2),
+        Some(&"spread" | &"refuse" | &"resumes" | &"shrinks") => (3, 2),
         _ => (1, 4),
     };
     let options = EmbeddedOptions {
@@ -77,6 +110,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ["restarts", marker, retries] => {
             let ranks = cluster.ranks::<stumble>(4, &PathBuf::from(marker));
             println!("{:?}", ranks.retry_errors(retries.parse()?).collect()?);
+        }
+        ["resumes", nodes] => {
+            let ranks = cluster.ranks::<resume>(2, &()).nodes(nodes.parse()?);
+            println!("{:?}", ranks.retry_errors(1).collect()?);
+        }
+        ["shrinks", what] => {
+            let ranks = cluster.ranks::<survive>(6, &what.to_owned()).nodes(3);
+            println!("{:?}", ranks.shrink_on_loss().collect_survivors()?);
         }
         _ => return Err("what?".into()),
     }

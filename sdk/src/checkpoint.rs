@@ -2,7 +2,9 @@
 //!
 //! A job's slots share a [`Vault`]; each slot's context has a [`Desk`] that knows the attempt under way. What a kernel
 //! sees of this are methods of [`crate::TaskContext`]. The rules by which one attempt's checkpoints outrank another's are
-//! those of `phalanx_storage::checkpoints`.
+//! those of `phalanx_storage::checkpoints`. What ranks save together goes through [`gang`].
+
+mod gang;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,9 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use phalanx_protocol::{GrantId, TaskId, Term, codec};
-use phalanx_storage::{Checkpoints, Directory, StoreError};
+use phalanx_storage::{Checkpoints, Directory, GangCheckpoints, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use self::gang::PartInMemory;
+pub(crate) use self::gang::SavedPart;
+use crate::ranks::CommError;
 
 /// How long a task runs before its first checkpoint is due; from then on its measured cost decides.
 const FIRST_AFTER: Duration = Duration::from_secs(10);
@@ -39,6 +45,23 @@ pub enum CheckpointError {
     /// Shared storage did not give it.
     #[error("shared storage did not give the checkpoint")]
     Read(#[source] StoreError),
+    /// Ranks did not get through it together, since one of them has ended or the communicator was revoked.
+    #[error("the ranks did not get through the checkpoint together")]
+    Ranks(#[from] CommError),
+    /// Another rank could not save or read its part, and says why.
+    #[error("rank {rank} could not do its part of the checkpoint")]
+    Elsewhere {
+        /// Which one.
+        rank: usize,
+    },
+    /// The communicator is not of all ranks of the gang.
+    #[error("a checkpoint of a gang is of all its {of} ranks, the communicator has {ranks}")]
+    NotAllRanks {
+        /// How many the communicator has.
+        ranks: usize,
+        /// How many the gang has.
+        of: usize,
+    },
 }
 
 /// Where the tasks of a job keep their checkpoints.
@@ -48,6 +71,9 @@ pub(crate) struct Vault {
     root: Option<PathBuf>,
     checkpoints: OnceLock<Checkpoints>,
     memory: Mutex<Option<Vec<u8>>>,
+    /// The same for the rank of a gang outside any job.
+    part_in_memory: Mutex<PartInMemory>,
+    gang_checkpoints: OnceLock<GangCheckpoints>,
     /// How often all tasks were asked to save what they have.
     calls: AtomicU64,
     mtbf: Duration,
@@ -72,6 +98,8 @@ impl Vault {
             root,
             checkpoints: OnceLock::new(),
             memory: Mutex::default(),
+            part_in_memory: Mutex::default(),
+            gang_checkpoints: OnceLock::new(),
             calls: AtomicU64::new(0),
             mtbf,
         }
@@ -199,10 +227,7 @@ impl Desk {
         let progress = piece.progress(task.index);
         progress.count += 1;
         self.vault.save(task, attempt, progress.count, payload)?;
-        progress.saved += 1;
-        progress.cost += began.elapsed();
-        progress.since = Instant::now();
-        progress.calls_answered = calls;
+        progress.saved(began, calls);
         Ok(())
     }
 
@@ -220,6 +245,18 @@ impl Desk {
         let progress = piece.progress(index);
         progress.calls_answered < self.vault.calls()
             || progress.since.elapsed() >= progress.interval(self.vault.mtbf)
+    }
+
+    /// Whether the task was asked to save its state, and has not since.
+    pub(crate) fn is_called(&self, index: u64) -> bool {
+        lock(&self.piece).progress(index).calls_answered < self.vault.calls()
+    }
+
+    /// The same place and attempt, for what a task does on another thread's behalf.
+    pub(crate) fn of_rank(&self) -> Self {
+        let desk = Self::new(Arc::clone(&self.vault));
+        desk.begin(self.grant());
+        desk
     }
 }
 
@@ -239,6 +276,14 @@ impl Piece {
 }
 
 impl Progress {
+    /// Notes a checkpoint that was begun then, after so many calls.
+    fn saved(&mut self, began: Instant, calls: u64) {
+        self.saved += 1;
+        self.cost += began.elapsed();
+        self.since = Instant::now();
+        self.calls_answered = calls;
+    }
+
     /// The time between two checkpoints that costs least: `sqrt(2 C M)` for checkpoints that cost `C` each and a mean
     /// time `M` between failures (Young, 1974; Daly, 2006).
     fn interval(&self, mtbf: Duration) -> Duration {

@@ -71,6 +71,22 @@ impl TaskContext {
         }
     }
 
+    /// The context of the rank that runs in the slot, for the time of its life.
+    pub(crate) fn of_rank(&self) -> Self {
+        Self {
+            job: self.job,
+            line: self.line.clone(),
+            stops: Arc::clone(&self.stops),
+            desk: self.desk.of_rank(),
+            place: self.place.clone(),
+        }
+    }
+
+    /// Where its checkpoints go through.
+    pub(crate) fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
     /// The task's index in its job, from 0.
     #[inline]
     pub fn index(&self) -> u64 {

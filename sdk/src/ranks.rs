@@ -44,9 +44,11 @@
 //! - **Failure**: a rank that returns, panics or is lost has *ended*. The notice of it comes after all that it has sent. It ends the
 //!   receives that need that rank, and later ones fail at once. A collective operation that fails at one rank *breaks*
 //!   everywhere. A communicator can be revoked; agreements go on despite all that.
+//! - **Checkpoints** (`checkpoint`) are collective: what each rank has saved counts once all have, and all resume from the same.
 
 mod agreement;
 mod bell;
+mod checkpoint;
 mod collective;
 mod communicator;
 mod envelope;
@@ -64,6 +66,7 @@ mod remote;
 mod request;
 
 pub use communicator::Communicator;
+pub(crate) use communicator::Standing;
 pub use envelope::{Source, Status, Tag, Tags};
 pub use error::{CommError, Ending};
 pub(crate) use local::Hosted;

@@ -88,6 +88,15 @@ impl<K: Kernel> Common<K> {
             None => Ok(()),
         }
     }
+
+    /// The same where tasks may have been lost.
+    fn into_verdict_of_survivors(self) -> Result<(), JobError> {
+        match self.end {
+            Some(Ok(view)) => self.tally.verdict_of_survivors(&view),
+            Some(Err(error)) => Err(error),
+            None => Ok(()),
+        }
+    }
 }
 
 /// The results of a job in the order of its inputs.
@@ -350,4 +359,17 @@ pub(crate) fn gather<K: Kernel>(mut results: Results<K>) -> Result<Vec<K::Output
     }
     results.common.into_verdict()?;
     Ok(values)
+}
+
+/// Takes what the ranks of a gang returned, by rank; fails with what the job's end means unless it has succeeded without the
+/// others.
+pub(crate) fn survivors<K: Kernel>(
+    mut completed: AsCompleted<K>,
+) -> Result<Vec<(usize, K::Output)>, JobError> {
+    let values = completed
+        .by_ref()
+        .filter_map(|(index, result)| Some((usize::try_from(index).ok()?, result.ok()?)));
+    let values: BTreeMap<usize, K::Output> = values.collect();
+    completed.common.into_verdict_of_survivors()?;
+    Ok(values.into_iter().collect())
 }

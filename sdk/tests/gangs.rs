@@ -59,6 +59,32 @@ fn a_rank_that_panics_is_named_when_there_is_no_other_epoch() {
 }
 
 #[test]
+fn ranks_that_start_again_go_on_from_their_last_checkpoint_on_one_node_and_on_two() {
+    for nodes in ["1", "2"] {
+        let (out, err, _) = gang(&["resumes", nodes]);
+        // 2 ranks, 20 steps: 2 (0 + .. + 19) + 20 (0 + 1)
+        assert_eq!(out.trim(), format!("{:?}", [(2, 8, 400); 2]), "{err}");
+    }
+}
+
+#[test]
+fn ranks_that_are_left_go_on_and_what_they_return_is_the_result() {
+    let (out, err, _) = gang(&["shrinks", "goes on"]);
+    let left = [0, 1, 2, 3].map(|rank| (rank, (4, 6)));
+    assert_eq!(out.trim(), format!("{left:?}"), "{err}");
+}
+
+#[test]
+fn a_rank_that_does_not_go_on_after_a_loss_fails_the_gang() {
+    let (out, err, is_success) = gang(&["shrinks", "gives up"]);
+    assert!(!is_success && out.is_empty(), "{out}");
+    assert!(
+        err.contains("rank 5 is lost") || err.contains("node 2 of the gang was lost"),
+        "{err}"
+    );
+}
+
+#[test]
 fn more_ranks_than_a_gang_may_have_are_refused_with_the_number() {
     let (_, err, is_success) = gang(&["sum", "5000"]);
     assert!(!is_success && err.contains("a gang has 1 to 4096 ranks"), "{err}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use phalanx_protocol::command::CommandWork;
-use phalanx_protocol::gang::{Gang, RankMap};
+use phalanx_protocol::gang::{Gang, OnLoss, RankMap};
 use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
 use phalanx_protocol::{
     Amount, BlobId, Encoding, Feeding, IndexRange, JobSpec, RangeSet, Request, Sharing, SubmissionId,
@@ -175,8 +175,15 @@ impl Plan {
             .sum::<u64>();
         let drawn = mix(self.submit_at);
         let ranks = 1 + drawn % cpus;
+        // programs cannot go on with fewer ranks, and what ranks return is not merged
+        let kernels = !self.spec.work.is_command() && !self.spec.work.reduces();
+        let shrinks = kernels && drawn & 3 << 22 > 0;
         let gang = Gang {
-            ranks_per_node: (drawn & 1 << 20 > 0).then_some(1),
+            on_loss: match shrinks {
+                true => OnLoss::Shrink,
+                false => OnLoss::Restart,
+            },
+            ranks_per_node: (shrinks || drawn & 1 << 20 > 0).then_some(1),
             map: match drawn & 1 << 21 {
                 0 => RankMap::Block,
                 _ => RankMap::Cyclic,
@@ -190,13 +197,15 @@ impl Plan {
         let spec = &mut self.spec;
         spec.gang = Some(Box::new(gang));
         spec.tasks = ranks;
-        spec.work = Work::Command(CommandWork {
-            command: number.to_string(),
-            plan: Payload::Inline(Bytes::new()),
-            inputs: Inputs::Index { first: 0 },
-            array: None,
-            facts: BTreeMap::new(),
-        });
+        if !shrinks {
+            spec.work = Work::Command(CommandWork {
+                command: number.to_string(),
+                plan: Payload::Inline(Bytes::new()),
+                inputs: Inputs::Index { first: 0 },
+                array: None,
+                facts: BTreeMap::new(),
+            });
+        }
         (spec.request, spec.alternatives) = (Request::default(), Vec::new());
         (spec.idempotent, spec.slots_max, spec.failures_max) = (false, None, None);
         (self.waits.slots_max, self.retried, self.tasks_cancelled) = (None, false, None);
@@ -207,7 +216,9 @@ impl Plan {
         }
         self.fates = Fates::harmless();
         self.spec.task_time_limit_millis = None;
-        self.task_nanos = self.task_nanos.max(20_000_000);
+        // of one that shrinks, workers are to be lost while it runs
+        let least_nanos = if shrinks { 5_000_000_000 } else { 20_000_000 };
+        self.task_nanos = self.task_nanos.max(least_nanos);
         self
     }
 

@@ -37,6 +37,7 @@ fn seeds_0_to_64_keep_every_invariant() {
         "crashed",
         "error",
         "gang restarted",
+        "gang shrank",
         "job cancelled",
         "job failed",
         "job given up",

@@ -180,28 +180,38 @@ struct Name {
 
 impl Name {
     fn key(self, task: TaskId) -> String {
-        let Self { attempt, count } = self;
-        let (term, number) = (attempt.term.0, attempt.number);
-        format!("{}{term:020}-{number:020}-{count:010}", folder(task))
+        format!("{}{}", folder(task), segment(self.attempt, self.count))
     }
 
     fn parse(text: &str) -> Option<Self> {
-        let mut parts = text.split('-');
-        let mut part = || parts.next()?.parse::<u64>().ok();
-        let attempt = GrantId {
-            term: Term(part()?),
-            number: part()?,
-        };
-        let count = u32::try_from(part()?).ok()?;
-        parts.next().is_none().then_some(Self { attempt, count })
+        parse_segment(text).map(|(attempt, count)| Self { attempt, count })
     }
+}
+
+/// What the `count`-th checkpoint of an attempt is called, so that the order of names is theirs.
+pub(crate) fn segment(attempt: GrantId, count: u32) -> String {
+    let (term, number) = (attempt.term.0, attempt.number);
+    format!("{term:020}-{number:020}-{count:010}")
+}
+
+/// Whose checkpoint is called so, and which it is.
+pub(crate) fn parse_segment(text: &str) -> Option<(GrantId, u32)> {
+    let mut parts = text.split('-');
+    let mut part = || parts.next()?.parse::<u64>().ok();
+    let attempt = GrantId {
+        term: Term(part()?),
+        number: part()?,
+    };
+    let count = u32::try_from(part()?).ok()?;
+    parts.next().is_none().then_some((attempt, count))
 }
 
 fn folder(task: TaskId) -> String {
     format!("jobs/{}/checkpoints/{}/", task.job, task.index)
 }
 
-fn encode(payload: &[u8]) -> Vec<u8> {
+/// The object that holds a payload.
+pub(crate) fn encode(payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEAD_BYTES + payload.len());
     bytes.extend(MAGIC);
     bytes.extend(FORMAT_VERSION.to_le_bytes());

@@ -7,7 +7,7 @@
 //! Reading order: [`store`] (the primitive), [`directory`] (it on a file system), [`slot`] (one object of the log),
 //! [`journal`] (the rules R1-R7, R11 and R12), [`snapshot`], [`marker`] and [`collect`] (how old log goes), then the smaller
 //! things on the same storage: [`cluster`] (which cluster this is), [`members`] (who seems alive), [`blobs`] (programs and
-//! inputs), [`results`] (large results), [`checkpoints`] (state of tasks to resume from) and [`checkpoint_directory`] (the
+//! inputs), [`results`] (large results), [`checkpoints`] (state of tasks to resume from), [`gang_checkpoints`] (that of gangs) and [`checkpoint_directory`] (the
 //! same for programs), [`outputs`] (what commands have written) and [`streamed_input`] (what is sent to them), [`mod@probe`] (is this storage fit
 //! for all that), [`damage`] (what to say of objects that are not what was written), [`mod@check`] (are there any).
 
@@ -20,6 +20,7 @@ pub mod cluster;
 pub mod collect;
 pub mod damage;
 pub mod directory;
+pub mod gang_checkpoints;
 pub mod journal;
 pub mod marker;
 pub mod members;
@@ -42,6 +43,7 @@ pub use cluster::{ClusterError, ClusterFile, ClusterId};
 pub use collect::{Collected, Collector, Needed};
 pub use damage::{Damage, Effect, Fault};
 pub use directory::Directory;
+pub use gang_checkpoints::{GangCheckpoints, Generation, PartName};
 pub use journal::acquire::{AcquireError, Candidate, Leadership, acquire};
 pub use journal::appender::{AppendError, Appender, Expiry};
 pub use journal::follow::{OnDamage, Position, follow};

@@ -45,6 +45,10 @@ pub(crate) fn outcome_text(job: &JobView) -> String {
     let done = format!("{} of {} done", count(job.done), counted(job.tasks, "task"));
     match &job.outcome {
         None => format!("job {id} is {}: {done}", job.state()),
+        // a gang that went on without ranks that it lost
+        Some(Outcome::Succeeded) if job.failed > 0 => {
+            format!("job {id} succeeded{took}: {done}, {} lost", count(job.failed))
+        }
         Some(Outcome::Succeeded) => {
             let speed = match millis {
                 Some(millis) if millis > 0 && job.tasks > 0 => {
@@ -152,6 +156,16 @@ mod tests {
             outcome_text(&succeeded),
             "job 42 succeeded: 1,000 tasks in 1 min 5 s, 15.4 /s"
         );
+        let shrunk = JobView {
+            done: 998,
+            failed: 2,
+            ..finished(Outcome::Succeeded)
+        };
+        assert_eq!(
+            outcome_text(&shrunk),
+            "job 42 succeeded in 1 min 5 s: 998 of 1,000 tasks done, 2 lost"
+        );
+        assert_eq!(outcome_error(&shrunk), None);
         assert_eq!(outcome_error(&succeeded), None);
         assert_eq!(outcome_error(&job_view()), None);
         let cancelled = finished(Outcome::Cancelled { by: "eve".to_owned() });

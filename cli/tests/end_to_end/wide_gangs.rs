@@ -25,11 +25,16 @@ fn count(path: &Path, what: &str) -> usize {
 }
 
 fn start(up: &Up, words: [&str; 2], path: &Path) -> std::process::Child {
+    start_as(up, words, path, &[])
+}
+
+fn start_as(up: &Up, words: [&str; 2], path: &Path, what: &[&str]) -> std::process::Child {
     let mut command = plain(std::process::Command::new(example("fixture_ranks")));
     command
         .env("PHALANX_CLUSTER", up.directory())
         .args(words)
-        .arg(path);
+        .arg(path)
+        .args(what);
     command.spawn().unwrap()
 }
 
@@ -71,6 +76,61 @@ fn ranks_whose_worker_is_killed_start_again_on_those_that_are_left() {
     up.file("trace.go", "");
     let done = finish(child);
     assert_eq!(done.stdout.trim(), format!("{:?}", [(6, 2); 4]), "{done:?}");
+}
+
+#[test]
+fn ranks_whose_worker_is_killed_go_on_from_their_last_complete_checkpoint_and_not_from_zero() {
+    let up = Up::start_equipped(&["--workers", "3", "--cpus", "2"]);
+    let path = up.file("trace", "");
+    let child = start_as(&up, ["4", "2"], &path, &["count"]);
+    let saved = |rank: usize| {
+        let folder = up
+            .directory()
+            .join(format!("storage/jobs/1/checkpoints/ranks/{rank}"));
+        std::fs::read_dir(folder).map_or(0, Iterator::count)
+    };
+    eventually("all but the last rank have saved step 10", || {
+        count(&path, "waits") == 1 && (0..4).map(saved).eq([3, 3, 3, 2])
+    });
+    let waits = trace(&path).into_iter().find(|line| line.0 == "waits");
+    let victim = waits.unwrap().1;
+    send(victim, Signal::KILL);
+    let done = finish(child);
+    // 4 ranks, 20 steps: 4 (1 + .. + 20) + 20 (0 + 1 + 2 + 3)
+    assert_eq!(done.stdout.trim(), format!("{:?}", [960; 4]), "{done:?}");
+    let begun = trace(&path).into_iter().filter(|line| line.0 == "begins");
+    let (workers, steps): (Vec<u32>, Vec<String>) = begun.map(|line| (line.1, line.2)).unzip();
+    assert_eq!(steps, ["0", "0", "0", "0", "8", "8", "8", "8"]);
+    assert!(workers[4..].iter().all(|&worker| worker != victim));
+}
+
+#[test]
+fn ranks_that_are_left_go_on_when_a_worker_is_killed_and_their_job_succeeds() {
+    let up = Up::start_equipped(&["--workers", "3", "--cpus", "2"]);
+    let path = up.file("trace", "");
+    let child = start_as(&up, ["4", "2"], &path, &["survive"]);
+    eventually("all ranks have begun", || count(&path, "begins") == 4);
+    let begun = trace(&path);
+    let victim = begun[0].1;
+    send(victim, Signal::KILL);
+    eventually("those that are left go on", || count(&path, "shrinks") >= 2);
+    up.file("trace.go", "");
+    let done = finish(child);
+    let left = begun.iter().filter(|line| line.1 != victim);
+    let mut left: Vec<(usize, usize)> = left.map(|line| (line.2.parse().unwrap(), 2)).collect();
+    left.sort_unstable();
+    assert_eq!(
+        (left.len(), done.stdout.trim()),
+        (2, &*format!("{left:?}")),
+        "{done:?}"
+    );
+    assert_eq!(count(&path, "begins"), 4, "nobody starts again");
+    let job: serde_json::Value = up.job("1");
+    assert_eq!(
+        (&job["state"], &job["failed"]),
+        (&"succeeded".into(), &2.into()),
+        "{job}"
+    );
 }
 
 #[test]

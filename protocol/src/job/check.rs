@@ -160,7 +160,7 @@ impl JobSpec {
             return Ok(());
         };
         gang.check(self.tasks)?;
-        if gang.on_loss == OnLoss::Shrink {
+        if gang.on_loss == OnLoss::Shrink && self.work.is_command() {
             return Err(GangError::CannotShrink);
         }
         let unfit = [

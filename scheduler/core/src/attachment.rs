@@ -155,6 +155,12 @@ impl Core {
             };
             effects.push(Effect::Send { worker, message });
         }
+        // others go on without them
+        let lost = if fits {
+            job.lost_of(worker, grant, held)
+        } else {
+            Vec::new()
+        };
         if !rest.is_empty() {
             rest.iter().for_each(|range| job.waiting.remove(range));
             job.set_slots(worker, 0);
@@ -185,6 +191,7 @@ impl Core {
             });
         }
         self.stop_when_durable(id, in_vain, effects);
+        self.stop_when_durable(id, lost, effects);
     }
 
     pub(crate) fn worker_lost(&mut self, now: Now, worker: WorkerId, effects: &mut Vec<Effect>) {

@@ -25,12 +25,12 @@ impl Core {
         }
         if job.has_too_many_failures() || job.ended.len() == job.spec.tasks {
             let cancelled = &job.cancelled;
-            let outcome = match (job.failed.is_empty(), cancelled.tasks.is_empty()) {
-                (false, _) => Outcome::Failed,
-                (true, false) => Outcome::Cancelled {
+            let outcome = match (job.has_failed(), cancelled.tasks.is_empty()) {
+                (true, _) => Outcome::Failed,
+                (false, false) => Outcome::Cancelled {
                     by: cancelled.by.clone(),
                 },
-                (true, true) => Outcome::Succeeded,
+                (false, true) => Outcome::Succeeded,
             };
             self.end_job(now, id, outcome, effects);
         }
@@ -96,6 +96,9 @@ impl Core {
 impl Job {
     /// Whether more tasks have failed than it bears; a gang bears none.
     pub(crate) fn has_too_many_failures(&self) -> bool {
+        if self.goes_on_without_lost() {
+            return self.has_failed();
+        }
         let most = self.spec.failures_max.or(self.is_gang().then_some(0));
         most.is_some_and(|most| self.failed.len() > most)
     }

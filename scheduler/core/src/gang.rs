@@ -31,6 +31,8 @@ pub(crate) struct GangState {
     pub(crate) granted: bool,
     /// How far its hosts know of each other.
     pub(crate) meeting: Meeting,
+    /// A rank has failed, so that the job has. Ranks that were lost to a gang that goes on without them have not.
+    pub(crate) has_failed: bool,
     /// It is to rest until then.
     rests: Option<Duration>,
     /// What its ranks returned in this epoch, until all have ended: a later epoch returns something else.
@@ -189,6 +191,10 @@ impl Core {
         let Some(index) = index.filter(|_| may_run) else {
             return;
         };
+        if self.go_on_without_lost(now, id, loss, effects) {
+            return;
+        }
+        let Some(job) = self.jobs.get_mut(&id) else { return };
         match job.after_loss(loss, now.elapsed) {
             Next::Again => self.begin_epoch(id, effects),
             Next::Rest(until) => {
@@ -199,6 +205,7 @@ impl Core {
             Next::Fail(cause, message) => {
                 let failure = match loss {
                     Loss::Rank(failure) => TaskFailure {
+                        cause,
                         message,
                         ..failure.clone()
                     },
@@ -218,6 +225,7 @@ impl Core {
                 job.waiting.remove(failure.range());
                 job.note_ended(failure.range());
                 job.failed.insert(failure.range());
+                job.gang.has_failed = true;
                 let record = Record::TasksEnded {
                     job: id,
                     done: Vec::new(),
@@ -374,14 +382,18 @@ impl Job {
     /// and stays, so it is kept until all have ended, and then given out as a whole.
     ///
     /// A leader that is lost takes along what it kept: the next one misses ranks, and begins an epoch.
-    fn sift_ranks(&mut self, done: RangeSet, more: Vec<ResultBlock>) -> (RangeSet, Vec<ResultBlock>) {
+    pub(crate) fn sift_ranks(
+        &mut self,
+        done: RangeSet,
+        more: Vec<ResultBlock>,
+    ) -> (RangeSet, Vec<ResultBlock>) {
         if self.spec.work.is_command() {
             return (done, Vec::new());
         }
         self.gang.results.extend(decide(more, done));
         let all = RangeSet::from(IndexRange::new(0, self.spec.tasks));
-        match self.ended == all && self.failed.is_empty() {
-            true => (all, std::mem::take(&mut self.gang.results)),
+        match self.ended == all && !self.has_failed() {
+            true => (self.succeeded(), std::mem::take(&mut self.gang.results)),
             false => (RangeSet::new(), Vec::new()),
         }
     }
@@ -402,6 +414,7 @@ impl Job {
     pub(crate) fn forget_placement(&mut self) {
         self.gang.placement = None;
         self.gang.granted = false;
+        self.gang.has_failed = false;
         self.gang.meeting = Meeting::default();
         self.gang.results.clear();
     }
@@ -410,7 +423,7 @@ impl Job {
     fn after_loss(&mut self, loss: &Loss, now: Duration) -> Next {
         let retries = self.spec.retries;
         let fails = self.spec.gang.as_ref().map(|gang| gang.on_loss) == Some(OnLoss::Fail);
-        let epoch = self.epoch();
+        let (epoch, shrinks) = (self.epoch(), self.goes_on_without_lost());
         let allowed_losses = match fails {
             true => 0,
             false => retries
@@ -429,7 +442,7 @@ impl Job {
                 )
             }
             // nobody's fault who says so: another host was lost to it
-            Loss::Rank(failure) if failure.cause == FailureCause::Lost => {
+            Loss::Rank(failure) if failure.cause == FailureCause::Lost && !shrinks => {
                 gang.lost = gang.lost.saturating_add(1);
                 (failure.cause, failure.message.clone(), gang.lost, allowed_losses)
             }
@@ -469,6 +482,11 @@ impl Job {
                 (FailureCause::Lost, how, 1, 0)
             }
             Loss::Leader | Loss::Unstarted => return Next::Again,
+        };
+        // of such a gang, what is on record as lost is not what it failed of
+        let cause = match shrinks && cause == FailureCause::Lost {
+            true => FailureCause::Error,
+            false => cause,
         };
         match (count <= limit, loss) {
             (true, Loss::Rank(_)) => Next::Rest(rest_until(&retries, count, now)),

@@ -13,7 +13,8 @@
 //!   other (`twins`).
 //! - **SLOT**: the slots that jobs hold on a worker never ask for more than the worker has; one that is to leave
 //!   has none of them, and beside a job that shares its workers with no other there is none. No more than 5 % of a job's slots, but one at least, run what others run.
-//! - **GANG**: of a gang, all ranks run or have ended, or all wait; none runs twice in one epoch.
+//! - **GANG**: of a gang, all ranks run or have ended, or all wait; none runs twice in one epoch. Of one that shrinks, ranks that are
+//!   lost have ended: it has failed only if another rank has, and no worker goes on with what was taken for lost.
 //! - **KEEP**: nothing is answered, acknowledged or published before the record that says it is durable. All such
 //!   effects pass through `durability`.
 //!
@@ -53,6 +54,7 @@ mod requeues;
 mod requeuing;
 mod reserving;
 mod seen;
+mod shrinking;
 mod signalling;
 mod snapshot;
 mod strays;

@@ -48,6 +48,8 @@ pub enum PlantedBug {
     PlacesPartOfGang,
     /// Of a gang that loses ranks only those start again.
     RestartsLostRanksAlone,
+    /// A gang goes on without the ranks that it loses, and that they are lost is not written down.
+    ForgetsLostRanks,
 }
 
 /// The bug that a core has, if any.

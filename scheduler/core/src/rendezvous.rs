@@ -60,6 +60,11 @@ impl Meeting {
         self.until
     }
 
+    /// Whether several hosts were told of each other.
+    pub(crate) fn is_met(&self) -> bool {
+        self.nodes > 1 && self.is_complete()
+    }
+
     fn is_complete(&self) -> bool {
         self.hosts.len() == self.nodes as usize
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use phalanx_protocol::record::{Outcome, Record, TaskFailure};
+use phalanx_protocol::record::{FailureCause, Outcome, Record, TaskFailure};
 use phalanx_protocol::{IndexRange, Term};
 
 use crate::core::Core;
@@ -50,6 +50,7 @@ impl Core {
                 for failure in failed {
                     job.end(failure.range());
                     job.failed.insert(failure.range());
+                    job.gang.has_failed |= failure.cause != FailureCause::Lost;
                 }
             }
             Record::TasksCancelled { tasks, by, .. } => {
@@ -148,8 +149,8 @@ impl Job {
     fn may_end_as(&self, outcome: &Outcome) -> bool {
         let all = self.ended.len() == self.spec.tasks;
         match outcome {
-            Outcome::Succeeded => all && self.failed.is_empty() && self.cancelled.tasks.is_empty(),
-            Outcome::Failed => !self.failed.is_empty() && (all || self.has_too_many_failures()),
+            Outcome::Succeeded => all && !self.has_failed() && self.cancelled.tasks.is_empty(),
+            Outcome::Failed => self.has_failed() && (all || self.has_too_many_failures()),
             Outcome::Cancelled { .. } | Outcome::Broken { .. } | Outcome::TimeLimit { .. } => true,
         }
     }

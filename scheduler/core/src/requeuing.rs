@@ -72,6 +72,9 @@ impl Job {
         let (ended, succeeded) = match (self.phase, &self.seen.outcome) {
             (Phase::Active, _) => (self.ended.clone(), self.succeeded()),
             (Phase::Ending, _) => return Err(nothing("it is just ending")),
+            (Phase::Finished, _) if self.goes_on_without_lost() && !self.seen.done.is_empty() => {
+                return Err(nothing("what its ranks returned is there, and stays"));
+            }
             (Phase::Finished, Some(Outcome::Broken { .. })) => {
                 return Err(nothing("its program cannot run; submit it with one that can"));
             }
@@ -100,7 +103,7 @@ impl Job {
     }
 
     /// Tasks whose success was accepted, durable or not.
-    fn succeeded(&self) -> RangeSet {
+    pub(crate) fn succeeded(&self) -> RangeSet {
         let mut succeeded = self.ended.clone();
         for range in self.failed.iter().chain(self.cancelled.tasks.iter()) {
             succeeded.remove(range);

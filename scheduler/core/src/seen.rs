@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use phalanx_protocol::limits::FAILURES_KEPT_MAX;
-use phalanx_protocol::record::{Outcome, Record, TaskFailure};
+use phalanx_protocol::record::{FailureCause, Outcome, Record, TaskFailure};
 use phalanx_protocol::{IndexRange, RangeSet};
 
 use crate::cancelling::Cancelled;
@@ -45,9 +45,7 @@ impl Job {
                 for failure in failed {
                     self.seen.failed.insert(failure.range());
                     self.seen.failures.insert(failure.index, failure.clone());
-                    if self.seen.failures.len() > FAILURES_KEPT_MAX {
-                        self.seen.failures.pop_last();
-                    }
+                    self.keep_first_failures();
                 }
             }
             Record::JobFinished {
@@ -76,6 +74,21 @@ impl Job {
                     self.seen.requeues.add(range, *last);
                 }
             }
+        }
+    }
+
+    /// Drops the failure of the last task if there are too many. Of a gang that goes on without what it loses, what it failed
+    /// of stays: else nothing would say that it has.
+    fn keep_first_failures(&mut self) {
+        if self.seen.failures.len() <= FAILURES_KEPT_MAX {
+            return;
+        }
+        let shrinks = self.goes_on_without_lost();
+        let failures = &mut self.seen.failures;
+        let mut last = failures.iter().rev();
+        let last = last.find(|(_, failure)| !shrinks || failure.cause == FailureCause::Lost);
+        if let Some(index) = last.map(|(&index, _)| index) {
+            failures.remove(&index);
         }
     }
 

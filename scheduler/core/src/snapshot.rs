@@ -3,7 +3,7 @@
 //! A snapshot holds nothing that is not durable: it is made of what people may see (`Seen`), never of the model, which runs
 //! ahead of that.
 
-use phalanx_protocol::record::Record;
+use phalanx_protocol::record::{FailureCause, Record};
 use phalanx_protocol::snapshot::{CoreSnapshot, JobSnapshot};
 use phalanx_protocol::{JobId, RangeSet, Term};
 
@@ -107,6 +107,10 @@ impl Job {
             job.ended.insert(range);
         }
         job.failed = failed.clone();
+        job.gang.has_failed = snapshot
+            .failures
+            .iter()
+            .any(|failure| failure.cause != FailureCause::Lost);
         job.cancelled = cancelled.clone();
         let requeues = Requeues::restore(snapshot.requeued);
         job.requeues = requeues.clone();

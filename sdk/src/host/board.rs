@@ -77,7 +77,7 @@ impl Lines {
 }
 
 /// What one slot has on the board.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Line {
     board: Arc<Board>,
     slot: usize,

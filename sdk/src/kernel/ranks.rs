@@ -26,7 +26,7 @@ use super::{Kernel, RankKernel};
 use crate::context::TaskContext;
 use crate::host::gang_link::GangLink;
 use crate::host::{lock, panics};
-use crate::ranks::Communicator;
+use crate::ranks::{Communicator, Standing};
 
 /// What follows the results of ranks: like a kernel's, one of each task. No entry opens it, so nobody calls it.
 #[derive(Clone, Copy)]
@@ -71,7 +71,7 @@ pub(super) fn open<K: RankKernel>(input: &[u8], encoding: Encoding) -> Result<Bo
 
 impl<K: RankKernel> Ranks<K> {
     /// Lives a rank's life and waits for the others; its encoded result.
-    fn run_rank(&self, rank: u64, grant: GrantId) -> Result<Vec<u8>, Failed> {
+    fn run_rank(&self, rank: u64, grant: GrantId, context: &TaskContext) -> Result<Vec<u8>, Failed> {
         let error = |message| (FailureCause::Error, message);
         let epoch = lock(&self.epoch).clone();
         let epoch = epoch.ok_or_else(|| error(apart(K::NAME)))?;
@@ -79,9 +79,13 @@ impl<K: RankKernel> Ranks<K> {
             return Err(error(format!("there is no rank {rank}")));
         };
         let body = |communicator: &Communicator| self.live(&epoch, rank, communicator);
+        let standing = Standing {
+            context: context.of_rank(),
+            epoch: epoch.number(),
+        };
         let ended = match epoch.enter(rank, grant) {
             Ok(gang) => gang
-                .live(place, &body)
+                .live(place, standing, &body)
                 .unwrap_or_else(|payload| Err(panicked(&*payload))),
             Err(failed) => Err(failed),
         };
@@ -132,7 +136,7 @@ impl<K: RankKernel> Runner for Ranks<K> {
             return index;
         }
         chunk.context.running().store(index, Ordering::Relaxed);
-        match self.run_rank(index, chunk.grant) {
+        match self.run_rank(index, chunk.grant, chunk.context) {
             Ok(bytes) => {
                 output.bytes.extend_from_slice(&bytes);
                 output.push(Piece {

@@ -11,6 +11,7 @@ use crate::cluster::{Cluster, JobHandle};
 use crate::error::JobError;
 use crate::kernel::RankKernel;
 use crate::kernel::ranks::Ranked;
+use crate::results::survivors;
 
 /// A gang that is not submitted yet: made by [`Cluster::ranks`].
 #[must_use = "ranks run only once `collect` submits them"]
@@ -104,6 +105,36 @@ impl<K: RankKernel> Ranks<K> {
         self
     }
 
+    /// Lets the other ranks go on when a worker or a host of some is lost; unless called, all ranks start again. Operations that
+    /// need a lost rank fail with an error that names it; the others [revoke](crate::Communicator::revoke) the communicator,
+    /// make one of those that are left with [`shrink`](crate::Communicator::shrink), and go on with that. What they return is had by
+    /// [`Self::collect_survivors`]. A rank that returns the error instead fails the job. If nobody is left, all start again.
+    ///
+    /// ```no_run
+    /// use phalanx::ranks::CommError;
+    /// use phalanx::{Cluster, Communicator};
+    ///
+    /// #[phalanx::ranks]
+    /// fn total(comm: &Communicator, own: u64) -> Result<u64, CommError> {
+    ///     comm.all_reduce(own, |a, b| a + b).or_else(|_| {
+    ///         comm.revoke();
+    ///         comm.shrink().all_reduce(own, |a, b| a + b)
+    ///     })
+    /// }
+    ///
+    /// # fn example(cluster: Cluster) -> Result<(), phalanx::JobError> {
+    /// let ranks = cluster.ranks::<total>(8, &1).nodes(4).shrink_on_loss();
+    /// for (rank, total) in ranks.collect_survivors()? {
+    ///     println!("rank {rank}: {total} are left");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn shrink_on_loss(mut self) -> Self {
+        self.gang.on_loss = OnLoss::Shrink;
+        self
+    }
+
     /// Says how often all ranks start again, by what went wrong with one of them; [`Retries::default`] unless called: not
     /// once after an error or a panic.
     pub fn retries(mut self, retries: Retries) -> Self {
@@ -126,9 +157,22 @@ impl<K: RankKernel> Ranks<K> {
     /// Submits the job, waits for its end and returns what the ranks returned, by rank.
     ///
     /// # Errors
-    /// [`JobError::Failed`] with the failure of a rank, or another [`JobError`] if the input cannot be encoded or the
-    /// scheduler refuses the job.
+    /// [`JobError::Failed`] with the failure of a rank, also of one that was lost to a gang that went on, or another [`JobError`] if
+    /// the input cannot be encoded or the scheduler refuses the job.
     pub fn collect(self) -> Result<Vec<K::Output>, JobError> {
+        self.submit()?.collect()
+    }
+
+    /// Submits the job, waits for its end and returns what those ranks returned that were not lost, each with its rank, ascending.
+    /// For gangs that [go on without what they lose](Self::shrink_on_loss); of others, that is all ranks.
+    ///
+    /// # Errors
+    /// Like [`Self::collect`], but ranks that were lost to a gang that went on are no failure.
+    pub fn collect_survivors(self) -> Result<Vec<(usize, K::Output)>, JobError> {
+        survivors(self.submit()?.as_completed())
+    }
+
+    fn submit(self) -> Result<JobHandle<Ranked<K>>, JobError> {
         let cluster = self.cluster;
         let work = KernelWork {
             program: cluster.ensure_own_program(false)?,
@@ -141,6 +185,6 @@ impl<K: RankKernel> Ranks<K> {
         let mut spec = self.wishes.into_spec(self.ranks.into(), work);
         spec.gang = Some(Box::new(self.gang));
         let job = submit(&cluster, spec)?;
-        JobHandle::<Ranked<K>>::new(cluster, job, 0, Vec::new()).collect()
+        Ok(JobHandle::new(cluster, job, 0, Vec::new()))
     }
 }

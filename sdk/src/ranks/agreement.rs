@@ -75,7 +75,7 @@ impl Communicator {
 
     /// The words of all that live, joined by `and`.
     fn agreed(&self, number: u64, words: Vec<u64>) -> Vec<u64> {
-        let context = self.context(Kind::Agreement);
+        let context = self.traffic(Kind::Agreement);
         self.endpoint().mailbox().matching().drop_older(context, number);
         for leader in 0..self.rank() {
             if let Some((decider, decision)) = self.follow(leader, number, &words) {

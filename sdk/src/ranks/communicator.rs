@@ -13,14 +13,34 @@ use super::group::Group;
 use super::mailbox::{Mailbox, Receive};
 use super::matching::{Message, Needs, Outcome, Taken, Ticket, Trouble};
 use super::payload::Payload;
+use crate::context::TaskContext;
 
 /// The id of the communicator of all ranks.
 const WORLD: u64 = 0;
+
+/// What a rank is, beside being one of its gang.
+pub(crate) struct Standing {
+    /// The task that it is.
+    pub(crate) context: TaskContext,
+    /// Which start of its gang it lives in, from 1.
+    pub(crate) epoch: u32,
+}
+
+impl Standing {
+    /// Of a rank outside any job.
+    pub(super) fn standalone(place: u32) -> Self {
+        Self {
+            context: TaskContext::standalone(place.into()),
+            epoch: 1,
+        }
+    }
+}
 
 /// A rank's own end of the gang, shared by its communicators.
 pub(super) struct Endpoint {
     gang: Arc<Gang>,
     place: u32,
+    standing: Standing,
 }
 
 impl Endpoint {
@@ -28,14 +48,22 @@ impl Endpoint {
     ///
     /// # Panics
     /// If it lives elsewhere.
-    pub(super) fn new(gang: Arc<Gang>, place: u32) -> Self {
-        let endpoint = Endpoint { gang, place };
+    pub(super) fn new(gang: Arc<Gang>, place: u32, standing: Standing) -> Self {
+        let endpoint = Endpoint {
+            gang,
+            place,
+            standing,
+        };
         endpoint.mailbox().bell().adopt();
         endpoint
     }
 
     pub(super) fn gang(&self) -> &Gang {
         &self.gang
+    }
+
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
     }
 
     pub(super) fn mailbox(&self) -> &Mailbox {
@@ -246,7 +274,7 @@ impl Communicator {
         &self.group
     }
 
-    pub(super) fn context(&self, kind: Kind) -> Context {
+    pub(super) fn traffic(&self, kind: Kind) -> Context {
         Context {
             communicator: self.id,
             kind,
@@ -282,7 +310,7 @@ impl Communicator {
         tag: u64,
         payload: Payload,
     ) -> Result<Option<Payload>, CommError> {
-        let context = self.context(kind);
+        let context = self.traffic(kind);
         if let Some(trouble) = self.endpoint.mailbox().trouble(context, tag) {
             return Err(self.error(trouble));
         }
@@ -339,7 +367,7 @@ impl Communicator {
 
     pub(super) fn pattern(&self, kind: Kind, source: Option<usize>, tag: Option<u64>) -> Pattern {
         Pattern {
-            context: self.context(kind),
+            context: self.traffic(kind),
             source: source.map(|source| source as u32),
             tag,
         }

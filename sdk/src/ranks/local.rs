@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 
-use super::communicator::{Communicator, Endpoint};
+use super::communicator::{Communicator, Endpoint, Standing};
 use super::error::Ending;
 use super::gang::{Gang, Link, Member, Notice, Route};
 use super::loopback::Loopback;
@@ -173,9 +173,10 @@ impl Hosted {
     pub(crate) fn live<R>(
         &self,
         rank: usize,
+        standing: Standing,
         body: &(impl Fn(&Communicator) -> R + Sync),
     ) -> thread::Result<R> {
-        live(Arc::clone(&self.gang), rank, body)
+        live(Arc::clone(&self.gang), rank, standing, body)
     }
 
     /// Ends what ranks wait for: to each of them all others are lost.
@@ -203,7 +204,9 @@ pub(super) fn run_ranks<R: Send>(
         let start = |Seat { gang, rank }: Seat| {
             let own = Arc::clone(&gang);
             let builder = thread::Builder::new().name(format!("rank {rank}"));
-            let started = builder.spawn_scoped(scope, move || live(own, rank, body));
+            let started = builder.spawn_scoped(scope, move || {
+                live(own, rank, Standing::standalone(rank as u32), body)
+            });
             if started.is_err() {
                 // else those that were started would wait for it
                 let (place, ending) = (rank as u32, Ending::Lost);
@@ -225,9 +228,14 @@ pub(super) fn run_ranks<R: Send>(
 }
 
 /// A rank's life on its thread.
-fn live<R>(gang: Arc<Gang>, rank: usize, body: &(impl Fn(&Communicator) -> R + Sync)) -> thread::Result<R> {
+fn live<R>(
+    gang: Arc<Gang>,
+    rank: usize,
+    standing: Standing,
+    body: &(impl Fn(&Communicator) -> R + Sync),
+) -> thread::Result<R> {
     let place = rank as u32;
-    let endpoint = Rc::new(Endpoint::new(Arc::clone(&gang), place));
+    let endpoint = Rc::new(Endpoint::new(Arc::clone(&gang), place, standing));
     let end = catch_unwind(AssertUnwindSafe(|| {
         let world = Communicator::world(endpoint);
         body(&world)

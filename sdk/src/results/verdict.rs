@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use phalanx_protocol::record::Outcome;
+use phalanx_protocol::record::{FailureCause, Outcome};
 use phalanx_protocol::view::JobView;
 
-use crate::error::{FURTHER_FAILURES_MAX, JobError, TaskError};
+use crate::error::{FURTHER_FAILURES_MAX, JobError, TaskCause, TaskError};
 
 /// What came of a job's tasks so far.
 #[derive(Debug, Default)]
@@ -59,6 +59,22 @@ impl Tally {
             }),
             None => shortfall.map_or(Ok(()), Err),
         }
+    }
+}
+
+impl Tally {
+    /// The same of a gang, which may have succeeded without the ranks that it lost. If it has failed, it has for what others did.
+    pub(super) fn verdict_of_survivors(mut self, view: &JobView) -> Result<(), JobError> {
+        if view.outcome == Some(Outcome::Succeeded) {
+            return self.shortfall(view).map_or(Ok(()), Err);
+        }
+        let is_lost = |error: &TaskError| error.cause == TaskCause::Failed(FailureCause::Lost);
+        if let Some(first) = self.first.as_mut().filter(|first| is_lost(first))
+            && let Some(cause) = self.further.iter_mut().find(|error| !is_lost(error))
+        {
+            std::mem::swap(first, cause);
+        }
+        self.verdict(view)
     }
 }
 

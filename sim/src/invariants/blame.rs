@@ -7,6 +7,7 @@ use phalanx_protocol::record::{FailureCause, Outcome, Record, TaskFailure};
 use phalanx_protocol::{IndexRange, JobId};
 
 use crate::fates::{Fate, Harm};
+use crate::invariants::once::shrinks;
 use crate::invariants::{Entry, Gate};
 use crate::load::Plan;
 use crate::weather::{Fault, Weather};
@@ -45,6 +46,9 @@ impl Blame {
                 failed
                     .iter()
                     .for_each(|failure| self.check_failure(*job, failure, plan, weather));
+                if shrinks(&plan.spec) && !failed.is_empty() {
+                    self.endings.insert("gang shrank".to_owned());
+                }
                 let causes = failed.iter().map(|failure| failure.cause.to_string());
                 self.endings.extend(causes);
                 let done = done.iter().filter(|_| !plan.fates.is_empty());
@@ -109,6 +113,10 @@ impl Blame {
             fates.of(index).is_some_and(its) && fates.harms_of(index) >= times
         };
         let right = match failure.cause {
+            // all were lost as often as they may be
+            FailureCause::Error if shrinks(&plan.spec) => {
+                retries.lost_limit.is_some_and(|limit| self.workers_lost >= limit)
+            }
             FailureCause::Error => did(Harm::Error, retries.errors + 1),
             FailureCause::TimeLimit => did(Harm::Overrun, retries.timeouts + 1),
             // of a gang it is counted for all ranks together
@@ -121,6 +129,7 @@ impl Blame {
                 let alone = limit > 1 && !weather.has(Fault::HostDeath);
                 fates.deaths_of(index) >= limit && (!alone || did(Harm::Death, limit - 1))
             }
+            FailureCause::Lost if shrinks(&plan.spec) => self.workers_lost > 0 || fates.hosts_lost > 0,
             FailureCause::Lost => retries.lost_limit.is_some_and(|limit| self.workers_lost >= limit),
             FailureCause::Panic
             | FailureCause::Input

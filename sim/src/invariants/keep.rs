@@ -105,6 +105,9 @@ impl Keep {
         let failed = failed.filter(|_| retries.errors == 0 && retries.timeouts == 0);
         // merged values that overlap others are dropped, and their tasks run again
         let done = done.filter(|_| !entry.spec.work.reduces());
+        // what ranks returned is kept until all have ended, and a leader that is lost takes it along
+        let is_gang_of_kernels = entry.spec.gang.is_some() && !entry.spec.work.is_command();
+        let done = done.filter(|_| !is_gang_of_kernels);
         for range in done.chain(failed) {
             let kept = entry.ended.contains_range(range);
             let number = report.number;

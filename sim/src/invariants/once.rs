@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use phalanx_protocol::record::{Outcome, Record, ResultBlock, TaskFailure};
+use phalanx_protocol::gang::OnLoss;
+use phalanx_protocol::record::{FailureCause, Outcome, Record, ResultBlock, TaskFailure};
 use phalanx_protocol::{IndexRange, JobId, JobSpec, RangeSet, Term};
 
 /// What the durable records say, taken together.
@@ -19,6 +20,8 @@ pub(crate) struct Entry {
     pub(crate) spec: JobSpec,
     pub(crate) ended: RangeSet,
     pub(crate) failed: RangeSet,
+    /// Of those, ranks that were lost to a gang that goes on.
+    pub(crate) lost: RangeSet,
     pub(crate) cancelled: RangeSet,
     pub(crate) outcome: Option<Outcome>,
     /// Tasks of it were let wait again.
@@ -82,6 +85,7 @@ impl Ledger {
                     spec,
                     ended: RangeSet::new(),
                     failed: RangeSet::new(),
+                    lost: RangeSet::new(),
                     cancelled: RangeSet::new(),
                     outcome: None,
                     reopened: false,
@@ -152,6 +156,10 @@ impl Entry {
             self.end(id, range);
         }
         self.failed.extend(failed.iter().map(TaskFailure::range));
+        let lost = failed
+            .iter()
+            .filter(|failure| shrinks(&self.spec) && failure.cause == FailureCause::Lost);
+        self.lost.extend(lost.map(TaskFailure::range));
         if self.spec.work.is_command() {
             assert!(results.is_empty(), "ONCE: commands of job {id} have results");
             return;
@@ -216,6 +224,7 @@ impl Entry {
     fn requeue(&mut self, range: IndexRange) {
         self.ended.remove(range);
         self.failed.remove(range);
+        self.lost.remove(range);
         self.cancelled.remove(range);
         (self.outcome, self.reopened) = (None, true);
     }
@@ -224,10 +233,13 @@ impl Entry {
     fn may_be(&self, outcome: &Outcome) -> bool {
         let all = self.ended.len() == self.spec.tasks;
         let failures_max = self.spec.failures_max.or(self.spec.gang.is_some().then_some(0));
-        let too_many = failures_max.is_some_and(|max| self.failed.len() > max);
+        // somebody is left of a gang that has succeeded without the others
+        let failures = self.failed.len() - self.lost.len();
+        let too_many = failures_max.is_some_and(|max| failures > max);
+        let somebody = self.spec.tasks == 0 || self.lost.len() < self.spec.tasks;
         match outcome {
-            Outcome::Succeeded => all && self.failed.is_empty() && self.cancelled.is_empty(),
-            Outcome::Failed => !self.failed.is_empty() && (all || too_many),
+            Outcome::Succeeded => all && somebody && failures == 0 && self.cancelled.is_empty(),
+            Outcome::Failed => failures > 0 && (all || too_many),
             Outcome::Cancelled { .. } | Outcome::Broken { .. } | Outcome::TimeLimit { .. } => true,
         }
     }
@@ -241,6 +253,12 @@ impl Entry {
             self.outcome
         );
     }
+}
+
+/// Whether it is a gang that goes on without the ranks that it loses.
+pub(crate) fn shrinks(spec: &JobSpec) -> bool {
+    let gang = spec.gang.as_ref();
+    gang.is_some_and(|gang| gang.on_loss == OnLoss::Shrink)
 }
 
 /// What was started where workers go on with what they run.

@@ -245,7 +245,7 @@ pub(crate) fn taken_over(spec: JobSpec) -> (Story, Story, JobId, [WorkerId; 2]) 
 }
 
 /// The same, with something that happens before the old leader is lost.
-fn taken_over_after(
+pub(crate) fn taken_over_after(
     spec: JobSpec,
     happens: impl FnOnce(&mut Story, JobId, [WorkerId; 2]),
 ) -> (Story, Story, JobId, [WorkerId; 2]) {

@@ -32,6 +32,7 @@ mod requeuing;
 mod retrying;
 mod returning;
 mod sharing;
+mod shrinking;
 mod signalling;
 mod snapshots;
 mod story;

@@ -11,7 +11,7 @@ use crate::gang_losses::{epoch, stop, taken_over};
 use crate::gangs::on_nodes;
 use crate::story::{Story, command_job, held, node};
 
-const EPOCH_1: [HostPort; 2] = [port(1, 0, 501), port(1, 1, 502)];
+pub(crate) const EPOCH_1: [HostPort; 2] = [port(1, 0, 501), port(1, 1, 502)];
 
 const fn port(epoch: u32, node: u32, port: u16) -> HostPort {
     HostPort {
@@ -23,7 +23,7 @@ const fn port(epoch: u32, node: u32, port: u16) -> HostPort {
 }
 
 /// A worker says that its host listens.
-fn listens(story: &mut Story, worker: WorkerId, job: JobId, said: HostPort) {
+pub(crate) fn listens(story: &mut Story, worker: WorkerId, job: JobId, said: HostPort) {
     story.tell(Input::HostListens { worker, job, said });
 }
 

@@ -24,6 +24,7 @@ const OTHERS_FIRST: Duration = Duration::from_secs(3);
 
 /// See the module's documentation.
 pub(super) struct Epoch {
+    number: u32,
     /// Set once the ranks can talk, or it is known that they never will.
     gang: OnceLock<Result<Hosted, Failed>>,
     far: Option<Far>,
@@ -70,6 +71,7 @@ impl Epoch {
             joined: Mutex::default(),
         });
         let epoch = Arc::new(Self {
+            number: placement.epoch,
             gang: OnceLock::new(),
             far,
             progress: Mutex::new(Progress {
@@ -93,6 +95,11 @@ impl Epoch {
             epoch.settle(Hosted::new(ranks).ok_or_else(|| apart(&"it has no ranks")));
         }
         epoch
+    }
+
+    /// Which start of the gang it is, from 1.
+    pub(super) fn number(&self) -> u32 {
+        self.number
     }
 
     /// Waits until the other nodes are met.

@@ -1,0 +1,153 @@
+//! A rank's part of its gang's checkpoints: saved, then kept or dropped, as all ranks together have fared. Who decides that,
+//! and how ranks hear of it, is `crate::ranks::checkpoint`'s; the rules of what counts are `phalanx_storage::gang_checkpoints`'.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use phalanx_protocol::{JobId, TaskId, codec};
+use phalanx_storage::{Directory, GangCheckpoints, Generation, PartName};
+use serde::Serialize;
+
+use super::{CheckpointError, Desk, Vault, lock};
+
+/// The part of a rank outside any job.
+#[derive(Debug, Default)]
+pub(super) struct PartInMemory {
+    /// What was saved and does not count yet.
+    saved: Option<(PartName, Vec<u8>)>,
+    /// Of the last complete generation.
+    complete: Option<(PartName, Vec<u8>)>,
+}
+
+/// A part that was saved, of a generation that is not complete yet.
+#[derive(Debug)]
+pub(crate) struct SavedPart {
+    /// Which one.
+    pub(crate) name: PartName,
+    began: Instant,
+    calls: u64,
+}
+
+impl Vault {
+    fn gang_checkpoints(&self) -> Result<Option<&GangCheckpoints>, CheckpointError> {
+        let Some(root) = &self.root else {
+            return Ok(None);
+        };
+        if let Some(checkpoints) = self.gang_checkpoints.get() {
+            return Ok(Some(checkpoints));
+        }
+        let directory = Directory::open(root).map_err(CheckpointError::Storage)?;
+        let opened = GangCheckpoints::new(Arc::new(directory));
+        Ok(Some(self.gang_checkpoints.get_or_init(|| opened)))
+    }
+}
+
+impl Desk {
+    /// Saves a rank's part, which counts once its generation is complete.
+    pub(crate) fn save_part(
+        &self,
+        rank: TaskId,
+        state: &impl Serialize,
+    ) -> Result<SavedPart, CheckpointError> {
+        let (began, calls) = (Instant::now(), self.vault.calls());
+        let mut payload = Vec::new();
+        codec::encode_into(state, &mut payload).map_err(CheckpointError::Encode)?;
+        let name = {
+            let mut piece = lock(&self.piece);
+            let attempt = piece.grant;
+            let progress = piece.progress(rank.index);
+            progress.count += 1;
+            PartName {
+                attempt,
+                count: progress.count,
+            }
+        };
+        match self.vault.gang_checkpoints()? {
+            Some(checkpoints) => checkpoints
+                .save_part(rank.job, rank.index, name, &payload)
+                .map_err(CheckpointError::Save)?,
+            None => lock(&self.vault.part_in_memory).saved = Some((name, payload)),
+        }
+        Ok(SavedPart { name, began, calls })
+    }
+
+    /// Completes the generation of these parts, of which `own` was saved here. Gives the oldest parts that are still of use,
+    /// by rank, if there are some that are not.
+    pub(crate) fn complete(
+        &self,
+        job: JobId,
+        own: PartName,
+        parts: Vec<PartName>,
+    ) -> Result<Option<Vec<PartName>>, CheckpointError> {
+        let Some(checkpoints) = self.vault.gang_checkpoints()? else {
+            return Ok(None);
+        };
+        let kept = checkpoints.complete(job, own, &Generation { parts });
+        Ok(kept
+            .map_err(CheckpointError::Save)?
+            .map(|generation| generation.parts))
+    }
+
+    /// Notes that the generation of a saved part is complete, and removes the rank's parts before `floor`.
+    pub(crate) fn part_counts(&self, rank: TaskId, part: &SavedPart, floor: Option<PartName>) {
+        let removed = match (self.vault.gang_checkpoints(), floor) {
+            (Ok(Some(checkpoints)), Some(floor)) => {
+                checkpoints.remove_parts_before(rank.job, rank.index, floor)
+            }
+            (Ok(None) | Err(_), _) | (Ok(Some(_)), None) => Ok(()),
+        };
+        if let Err(error) = removed {
+            tracing::warn!(task = %rank, %error, "old checkpoints of a rank stay for now");
+        }
+        let mut memory = lock(&self.vault.part_in_memory);
+        if let Some(saved) = memory.saved.take() {
+            memory.complete = Some(saved);
+        }
+        lock(&self.piece)
+            .progress(rank.index)
+            .saved(part.began, part.calls);
+    }
+
+    /// Removes a part of a generation that will not be complete.
+    pub(crate) fn drop_part(&self, rank: TaskId, part: &SavedPart) {
+        lock(&self.vault.part_in_memory).saved = None;
+        let removed = match self.vault.gang_checkpoints() {
+            Ok(Some(checkpoints)) => checkpoints.remove_part(rank.job, rank.index, part.name),
+            Ok(None) | Err(_) => Ok(()),
+        };
+        if let Err(error) = removed {
+            tracing::warn!(task = %rank, %error, "a part of an incomplete checkpoint stays");
+        }
+    }
+
+    /// The parts of the complete generations of a gang of so many ranks, the newest generation first.
+    pub(crate) fn generations(
+        &self,
+        job: JobId,
+        ranks: usize,
+    ) -> Result<Vec<Vec<PartName>>, CheckpointError> {
+        let Some(checkpoints) = self.vault.gang_checkpoints()? else {
+            let memory = lock(&self.vault.part_in_memory);
+            let complete = memory.complete.iter();
+            // others have their own, of the same generation
+            return Ok(complete.map(|(name, _)| vec![*name; ranks]).collect());
+        };
+        let found = checkpoints.generations(job).map_err(CheckpointError::Read)?;
+        let parts = found.into_iter().map(|generation| generation.parts);
+        Ok(parts.filter(|parts| parts.len() == ranks).collect())
+    }
+
+    /// What a part holds; `None` if it is gone or damaged.
+    pub(crate) fn part(&self, rank: TaskId, name: PartName) -> Result<Option<Vec<u8>>, CheckpointError> {
+        match self.vault.gang_checkpoints()? {
+            Some(checkpoints) => {
+                let part = checkpoints.part(rank.job, rank.index, name);
+                part.map_err(CheckpointError::Read)
+            }
+            None => {
+                let memory = lock(&self.vault.part_in_memory);
+                Ok(memory.complete.as_ref().map(|(_, payload)| payload.clone()))
+            }
+        }
+    }
+}
