@@ -153,6 +153,9 @@ impl Ranks {
             program.env("PMI_RANK", rank.to_string());
             program.env("PMI_SIZE", ranks.to_string());
             program.env("PMI_SPAWNED", "0");
+            // by which programs choose their gpus under MPICH's own launcher
+            program.env("MPI_LOCALRANKID", local_rank.to_string());
+            program.env("MPI_LOCALNRANKS", self.local.len().to_string());
             // Intel MPI asks for a library otherwise
             program.env("I_MPI_PMI", "pmi1");
             for (name, value) in self.open_mpi.iter().flat_map(OpenMpi::variables) {
