@@ -38,10 +38,13 @@ fn ranks_of_a_step_meet_as_mpi_programs_do() {
 1 of 3: cmd=get_result rc=0 msg=success value=of-2
 2 of 3: cmd=get_result rc=0 msg=success value=of-0
 ";
-    let step = "#!/bin/bash\n#SBATCH -n 2 -o ranks.txt\nsrun -n 3 bash rank.sh | sort\nmpiexec -n 2 bash rank.sh : -n 1 bash rank.sh | sort\n";
+    let step = "#!/bin/bash\n#SBATCH -n 2 -o ranks.txt\nsrun -n 3 bash rank.sh | sort\nmpiexec -n 2 bash rank.sh : -n 1 bash rank.sh | sort\nsrun -n 2 sh -c 'echo $MPI_LOCALRANKID of $MPI_LOCALNRANKS' | sort\n";
     desk.script("job.sh", step);
     assert_eq!(desk.run(&["sbatch", "--wait", "job.sh"]).code, Some(0));
-    assert_eq!(desk.read("ranks.txt"), format!("{expected}{expected}"));
+    assert_eq!(
+        desk.read("ranks.txt"),
+        format!("{expected}{expected}0 of 2\n1 of 2\n")
+    );
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn desk(up: &Up) -> Desk {
     let desk = Desk::new(up.directory());
     desk.script("rank.sh", RANK);
     std::fs::create_dir(desk.work().join("sub")).unwrap();
-    let who = "ask 'cmd=get_appnum'\necho \"$PMI_RANK is on $PHALANX_NODE_INDEX of $PHALANX_NODES in $(basename $PWD), $answer, $COLOUR\"\n";
+    let who = "ask 'cmd=get_appnum'\necho \"$PMI_RANK is on $PHALANX_NODE_INDEX of $PHALANX_NODES in $(basename $PWD), $answer, $COLOUR, $MPI_LOCALRANKID of $MPI_LOCALNRANKS there\"\n";
     desk.script("who.sh", &format!("{RANK}{who}"));
     desk
 }
@@ -35,10 +35,10 @@ fn programs_with_a_colon_between_them_are_one_world_on_several_workers() {
     for line in [
         "0: 0 of 4: cmd=get_result rc=0 msg=success value=of-1",
         "3: 3 of 4: cmd=get_result rc=0 msg=success value=of-0",
-        "0: 0 is on 0 of 2 in work, cmd=appnum rc=0 appnum=0, red",
-        "1: 1 is on 1 of 2 in sub, cmd=appnum rc=0 appnum=1, blue",
-        "2: 2 is on 1 of 2 in sub, cmd=appnum rc=0 appnum=1, blue",
-        "3: 3 is on 0 of 2 in work, cmd=appnum rc=0 appnum=2, red",
+        "0: 0 is on 0 of 2 in work, cmd=appnum rc=0 appnum=0, red, 0 of 2 there",
+        "1: 1 is on 1 of 2 in sub, cmd=appnum rc=0 appnum=1, blue, 0 of 2 there",
+        "2: 2 is on 1 of 2 in sub, cmd=appnum rc=0 appnum=1, blue, 1 of 2 there",
+        "3: 3 is on 0 of 2 in work, cmd=appnum rc=0 appnum=2, red, 1 of 2 there",
     ] {
         assert!(done.lines().contains(&line), "{line}: {done:?}");
     }

@@ -59,6 +59,9 @@ impl Mpi {
         command.env("PMI_RANK", rank.to_string());
         command.env("PMI_SIZE", self.ends.len().to_string());
         command.env("PMI_SPAWNED", "0");
+        // by which programs choose their gpus under MPICH's own launcher
+        command.env("MPI_LOCALRANKID", rank.to_string());
+        command.env("MPI_LOCALNRANKS", self.ends.len().to_string());
         // Intel MPI asks for a library otherwise
         command.env("I_MPI_PMI", "pmi1");
         if let Some(open_mpi) = &self.open_mpi {
