@@ -121,6 +121,16 @@ pub(crate) enum Command {
     /// phalanx run target/release/ep --kernel gaussians --range 0..256
     Run(SubmitCommand),
 
+    /// Start the ranks of an MPI program, as `mpiexec` does
+    ///
+    /// Takes the options of MPICH's, Intel's and Open MPI's `mpiexec`; `phalanx mpiexec --help` lists them, and `phalanx shims
+    /// --mpi` makes it known as `mpiexec` and `mpirun`. Inside a job its ranks run there, elsewhere as a job, on as many workers
+    /// as it takes; where no cluster runs, one is started in the background. Options of `phalanx` itself are written before it.
+    /// Ends as the first rank that fails.
+    /// Example: phalanx mpiexec -n 4 ./solver : -n 1 ./monitor
+    #[command(disable_help_flag = true)]
+    Mpiexec(MpiexecArguments),
+
     /// Submit a job and print its id
     ///
     /// A program of kernels is checked before anything is sent: that it is a kernel program for this machine, that it has the
@@ -466,6 +476,15 @@ pub(crate) enum GraphForm {
 }
 
 #[derive(Debug, clap::Args)]
+pub(crate) struct MpiexecArguments {
+    /// Options, program and arguments
+    ///
+    /// Example: -n 4 ./solver
+    #[arg(value_name = "WORDS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) words: Vec<String>,
+}
+
+#[derive(Debug, clap::Args)]
 pub(crate) struct ShimsArguments {
     /// Directory for the links; made if it is not there
     ///
@@ -475,7 +494,7 @@ pub(crate) struct ShimsArguments {
 
     /// Also `mpiexec` and `mpirun`
     ///
-    /// They start ranks of MPI programs, inside a job on its cpus, elsewhere as a job. Example: --mpi
+    /// They start ranks of MPI programs, inside a job on its cpus, elsewhere as a job, as `phalanx mpiexec` does. Example: --mpi
     #[arg(long)]
     pub(crate) mpi: bool,
 }

@@ -35,6 +35,7 @@ use crate::args::job::SubmitCommand;
 use crate::args::{Arguments, Command, GlobalArguments};
 use crate::cluster::{Connected, Site};
 use crate::process::{runtime, start_log};
+use crate::slurm;
 use crate::ui::Ui;
 use crate::ui::error::CliError;
 use submit::several::FileDraft;
@@ -50,6 +51,7 @@ pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
     match command {
         Command::Up(arguments) => up::run(&global, &arguments, ui),
         Command::Down => up::detached::down(&global, ui),
+        Command::Mpiexec(arguments) => Ok(ExitCode::Command(slurm::mpiexec(&arguments.words, &global))),
         Command::Shims(arguments) => shims::run(&arguments, ui),
         Command::Init(arguments) => init::run(&global, arguments, ui),
         Command::Scheduler(arguments) => scheduler::run(&global, arguments, ui),

@@ -36,7 +36,7 @@ mod words;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use crate::args::OutputForm;
+use crate::args::{GlobalArguments, OutputForm};
 use crate::ui::Ui;
 use crate::ui::style::printable;
 
@@ -128,6 +128,11 @@ pub(crate) fn run(name: Name, words: &[OsString]) -> u8 {
     }
 }
 
+/// `phalanx mpiexec`: the same as `mpiexec`, for the cluster that is named. Returns its exit code.
+pub(crate) fn mpiexec(words: &[String], global: &GlobalArguments) -> u8 {
+    mpiexec::told(words, global)
+}
+
 /// Why a command did not do what was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Complaint {
@@ -139,6 +144,14 @@ impl Complaint {
     fn new(line: impl Into<String>) -> Self {
         Self {
             lines: vec![line.into()],
+            code: 1,
+        }
+    }
+
+    /// The same with what to do next.
+    fn with_hint(line: impl Into<String>, hint: &str) -> Self {
+        Self {
+            lines: vec![line.into(), format!("hint: {hint}")],
             code: 1,
         }
     }

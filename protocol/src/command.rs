@@ -104,6 +104,21 @@ pub enum Action {
         /// What follows its name.
         arguments: Vec<Bytes>,
     },
+    /// Programs side by side, each for the next ranks of a gang; the last for those that are left over.
+    Sections(Vec<Section>),
+}
+
+/// One of the programs that ranks of a gang run side by side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Section {
+    /// How many ranks run it.
+    pub ranks: u32,
+    /// The program, looked for as a shell does, with its arguments.
+    pub words: Vec<Bytes>,
+    /// Variables beside those of all tasks, or instead of them.
+    pub environment: Vec<(Bytes, Bytes)>,
+    /// The working directory, if it is not that of all; seen from there unless absolute.
+    pub directory: Option<Bytes>,
 }
 
 /// What a task reads as its standard input.
@@ -114,7 +129,7 @@ pub enum TaskInput {
     Empty,
     /// A file, by the pattern of its name.
     File(String),
-    /// What clients send to the job while it runs: [`crate::message::client::InputPiece`].
+    /// What clients send to the job while it runs: [`crate::message::client::InputPiece`]. Its first task gets it.
     Streamed,
 }
 

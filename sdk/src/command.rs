@@ -217,7 +217,7 @@ impl Commands {
         let ended = loop {
             let mut program = self
                 .invocation
-                .program(number.unwrap_or(index), item)
+                .program(index, number.unwrap_or(index), item)
                 .map_err(|message| (FailureCause::Error, message))?;
             self.variables
                 .set(&mut program, index, number, item, chunk.grant, chunk.restarts);
@@ -233,7 +233,7 @@ impl Commands {
             }
             program.lend(streams.files());
             match process::run(&program, &order) {
-                Err(error) if self.invocation.try_by_shell(&error) => {}
+                Err(error) if self.invocation.try_by_shell(index, &error) => {}
                 ended => {
                     break ended.map(|(ending, usage)| {
                         used.push(usage);
@@ -254,7 +254,7 @@ impl Commands {
             Ok(Ending::Exit(0)) => Ok(()),
             Ok(_) if chunk.context.is_cancelled() => Err((FailureCause::Error, "it was ended".to_owned())),
             Ok(over) => Err((over.cause(), over.reason())),
-            Err(error) => Err(self.invocation.not_started(&error)),
+            Err(error) => Err(self.invocation.not_started(index, &error)),
         };
         match ranks {
             Some(ranks) => ranks.judge(index, ended),
@@ -345,7 +345,8 @@ impl Runner for Commands {
         if let Some(before) = lock(&self.ranks).take() {
             before.retire();
         }
-        match Ranks::begin(self.job, gang, link, &self.running) {
+        let sections = self.invocation.sections(gang.placement.node_of.len());
+        match Ranks::begin(self.job, gang, &sections, link, &self.running) {
             Ok(ranks) => *lock(&self.ranks) = Some(Arc::new(ranks)),
             // they find no exchange, and say so themselves
             Err(error) => tracing::warn!(%error, "the ranks of a gang cannot be connected with each other"),

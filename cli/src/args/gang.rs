@@ -11,7 +11,7 @@ pub(crate) struct GangArguments {
     /// Run so many ranks of it together, as a gang
     ///
     /// They start when there is room for all of them, each with the --cpus and --memory of a task, on as few workers as have
-    /// it, and MPI programs find each other (PMI-1: MPICH, Intel MPI). PHALANX_RANK and PHALANX_RANKS tell each who it is. If
+    /// it, and MPI programs find each other (MPICH, Intel MPI, Open MPI 4). PHALANX_RANK and PHALANX_RANKS tell each who it is. If
     /// one fails, all are ended; if a worker is lost, all start again. Default: no gang. Example: phalanx run --ranks 4 -- ./simulate
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["kernel", "array", "each_line", "from_json", "at_most"])]
     pub(crate) ranks: Option<u32>,

@@ -135,10 +135,11 @@ fn of_step(kind: Kind) -> Meaning {
         Kind::Array | Kind::Begin | Kind::CpusPerGpu | Kind::Dependency | Kind::Exclude | Kind::ExportFile | Kind::Gpus
         | Kind::GpusPerNode | Kind::GpusPerTask | Kind::Gres | Kind::Hold | Kind::IgnorePbs | Kind::Immediate | Kind::JobId
         | Kind::JobName | Kind::KillOnInvalidDependency | Kind::Mem | Kind::MemPerCpu | Kind::MemPerGpu | Kind::Nice
-        | Kind::NoRequeue | Kind::Nodelist | Kind::Nodes | Kind::NtasksPerGpu | Kind::Parsable | Kind::Partition
+        | Kind::NoRequeue | Kind::Nodelist | Kind::NtasksPerGpu | Kind::Parsable | Kind::Partition
         | Kind::Priority | Kind::Pty | Kind::Quiet | Kind::Recorded | Kind::Relative | Kind::Requeue | Kind::Signal
         | Kind::StepWait | Kind::TestOnly | Kind::Time | Kind::Verbose | Kind::Wait | Kind::Wrap => {
             recorded("a step changes nothing by it; outside a job it is the job's")
         }
+        Kind::Nodes => recorded("a step is on the node of its script, and says so if more are asked for"),
     }
 }

@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::results::ResultWriter;
 use super::submit::Draft;
+use super::submit::command::CommandDraft;
 use crate::cluster::Connected;
 use crate::interrupts::Interrupts;
 use crate::ui::error::CliError;
@@ -38,6 +39,31 @@ pub(crate) async fn follow_command(
     follower::run(client, job, manner, input, interrupts, ui).await
 }
 
+/// Submits a gang, copies what all of its ranks print, sends the first what it is to read, and ends as the first that fails.
+pub(crate) async fn run_ranks(
+    client: &Client,
+    draft: &CommandDraft,
+    takes_input: bool,
+    ui: Ui,
+) -> Result<ExitCode, CliError> {
+    let mut interrupts = Interrupts::listen()?;
+    let job = interrupts.while_submitting(draft.send(client), ui).await?;
+    let input = takes_input.then(Input::start);
+    let manner = follower::Manner {
+        is_single: true,
+        ranks: ranks_of(draft),
+        explains: true,
+    };
+    follower::run(client, job, manner, input, interrupts, ui).await
+}
+
+fn ranks_of(draft: &CommandDraft) -> Option<follower::Ranks> {
+    draft.ranks().map(|count| follower::Ranks {
+        count,
+        are_labelled: draft.is_labelled,
+    })
+}
+
 pub(super) async fn run(cluster: &Connected, mut draft: Draft, ui: Ui) -> Result<ExitCode, CliError> {
     let mut interrupts = Interrupts::listen()?;
     if let Draft::Command(command) = &mut draft {
@@ -46,10 +72,7 @@ pub(super) async fn run(cluster: &Connected, mut draft: Draft, ui: Ui) -> Result
         if takes_input {
             command.stream_input();
         }
-        let ranks = command.ranks().map(|count| follower::Ranks {
-            count,
-            are_labelled: command.is_labelled,
-        });
+        let ranks = ranks_of(command);
         let job = interrupts
             .while_submitting(draft.send(&cluster.client), ui)
             .await?;

@@ -14,7 +14,7 @@ use crate::commands::up::detached;
 use crate::ui::error::CliError;
 
 /// What is meant without any option.
-fn global() -> GlobalArguments {
+pub(super) fn global() -> GlobalArguments {
     let text = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     GlobalArguments {
         cluster: text("PHALANX_CLUSTER").map(Into::into),
@@ -32,28 +32,36 @@ pub(super) fn directory() -> Result<String, CliError> {
 
 /// Connects to the cluster.
 pub(super) async fn connected() -> Result<Connected, CliError> {
-    Site::open(&global())?.connect(Role::User).await
+    connected_by(&global()).await
+}
+
+async fn connected_by(global: &GlobalArguments) -> Result<Connected, CliError> {
+    Site::open(global)?.connect(Role::User).await
 }
 
 /// The same, and starts one if none runs and nobody has said where one would be.
 pub(super) async fn connected_or_started() -> Result<Connected, CliError> {
-    let global = global();
-    match connected().await {
+    connected_or_started_by(&global()).await
+}
+
+/// The same for what was said of the cluster.
+pub(super) async fn connected_or_started_by(global: &GlobalArguments) -> Result<Connected, CliError> {
+    match connected_by(global).await {
         Err(error) if error.code() == ExitCode::Unreachable && global.scheduler.is_empty() => {}
         done => return done,
     }
-    let root = root(&global)?;
+    let root = root(global)?;
     // of two that want to start one, the second finds the first one's
     let lock = lock(&root).map_err(|error| {
         let what = format!("cannot lock `{}.lock`: {error}", root.display());
         CliError::new(ExitCode::Internal, what)
     })?;
-    if let Ok(connected) = connected().await {
+    if let Ok(connected) = connected_by(global).await {
         return Ok(connected);
     }
-    detached::start(&global, &[])?;
+    detached::start(global, &[])?;
     drop(lock);
-    connected().await
+    connected_by(global).await
 }
 
 fn lock(root: &std::path::Path) -> io::Result<File> {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::step::{Program, Source, Step, number};
-use super::{Complaint, Name, help, home, spec};
+use super::{Complaint, Name, help, home, say, spec};
 use crate::batch::directives::Directives;
 use crate::batch::getopt::{self, OnUnknown};
 use crate::batch::merge::merge;
@@ -38,21 +38,28 @@ pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
     let is_inside = std::env::var_os("SLURM_JOB_ID").is_some();
     match is_inside {
         true => {
+            if let Some(nodes) = merged.settings.nodes.filter(|nodes| nodes.least > 1) {
+                // as many ranks as were asked for, which is what programs depend on
+                say(
+                    Name::Srun,
+                    "warning",
+                    &format!(
+                        "the step asks for {} nodes, and all its tasks are on the node of the script; `mpiexec -hosts` and \
+                         `phalanx run --ranks 4 --nodes 2`, outside of a job, start ranks on several",
+                        nodes.least
+                    ),
+                );
+            }
             let programs = programs(&merged.settings, &parsed.rest)?;
             let step = Step::new(Name::Srun, merged.settings, programs)?;
             runtime()?.block_on(step.run())
         }
-        false => submit(Name::Srun, merged.settings, &parsed.rest[0], words),
+        false => submit(merged.settings, &parsed.rest[0], words),
     }
 }
 
 /// Submits a job of this one step, named after its program, and copies what it prints.
-pub(super) fn submit(
-    called: Name,
-    settings: BatchSettings,
-    program: &str,
-    words: &[String],
-) -> Result<u8, Complaint> {
+fn submit(settings: BatchSettings, program: &str, words: &[String]) -> Result<u8, Complaint> {
     let own = own_path();
     let quoted = |word: &str| format!("'{}'", word.replace('\'', r"'\''"));
     let command: Vec<String> = std::iter::once(own.as_str())
@@ -62,7 +69,7 @@ pub(super) fn submit(
     let name = Path::new(program).file_name();
     let script = spec::Script {
         name: name.map_or_else(|| program.to_owned(), |name| name.to_string_lossy().into_owned()),
-        shown: format!("{} {}", called.text(), words.join(" ")),
+        shown: format!("{} {}", Name::Srun.text(), words.join(" ")),
         place: None,
         content: format!("#!/bin/sh\nexec {}\n", command.join(" ")).into_bytes(),
         arguments: Vec::new(),

@@ -4,8 +4,10 @@ mod input;
 mod mpi;
 mod streams;
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -35,10 +37,39 @@ pub(super) struct Program {
     pub(super) words: Vec<String>,
     /// Which of the programs that were named together it is.
     pub(super) section: u32,
+    /// Which variables of this process it has.
+    pub(super) passed: Passed,
     /// Variables of its own.
     pub(super) environment: Vec<(String, String)>,
     /// Where it starts, if not where this process is.
     pub(super) directory: Option<PathBuf>,
+}
+
+/// Which variables a program has of those around this process.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Passed {
+    #[default]
+    All,
+    /// These.
+    Named(Vec<String>),
+}
+
+impl Passed {
+    /// Whether it has that one.
+    pub(super) fn has(&self, name: &[u8]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Named(names) => names.iter().any(|named| named.as_bytes() == name),
+        }
+    }
+
+    /// Has it have that one too.
+    pub(super) fn add(&mut self, name: &str) {
+        match self {
+            Self::All => {}
+            Self::Named(names) => names.push(name.to_owned()),
+        }
+    }
 }
 
 /// The ranks of a step.
@@ -255,6 +286,11 @@ impl Step {
         if let Some(directory) = program.directory.as_ref() {
             command.current_dir(directory);
         }
+        if program.passed != Passed::All {
+            let is_passed = |name: &OsStr| program.passed.has(name.as_bytes()) || is_of_job(name);
+            command.env_clear();
+            command.envs(std::env::vars_os().filter(|(name, _)| is_passed(name)));
+        }
         for (name, value) in [
             ("SLURM_PROCID", rank),
             ("SLURM_LOCALID", rank),
@@ -285,6 +321,13 @@ impl Step {
     fn say(&self, line: &str) {
         say(self.name, "error", line);
     }
+}
+
+/// Whether a variable says something of the job, so that all of its programs have it.
+fn is_of_job(name: &OsStr) -> bool {
+    ["SLURM_", "PBS_", "PHALANX_"]
+        .iter()
+        .any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
 }
 
 /// Takes the next number from a file, which has a byte for each that was taken. Of several that ask at once each gets its own,

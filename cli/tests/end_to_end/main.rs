@@ -26,6 +26,7 @@ mod losses;
 mod members;
 mod mistakes;
 mod mpi;
+mod mpiexec;
 mod pbs;
 mod resources;
 mod slurm;

@@ -38,10 +38,29 @@ fn ranks_of_a_step_meet_as_mpi_programs_do() {
 1 of 3: cmd=get_result rc=0 msg=success value=of-2
 2 of 3: cmd=get_result rc=0 msg=success value=of-0
 ";
-    let step = "#!/bin/bash\n#SBATCH -n 2 -o ranks.txt\nsrun -n 3 bash rank.sh | sort\nmpiexec -n 2 bash rank.sh : -n 1 bash rank.sh | sort\n";
+    let step = "#!/bin/bash\n#SBATCH -n 2 -o ranks.txt\nsrun -n 3 bash rank.sh | sort\nmpiexec -n 2 bash rank.sh : -n 1 bash rank.sh | sort\nsrun -n 2 sh -c 'echo $MPI_LOCALRANKID of $MPI_LOCALNRANKS' | sort\n";
     desk.script("job.sh", step);
     assert_eq!(desk.run(&["sbatch", "--wait", "job.sh"]).code, Some(0));
-    assert_eq!(desk.read("ranks.txt"), format!("{expected}{expected}"));
+    assert_eq!(
+        desk.read("ranks.txt"),
+        format!("{expected}{expected}0 of 2\n1 of 2\n")
+    );
+}
+
+#[test]
+fn a_step_that_asks_for_nodes_says_that_it_is_on_one_and_one_that_names_hosts_is_refused() {
+    let up = Up::start_wide();
+    let desk = desk(&up);
+    let script = "#!/bin/sh\n#SBATCH -n 2 -o nodes.txt\nsrun -N 1 true\nsrun -N 2 -n 2 echo here\nmpiexec -hosts a,b -n 2 true\n";
+    desk.script("nodes.sh", script);
+    assert_eq!(desk.run(&["sbatch", "--wait", "nodes.sh"]).code, Some(1));
+    let printed = desk.read("nodes.txt");
+    let told = "srun: warning: the step asks for 2 nodes, and all its tasks are on the node of the script";
+    assert_eq!(printed.matches(told).count(), 1, "{printed}");
+    assert_eq!(printed.matches("here\n").count(), 2, "{printed}");
+    let refused =
+        "mpiexec: error: inside of a job all ranks are on the node of its script, and 2 hosts are named";
+    assert!(printed.contains(refused), "{printed}");
 }
 
 #[test]
@@ -53,7 +72,7 @@ fn nobody_waits_for_a_rank_that_aborts_or_dies() {
     assert!(
         aborted
             .stderr
-            .contains("task 1 called MPI_Abort with 9: the others are ended"),
+            .contains("rank 1 called MPI_Abort with 9: all were ended"),
         "{aborted:?}"
     );
     let died = desk.run(&["srun", "-n", "2", "bash", "rank.sh", "die"]);

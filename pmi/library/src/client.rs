@@ -1,7 +1,6 @@
 //! A rank's side of PMI-1: a line there, a line back.
 
 use std::io::{BufRead, BufReader, Write};
-use std::ops::Range;
 use std::os::fd::{FromRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 
@@ -130,10 +129,10 @@ impl Client {
         self.say(&format!("cmd=abort exitcode={code}"))
     }
 
-    /// The ranks on this one's node.
-    pub(crate) fn clique(&mut self) -> Result<Range<u32>, Failure> {
+    /// The ranks on this one's node, ascending.
+    pub(crate) fn clique(&mut self) -> Result<Vec<u32>, Failure> {
         let mapping = self.get("PMI_process_mapping")?;
-        clique(&mapping, self.rank).ok_or_else(|| Failure::Refused {
+        clique(&mapping, self.rank, self.size).ok_or_else(|| Failure::Refused {
             asked: "PMI_process_mapping".to_owned(),
             answer: mapping,
         })
@@ -148,23 +147,35 @@ fn value_of<'a>(line: &'a str, word: &str) -> Option<&'a str> {
         .map(|(_, value)| value)
 }
 
-/// The ranks on the node of `rank`, in `(vector,(first node,nodes,ranks on each),..)`.
-fn clique(mapping: &str, rank: u32) -> Option<Range<u32>> {
+/// The ranks on the node of `rank`, of so many, by `(vector,(first node,nodes,ranks on each),..)`, which begins anew for
+/// ranks that are left over.
+fn clique(mapping: &str, rank: u32, size: u32) -> Option<Vec<u32>> {
     let blocks = mapping.strip_prefix("(vector,")?.strip_suffix(')')?;
-    let mut first = 0_u32;
+    let mut runs = Vec::new();
     for block in blocks.split_terminator(')') {
         let numbers = block.trim_start_matches([',', '(']);
         let mut numbers = numbers.split(',').map(|number| number.parse::<u32>().ok());
-        let (_, nodes, ranks) = (numbers.next()??, numbers.next()??, numbers.next()??);
-        let end = first.checked_add(nodes.checked_mul(ranks)?)?;
-        if (first..end).contains(&rank) {
-            let node = (rank - first) / ranks;
-            let start = first + node * ranks;
-            return Some(start..start + ranks);
-        }
-        first = end;
+        let (first, nodes, ranks) = (numbers.next()??, numbers.next()??, numbers.next()??);
+        let end = first.checked_add(nodes)?;
+        // what has no ranks would be gone over again and again
+        let each = (ranks > 0).then_some((first..end, ranks))?;
+        runs.push(each);
     }
-    None
+    let period = runs.iter().flat_map(|(nodes, ranks)| {
+        nodes
+            .clone()
+            .flat_map(|node| std::iter::repeat_n(node, *ranks as usize))
+    });
+    let node_of: Vec<u32> = period.cycle().take(size as usize).collect();
+    let own = node_of.get(rank as usize)?;
+    let is_here = |&(_, node): &(u32, &u32)| node == own;
+    Some(
+        (0..)
+            .zip(&node_of)
+            .filter(is_here)
+            .map(|(rank, _)| rank)
+            .collect(),
+    )
 }
 
 #[cfg(test)]
@@ -187,7 +198,7 @@ mod tests {
                     .put(&format!("card-{rank}"), &format!("of {rank} -"))
                     .unwrap();
                 client.barrier().unwrap();
-                assert_eq!(client.clique().unwrap(), 0..2);
+                assert_eq!(client.clique().unwrap(), [0, 1]);
                 assert!(client.get("card-9").is_err());
                 let found = client.get(&format!("card-{}", 1 - rank)).unwrap();
                 client.finalize().unwrap();
@@ -200,18 +211,30 @@ mod tests {
     }
 
     #[test]
-    fn a_node_has_the_ranks_of_its_block() {
-        assert_eq!(clique("(vector,(0,1,4))", 3), Some(0..4));
-        assert_eq!(clique("(vector,(0,2,3),(2,1,2))", 4), Some(3..6));
-        assert_eq!(clique("(vector,(0,2,3),(2,1,2))", 7), Some(6..8));
+    fn a_node_has_the_ranks_that_the_mapping_puts_there() {
+        let clique = |mapping: &str, rank| super::clique(mapping, rank, 8);
+        for (mapping, rank, expected) in [
+            ("(vector,(0,1,8))", 3, &[0, 1, 2, 3, 4, 5, 6, 7][..]),
+            ("(vector,(0,2,3),(2,1,2))", 4, &[3, 4, 5]),
+            ("(vector,(0,2,3),(2,1,2))", 7, &[6, 7]),
+            // rank after rank on node after node
+            ("(vector,(0,2,1))", 3, &[1, 3, 5, 7]),
+            ("(vector,(0,3,2))", 6, &[0, 1, 6, 7]),
+            ("(vector,(1,1,1),(0,1,2),(1,1,1))", 3, &[0, 3, 4, 7]),
+        ] {
+            assert_eq!(clique(mapping, rank).as_deref(), Some(expected), "{mapping}");
+        }
         for wrong in [
             "",
             "(vector",
+            "(vector,)",
             "(vector,(0,1))",
-            "(vector,(0,1,2))",
+            "(vector,(0,0,2))",
             "(vector,(0,1,0))",
+            "(vector,(4294967295,2,1))",
         ] {
             assert_eq!(clique(wrong, 3), None, "{wrong}");
         }
+        assert_eq!(clique("(vector,(0,1,8))", 8), None, "there is no such rank");
     }
 }

@@ -264,7 +264,8 @@ pub unsafe extern "C" fn PMI_KVS_Get(
 /// `size` is null or may be written to.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn PMI_Get_clique_size(size: *mut c_int) -> c_int {
-    let found = with(|client| client.clique()).map(|ranks| ranks.end - ranks.start);
+    let found = with(Client::clique);
+    let found = found.map(|ranks| u32::try_from(ranks.len()).unwrap_or(u32::MAX));
     // SAFETY: the caller's promise.
     unsafe { put_number(size, found) }
 }
@@ -275,7 +276,7 @@ pub unsafe extern "C" fn PMI_Get_clique_size(size: *mut c_int) -> c_int {
 /// `ranks` is null or has room for `length` numbers.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn PMI_Get_clique_ranks(ranks: *mut c_int, length: c_int) -> c_int {
-    let found = match with(|client| client.clique()) {
+    let found = match with(Client::clique) {
         Ok(found) => found,
         Err(code) => return code,
     };
@@ -285,7 +286,7 @@ pub unsafe extern "C" fn PMI_Get_clique_ranks(ranks: *mut c_int, length: c_int) 
     if usize::try_from(length).unwrap_or_default() < found.len() {
         return ERR_INVALID_LENGTH;
     }
-    for (position, rank) in found.enumerate() {
+    for (position, rank) in (0..).zip(found) {
         // SAFETY: there is room for all of them.
         unsafe {
             ranks

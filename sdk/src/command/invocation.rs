@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use phalanx_protocol::CommandPlan;
-use phalanx_protocol::command::{Action, Dialect};
+use phalanx_protocol::command::{Action, Dialect, Section};
 use phalanx_protocol::record::FailureCause;
 use rustix::io::Errno;
 
@@ -31,15 +31,60 @@ const TEXT_BYTES: u64 = 128;
 /// How tasks of a job are invoked.
 #[derive(Debug)]
 pub(super) struct Invocation {
+    /// At least one; of several, each is for the next tasks.
+    commands: Vec<Command>,
+    placeholders: bool,
+    is_script: bool,
+}
+
+/// A program with its arguments.
+#[derive(Debug)]
+struct Command {
+    /// How many tasks run it.
+    tasks: u32,
     program: PathBuf,
     /// The name that was asked for.
     name: OsString,
     arguments: Vec<Vec<u8>>,
     directory: PathBuf,
-    placeholders: bool,
-    is_script: bool,
+    /// Variables beside those of all tasks.
+    variables: Vec<(OsString, OsString)>,
     /// The program is text without a first line that says what runs it, so that a shell does.
     by_shell: AtomicBool,
+}
+
+impl Command {
+    /// One that is looked for as a shell does, given the variables and the directory of all tasks.
+    fn new(section: &Section, plan: &CommandPlan) -> Self {
+        let directory = PathBuf::from(owned(&plan.directory));
+        let directory = match &section.directory {
+            Some(own) => directory.join(owned(own)),
+            None => directory,
+        };
+        let variables = plan.environment.iter().chain(&section.environment);
+        let path = variables.rev().find(|(name, _)| &name[..] == b"PATH");
+        let path = path.map_or(OsStr::new(DEFAULT_PATH), |(_, path)| OsStr::from_bytes(path));
+        let name = section.words.first().map(owned).unwrap_or_default();
+        let own = section.environment.iter();
+        Self {
+            tasks: section.ranks,
+            program: find(&name, path, &directory),
+            name,
+            arguments: all(section.words.get(1..).unwrap_or_default()),
+            directory,
+            variables: own.map(|(name, value)| (owned(name), owned(value))).collect(),
+            by_shell: AtomicBool::new(false),
+        }
+    }
+}
+
+/// The same bytes as text of the system's.
+fn owned(bytes: &bytes::Bytes) -> OsString {
+    OsString::from_vec(bytes.to_vec())
+}
+
+fn all(arguments: &[bytes::Bytes]) -> Vec<Vec<u8>> {
+    arguments.iter().map(|argument| argument.to_vec()).collect()
 }
 
 impl Invocation {
@@ -48,21 +93,22 @@ impl Invocation {
     /// # Errors
     /// If the script cannot be written.
     pub(super) fn open(plan: &CommandPlan, scratch: &Path) -> io::Result<Self> {
-        let directory = PathBuf::from(OsString::from_vec(plan.directory.to_vec()));
-        let owned = |arguments: &[bytes::Bytes]| arguments.iter().map(|argument| argument.to_vec()).collect();
-        let (program, name, arguments) = match &plan.action {
-            Action::Program(words) => {
-                let name = words.first().map(|word| word.to_vec()).unwrap_or_default();
-                let name = OsString::from_vec(name);
-                let path = plan
-                    .environment
-                    .iter()
-                    .rev()
-                    .find(|(name, _)| &name[..] == b"PATH");
-                let path = path.map_or(OsStr::new(DEFAULT_PATH), |(_, path)| OsStr::from_bytes(path));
-                let program = find(&name, path, &directory);
-                (program, name, owned(words.get(1..).unwrap_or_default()))
-            }
+        let of_all = |words: &[bytes::Bytes]| {
+            let section = Section {
+                ranks: u32::MAX,
+                words: words.to_vec(),
+                environment: Vec::new(),
+                directory: None,
+            };
+            Command::new(&section, plan)
+        };
+        let commands = match &plan.action {
+            Action::Program(words) => vec![of_all(words)],
+            Action::Sections(sections) if !sections.is_empty() => sections
+                .iter()
+                .map(|section| Command::new(section, plan))
+                .collect(),
+            Action::Sections(_) => vec![of_all(&[])],
             Action::Script { content, arguments } => {
                 let program = scratch.join(match plan.dialect {
                     Dialect::Phalanx => "script",
@@ -76,35 +122,69 @@ impl Invocation {
                     .mode(0o700)
                     .open(&program)?;
                 file.write_all(content)?;
-                (program.clone(), program.into_os_string(), owned(arguments))
+                vec![Command {
+                    tasks: u32::MAX,
+                    name: program.clone().into_os_string(),
+                    program,
+                    arguments: all(arguments),
+                    directory: PathBuf::from(owned(&plan.directory)),
+                    variables: Vec::new(),
+                    by_shell: AtomicBool::new(false),
+                }]
             }
         };
         Ok(Self {
-            program,
-            name,
-            arguments,
-            directory,
+            commands,
             placeholders: plan.placeholders,
             is_script: matches!(plan.action, Action::Script { .. }),
-            by_shell: AtomicBool::new(false),
         })
     }
 
-    /// The program of a task whose number and item are these, with its arguments.
+    /// Which of several programs each task runs, from 0: of the first so many tasks.
+    pub(super) fn sections(&self, tasks: usize) -> Vec<u32> {
+        let each = (0..).zip(&self.commands);
+        let by_task =
+            each.flat_map(|(section, command)| std::iter::repeat_n(section, command.tasks as usize));
+        let last = self.commands.len().saturating_sub(1) as u32;
+        by_task.chain(std::iter::repeat(last)).take(tasks).collect()
+    }
+
+    /// What the task `index` runs.
+    fn command(&self, index: u64) -> &Command {
+        let mut before = 0;
+        let has_it = |command: &&Command| {
+            before += u64::from(command.tasks);
+            index < before
+        };
+        let last = self.commands.last();
+        let found = self.commands.iter().find(has_it).or(last);
+        found.expect("there is at least one")
+    }
+
+    /// The program of the task `index`, whose number and item are these, with its arguments and variables of its own.
     ///
     /// # Errors
     /// A sentence if the item cannot be an argument.
-    pub(super) fn program(&self, number: u64, item: Option<&[u8]>) -> Result<Program<'_>, String> {
-        let mut program = match self.by_shell.load(Ordering::Relaxed) {
-            false => Program::new(&self.program, &self.directory),
+    pub(super) fn program(
+        &self,
+        index: u64,
+        number: u64,
+        item: Option<&[u8]>,
+    ) -> Result<Program<'_>, String> {
+        let command = self.command(index);
+        let mut program = match command.by_shell.load(Ordering::Relaxed) {
+            false => Program::new(&command.program, &command.directory),
             true => {
-                let mut program = Program::new(SHELL, &self.directory);
-                program.arg(&self.program);
+                let mut program = Program::new(SHELL, &command.directory);
+                program.arg(&command.program);
                 program
             }
         };
+        for (name, value) in &command.variables {
+            program.env(name, value);
+        }
         if !self.placeholders {
-            for argument in &self.arguments {
+            for argument in &command.arguments {
                 program.arg(OsStr::from_bytes(argument));
             }
             return Ok(program);
@@ -115,7 +195,7 @@ impl Invocation {
             return Err("its item has a zero byte, which no argument can have".to_owned());
         }
         let mut is_named = false;
-        for argument in &self.arguments {
+        for argument in &command.arguments {
             let filled = fill(argument, text);
             is_named |= filled.is_some();
             program.arg(OsStr::from_bytes(filled.as_deref().unwrap_or(argument)));
@@ -128,26 +208,28 @@ impl Invocation {
         Ok(program)
     }
 
-    /// Whether to try again, by a shell this time, after a process could not be started: as shells do with programs that are
-    /// text and do not say what runs them.
-    pub(super) fn try_by_shell(&self, error: &io::Error) -> bool {
+    /// Whether to try the task `index` again, by a shell this time, after its process could not be started: as shells do with
+    /// programs that are text and do not say what runs them.
+    pub(super) fn try_by_shell(&self, index: u64, error: &io::Error) -> bool {
+        let command = self.command(index);
         let is_text = !self.is_script
             && error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error())
-            && looks_like_text(&self.program);
+            && looks_like_text(&command.program);
         is_text && {
-            self.by_shell.store(true, Ordering::Relaxed);
+            command.by_shell.store(true, Ordering::Relaxed);
             true
         }
     }
 
-    /// What to say of a task whose process could not be started.
-    pub(super) fn not_started(&self, error: &io::Error) -> Failed {
-        let directory = self.directory.display();
-        if !self.directory.is_dir() {
+    /// What to say of the task `index`, whose process could not be started.
+    pub(super) fn not_started(&self, index: u64, error: &io::Error) -> Failed {
+        let command = self.command(index);
+        let directory = command.directory.display();
+        if !command.directory.is_dir() {
             let message = format!("its working directory `{directory}` is not there on this worker");
             return (FailureCause::Exit(NOT_STARTED), message);
         }
-        let name = self.name.display();
+        let name = command.name.display();
         if self.is_script && error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error()) {
             let message = "the script does not begin with `#!` and what runs it, as in `#!/bin/sh`";
             return (FailureCause::Exit(NOT_STARTED), message.to_owned());
@@ -158,7 +240,7 @@ impl Invocation {
                 format!("cannot start `{name}`: {error}"),
             );
         }
-        let message = match self.program.exists() {
+        let message = match command.program.exists() {
             true => format!("cannot start `{name}`: the interpreter that its first line names is not there"),
             false => format!("there is no program `{name}` on this worker"),
         };
@@ -214,6 +296,26 @@ mod tests {
         assert_eq!(fill(b"in/{}.txt-{}", b"7").unwrap(), b"in/7.txt-7");
         assert_eq!(fill(b"none {", b"7"), None);
         assert_eq!(fill(b"", b"7"), None);
+    }
+
+    #[test]
+    fn tasks_run_programs_in_turn_and_those_that_are_left_over_the_last() {
+        let section = |tasks: u32| Command {
+            tasks,
+            program: PathBuf::new(),
+            name: OsString::new(),
+            arguments: Vec::new(),
+            directory: PathBuf::new(),
+            variables: Vec::new(),
+            by_shell: AtomicBool::new(false),
+        };
+        let sections = |tasks: &[u32]| Invocation {
+            commands: tasks.iter().copied().map(section).collect(),
+            placeholders: false,
+            is_script: false,
+        };
+        assert_eq!(sections(&[2, 0, 1]).sections(5), [0, 0, 2, 2, 2]);
+        assert_eq!(sections(&[u32::MAX]).sections(3), [0, 0, 0]);
     }
 
     #[test]

@@ -111,14 +111,15 @@ impl Outlets {
                 let file = File::open(&path);
                 file.map_err(|error| format!("cannot read its input `{}`: {error}", path.display()))?
             }
-            TaskInput::Streamed => {
+            // of ranks, the first
+            TaskInput::Streamed if task == 0 => {
                 let started = Feeder::start(StreamedInput::new(&self.storage, self.job));
                 let (started, file) =
                     started.map_err(|error| format!("its input cannot be handed to it: {error}"))?;
                 feeder = Some(started);
                 file
             }
-            TaskInput::Empty => self
+            TaskInput::Empty | TaskInput::Streamed => self
                 .nothing
                 .try_clone()
                 .map_err(|error| format!("its input cannot be shared: {error}"))?,

@@ -111,8 +111,9 @@ impl<'a> Program<'a> {
     }
 
     /// Gives it a variable of its own.
-    pub(super) fn env(&mut self, name: &str, value: impl AsRef<OsStr>) -> &mut Self {
-        self.unset.retain(|unset| *unset != name);
+    pub(super) fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
+        let name = name.as_ref();
+        self.unset.retain(|unset| OsStr::new(unset) != name);
         self.own.set(name, value);
         self
     }

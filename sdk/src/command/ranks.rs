@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use phalanx_pmi::{Departure, Event, Exchange, Layout, Server};
+use phalanx_pmi::{Departure, Event, Exchange, Layout, OpenMpi, Server};
 use phalanx_protocol::message::host::HostGang;
 use phalanx_protocol::record::FailureCause;
 use phalanx_protocol::{JobId, RangeSet};
@@ -22,11 +22,22 @@ use crate::host::gang_link::{GangLink, LinkError};
 use crate::host::lock;
 use crate::kernel::runner::Failed;
 
+/// Set in all numbers of starts. The library takes those that fit into 31 bits.
+const NUMBER_BIT: u32 = 1 << 30;
+/// Bits of such a number that tell the starts of a gang from each other.
+const EPOCH_BITS: u32 = 6;
+
 /// Why other nodes are not met by one that does not listen.
 const NO_PORT: &str = "this node has no port at which they could be met";
 
 /// How long after the socket of a rank its process is expected to end. Some close it and live on until they are killed.
 const LAST_WORDS_WAIT: Duration = Duration::from_secs(1);
+
+/// A number for a start of a gang, the same on all of its nodes, beyond those of processes, by which steps call theirs.
+fn start_number(job: JobId, epoch: u32) -> u32 {
+    let start = (job.0 << EPOCH_BITS) ^ u64::from(epoch);
+    NUMBER_BIT | u32::try_from(start & u64::from(NUMBER_BIT - 1)).unwrap_or_default()
+}
 
 /// One start of a gang, as far as it is here.
 pub(super) struct Ranks {
@@ -43,30 +54,33 @@ pub(super) struct Ranks {
     words: Arc<LastWords>,
     /// By which the other nodes are met.
     link: Option<Arc<GangLink>>,
+    open_mpi: Option<OpenMpi>,
 }
 
 impl Ranks {
-    /// Readies the exchange; those of `running` are told to end when one leaves in the middle of things.
+    /// Readies the exchange, given which of the programs that run side by side each rank is of; those of `running` are told to end when one leaves in the middle of things.
     ///
     /// # Errors
     /// No sockets or threads are left.
     pub(super) fn begin(
         job: JobId,
         gang: HostGang,
+        sections: &[u32],
         link: Option<Arc<GangLink>>,
         running: &Arc<Running>,
     ) -> io::Result<Self> {
         let placement = &gang.placement;
+        let epoch = placement.epoch;
         let local = placement.ranks_by_node().into_iter().nth(gang.node as usize);
         let local = local.unwrap_or_default();
         let cause = Arc::<OnceLock<Cause>>::default();
         let words = Arc::<LastWords>::default();
         // libraries name their shared memory after it
-        let name = format!("phalanx-{job}-{}", placement.epoch);
+        let name = format!("phalanx-{job}-{epoch}");
         let layout = Layout {
             node_of: placement.node_of.clone(),
         };
-        let exchange = Exchange::on_node(gang.node, &name, &layout, &[]);
+        let exchange = Exchange::on_node(gang.node, &name, &layout, sections);
         let (told, running) = (Arc::clone(&cause), Arc::clone(running));
         let tell = move |cause| {
             let is_first = told.set(cause).is_ok();
@@ -99,6 +113,11 @@ impl Ranks {
             cause,
             words,
             link,
+            // there may be several workers, and several clusters, on this machine
+            open_mpi: OpenMpi::find(
+                &format!("{name}-{}", std::process::id()),
+                start_number(job, epoch),
+            ),
         })
     }
 
@@ -134,8 +153,14 @@ impl Ranks {
             program.env("PMI_RANK", rank.to_string());
             program.env("PMI_SIZE", ranks.to_string());
             program.env("PMI_SPAWNED", "0");
+            // by which programs choose their gpus under MPICH's own launcher
+            program.env("MPI_LOCALRANKID", local_rank.to_string());
+            program.env("MPI_LOCALNRANKS", self.local.len().to_string());
             // Intel MPI asks for a library otherwise
             program.env("I_MPI_PMI", "pmi1");
+            for (name, value) in self.open_mpi.iter().flat_map(OpenMpi::variables) {
+                program.env(name, value);
+            }
         }
     }
 

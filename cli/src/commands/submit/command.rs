@@ -52,7 +52,7 @@ impl CommandDraft {
         let mut plan = surrounded(command)?;
         plan.action = action(&arguments)?;
         let others = match plan.action {
-            Action::Program(_) => Recipients::All,
+            Action::Program(_) | Action::Sections(_) => Recipients::All,
             // a shell that does not expect it would end of it
             Action::Script { .. } => Recipients::Others,
         };
@@ -315,7 +315,11 @@ fn facts_of(plan: &CommandPlan) -> BTreeMap<String, String> {
 /// The command as people see it.
 fn text_of(arguments: &SubmitArguments) -> String {
     let program = arguments.program().as_os_str();
-    let words = std::iter::once(program).chain(arguments.arguments.iter().map(AsRef::as_ref));
+    shown_words(std::iter::once(program).chain(arguments.arguments.iter().map(AsRef::as_ref)))
+}
+
+/// Words of a command as people see them.
+pub(crate) fn shown_words<'a>(words: impl Iterator<Item = &'a OsStr>) -> String {
     let words: Vec<String> = words.map(shown).collect();
     let text = words.join(" ");
     match text.char_indices().nth(SHOWN_LETTERS_MAX) {

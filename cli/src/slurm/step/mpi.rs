@@ -1,10 +1,8 @@
 //! What MPI libraries need to find the other ranks: each rank inherits a socket on which it asks (PMI-1).
 
-use std::fs;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
 
-use phalanx_pmi::{Event, Exchange, Layout, Server};
+use phalanx_pmi::{Event, Exchange, Layout, OpenMpi, Server};
 use rustix::io::{FdFlags, fcntl_setfd};
 use tokio::process::Command;
 use tokio::sync::mpsc;
@@ -22,34 +20,6 @@ pub(super) struct Mpi {
     ends: Vec<Option<OwnedFd>>,
     departures: mpsc::UnboundedReceiver<Departure>,
     open_mpi: Option<OpenMpi>,
-}
-
-/// What Open MPI 4 needs beyond the socket, which its ranks do not ask on themselves.
-struct OpenMpi {
-    /// Does it for them.
-    library: PathBuf,
-    /// Where ranks keep the memory that they share: those that are killed leave it behind.
-    shared: PathBuf,
-}
-
-impl OpenMpi {
-    /// `None` where the library was not installed.
-    fn find(name: &str) -> Option<Self> {
-        let program = std::env::current_exe().ok()?;
-        let folder = program.parent()?;
-        let places = [folder.join("libpmi.so"), folder.join("../lib/phalanx/libpmi.so")];
-        let library = places.into_iter().find(|place| place.is_file())?;
-        let shared = Path::new("/dev/shm").join(name);
-        fs::create_dir(&shared).ok()?;
-        Some(Self { library, shared })
-    }
-}
-
-impl Drop for OpenMpi {
-    fn drop(&mut self) {
-        // what cannot be removed is in nobody's way
-        let _ = fs::remove_dir_all(&self.shared);
-    }
 }
 
 impl Mpi {
@@ -72,7 +42,8 @@ impl Mpi {
             _server: server,
             ends: connected.ends.into_iter().map(Some).collect(),
             departures,
-            open_mpi: OpenMpi::find(&name),
+            // a number, and another one for each step of this node
+            open_mpi: OpenMpi::find(&name, std::process::id()),
         })
     }
 
@@ -88,13 +59,13 @@ impl Mpi {
         command.env("PMI_RANK", rank.to_string());
         command.env("PMI_SIZE", self.ends.len().to_string());
         command.env("PMI_SPAWNED", "0");
+        // by which programs choose their gpus under MPICH's own launcher
+        command.env("MPI_LOCALRANKID", rank.to_string());
+        command.env("MPI_LOCALNRANKS", self.ends.len().to_string());
         // Intel MPI asks for a library otherwise
         command.env("I_MPI_PMI", "pmi1");
-        if let Some(OpenMpi { library, shared }) = &self.open_mpi {
-            command.env("FLUX_PMI_LIBRARY_PATH", library);
-            // a number, and another one for each step of this node
-            command.env("FLUX_JOB_ID", std::process::id().to_string());
-            command.env("OMPI_MCA_btl_vader_backing_directory", shared);
+        if let Some(open_mpi) = &self.open_mpi {
+            command.envs(open_mpi.variables());
         }
         Ok(Some(end))
     }

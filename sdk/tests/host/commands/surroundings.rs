@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use phalanx_protocol::CommandPlan;
-use phalanx_protocol::command::{Action, Dialect, TaskInput};
+use phalanx_protocol::command::{Action, Dialect, Section, TaskInput};
 use phalanx_protocol::message::host::HostCommand;
 use rustix::process::{Resource, getrlimit};
 
-use super::{Shop, array, command, program, shell};
+use super::{Shop, array, bytes, command, program, shell};
 
 #[test]
 fn a_task_has_the_variables_of_its_submission_and_its_own_and_no_others() {
@@ -162,5 +162,64 @@ fn a_script_is_run_by_what_its_first_line_names_with_its_arguments() {
     assert_eq!(
         shop.failure(0).cause,
         phalanx_protocol::record::FailureCause::Exit(1)
+    );
+}
+
+#[test]
+fn programs_side_by_side_have_their_own_words_variables_and_directories() {
+    let section =
+        |ranks, text: &str, own: &[(&'static str, &'static str)], directory: Option<&'static str>| Section {
+            ranks,
+            words: bytes(&["sh", "-c", text]),
+            environment: own
+                .iter()
+                .map(|&(name, value)| {
+                    (
+                        Bytes::from_static(name.as_bytes()),
+                        Bytes::from_static(value.as_bytes()),
+                    )
+                })
+                .collect(),
+            directory: directory.map(|directory| Bytes::from_static(directory.as_bytes())),
+        };
+    let mut plan = program(&[]);
+    plan.environment
+        .push((Bytes::from_static(b"COLOUR"), Bytes::from_static(b"red")));
+    plan.action = Action::Sections(vec![
+        section(2, "echo first $COLOUR in $PWD", &[], None),
+        section(
+            1,
+            "echo second $COLOUR in $PWD",
+            &[("COLOUR", "blue")],
+            Some("usr"),
+        ),
+    ]);
+    let mut shop = Shop::open(&plan, command());
+    shop.driver.grant(1, 0..4);
+    shop.driver.await_ended(4);
+    for (task, expected) in [
+        (0, "first red in /\n"),
+        (1, "first red in /\n"),
+        (2, "second blue in /usr\n"),
+        // nobody else is there for it
+        (3, "second blue in /usr\n"),
+    ] {
+        assert_eq!(shop.printed(task), expected);
+    }
+}
+
+#[test]
+fn of_several_tasks_the_first_reads_what_is_sent() {
+    let mut plan = shell("cat; echo over");
+    plan.input = TaskInput::Streamed;
+    let mut shop = Shop::open(&plan, command());
+    let sent =
+        phalanx_storage::StreamedInput::new(&shop.folder.path().join("storage"), phalanx_protocol::JobId(1));
+    sent.put(0, b"hello\n", true).unwrap();
+    shop.driver.grant(1, 0..2);
+    shop.driver.await_ended(2);
+    assert_eq!(
+        (shop.printed(0), shop.printed(1)),
+        ("hello\nover\n".to_owned(), "over\n".to_owned())
     );
 }
