@@ -150,7 +150,8 @@ impl Step {
         for (rank, program) in (0..).zip(&self.programs) {
             let mut command = self.command(rank, program)?;
             let end = mpi.give(rank, &mut command)?;
-            let started = command.spawn();
+            let started =
+                phalanx::tell_own_pid(command.as_std_mut(), "SLURM_TASK_PID").and_then(|()| command.spawn());
             drop(end);
             match started {
                 Ok(mut child) => {

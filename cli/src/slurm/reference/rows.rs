@@ -202,7 +202,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("qdel", "ends jobs"),
 ];
 
-use Here::{Absent, Recorded, Refused, Yes};
+use Here::{Recorded, Refused, Yes};
 
 #[rustfmt::skip] // a table
 const VARIABLES: &[(&str, Here, &str)] = &[
@@ -259,7 +259,7 @@ const VARIABLES: &[(&str, Here, &str)] = &[
     ("SLURM_JOB_END_TIME", Yes, "when its time is over; absent without a limit"),
     ("SLURM_JOB_DEPENDENCY", Yes, "what --dependency said"),
     ("SLURM_GTIDS", Yes, "all ranks of the step; 0 in the script"),
-    ("SLURM_TASK_PID", Absent, "the process that was started"),
+    ("SLURM_TASK_PID", Yes, "the number of the process that was started"),
     ("PMI_RANK", Yes, "the rank in a step, with PMI_SIZE and PMI_FD: by these MPI libraries find each other"),
     ("ENVIRONMENT", Yes, "BATCH"),
 ];
