@@ -10,7 +10,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use phalanx_protocol::command::STEPS_VARIABLE;
+use phalanx_protocol::command::{STEP_VARIABLE, STEPS_VARIABLE};
 use rustix::process::Signal as Number;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -264,7 +264,7 @@ impl Step {
             ("SLURM_NPROCS", ranks),
             ("SLURM_STEP_NUM_TASKS", ranks),
             ("SLURM_STEP_NUM_NODES", 1),
-            ("SLURM_STEP_ID", self.step),
+            (STEP_VARIABLE, self.step),
             ("SLURM_STEPID", self.step),
         ] {
             command.env(name, value.to_string());

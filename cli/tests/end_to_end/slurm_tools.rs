@@ -85,6 +85,26 @@ fn an_allocation_that_does_not_come_is_given_up() {
 }
 
 #[test]
+fn an_interrupted_srun_outside_a_job_ends_its_job() {
+    let up = Up::start_wide();
+    let desk = Desk::new(up.directory());
+    let ranks = desk
+        .command(&["srun", "-n", "2", "sleep", "1000"])
+        .spawn()
+        .unwrap();
+    eventually("it runs", || {
+        desk.run(&["squeue", "-h", "-j", "1", "-o", "%t"]).stdout == "R\n"
+    });
+    send(ranks.id(), Signal::INT);
+    let done = finish(ranks);
+    assert_eq!(done.code, Some(143), "{done:?}");
+    let state = desk
+        .run(&["sacct", "-X", "-n", "-P", "-j", "1", "-o", "State"])
+        .stdout;
+    assert!(state.starts_with("CANCELLED"), "{state}");
+}
+
+#[test]
 fn a_file_is_copied_inside_a_job_and_a_job_is_summed_up() {
     let up = Up::start();
     let desk = Desk::new(up.directory());

@@ -199,6 +199,20 @@ fn what_is_not_known_is_one_warning() {
 }
 
 #[test]
+fn parts_of_a_heterogeneous_job_are_read_as_one_and_that_is_told() {
+    let script = "#!/bin/sh\n#SBATCH -n 1\n#SBATCH hetjob\n#SBATCH -n 2\n";
+    let Merged { settings, warnings } = try_merge(script, &[], "").unwrap();
+    assert_eq!(settings.ntasks, Some(2));
+    assert_eq!(
+        warnings,
+        [
+            "line 3 of the script: `hetjob`: a job of different parts is not there; all options are read as those of one, \
+          the later ones in place of the earlier"
+        ]
+    );
+}
+
+#[test]
 fn remarks_about_the_script_are_warnings() {
     let warnings = try_merge("echo\n#SBATCH -n 4\n", &[], "").unwrap().warnings;
     assert_eq!(
