@@ -168,9 +168,13 @@ impl Merger {
 
     /// Keeps what is not read of a line, for the warnings.
     fn collect(&mut self, line: usize, unknown: Vec<String>, rest: &[String]) {
-        let unknown = unknown
-            .into_iter()
-            .map(|option| format!("{option} (line {line})"));
+        let unknown = unknown.into_iter().map(|option| {
+            let name = option.strip_prefix("--");
+            match name.and_then(|name| getopt::nearest(Command::Sbatch, name)) {
+                Some(nearest) => format!("{option} (line {line}; did you mean --{nearest}?)"),
+                None => format!("{option} (line {line})"),
+            }
+        });
         self.unknown.extend(unknown);
         if let Some(word) = rest.first() {
             if ["hetjob", "packjob"].contains(&word.as_str()) {

@@ -294,7 +294,8 @@ fn format(arguments: &Arguments) -> Result<Format, Complaint> {
         None if arguments.long => LONG,
         None => SACCT_DEFAULT,
     };
-    let format = Format::sacct(names).map_err(|error| Complaint::new(error.to_string()))?;
+    let format = Format::sacct(names)
+        .map_err(|error| Complaint::new(format!("{error}; sacct --helpformat lists those that there are")))?;
     Ok(match (arguments.parsable, arguments.parsable2) {
         (_, true) => format.delimited(&arguments.delimiter, false),
         (true, false) => format.delimited(&arguments.delimiter, true),
