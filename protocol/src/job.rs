@@ -67,7 +67,7 @@ pub struct Retries {
     /// Runs after one that took too long; 0 unless given.
     pub timeouts: u32,
     /// The rest before the first retry after an error or a timeout, in milliseconds; it doubles with each that follows, up
-    /// to [`limits::BACKOFF_MILLIS_MAX`]. 1000 unless given.
+    /// to [`crate::limits::BACKOFF_MILLIS_MAX`]. 1000 unless given.
     pub backoff_millis: u64,
 }
 
@@ -206,7 +206,7 @@ pub struct KernelWork {
 /// Bytes that ride along when they are few, and lie in a blob when they are many.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Payload {
-    /// At most [`limits::PARAMETERS_INLINE_BYTES_MAX`].
+    /// At most [`crate::limits::PARAMETERS_INLINE_BYTES_MAX`].
     Inline(Bytes),
     /// On shared storage.
     Blob(BlobId),

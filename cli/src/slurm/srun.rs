@@ -99,10 +99,10 @@ pub(super) fn submit(
             Ok(code) => Ok(code.number()),
             Err(error) => Err(Complaint {
                 lines: error.plain_lines(),
-                code: match error.code() {
-                    // its ranks are told to end, and what they exit with is what counts
-                    ExitCode::Cancelled => TERMINATED,
-                    code => code.number(),
+                // its ranks are told to end, and what they exit with is what counts
+                code: match error.code() == ExitCode::Cancelled {
+                    true => TERMINATED,
+                    false => error.code().number(),
                 },
             }),
         }
