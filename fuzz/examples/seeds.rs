@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use bytes::Bytes;
+use phalanx_protocol::command::{Recipients, TaskSignal};
 use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
 use phalanx_protocol::message::client::{Refusal, Reply, Request};
 use phalanx_protocol::message::host::{FromHost, HostInputs, HostParameters, HostWork, Progress, ToHost};
@@ -32,6 +33,11 @@ const USED: TaskUsage = TaskUsage {
     user_micros: 300_000,
     system_micros: 20_000,
     rss_kib: 51_200,
+};
+
+const SIGNAL: TaskSignal = TaskSignal {
+    number: 10,
+    recipients: Recipients::Step(2),
 };
 
 /// What a record says was used.
@@ -192,7 +198,12 @@ fn conversations() -> [Vec<Vec<u8>>; 8] {
         },
         Request::Requeue {
             job: JOB,
+            tasks: Some(ranges.clone()),
+        },
+        Request::Signal {
+            job: JOB,
             tasks: Some(ranges),
+            signal: SIGNAL,
         },
     ]);
     let replies = each([
@@ -260,6 +271,12 @@ fn conversations() -> [Vec<Vec<u8>>; 8] {
             grant: GRANT,
             range: RANGE,
         },
+        ToWorker::Signal {
+            job: JOB,
+            grant: GRANT,
+            range: RANGE,
+            signal: SIGNAL,
+        },
     ]);
     let reports = each([Report {
         usage: vec![USED],
@@ -304,6 +321,11 @@ fn conversations() -> [Vec<Vec<u8>>; 8] {
             restarts: 1,
         },
         ToHost::Close,
+        ToHost::Signal {
+            grant: GRANT,
+            range: RANGE,
+            signal: SIGNAL,
+        },
     ]);
     let raw = vec![b"any bytes".to_vec(), Vec::new(), vec![0xff; 5000]];
     [

@@ -28,6 +28,8 @@ pub struct CommandWork {
 
 /// Tells a task's `srun` the file in which its steps are counted, with a byte for each; absent where they are not counted.
 pub const STEPS_VARIABLE: &str = "PHALANX_STEPS_FILE";
+/// The variable in which the ranks of a step find its number, with all that they start.
+pub const STEP_VARIABLE: &str = "SLURM_STEP_ID";
 /// Facts of one command job, and bytes of each name and value.
 pub const FACTS_MAX: usize = 64;
 /// Bytes of one fact's name or value.
@@ -180,6 +182,8 @@ pub enum Recipients {
     Others,
     /// Its whole group.
     All,
+    /// Those of its group that a step of a batch script has started: who find this number in [`STEP_VARIABLE`].
+    Step(u32),
 }
 
 /// A signal for tasks that run.

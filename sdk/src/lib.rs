@@ -32,7 +32,7 @@ mod start;
 pub use checkpoint::CheckpointError;
 pub use client::{Client, ClientOptions, ResultEvent, ResultStream, Watch};
 pub use cluster::{Cluster, JobHandle};
-pub use command::Surroundings;
+pub use command::{Surroundings, tell_own_pid};
 pub use context::TaskContext;
 #[cfg(feature = "embedded")]
 pub use embedded::{EmbeddedError, EmbeddedOptions};

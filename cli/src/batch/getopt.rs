@@ -203,7 +203,7 @@ impl Reader {
 }
 
 /// The command's option whose name is most like this one, if any is much like it.
-fn nearest(command: Command, name: &str) -> Option<&'static str> {
+pub(super) fn nearest(command: Command, name: &str) -> Option<&'static str> {
     let candidates = of_command(command).map(|spec| (edits(name, spec.long), spec.long));
     let (edits, long) = candidates.min()?;
     (edits <= 1 + name.len() / 5).then_some(long)

@@ -30,7 +30,7 @@ pub(crate) enum JobPart {
 /// Why a word names no job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "Invalid job id `{text}`; one is written 42, 42_3 or 42_[1-3] for elements of an array, 42.batch for a step"
+    "Invalid job id `{text}`; one is written 42, 42_3 or 42_[1-3] for elements of an array, 42.0 or 42.batch for a step"
 )]
 pub(crate) struct IdError {
     text: String,

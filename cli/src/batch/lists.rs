@@ -1,6 +1,7 @@
 //! Lists of jobs as text, by the formats that `squeue` and `sacct` are given. The values are texts already: who has them
 //! knows the times and names, here is only where they stand.
 
+mod accounts;
 mod fields;
 pub(crate) mod nodes;
 
@@ -115,16 +116,22 @@ impl Format {
         Self::of_names(text, fields::by_squeue_name, fields::nearest_squeue)
     }
 
-    /// `sacct --format JobID%20,State`: names, and behind a percent sign a width, negative if the text stands on the left.
+    /// `sacct --format JobID%20,State`: names, and behind a percent sign a width, negative if the text stands on the left; `ALL`
+    /// is all of them.
     ///
     /// # Errors
     ///
     /// A name is no field, or a width no number.
     pub(crate) fn sacct(text: &str) -> Result<Self, FormatError> {
         let parts = text.split(',').filter(|part| !part.trim().is_empty());
+        let all = || accounts::all().iter().map(|column| column.header);
+        let names = parts.flat_map(|part| match part.trim().eq_ignore_ascii_case("all") {
+            true => all().collect(),
+            false => vec![part],
+        });
         Ok(Self {
             before: String::new(),
-            columns: parts.map(sacct_column).collect::<Result<_, _>>()?,
+            columns: names.map(sacct_column).collect::<Result<_, _>>()?,
             absent: "",
             underlined: true,
         })
@@ -279,9 +286,9 @@ fn sacct_column(text: &str) -> Result<Column<Field>, FormatError> {
         Some((name, said)) => (name, Some(said)),
         None => (text, None),
     };
-    let account = fields::by_sacct_name(name).ok_or_else(|| FormatError::Name {
+    let account = accounts::by_name(name).ok_or_else(|| FormatError::Name {
         name: name.to_owned(),
-        nearest: fields::nearest_sacct(name),
+        nearest: accounts::nearest_name(name),
     })?;
     let (side, width) = match said {
         None if account.width < 0 => (Side::Left, account.width.unsigned_abs() as usize),
@@ -314,7 +321,7 @@ pub(crate) fn letter_field(letter: char) -> Option<Field> {
 
 /// The names of all columns of `sacct`.
 pub(crate) fn sacct_names() -> String {
-    fields::sacct_names()
+    accounts::names()
 }
 
 /// A width in letters; none if nothing is said.

@@ -61,6 +61,30 @@ pub(crate) fn show_memory(bytes: u64) -> String {
     format!("{amount}{}", UNITS[unit])
 }
 
+/// A unit that amounts are to be shown in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct MemoryUnit(usize);
+
+impl MemoryUnit {
+    /// Reads the letter of a unit, in any case.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let mut letters = text.trim().chars().map(|letter| letter.to_ascii_uppercase());
+        let (letter, None) = (letters.next()?, letters.next()) else {
+            return None;
+        };
+        UNITS.iter().position(|&known| known == letter).map(Self)
+    }
+
+    /// An amount of memory in bytes in this unit, with two digits behind the point if it is no whole number: `2.50G`.
+    pub(crate) fn show(self, bytes: u64) -> String {
+        let (unit, letter) = (1024_u64.pow(self.0 as u32 + 1), UNITS[self.0]);
+        match bytes % unit {
+            0 => format!("{}{letter}", bytes / unit),
+            _ => format!("{:.2}{letter}", bytes as f64 / unit as f64),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +127,18 @@ mod tests {
     fn memory_is_shown_in_the_unit_that_leaves_a_whole_number() {
         let shown = [0, 1, 1024, 4 << 30, 1500 << 20, 3 << 60].map(show_memory);
         assert_eq!(shown, ["0", "1K", "1K", "4G", "1500M", "3072P"]);
+    }
+
+    #[test]
+    fn memory_is_shown_in_the_unit_that_is_asked_for() {
+        let show = |unit, bytes| MemoryUnit::parse(unit).unwrap().show(bytes);
+        assert_eq!(show("M", 2 << 30), "2048M");
+        assert_eq!(show("g", 2560 << 20), "2.50G");
+        assert_eq!(show("K", 1536), "1.50K");
+        assert_eq!(show("T", 0), "0T");
+        for text in ["", "B", "MB", "1", "é"] {
+            assert_eq!(MemoryUnit::parse(text), None, "{text}");
+        }
     }
 
     proptest! {

@@ -168,11 +168,23 @@ impl Merger {
 
     /// Keeps what is not read of a line, for the warnings.
     fn collect(&mut self, line: usize, unknown: Vec<String>, rest: &[String]) {
-        let unknown = unknown
-            .into_iter()
-            .map(|option| format!("{option} (line {line})"));
+        let unknown = unknown.into_iter().map(|option| {
+            let name = option.strip_prefix("--");
+            match name.and_then(|name| getopt::nearest(Command::Sbatch, name)) {
+                Some(nearest) => format!("{option} (line {line}; did you mean --{nearest}?)"),
+                None => format!("{option} (line {line})"),
+            }
+        });
         self.unknown.extend(unknown);
         if let Some(word) = rest.first() {
+            if ["hetjob", "packjob"].contains(&word.as_str()) {
+                let warning = format!(
+                    "line {line} of the script: `{word}`: a job of different parts is not there; all options are read as those of one, \
+                     the later ones in place of the earlier"
+                );
+                self.merged.warnings.push(warning);
+                return;
+            }
             let warning = format!(
                 "line {line} of the script: `{word}` is no option, and what follows on the line is not read; \
                  begin options with - or --, and put values with blanks into quotes"

@@ -111,6 +111,7 @@ impl Gathered {
             nodes_of,
             first: first.map(|view| view.job),
             people,
+            unit: None,
         }
     }
 }

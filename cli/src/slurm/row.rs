@@ -13,7 +13,7 @@ use super::entry::{Entry, Part, Waits};
 use super::nodes::gres;
 use super::people::{Person, person};
 use crate::batch::lists::{Field, Row};
-use crate::batch::memory::show_memory;
+use crate::batch::memory::{MemoryUnit, show_memory};
 use crate::batch::states::JobState;
 use crate::batch::time::{TimeLimit, cpu_clock, full_clock, full_limit, short_clock, short_limit};
 
@@ -38,6 +38,8 @@ pub(super) struct Scene {
     pub(super) first: Option<phalanx::JobId>,
     /// Users that were looked up.
     pub(super) people: BTreeMap<String, Person>,
+    /// In which memory is shown; else in the one that leaves a whole number.
+    pub(super) unit: Option<MemoryUnit>,
 }
 
 impl Scene {
@@ -55,6 +57,11 @@ impl Scene {
             }
             (None, _) => String::new(),
         }
+    }
+
+    fn show_memory(&self, bytes: u64) -> String {
+        self.unit
+            .map_or_else(|| show_memory(bytes), |unit| unit.show(bytes))
     }
 
     /// Why an entry waits, or how it ended.
@@ -118,14 +125,6 @@ fn in_directory(entry: &Entry<'_>, name: &str) -> String {
     std::path::Path::new(directory).join(name).display().to_string()
 }
 
-/// Memory that was used, as `sacct` shows it.
-fn show_memory_used(kib: u64) -> String {
-    match kib {
-        0 => "0".to_owned(),
-        kib => format!("{kib}K"),
-    }
-}
-
 /// All cpu time of what was used.
 pub(super) fn cpu_used(used: &UsageSum) -> Duration {
     Duration::from_micros(used.user_micros.saturating_add(used.system_micros))
@@ -141,7 +140,7 @@ pub(super) enum Step {
 }
 
 /// What a step doesn't show, since only its job was asked.
-const OF_JOBS_ALONE: [Field; 14] = [
+const OF_JOBS_ALONE: [Field; 17] = [
     Field::Comment,
     Field::Constraints,
     Field::Group,
@@ -155,6 +154,9 @@ const OF_JOBS_ALONE: [Field; 14] = [
     Field::TimeLimitMinutes,
     Field::User,
     Field::UserId,
+    Field::Waited,
+    Field::WaitedCpu,
+    Field::WaitedCpuSeconds,
     Field::WorkDir,
 ];
 
@@ -267,7 +269,7 @@ impl Line<'_> {
             );
         }
         if request.memory_bytes > 0 {
-            texts.push(format!("mem={}", show_memory(request.memory_bytes)));
+            texts.push(format!("mem={}", self.scene.show_memory(request.memory_bytes)));
         }
         texts.push("node=1".to_owned());
         texts.join(",")
@@ -302,6 +304,38 @@ impl Line<'_> {
         self.entry.used.filter(|_| !is_said_below)
     }
 
+    /// The same if it is of one task, whose place is known.
+    fn used_by_one(&self) -> Option<UsageSum> {
+        self.step_used().filter(|used| used.tasks == 1)
+    }
+
+    fn show_memory_used(&self, kib: u64) -> String {
+        match (kib, self.scene.unit) {
+            (0, _) => "0".to_owned(),
+            (kib, None) => format!("{kib}K"),
+            (kib, Some(unit)) => unit.show(kib.saturating_mul(1024)),
+        }
+    }
+
+    /// How long it could have run and did not.
+    fn waited(&self) -> Option<Duration> {
+        let view = self.entry.view;
+        let began = match (self.entry.started, self.entry.state.has_ended()) {
+            (Some(started), _) => started,
+            (None, true) => self.entry.ended?,
+            (None, false) => self.scene.now,
+        };
+        let eligible = view
+            .submitted_unix_millis
+            .max(view.begin_unix_millis.unwrap_or(0));
+        Some(Duration::from_millis(began.saturating_sub(eligible)))
+    }
+
+    fn waited_cpu(&self) -> Option<Duration> {
+        let cpus = u32::try_from(self.entry.cpus()).unwrap_or(u32::MAX);
+        self.waited().map(|time| time.saturating_mul(cpus))
+    }
+
     fn cpu_time(&self) -> Option<Duration> {
         let cpus = u32::try_from(self.allocated_cpus()).unwrap_or(u32::MAX);
         self.elapsed().map(|time| time.saturating_mul(cpus))
@@ -313,12 +347,13 @@ impl Row for Line<'_> {
         let entry = self.entry;
         let view = entry.view;
         let user = || self.scene.person(&view.user);
+        let show = |bytes| self.scene.show_memory(bytes);
         if self.step == Step::Batch {
             // a step has nothing of its own that only its job was asked
             if field == Field::Name {
                 return Some("batch".to_owned());
             }
-            if OF_JOBS_ALONE.contains(&field) {
+            if OF_JOBS_ALONE.contains(&field) || matches!(field, Field::Recorded(_)) {
                 return None;
             }
         }
@@ -370,11 +405,18 @@ impl Row for Line<'_> {
             Field::JobId => self.id(),
             Field::JobIdRaw => self.raw_id(),
             Field::Licenses => return self.recorded("licenses"),
-            Field::MaxRss => show_memory_used(self.step_used()?.rss_kib_max),
-            // of one task it is the same; of many it is not kept
-            Field::AverageRss => {
-                show_memory_used(self.step_used().filter(|used| used.tasks == 1)?.rss_kib_max)
+            Field::MaxRss => self.show_memory_used(self.step_used()?.rss_kib_max),
+            Field::MaxRssNode => {
+                self.used_by_one()?;
+                self.scene.node_list(entry)
             }
+            Field::MaxRssTask => {
+                self.used_by_one()?;
+                "0".to_owned()
+            }
+            // of one task it is the same; of many it is not kept
+            Field::AverageRss => self.show_memory_used(self.used_by_one()?.rss_kib_max),
+            Field::MinimumCpu => full_clock(cpu_used(&self.used_by_one()?)),
             Field::AverageCpu => {
                 let used = self.step_used()?;
                 let micros = used.user_micros.saturating_add(used.system_micros);
@@ -383,7 +425,8 @@ impl Row for Line<'_> {
             Field::SystemCpu => cpu_clock(Duration::from_micros(entry.used?.system_micros)),
             Field::TotalCpu => cpu_clock(cpu_used(&entry.used?)),
             Field::UserCpu => cpu_clock(Duration::from_micros(entry.used?.user_micros)),
-            Field::MemoryAsked => show_memory(view.request.memory_bytes),
+            Field::MemoryAsked => show(view.request.memory_bytes),
+            Field::Nothing => return None,
             Field::Name => view.name.clone(),
             Field::Nice => view.priority.saturating_neg().to_string(),
             Field::NodeCount => "1".to_owned(),
@@ -399,6 +442,8 @@ impl Row for Line<'_> {
                 list => list,
             },
             Field::Reservation => return self.recorded("reservation"),
+            Field::Recorded(option) => return entry.fact(option).map(str::to_owned),
+            Field::Requeue => entry.fact(facts::REQUEUE).unwrap_or("1").to_owned(),
             Field::Restarts => entry.restarts.to_string(),
             Field::Start => return self.start(),
             Field::State => self.state(),
@@ -408,6 +453,8 @@ impl Row for Line<'_> {
             Field::Stdout => return self.scene.stdout(entry),
             Field::Submit => return self.moment(Some(view.submitted_unix_millis)),
             Field::SubmitLine => entry.fact(facts::SUBMIT_LINE).unwrap_or_default().to_owned(),
+            // nothing is ever suspended
+            Field::Suspended => full_clock(Duration::ZERO),
             Field::Tasks => entry.fact(facts::RANKS).unwrap_or("1").to_owned(),
             Field::TimeLeft => self.time_left(),
             Field::TimeLimit => self.limit_text(),
@@ -418,6 +465,10 @@ impl Row for Line<'_> {
             Field::Tres => self.tres(),
             Field::User => view.user.clone(),
             Field::UserId => user().uid.to_string(),
+            Field::Waited => full_clock(self.waited()?),
+            Field::WaitedCpu => full_clock(self.waited_cpu()?),
+            Field::WaitedCpuSeconds => self.waited_cpu()?.as_secs().to_string(),
+            Field::WaitedSeconds => self.waited()?.as_secs().to_string(),
             Field::Wckey => return self.recorded("wckey"),
             Field::WorkDir => entry.fact(facts::DIRECTORY).unwrap_or_default().to_owned(),
         })

@@ -6,12 +6,13 @@ use phalanx::JobView;
 use super::clock;
 use super::entry::{Entry, Grouping};
 use super::gather::{Gathered, Selection, gather, is_user};
-use super::row::{Line, Manner, Step};
+use super::row::{Line, Manner, Scene, Step};
 use super::words::parts;
 use super::{Complaint, Name, print_all, words};
 use crate::batch::begin::Begin;
 use crate::batch::ids::JobWord;
 use crate::batch::lists::{Format, SACCT_DEFAULT, sacct_names};
+use crate::batch::memory::MemoryUnit;
 use crate::batch::states::{JobState, parse_states};
 use crate::process::runtime;
 use crate::ui::print_line;
@@ -127,9 +128,13 @@ struct Arguments {
     #[arg(short = 'L', long)]
     allclusters: bool,
 
-    /// Accepted; amounts of memory are shown in the unit that leaves a whole number
+    /// Shows memory in this unit: K, M, G, T or P. Default: the one that leaves a whole number
     #[arg(long, value_name = "UNIT")]
     units: Option<String>,
+
+    /// Accepted; memory is shown in the unit that leaves a whole number
+    #[arg(long)]
+    noconvert: bool,
 
     /// Accepted
     #[arg(short = 'T', long)]
@@ -199,7 +204,7 @@ impl Wanted {
         is_then && is_theirs && is_named && self.selection.has_job(view)
     }
 
-    fn has(&self, scene: &super::row::Scene, entry: &Entry<'_>) -> bool {
+    fn has(&self, scene: &Scene, entry: &Entry<'_>) -> bool {
         let is_of = |wanted: &[String], text: &str| wanted.is_empty() || wanted.iter().any(|one| one == text);
         let list = scene.node_list(entry);
         let nodes = || crate::batch::hostlist::expand(&list).unwrap_or_default();
@@ -259,6 +264,7 @@ pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
     }
     let wanted = Wanted::new(&arguments, clock::now_millis())?;
     let format = format(&arguments)?;
+    let unit = unit(&arguments)?;
     let gathered = runtime()?.block_on(async {
         let (gathered, cluster) = gather(|view, user, _| wanted.has_job(view, user)).await?;
         cluster.client.close().await;
@@ -267,7 +273,18 @@ pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
     if !arguments.noheader {
         print_line(&format.header())?;
     }
-    print(&arguments, &wanted, &gathered, &format)
+    let mut scene = gathered.scene(Manner::Sacct);
+    scene.unit = unit;
+    print(&arguments, &wanted, (&gathered, &scene), &format)
+}
+
+fn unit(arguments: &Arguments) -> Result<Option<MemoryUnit>, Complaint> {
+    let Some(text) = &arguments.units else {
+        return Ok(None);
+    };
+    let unit = MemoryUnit::parse(text);
+    let wrong = || Complaint::new(format!("--units={text}: a unit is K, M, G, T or P"));
+    unit.map(Some).ok_or_else(wrong)
 }
 
 fn format(arguments: &Arguments) -> Result<Format, Complaint> {
@@ -277,7 +294,8 @@ fn format(arguments: &Arguments) -> Result<Format, Complaint> {
         None if arguments.long => LONG,
         None => SACCT_DEFAULT,
     };
-    let format = Format::sacct(names).map_err(|error| Complaint::new(error.to_string()))?;
+    let format = Format::sacct(names)
+        .map_err(|error| Complaint::new(format!("{error}; sacct --helpformat lists those that there are")))?;
     Ok(match (arguments.parsable, arguments.parsable2) {
         (_, true) => format.delimited(&arguments.delimiter, false),
         (true, false) => format.delimited(&arguments.delimiter, true),
@@ -288,10 +306,9 @@ fn format(arguments: &Arguments) -> Result<Format, Complaint> {
 fn print(
     arguments: &Arguments,
     wanted: &Wanted,
-    gathered: &Gathered,
+    (gathered, scene): (&Gathered, &Scene),
     format: &Format,
 ) -> Result<u8, Complaint> {
-    let scene = gathered.scene(Manner::Sacct);
     let grouping = match arguments.array {
         true => Grouping::OneByOne,
         false => Grouping::Together,
@@ -303,16 +320,12 @@ fn print(
     let entries = jobs
         .flat_map(|view| gathered.entries(view, grouping))
         .filter_map(|entry| wanted.selection.part_of(entry))
-        .filter(|entry| wanted.has(&scene, entry));
+        .filter(|entry| wanted.has(scene, entry));
     let lines = entries.flat_map(|entry| {
         let steps = wanted.steps(&entry, arguments.allocations);
         let line = |step| {
             let entry = &entry;
-            format.render(&Line {
-                scene: &scene,
-                entry,
-                step,
-            })
+            format.render(&Line { scene, entry, step })
         };
         steps.into_iter().map(line).collect::<Vec<_>>()
     });
@@ -360,6 +373,8 @@ mod tests {
             "-nu root -o Account%256",
             "--name=x --parsable2 --noheader --format=JobID,JobName,Comment,Elapsed,TotalCPU,NNodes,NCPUS,MaxRSS,ReqMem",
             "-j 42 -n -X -o nodelist%-256",
+            "-j 42 --units=G -P -o jobid,maxrss,maxvmsize,averss,tresusageinmax,planned,derivedexitcode",
+            "-j 42 --noconvert --format=ALL -P",
         ] {
             let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
             let arguments = words::read::<Arguments>(Name::Sacct, &words).unwrap().unwrap();

@@ -17,7 +17,7 @@ use crate::batch::values::signal_number;
 use crate::cluster::Connected;
 use crate::process::runtime;
 use crate::ui::error::chain;
-use plan::{End, Wanted, plan};
+use plan::{End, NamedStep, Wanted, plan};
 
 /// The signal that ends a job.
 const KILL: i32 = 9;
@@ -32,7 +32,7 @@ const KILL: i32 = 9;
     max_term_width = 100
 )]
 struct Arguments {
-    /// Jobs and elements of arrays: 42 43_1 44_[1-3]
+    /// Jobs, elements of arrays and steps: 42 43_1 44_[1-3] 45.0
     #[arg(value_name = "ID")]
     ids: Vec<String>,
 
@@ -222,10 +222,12 @@ pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
             let done = match deed {
                 Deed::End => carry_out(&cluster, &end).await,
                 Deed::Signal { number, to } => {
-                    let signal = TaskSignal {
-                        number,
-                        recipients: to.recipients(end.has_shell),
+                    let recipients = match end.step {
+                        Some(NamedStep::Number(step)) => Recipients::Step(step),
+                        Some(NamedStep::Batch) => To::Shell.recipients(end.has_shell),
+                        None => to.recipients(end.has_shell),
                     };
+                    let signal = TaskSignal { number, recipients };
                     send(&cluster, &end, signal, arguments.ids.is_empty()).await
                 }
             };
@@ -259,6 +261,13 @@ fn is_confirmed(end: &End) -> Result<bool, Complaint> {
 }
 
 pub(super) async fn carry_out(cluster: &Connected, end: &End) -> Result<(), String> {
+    if let Some(NamedStep::Number(step)) = end.step {
+        let kill = TaskSignal {
+            number: KILL,
+            recipients: Recipients::Step(step),
+        };
+        return send(cluster, end, kill, false).await;
+    }
     let done = match &end.tasks {
         None => cluster.client.cancel(end.job).await,
         Some(tasks) => {

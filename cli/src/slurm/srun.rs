@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use phalanx_protocol::exit::ExitCode;
+
 use super::step::{Program, Source, Step, number};
 use super::{Complaint, Name, help, home, say, spec};
 use crate::batch::directives::Directives;
@@ -16,6 +18,9 @@ use crate::commands::run::input::{self, Input};
 use crate::interrupts::Interrupts;
 use crate::process::runtime;
 use crate::ui::{Ui, print_line};
+
+/// What a shell says of a process that was told to end.
+const TERMINATED: u8 = 128 + 15;
 
 pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
     let complain = |error: &dyn std::fmt::Display| Complaint::new(error.to_string());
@@ -101,7 +106,11 @@ fn submit(settings: BatchSettings, program: &str, words: &[String]) -> Result<u8
             Ok(code) => Ok(code.number()),
             Err(error) => Err(Complaint {
                 lines: error.plain_lines(),
-                code: error.code().number(),
+                // its ranks are told to end, and what they exit with is what counts
+                code: match error.code() == ExitCode::Cancelled {
+                    true => TERMINATED,
+                    false => error.code().number(),
+                },
             }),
         }
     })

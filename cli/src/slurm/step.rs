@@ -12,7 +12,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use phalanx_protocol::command::STEPS_VARIABLE;
+use phalanx_protocol::command::{STEP_VARIABLE, STEPS_VARIABLE};
 use rustix::process::Signal as Number;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -181,7 +181,8 @@ impl Step {
         for (rank, program) in (0..).zip(&self.programs) {
             let mut command = self.command(rank, program)?;
             let end = mpi.give(rank, &mut command)?;
-            let started = command.spawn();
+            let started =
+                phalanx::tell_own_pid(command.as_std_mut(), "SLURM_TASK_PID").and_then(|()| command.spawn());
             drop(end);
             match started {
                 Ok(mut child) => {
@@ -299,7 +300,7 @@ impl Step {
             ("SLURM_NPROCS", ranks),
             ("SLURM_STEP_NUM_TASKS", ranks),
             ("SLURM_STEP_NUM_NODES", 1),
-            ("SLURM_STEP_ID", self.step),
+            (STEP_VARIABLE, self.step),
             ("SLURM_STEPID", self.step),
         ] {
             command.env(name, value.to_string());

@@ -14,3 +14,4 @@ SLURM_KILL_BAD_EXIT=1 srun sh -c '[ $SLURM_PROCID = 1 ] && exit 3; sleep 1000' 2
 echo "killed: $?"
 srun sh -c 'echo "all: $SLURM_GTIDS"' | sort -u
 echo "all: $SLURM_GTIDS"
+srun sh -c 'test $SLURM_TASK_PID = $$ && echo "its own number"'

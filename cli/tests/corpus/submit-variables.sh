@@ -13,3 +13,4 @@ echo "cpus $SLURM_CPUS_ON_NODE, $SLURM_JOB_CPUS_PER_NODE"
 echo "restarts ${SLURM_RESTART_COUNT:-0}"
 echo "rank $SLURM_PROCID $SLURM_LOCALID $SLURM_NODEID"
 echo "$ENVIRONMENT, partition $SLURM_JOB_PARTITION"
+test "$SLURM_TASK_PID" = $$ && echo "process $$" | tr -d 0-9

@@ -85,6 +85,26 @@ fn an_allocation_that_does_not_come_is_given_up() {
 }
 
 #[test]
+fn an_interrupted_srun_outside_a_job_ends_its_job() {
+    let up = Up::start_wide();
+    let desk = Desk::new(up.directory());
+    let ranks = desk
+        .command(&["srun", "-n", "2", "sleep", "1000"])
+        .spawn()
+        .unwrap();
+    eventually("it runs", || {
+        desk.run(&["squeue", "-h", "-j", "1", "-o", "%t"]).stdout == "R\n"
+    });
+    send(ranks.id(), Signal::INT);
+    let done = finish(ranks);
+    assert_eq!(done.code, Some(143), "{done:?}");
+    let state = desk
+        .run(&["sacct", "-X", "-n", "-P", "-j", "1", "-o", "State"])
+        .stdout;
+    assert!(state.starts_with("CANCELLED"), "{state}");
+}
+
+#[test]
 fn a_file_is_copied_inside_a_job_and_a_job_is_summed_up() {
     let up = Up::start();
     let desk = Desk::new(up.directory());
@@ -121,6 +141,46 @@ const BUSY: &str = "#!/bin/bash
 until (( $(cut -d' ' -f14 /proc/$$/stat) >= 30 )); do for i in {1..2000}; do :; done; done
 head -c 50M /dev/zero | tail -c 50M >/dev/null
 ";
+
+#[test]
+fn what_a_script_used_is_told_also_if_it_failed_or_was_over_its_time() {
+    let up = Up::start();
+    let desk = Desk::new(up.directory());
+    let large = "head -c 60M /dev/zero | tail -c 60M | cksum > /dev/null";
+    let failing = desk.run(&[
+        "sbatch",
+        "--wait",
+        "-o",
+        "log",
+        "--wrap",
+        &format!("{large}; exit 3"),
+    ]);
+    assert_eq!(failing.code, Some(3));
+    let slow = format!("{large}; : > large; while :; do sleep 1; done");
+    assert_eq!(
+        desk.run(&["sbatch", "--wait", "-o", "log", "-t", "0:2", "--wrap", &slow])
+            .code,
+        Some(1)
+    );
+    assert_eq!(desk.read("large"), "", "it had the time for what is measured");
+    let list = [
+        "sacct",
+        "-n",
+        "-P",
+        "-j",
+        "1.batch,2.batch",
+        "--units=M",
+        "-o",
+        "State,MaxRSS",
+    ];
+    let told = desk.run(&list).stdout;
+    let lines: Vec<_> = told.lines().filter_map(|line| line.split_once('|')).collect();
+    assert_eq!((lines[0].0, lines[1].0), ("FAILED", "TIMEOUT"));
+    for (_, used) in lines {
+        let mebibytes: f64 = used.strip_suffix('M').unwrap().parse().unwrap();
+        assert!((60.0..200.0).contains(&mebibytes), "{told}");
+    }
+}
 
 #[test]
 fn what_a_script_used_is_told_also_by_the_next_scheduler() {

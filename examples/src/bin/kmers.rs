@@ -304,10 +304,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .into());
     }
 
-    let strands = if search.forward_only {
-        "of the forward strand"
-    } else {
-        "of both strands"
+    let strands = match search.forward_only {
+        true => "of the forward strand",
+        false => "of both strands",
     };
     println!(
         "{}-mers {strands}: {} in all, {} distinct",
@@ -389,10 +388,9 @@ mod tests {
                 _ => 'A',
             };
             let reverse: String = forward.chars().rev().map(complement).collect();
-            let kmer = if forward_only {
-                forward
-            } else {
-                forward.min(reverse)
+            let kmer = match forward_only {
+                true => forward,
+                false => forward.min(reverse),
             };
             *counts.entry(kmer).or_insert(0) += 1;
         }
@@ -473,16 +471,8 @@ mod tests {
 
     #[test]
     fn a_list_of_none_or_of_more_than_there_are() {
-        assert_eq!(
-            run(&search(2, 0, false, 3, sequences(">a\nACGT\n"))).most_frequent,
-            []
-        );
-        assert_eq!(
-            run(&search(2, 99, false, 3, sequences(">a\nACGT\n")))
-                .most_frequent
-                .len(),
-            2
-        );
+        let listed = |top| run(&search(2, top, false, 3, sequences(">a\nACGT\n"))).most_frequent;
+        assert_eq!([0, 99].map(|top| listed(top).len()), [0, 2]);
     }
 
     #[test]

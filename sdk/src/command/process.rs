@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use phalanx_protocol::command::Recipients;
+use phalanx_protocol::command::{Recipients, STEP_VARIABLE};
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::FailureCause;
@@ -276,7 +276,7 @@ impl<'a> Watch<'a> {
     }
 }
 
-/// Sends a signal to the process of a task, to those that it has started in its group, or to all of them.
+/// Sends a signal to the process of a task, to those that it has started in its group, to those of one step, or to all.
 pub(super) fn tell(pid: Pid, signal: i32, recipients: Recipients) {
     let Some(signal) = Signal::from_named_raw(signal) else {
         return;
@@ -289,6 +289,11 @@ pub(super) fn tell(pid: Pid, signal: i32, recipients: Recipients) {
         }
         Recipients::Leader => vec![pid],
         Recipients::Others => others_of_group(pid),
+        Recipients::Step(step) => {
+            let mut members = others_of_group(pid);
+            members.retain(|&member| is_of_step(member, step));
+            members
+        }
     };
     for process in told {
         let _ = kill_process(process, signal);
@@ -302,6 +307,15 @@ fn others_of_group(leader: Pid) -> Vec<Pid> {
     let others = numbers.filter_map(Pid::from_raw).filter(|&pid| pid != leader);
     let group = leader.as_raw_nonzero().get();
     others.filter(|&pid| group_of(pid) == Some(group)).collect()
+}
+
+/// Whether a process was started as one of a step, as its variables say.
+fn is_of_step(process: Pid, step: u32) -> bool {
+    let variables = fs::read(format!("/proc/{}/environ", process.as_raw_nonzero())).unwrap_or_default();
+    let wanted = format!("{STEP_VARIABLE}={step}");
+    variables
+        .split(|&byte| byte == 0)
+        .any(|variable| variable == wanted.as_bytes())
 }
 
 /// The process group of a process, which is 0 for those of the system: the third field behind its name, which is in

@@ -2,7 +2,8 @@
 //!
 //! Short tasks cost little more than their start, so it is made of what the system takes as it is: variables that all tasks
 //! of a job have are written once, and files are lent. [`std::process::Command`] sorts, copies and closes for each start
-//! anew; it is left to do so where something has to be done between fork and exec.
+//! anew; it is left to do so where something has to be done between fork and exec: limits, a control group, and a variable
+//! with the program's own number.
 
 use std::ffi::{CString, OsStr};
 use std::io;
@@ -16,7 +17,7 @@ use std::ptr;
 use rustix::process::Pid;
 
 use super::cgroup::Cgroup;
-use super::rlimits;
+use super::{own_pid, rlimits};
 
 /// A variable as the system wants it, `NAME=value`.
 #[derive(Debug, Clone)]
@@ -75,6 +76,8 @@ pub(super) struct Program<'a> {
     own: Environment,
     /// Names of variables that it does not have.
     unset: Vec<&'static str>,
+    /// The variable in which it finds the number of its process.
+    pid_name: Option<&'static str>,
     /// What it reads, writes, and writes its errors to; those of this process if absent.
     streams: Option<[BorrowedFd<'a>; 3]>,
     /// One of its words cannot be one.
@@ -92,6 +95,7 @@ impl<'a> Program<'a> {
             common: None,
             own: Environment::default(),
             unset: Vec::new(),
+            pid_name: None,
             streams: None,
         };
         program.arg(path);
@@ -126,6 +130,11 @@ impl<'a> Program<'a> {
         self
     }
 
+    /// Has it find the number of its process in a variable, which costs its start some time.
+    pub(super) fn tell_pid(&mut self, name: &'static str) {
+        self.pid_name = Some(name);
+    }
+
     /// Gives it its input, its output, and where it writes its errors.
     pub(super) fn lend(&mut self, streams: [BorrowedFd<'a>; 3]) {
         self.streams = Some(streams);
@@ -143,14 +152,16 @@ impl<'a> Program<'a> {
             let message = "a zero byte is in its words or variables";
             return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
         }
-        let number = match rlimits.are_none() && cgroup.is_none() {
+        let is_plain = rlimits.are_none() && cgroup.is_none() && self.pid_name.is_none();
+        let number = match is_plain {
             true => spawn(self)?,
             false => self.fork(rlimits, cgroup)?,
         };
         Pid::from_raw(number).ok_or_else(|| io::Error::other("the system gave a process no number"))
     }
 
-    /// Starts it by way of a copy of this process, which changes its limits and its control group before it becomes the program.
+    /// Starts it by way of a copy of this process, which changes its limits and its control group, and notes its number, before it
+    /// becomes the program.
     fn fork(&self, rlimits: &rlimits::Changes, cgroup: Option<&Cgroup>) -> io::Result<i32> {
         let text = |text: &CString| OsStr::from_bytes(text.as_bytes()).to_owned();
         let mut words = self.words.iter().map(text);
@@ -171,6 +182,10 @@ impl<'a> Program<'a> {
         rlimits.apply(&mut command);
         if let Some(cgroup) = cgroup {
             cgroup.enter(&mut command)?;
+        }
+        if let Some(name) = self.pid_name {
+            let variables = self.variables().map(|variable| variable.text.clone());
+            own_pid::tell(&mut command, name, variables.collect())?;
         }
         Ok(command.spawn()?.id().cast_signed())
     }
@@ -358,6 +373,23 @@ mod tests {
             &common,
         );
         assert_eq!(told, ["A=5\nAB=4\nB=own\nD=z=y\n"; 2]);
+    }
+
+    #[test]
+    fn a_program_finds_its_number_beside_its_other_variables() {
+        let mut common = Environment::default();
+        common.set("A", "1");
+        common.set("OWN", "that of whoever submitted it");
+        let prepare = |program: &mut Program<'_>| {
+            program.env("B", "2");
+            program.tell_pid("OWN");
+        };
+        let told = told(
+            "test $OWN -eq $$ && /usr/bin/env | grep -v -e ^PWD= -e ^_= -e ^SHLVL= -e ^OWN= | sort",
+            prepare,
+            &common,
+        );
+        assert_eq!(told, ["A=1\nB=2\n"; 2]);
     }
 
     #[test]

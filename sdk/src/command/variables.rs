@@ -127,6 +127,7 @@ impl Variables {
             Dialect::Phalanx => {}
             Dialect::Slurm | Dialect::Pbs => {
                 program.env("SLURM_JOB_ID", &own).env("SLURM_JOBID", &own);
+                program.tell_pid("SLURM_TASK_PID");
                 if let Some(number) = number {
                     program.env("SLURM_ARRAY_TASK_ID", number.to_string());
                 }

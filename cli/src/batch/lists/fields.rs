@@ -33,19 +33,29 @@ pub(crate) enum Field {
     JobIdRaw,
     Licenses,
     MaxRss,
+    /// The node on which that was.
+    MaxRssNode,
+    /// The task of a step that used most.
+    MaxRssTask,
     MemoryAsked,
+    MinimumCpu,
     Name,
     Nice,
     NodeCount,
     NodeList,
     NodesAsked,
+    /// What nobody here counts or knows.
+    Nothing,
     OverSubscribe,
     Partition,
     Priority,
     Qos,
+    /// What was said with that option, if anything.
+    Recorded(&'static str),
     Reason,
     /// The nodes of a job that runs, the reason of one that waits.
     ReasonOrNodes,
+    Requeue,
     Reservation,
     Restarts,
     Start,
@@ -56,6 +66,7 @@ pub(crate) enum Field {
     Stdout,
     Submit,
     SubmitLine,
+    Suspended,
     SystemCpu,
     Tasks,
     TimeLeft,
@@ -66,6 +77,10 @@ pub(crate) enum Field {
     User,
     UserCpu,
     UserId,
+    Waited,
+    WaitedCpu,
+    WaitedCpuSeconds,
+    WaitedSeconds,
     Wckey,
     WorkDir,
 }
@@ -79,6 +94,7 @@ const LETTERS: &[(char, Field, &str)] = &[
     ('c', Field::CpusPerTask, "MIN_CPUS"),
     ('C', Field::Cpus, "CPUS"),
     ('D', Field::NodeCount, "NODES"),
+    ('d', Field::Recorded("tmp"), "MIN_TMP_DISK"),
     ('e', Field::End, "END_TIME"),
     ('E', Field::Dependency, "DEPENDENCY"),
     ('f', Field::Constraints, "FEATURES"),
@@ -86,8 +102,11 @@ const LETTERS: &[(char, Field, &str)] = &[
     ('g', Field::Group, "GROUP"),
     ('G', Field::GroupId, "GROUP"),
     ('h', Field::OverSubscribe, "OVER_SUBSCRIBE"),
+    ('H', Field::Recorded("sockets-per-node"), "SOCKETS_PER_NODE"),
     ('i', Field::JobId, "JOBID"),
+    ('I', Field::Recorded("cores-per-socket"), "CORES_PER_SOCKET"),
     ('j', Field::Name, "NAME"),
+    ('J', Field::Recorded("threads-per-core"), "THREADS_PER_CORE"),
     ('k', Field::Comment, "COMMENT"),
     ('K', Field::ArrayTaskId, "ARRAY_TASK_ID"),
     ('l', Field::TimeLimit, "TIME_LIMIT"),
@@ -97,6 +116,7 @@ const LETTERS: &[(char, Field, &str)] = &[
     ('n', Field::NodesAsked, "REQ_NODES"),
     ('N', Field::NodeList, "NODELIST"),
     ('o', Field::Command, "COMMAND"),
+    ('O', Field::Recorded("contiguous"), "CONTIGUOUS"),
     ('p', Field::Priority, "PRIORITY"),
     ('P', Field::Partition, "PARTITION"),
     ('q', Field::Qos, "QOS"),
@@ -104,6 +124,7 @@ const LETTERS: &[(char, Field, &str)] = &[
     ('r', Field::Reason, "REASON"),
     ('R', Field::ReasonOrNodes, "NODELIST(REASON)"),
     ('S', Field::Start, "START_TIME"),
+    ('s', Field::Nothing, "SELECT_JOBINFO"),
     ('t', Field::StateShort, "ST"),
     ('T', Field::State, "STATE"),
     ('u', Field::User, "USER"),
@@ -112,21 +133,48 @@ const LETTERS: &[(char, Field, &str)] = &[
     ('V', Field::Submit, "SUBMIT_TIME"),
     ('w', Field::Wckey, "WCKEY"),
     ('W', Field::Licenses, "LICENSES"),
+    ('x', Field::Nothing, "EXC_NODES"),
+    ('X', Field::Recorded("core-spec"), "CORE_SPEC"),
     ('y', Field::Nice, "NICE"),
+    ('Y', Field::Nothing, "SCHEDNODES"),
+    ('z', Field::Recorded("extra-node-info"), "S:C:T"),
     ('Z', Field::WorkDir, "WORK_DIR"),
 ];
 
 /// Names of `squeue -O`, with their fields and headers.
 const NAMES: &[(&str, Field, &str)] = &[
     ("Account", Field::Account, "ACCOUNT"),
+    ("AccrueTime", Field::Eligible, "ACCRUE_TIME"),
+    ("admin_comment", Field::Nothing, "ADMIN_COMMENT"),
+    ("AllocNodes", Field::NodeCount, "ALLOC_NODES"),
+    ("AllocSID", Field::Nothing, "ALLOC_SID"),
     ("ArrayJobID", Field::ArrayJobId, "ARRAY_JOB_ID"),
     ("ArrayTaskID", Field::ArrayTaskId, "ARRAY_TASK_ID"),
+    ("AssocID", Field::Nothing, "ASSOC_ID"),
     ("BatchHost", Field::ExecHost, "EXEC_HOST"),
+    ("BoardsPerNode", Field::Nothing, "BOARDS_PER_NODE"),
+    ("BurstBuffer", Field::Recorded("bb"), "BURST_BUFFER"),
+    ("BurstBufferState", Field::Nothing, "BURST_BUFFER_STATE"),
     ("Cluster", Field::Cluster, "CLUSTER"),
+    (
+        "ClusterFeature",
+        Field::Recorded("cluster-constraint"),
+        "CLUSTER_FEATURES",
+    ),
     ("Command", Field::Command, "COMMAND"),
     ("Comment", Field::Comment, "COMMENT"),
+    ("Container", Field::Recorded("container"), "CONTAINER"),
+    ("ContainerID", Field::Recorded("container-id"), "CONTAINER_ID"),
+    ("Contiguous", Field::Recorded("contiguous"), "CONTIGUOUS"),
+    ("Cores", Field::Recorded("cores-per-socket"), "CORES_PER_SOCKET"),
+    ("CoreSpec", Field::Recorded("core-spec"), "CORE_SPEC"),
+    ("CPUFreq", Field::Recorded("cpu-freq"), "CPU_FREQ"),
     ("cpus-per-task", Field::CpusPerTask, "CPUS_PER_TASK"),
+    ("cpus-per-tres", Field::Nothing, "CPUS_PER_TRES"),
+    ("Deadline", Field::Recorded("deadline"), "DEADLINE"),
+    ("DelayBoot", Field::Recorded("delay-boot"), "DELAY_BOOT"),
     ("Dependency", Field::Dependency, "DEPENDENCY"),
+    ("DerivedEC", Field::Nothing, "DERIVED_EC"),
     ("EligibleTime", Field::Eligible, "ELIGIBLE_TIME"),
     ("EndTime", Field::End, "END_TIME"),
     ("exit_code", Field::ExitCode, "EXIT_CODE"),
@@ -136,111 +184,85 @@ const NAMES: &[(&str, Field, &str)] = &[
     ("GroupName", Field::Group, "GROUP"),
     ("JobArrayID", Field::JobId, "JOBID"),
     ("JobID", Field::JobIdRaw, "JOBID"),
+    ("LastSchedEval", Field::Nothing, "LAST_SCHED_EVAL"),
     ("Licenses", Field::Licenses, "LICENSES"),
+    ("MaxCPUs", Field::Cpus, "MAX_CPUS"),
+    ("MaxNodes", Field::NodeCount, "MAX_NODES"),
+    ("MCSLabel", Field::Recorded("mcs-label"), "MCS_LABEL"),
+    ("mem-per-tres", Field::Nothing, "MEM_PER_TRES"),
     ("MinCPUs", Field::CpusPerTask, "MIN_CPUS"),
     ("MinMemory", Field::MemoryAsked, "MIN_MEMORY"),
+    ("MinTime", Field::Recorded("time-min"), "TIME_MIN"),
+    ("MinTmpDisk", Field::Recorded("tmp"), "MIN_TMP_DISK"),
     ("Name", Field::Name, "NAME"),
+    ("Network", Field::Recorded("network"), "NETWORK"),
     ("Nice", Field::Nice, "NICE"),
     ("NodeList", Field::NodeList, "NODELIST"),
+    ("NTPerBoard", Field::Nothing, "NTASKS_PER_BOARD"),
+    ("NTPerCore", Field::Recorded("ntasks-per-core"), "NTASKS_PER_CORE"),
+    ("NTPerNode", Field::Nothing, "NTASKS_PER_NODE"),
+    (
+        "NTPerSocket",
+        Field::Recorded("ntasks-per-socket"),
+        "NTASKS_PER_SOCKET",
+    ),
     ("NumCPUs", Field::Cpus, "CPUS"),
     ("NumNodes", Field::NodeCount, "NODES"),
     ("NumTasks", Field::Tasks, "TASKS"),
     ("OverSubscribe", Field::OverSubscribe, "OVER_SUBSCRIBE"),
     ("Partition", Field::Partition, "PARTITION"),
+    ("PendingTime", Field::WaitedSeconds, "PENDING_TIME"),
+    ("PreemptTime", Field::Nothing, "PREEMPT_TIME"),
+    ("Prefer", Field::Recorded("prefer"), "PREFER"),
     ("Priority", Field::Priority, "PRIORITY"),
     ("PriorityLong", Field::Priority, "PRIORITY"),
+    ("Profile", Field::Recorded("profile"), "PROFILE"),
     ("QOS", Field::Qos, "QOS"),
     ("Reason", Field::Reason, "REASON"),
     ("ReasonList", Field::ReasonOrNodes, "NODELIST(REASON)"),
+    ("Reboot", Field::Recorded("reboot"), "REBOOT"),
     ("ReqNodes", Field::NodesAsked, "REQ_NODES"),
+    ("ReqSwitch", Field::Recorded("switches"), "REQ_SWITCH"),
+    ("Requeue", Field::Requeue, "REQUEUE"),
     ("Reservation", Field::Reservation, "RESERVATION"),
+    ("ResizeTime", Field::Nothing, "RESIZE_TIME"),
     ("RestartCnt", Field::Restarts, "RESTART_COUNT"),
+    ("ResvPort", Field::Nothing, "RESV_PORT"),
+    ("SchedNodes", Field::Nothing, "SCHEDNODES"),
+    ("SCT", Field::Recorded("extra-node-info"), "S:C:T"),
+    ("SelectJobInfo", Field::Nothing, "SELECT_JOBINFO"),
+    ("Sockets", Field::Recorded("sockets-per-node"), "SOCKETS_PER_NODE"),
+    ("SPerBoard", Field::Nothing, "SOCKETS_PER_BOARD"),
     ("StartTime", Field::Start, "START_TIME"),
     ("State", Field::State, "STATE"),
     ("StateCompact", Field::StateShort, "ST"),
     ("STDERR", Field::Stderr, "STDERR"),
     ("STDIN", Field::Stdin, "STDIN"),
     ("STDOUT", Field::Stdout, "STDOUT"),
+    ("SubmitLine", Field::SubmitLine, "SUBMIT_LINE"),
     ("SubmitTime", Field::Submit, "SUBMIT_TIME"),
+    ("system_comment", Field::Nothing, "SYSTEM_COMMENT"),
+    ("Threads", Field::Recorded("threads-per-core"), "THREADS_PER_CORE"),
     ("TimeLeft", Field::TimeLeft, "TIME_LEFT"),
     ("TimeLimit", Field::TimeLimit, "TIME_LIMIT"),
     ("TimeUsed", Field::Elapsed, "TIME"),
     ("tres-alloc", Field::Tres, "TRES_ALLOC"),
+    ("tres-bind", Field::Recorded("tres-bind"), "TRES_BIND"),
+    ("tres-freq", Field::Recorded("gpu-freq"), "TRES_FREQ"),
+    ("tres-per-job", Field::Nothing, "TRES_PER_JOB"),
     ("tres-per-node", Field::Gres, "TRES_PER_NODE"),
+    (
+        "tres-per-socket",
+        Field::Recorded("gpus-per-socket"),
+        "TRES_PER_SOCKET",
+    ),
+    ("tres-per-step", Field::Nothing, "TRES_PER_STEP"),
+    ("tres-per-task", Field::Recorded("tres-per-task"), "TRES_PER_TASK"),
     ("UserID", Field::UserId, "USER"),
     ("UserName", Field::User, "USER"),
+    ("Wait4Switch", Field::Nothing, "WAIT4SWITCH"),
     ("WCKey", Field::Wckey, "WCKEY"),
     ("WorkDir", Field::WorkDir, "WORK_DIR"),
-];
-
-/// A column of `sacct`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct AccountColumn {
-    pub(super) header: &'static str,
-    pub(super) field: Field,
-    /// In letters; negative if the text stands on the left.
-    pub(super) width: i32,
-}
-
-const fn account(header: &'static str, field: Field, width: i32) -> AccountColumn {
-    AccountColumn { header, field, width }
-}
-
-/// The columns of `sacct`; their names are their headers.
-const ACCOUNT_COLUMNS: &[AccountColumn] = &[
-    account("Account", Field::Account, 10),
-    account("AllocCPUS", Field::AllocCpus, 10),
-    account("AllocNodes", Field::NodeCount, 10),
-    account("AllocTRES", Field::Tres, 10),
-    account("AveCPU", Field::AverageCpu, 10),
-    account("AveRSS", Field::AverageRss, 10),
-    account("Cluster", Field::Cluster, 10),
-    account("Comment", Field::Comment, 14),
-    account("Constraints", Field::Constraints, 19),
-    account("CPUTime", Field::CpuTime, 10),
-    account("CPUTimeRAW", Field::CpuTimeSeconds, 10),
-    account("Elapsed", Field::Elapsed, 10),
-    account("ElapsedRaw", Field::ElapsedSeconds, 10),
-    account("Eligible", Field::Eligible, 19),
-    account("End", Field::End, 19),
-    account("ExitCode", Field::ExitCode, 8),
-    account("GID", Field::GroupId, 6),
-    account("Group", Field::Group, 9),
-    account("JobID", Field::JobId, -12),
-    account("JobIDRaw", Field::JobIdRaw, -12),
-    account("JobName", Field::Name, 10),
-    account("Licenses", Field::Licenses, 10),
-    account("MaxRSS", Field::MaxRss, 10),
-    account("NCPUS", Field::AllocCpus, 10),
-    account("NNodes", Field::NodeCount, 8),
-    account("NodeList", Field::NodeList, 15),
-    account("NTasks", Field::Tasks, 8),
-    account("Partition", Field::Partition, 10),
-    account("Priority", Field::Priority, 10),
-    account("QOS", Field::Qos, 10),
-    account("Reason", Field::Reason, 22),
-    account("ReqCPUS", Field::Cpus, 8),
-    account("ReqMem", Field::MemoryAsked, 10),
-    account("ReqNodes", Field::NodeCount, 8),
-    account("ReqTRES", Field::Tres, 10),
-    account("Reservation", Field::Reservation, 20),
-    account("Restarts", Field::Restarts, 8),
-    account("Start", Field::Start, 19),
-    account("State", Field::State, 10),
-    account("StdErr", Field::Stderr, 20),
-    account("StdIn", Field::Stdin, 20),
-    account("StdOut", Field::Stdout, 20),
-    account("Submit", Field::Submit, 19),
-    account("SubmitLine", Field::SubmitLine, 20),
-    account("SystemCPU", Field::SystemCpu, 10),
-    account("Timelimit", Field::TimeLimit, 10),
-    account("TimelimitRaw", Field::TimeLimitMinutes, 12),
-    account("TotalCPU", Field::TotalCpu, 10),
-    account("UID", Field::UserId, 6),
-    account("User", Field::User, 9),
-    account("UserCPU", Field::UserCpu, 10),
-    account("WCKey", Field::Wckey, 10),
-    account("WorkDir", Field::WorkDir, 20),
 ];
 
 /// The field and header of a letter of `squeue -o`.
@@ -262,43 +284,9 @@ pub(super) fn by_squeue_name(name: &str) -> Option<(Field, &'static str)> {
     found.map(|&(_, field, header)| (field, header))
 }
 
-/// The column of `sacct` with this name, in any case; the beginning of a name is enough, as it is for Slurm.
-pub(super) fn by_sacct_name(name: &str) -> Option<AccountColumn> {
-    let begins = |header: &str| {
-        let start = header.get(..name.len());
-        !name.is_empty() && start.is_some_and(|start| start.eq_ignore_ascii_case(name))
-    };
-    let exact = ACCOUNT_COLUMNS
-        .iter()
-        .find(|column| column.header.eq_ignore_ascii_case(name));
-    exact
-        .or_else(|| ACCOUNT_COLUMNS.iter().find(|column| begins(column.header)))
-        .copied()
-}
-
-/// The names of all columns of `sacct`, four a line.
-pub(super) fn sacct_names() -> String {
-    let lines: Vec<String> = ACCOUNT_COLUMNS
-        .chunks(4)
-        .map(|columns| {
-            let cells: Vec<String> = columns
-                .iter()
-                .map(|column| format!("{:<18}", column.header))
-                .collect();
-            cells.concat().trim_end().to_owned()
-        })
-        .collect();
-    lines.join("\n")
-}
-
 /// The name of `squeue -O` that this one is part of, or that is part of it.
 pub(super) fn nearest_squeue(name: &str) -> Option<&'static str> {
     nearest(name, NAMES.iter().map(|&(known, _, _)| known))
-}
-
-/// The name of `sacct` that this one is part of, or that is part of it.
-pub(super) fn nearest_sacct(name: &str) -> Option<&'static str> {
-    nearest(name, ACCOUNT_COLUMNS.iter().map(|column| column.header))
 }
 
 pub(super) fn nearest(name: &str, mut known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
@@ -320,30 +308,11 @@ mod tests {
         assert_eq!(letters.len(), LETTERS.len());
         let names: BTreeSet<String> = NAMES.iter().map(|(name, _, _)| name.to_lowercase()).collect();
         assert_eq!(names.len(), NAMES.len());
-        let headers: BTreeSet<String> = ACCOUNT_COLUMNS
-            .iter()
-            .map(|column| column.header.to_lowercase())
-            .collect();
-        assert_eq!(headers.len(), ACCOUNT_COLUMNS.len());
     }
 
     #[test]
-    fn names_are_found_in_any_case_and_sacct_takes_their_beginnings() {
+    fn names_of_squeue_are_found_in_any_case() {
         assert_eq!(by_squeue_name("jobarrayid"), Some((Field::JobId, "JOBID")));
         assert_eq!(by_squeue_name("jobarray"), None);
-        for (name, header) in [
-            ("jobid", "JobID"),
-            ("JobIdRaw", "JobIDRaw"),
-            ("elapsedr", "ElapsedRaw"),
-            ("Max", "MaxRSS"),
-        ] {
-            assert_eq!(
-                by_sacct_name(name).map(|column| column.header),
-                Some(header),
-                "{name}"
-            );
-        }
-        assert_eq!(by_sacct_name(""), None);
-        assert_eq!(by_sacct_name("é"), None);
     }
 }

@@ -141,6 +141,7 @@ fn accounts_have_widths_of_their_own() {
             "{format}"
         );
     }
+    assert!(Format::sacct("all").unwrap().header().contains("JobIDRaw"));
     assert!(matches!(
         Format::sacct("NoSuchThing"),
         Err(FormatError::Name { .. })

@@ -184,7 +184,7 @@ fn what_workflow_engines_pass_is_understood() {
 
 #[test]
 fn what_is_not_known_is_one_warning() {
-    let script = "#!/bin/sh\n#SBATCH --new=1 -n 4\n#SBATCH --newer 7\n#SBATCH -t 5 minutes\n#SBATCH --new2\n";
+    let script = "#!/bin/sh\n#SBATCH --new=1 -n 4\n#SBATCH --tme 7\n#SBATCH -t 5 minutes\n#SBATCH --new2\n";
     let Merged { settings, warnings } = try_merge(script, &[], "").unwrap();
     assert_eq!((settings.ntasks, settings.time_limit), (Some(4), minutes(5)));
     assert_eq!(
@@ -192,8 +192,23 @@ fn what_is_not_known_is_one_warning() {
         [
             "line 4 of the script: `minutes` is no option, and what follows on the line is not read; begin options \
              with - or --, and put values with blanks into quotes",
-            "the script has options that are not known here and change nothing: --new (line 2), --newer (line 3), \
+            "the script has options that are not known here and change nothing: --new (line 2), --tme (line 3; did you mean \
+             --time?), \
              --new2 (line 5)",
+        ]
+    );
+}
+
+#[test]
+fn parts_of_a_heterogeneous_job_are_read_as_one_and_that_is_told() {
+    let script = "#!/bin/sh\n#SBATCH -n 1\n#SBATCH hetjob\n#SBATCH -n 2\n";
+    let Merged { settings, warnings } = try_merge(script, &[], "").unwrap();
+    assert_eq!(settings.ntasks, Some(2));
+    assert_eq!(
+        warnings,
+        [
+            "line 3 of the script: `hetjob`: a job of different parts is not there; all options are read as those of one, \
+          the later ones in place of the earlier"
         ]
     );
 }

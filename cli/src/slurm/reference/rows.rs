@@ -202,7 +202,7 @@ const COMMANDS: &[(&str, &str)] = &[
     ("qdel", "ends jobs"),
 ];
 
-use Here::{Absent, Recorded, Refused, Yes};
+use Here::{Recorded, Refused, Yes};
 
 #[rustfmt::skip] // a table
 const VARIABLES: &[(&str, Here, &str)] = &[
@@ -259,7 +259,7 @@ const VARIABLES: &[(&str, Here, &str)] = &[
     ("SLURM_JOB_END_TIME", Yes, "when its time is over; absent without a limit"),
     ("SLURM_JOB_DEPENDENCY", Yes, "what --dependency said"),
     ("SLURM_GTIDS", Yes, "all ranks of the step; 0 in the script"),
-    ("SLURM_TASK_PID", Absent, "the process that was started"),
+    ("SLURM_TASK_PID", Yes, "the number of the process that was started"),
     ("PMI_RANK", Yes, "the rank in a step, with PMI_SIZE and PMI_FD: by these MPI libraries find each other"),
     ("ENVIRONMENT", Yes, "BATCH"),
 ];
@@ -361,6 +361,7 @@ const RULES: &[(&str, Here, &str)] = &[
     ("rule: --signal=B: tells the batch shell", Yes, "and nobody else"),
     ("rule: --signal tells the steps", Yes, "and not the batch shell"),
     ("rule: scancel --signal tells what runs", Yes, "its steps; with --batch the shell, with --full both. What waits is told nothing"),
+    ("rule: scancel ends a step", Yes, "42.0; so does --signal tell it alone. 42.batch is the shell, and with it the job. Of a step that is over nothing is said"),
     ("rule: --array with a step", Yes, "0-8:4"),
     ("rule: --array with a limit", Yes, "1-3%2"),
     ("rule: requeue", Yes, "by scontrol requeue, or when its worker is lost: from the top, under the same number"),
@@ -370,7 +371,7 @@ const RULES: &[(&str, Here, &str)] = &[
     ("rule: the status of srun is the highest", Yes, "of its ranks'; 128 and the signal after one"),
     ("rule: srun passes on what it reads", Yes, "to all ranks, or as --input says; outside a job, too. The slowest reader sets the pace of all"),
     ("rule: steps side by side", Yes, "with & and wait"),
-    ("rule: srun outside a job", Yes, "submits one, copies what it prints, and exits with its code"),
+    ("rule: srun outside a job", Yes, "submits one, copies what it prints, and exits with its code; Ctrl-C cancels it, and then that is 143"),
     ("rule: nothing is left running", Yes, "what a script leaves in the background ends with it"),
     ("rule: #SBATCH goes before #PBS", Yes, "where a script has both"),
     ("caller: Nextflow", Yes, "its scripts, alone and as arrays"),

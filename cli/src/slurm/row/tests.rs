@@ -22,6 +22,7 @@ pub(in crate::slurm) fn scene(manner: Manner) -> Scene {
         nodes_of: BTreeMap::new(),
         first: None,
         people: [("ada".to_owned(), ada)].into(),
+        unit: None,
     }
 }
 
@@ -144,6 +145,53 @@ fn what_was_used_stands_in_the_line_of_the_step_and_cpu_time_in_both() {
         sacct(&program, &told, "MaxRSS,AveCPU", Step::None),
         ["51200K|00:00:01"]
     );
+}
+
+#[test]
+fn what_slurm_counts_and_we_do_not_is_empty_and_what_was_waited_is_said_of_the_job() {
+    let view = batch(None);
+    let told = [tasks(0, 1, TaskState::Running)];
+    let format = "JobID,MaxVMSize,Flags,Planned,PlannedCPURAW,Suspended";
+    assert_eq!(
+        sacct(&view, &told, format, Step::None),
+        ["42|||00:00:01|2|00:00:00"]
+    );
+    assert_eq!(
+        sacct(&view, &told, format, Step::Batch),
+        ["42.batch|||||00:00:00"]
+    );
+}
+
+#[test]
+fn memory_is_shown_in_the_unit_that_was_asked_for() {
+    let mut view = batch(None);
+    view.request.memory_bytes = 2560 << 20;
+    let usage = TaskUsage {
+        index: 0,
+        ran_millis: 1,
+        user_micros: 1,
+        system_micros: 1,
+        rss_kib: 51_200,
+    };
+    let told = [TaskRange {
+        usage: Some(usage),
+        ..tasks(0, 1, TaskState::Running)
+    }];
+    let show = |unit: Option<&str>, step| {
+        let mut scene = scene(Manner::Sacct);
+        scene.unit = unit.and_then(MemoryUnit::parse);
+        let entries = entries(&view, &told, Grouping::Together);
+        let format = Format::sacct("ReqMem,MaxRSS").unwrap().delimited("|", false);
+        format.render(&Line {
+            scene: &scene,
+            entry: &entries[0],
+            step,
+        })
+    };
+    assert_eq!(show(None, Step::None), "2560M|");
+    assert_eq!(show(Some("G"), Step::None), "2.50G|");
+    assert_eq!(show(None, Step::Batch), "|51200K");
+    assert_eq!(show(Some("M"), Step::Batch), "|50M");
 }
 
 #[test]

@@ -38,6 +38,26 @@ pub(in crate::slurm) struct End {
     pub(in crate::slurm) partition: String,
     /// It is a script, submitted by a command of Slurm's or of PBS.
     pub(in crate::slurm) has_shell: bool,
+    /// Only this of it is meant.
+    pub(in crate::slurm) step: Option<NamedStep>,
+}
+
+/// A step of a job that was named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::slurm) enum NamedStep {
+    /// The batch shell.
+    Batch,
+    /// What `srun` has started.
+    Number(u32),
+}
+
+impl NamedStep {
+    fn read(text: &str) -> Option<Self> {
+        match text {
+            "batch" => Some(Self::Batch),
+            number => number.parse().ok().map(Self::Number),
+        }
+    }
 }
 
 /// What is to be done, and what can't be.
@@ -100,9 +120,14 @@ pub(in crate::slurm) fn plan(gathered: &Gathered, wanted: &Wanted) -> Plan {
         let view = gathered.jobs.iter().find(|view| view.job == word.job);
         match view {
             None => plan.refused.push((word.clone(), "Invalid job id specified")),
-            Some(_) if word.step.as_deref().is_some_and(|step| step != "batch") => {
+            Some(_)
+                if word
+                    .step
+                    .as_deref()
+                    .is_some_and(|step| NamedStep::read(step).is_none()) =>
+            {
                 plan.refused
-                    .push((word.clone(), "a step cannot be named alone here; name its job"));
+                    .push((word.clone(), "a step is named by its number, or batch"));
             }
             Some(view) if !has_part(view, word) => {
                 plan.refused.push((word.clone(), "Invalid job id specified"));
@@ -111,15 +136,27 @@ pub(in crate::slurm) fn plan(gathered: &Gathered, wanted: &Wanted) -> Plan {
             Some(_) => accepted.push(word.clone()),
         }
     }
-    if accepted.is_empty() && !wanted.selection.is_empty() {
-        return plan;
+    let (of_steps, of_jobs): (Vec<JobWord>, Vec<JobWord>) =
+        accepted.into_iter().partition(|word| word.step.is_some());
+    let ends = |selection: &Selection| -> Vec<End> {
+        let is_meant = |view: &&JobView| wanted.has_job(view, &gathered.user) && selection.has_job(view);
+        let views = gathered.jobs.iter().filter(is_meant);
+        views
+            .filter_map(|view| end(gathered, wanted, selection, &scene, view))
+            .collect()
+    };
+    if !of_jobs.is_empty() || wanted.selection.is_empty() {
+        plan.ends = ends(&Selection::of(of_jobs));
     }
-    let selection = Selection::of(accepted);
-    let is_meant = |view: &&JobView| wanted.has_job(view, &gathered.user) && selection.has_job(view);
-    let views = gathered.jobs.iter().filter(is_meant);
-    plan.ends = views
-        .filter_map(|view| end(gathered, wanted, &selection, &scene, view))
-        .collect();
+    for word in of_steps {
+        let (text, step) = (word.to_string(), word.step.as_deref().and_then(NamedStep::read));
+        let of_step = ends(&Selection::of(vec![word]));
+        plan.ends.extend(of_step.into_iter().map(|end| End {
+            text: text.clone(),
+            step,
+            ..end
+        }));
+    }
     plan
 }
 
@@ -167,6 +204,7 @@ fn end(
         name: view.name.clone(),
         partition: meant[0].partition().to_owned(),
         has_shell: meant[0].fact(facts::PARTITION).is_some(),
+        step: None,
     };
     let array = array(view).filter(|_| !is_all);
     let Some(array) = array else {
@@ -231,12 +269,16 @@ mod tests {
     /// The ends as `42` or `42: 1, 3-9`.
     fn ends(wanted: &Wanted) -> Vec<String> {
         let plan = plan(&gathered(), wanted);
-        let text = |end: &End| match &end.tasks {
-            None => end.job.to_string(),
-            Some(tasks) => {
-                let ranges: Vec<String> = tasks.iter().map(|range: IndexRange| range.to_string()).collect();
-                format!("{}: {}", end.job, ranges.join(", "))
-            }
+        let text = |end: &End| {
+            let name = match end.step {
+                Some(NamedStep::Number(_)) => end.text.clone(),
+                Some(NamedStep::Batch) | None => end.job.to_string(),
+            };
+            let Some(tasks) = &end.tasks else {
+                return name;
+            };
+            let ranges: Vec<String> = tasks.iter().map(|range: IndexRange| range.to_string()).collect();
+            format!("{name}: {}", ranges.join(", "))
         };
         plan.ends.iter().map(text).collect()
     }
@@ -252,7 +294,9 @@ mod tests {
             (vec!["42_0"], vec![]),
             (vec!["42_[1-9]"], vec!["42"]),
             (vec!["43.batch"], vec!["43"]),
-            (vec!["43.0"], vec![]),
+            (vec!["43.0"], vec!["43.0"]),
+            (vec!["42_1.0", "43"], vec!["43", "42_1.0: 1"]),
+            (vec!["43.extern"], vec![]),
             (vec!["45"], vec!["45"]),
             (vec!["44"], vec![]),
         ] {
@@ -262,9 +306,9 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_told_and_what_is_over_is_no_error() {
-        let plan = plan(&gathered(), &named(&["99", "42_77", "43_1", "43.0", "44"]));
+        let plan = plan(&gathered(), &named(&["99", "42_77", "43_1", "43.extern", "44"]));
         let refused: Vec<String> = plan.refused.iter().map(|(word, _)| word.to_string()).collect();
-        assert_eq!(refused, ["99", "42_77", "43_1", "43.0"]);
+        assert_eq!(refused, ["99", "42_77", "43_1", "43.extern"]);
         assert_eq!(plan.over, [JobWord::parse("44").unwrap()]);
         assert_eq!(plan.ends, []);
     }
