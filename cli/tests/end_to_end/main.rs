@@ -26,6 +26,7 @@ mod losses;
 mod members;
 mod mistakes;
 mod mpi;
+mod mpi_programs;
 mod pbs;
 mod resources;
 mod slurm;
