@@ -54,7 +54,8 @@ impl Programs {
         let lib = self.folder.join("lib");
         command
             .env("LD_LIBRARY_PATH", format!("{0}:{0}/blas", lib.display()))
-            .env("OPAL_PREFIX", self.folder.join("root/usr"));
+            .env("OPAL_PREFIX", self.folder.join("root/usr"))
+            .env("PMIX_LIBDIR", lib.join("pmix2/lib"));
     }
 }
 

@@ -59,7 +59,8 @@ unpack() {
     # the compiler's wrapper knows where its package would be installed
     sed "s#=/usr/#=$folder/root/usr/#" root/usr/bin/mpicc.mpich >mpicc
     chmod +x mpicc
-    test -x root/usr/bin/hpcc -a -x root/usr/bin/lmp -a -e lib/libmpich.so
+    # all libraries are found, here or in the system
+    ! LD_LIBRARY_PATH=lib:lib/blas ldd root/usr/bin/hpcc root/usr/bin/lmp lib/libmpich.so | grep 'not found\|No such'
 }
 
 source_package() {
