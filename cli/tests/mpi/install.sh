@@ -5,7 +5,7 @@
 set -uo pipefail
 [ $# = 1 ] || { echo "usage: $0 FOLDER" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd)
-mkdir -p "$1/apt/sources" "$1/apt/lists/partial" "$1/apt/debs/partial" "$1/root"
+mkdir -p "$1/apt/sources" "$1/apt/lists/partial" "$1/apt/debs/partial"
 cd "$1" || exit
 folder=$PWD
 export LC_ALL=C
@@ -46,13 +46,18 @@ packages() {
 
 unpack() {
     local package
+    # as in the system itself
+    rm -rf root
+    mkdir -p root/usr/lib root/usr/bin
+    ln -sfn usr/lib root/lib
+    ln -sfn usr/bin root/bin
     for package in apt/debs/*.deb; do
         case $package in
             # of the many examples there is one that is run
             */lammps-examples_*) dpkg-deb --fsys-tarfile "$package" | tar -x -C root ./usr/share/lammps/examples/melt ;;
             # its loader could not be moved
             */libc6_*) ;;
-            *) dpkg-deb --fsys-tarfile "$package" | tar -x -C root --exclude='*.a' ;;
+            *) dpkg-deb --fsys-tarfile "$package" | tar -x -C root --keep-directory-symlink --exclude='*.a' ;;
         esac || return
     done
     ln -sfn "$(dirname "$(find root -name libmpi.so.40 -print -quit)")" lib
