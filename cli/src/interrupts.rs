@@ -1,6 +1,8 @@
 //! Ctrl-C from before a job is submitted until its end: none is lost in between, or the job would go on with nobody there.
 
+use std::future::poll_fn;
 use std::pin::pin;
+use std::task::Poll;
 
 use phalanx_protocol::exit::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -11,7 +13,7 @@ use crate::ui::error::CliError;
 /// The interrupts of a command that waits for what it submits. The first asks to cancel it, the second to leave.
 #[derive(Debug)]
 pub(crate) struct Interrupts {
-    stream: Signal,
+    streams: Vec<Signal>,
     /// One came that nobody has obeyed yet.
     is_pending: bool,
 }
@@ -19,13 +21,40 @@ pub(crate) struct Interrupts {
 impl Interrupts {
     /// Begins to listen; a tokio runtime must be there. To be called before anything is submitted.
     pub(crate) fn listen() -> Result<Self, CliError> {
-        let stream = signal(SignalKind::interrupt()).map_err(|error| {
+        Self::listen_to(&[SignalKind::interrupt()])
+    }
+
+    /// The same where the command stands for what it started, as one that is not submitted would: whoever ends the command, as
+    /// `timeout` does, or closes its terminal, interrupts it.
+    pub(crate) fn listen_to_all() -> Result<Self, CliError> {
+        Self::listen_to(&[
+            SignalKind::interrupt(),
+            SignalKind::terminate(),
+            SignalKind::hangup(),
+        ])
+    }
+
+    fn listen_to(kinds: &[SignalKind]) -> Result<Self, CliError> {
+        let streams: Result<Vec<Signal>, _> = kinds.iter().map(|kind| signal(*kind)).collect();
+        let streams = streams.map_err(|error| {
             CliError::new(ExitCode::Internal, format!("cannot listen to signals: {error}"))
         })?;
         Ok(Self {
-            stream,
+            streams,
             is_pending: false,
         })
+    }
+
+    /// Waits for a signal. Cancel safe.
+    async fn signalled(&mut self) {
+        poll_fn(|context| {
+            let mut streams = self.streams.iter_mut();
+            match streams.any(|stream| stream.poll_recv(context).is_ready()) {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
     }
 
     /// Waits for the answer to a submission. One interrupt is kept for whoever can obey it then, the second leaves.
@@ -41,7 +70,7 @@ impl Interrupts {
         loop {
             tokio::select! {
                 answer = &mut submission => return answer,
-                _ = self.stream.recv() => {
+                () = self.signalled() => {
                     if self.is_pending {
                         ui.note("left before the submission was answered; `phalanx jobs` tells what became of it");
                         return Err(CliError::silent(ExitCode::Interrupted));
@@ -56,7 +85,7 @@ impl Interrupts {
     /// Waits for the next one. Cancel safe.
     pub(crate) async fn next(&mut self) {
         if !std::mem::take(&mut self.is_pending) {
-            self.stream.recv().await;
+            self.signalled().await;
         }
     }
 }

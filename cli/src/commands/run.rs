@@ -46,7 +46,7 @@ pub(crate) async fn run_ranks(
     takes_input: bool,
     ui: Ui,
 ) -> Result<ExitCode, CliError> {
-    let mut interrupts = Interrupts::listen()?;
+    let mut interrupts = Interrupts::listen_to_all()?;
     let job = interrupts.while_submitting(draft.send(client), ui).await?;
     let input = takes_input.then(Input::start);
     let manner = follower::Manner {

@@ -95,7 +95,7 @@ fn submit(settings: BatchSettings, program: &str, words: &[String]) -> Result<u8
     runtime()?.block_on(async {
         let cluster = home::connected_or_started().await?;
         let ui = Ui::new(crate::args::OutputForm::Human);
-        let mut interrupts = Interrupts::listen()?;
+        let mut interrupts = Interrupts::listen_to_all()?;
         let job = interrupts
             .while_submitting(draft.send(&cluster.client), ui)
             .await?;

@@ -27,6 +27,7 @@ mod members;
 mod mistakes;
 mod mpi;
 mod mpiexec;
+mod mpi_programs;
 mod pbs;
 mod resources;
 mod slurm;

@@ -105,6 +105,30 @@ fn an_interrupted_srun_outside_a_job_ends_its_job() {
 }
 
 #[test]
+fn whoever_ends_srun_or_mpiexec_ends_its_job() {
+    let up = Up::start();
+    let desk = Desk::new(up.directory());
+    let ends = [
+        ("srun", Signal::TERM, 143),
+        ("mpiexec", Signal::TERM, 4),
+        ("srun", Signal::HUP, 143),
+    ];
+    for (job, (name, signal, code)) in (1..).zip(ends) {
+        let number = job.to_string();
+        let state = |format: &str| {
+            let words = ["sacct", "-X", "-n", "-P", "-j", &number, "-o", format];
+            desk.run(&words).stdout
+        };
+        let running = desk.command(&[name, "-n", "1", "sleep", "1000"]).spawn().unwrap();
+        eventually("it runs", || state("State") == "RUNNING\n");
+        send(running.id(), signal);
+        let done = finish(running);
+        assert_eq!(done.code, Some(code), "{done:?}");
+        assert!(state("State").starts_with("CANCELLED by "));
+    }
+}
+
+#[test]
 fn a_file_is_copied_inside_a_job_and_a_job_is_summed_up() {
     let up = Up::start();
     let desk = Desk::new(up.directory());

@@ -1,0 +1,179 @@
+//! MPI programs of others, unmodified, in the folder that `PHALANX_MPI_PROGRAMS` names; `cli/tests/mpi/install.sh` makes one,
+//! and `.ci/run` calls it. Without it nothing is tested here, nor what it could not get.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::command::{Done, finish_within};
+use crate::desk::Desk;
+use crate::up::Up;
+
+/// A desk at which these programs can be run.
+struct Programs {
+    folder: PathBuf,
+    desk: Desk,
+    _up: Up,
+}
+
+impl Programs {
+    /// `None` if that one is not there.
+    fn start(needed: &str) -> Option<Self> {
+        let Some(folder) = std::env::var_os("PHALANX_MPI_PROGRAMS").map(PathBuf::from) else {
+            eprintln!("skipped: PHALANX_MPI_PROGRAMS names no folder of cli/tests/mpi/install.sh");
+            return None;
+        };
+        if !folder.join(needed).exists() {
+            eprintln!("skipped: there is no {}", folder.join(needed).display());
+            return None;
+        }
+        let up = Up::start_wide();
+        let desk = Desk::new(up.directory());
+        Some(Self {
+            folder,
+            desk,
+            _up: up,
+        })
+    }
+
+    fn path(&self, program: &str) -> String {
+        self.folder.join(program).to_str().unwrap().to_owned()
+    }
+
+    /// Runs one of Slurm's commands, or another program, where these programs find their libraries.
+    fn run(&self, words: &[&str]) -> Done {
+        let mut command = match words[0].contains('/') {
+            true => self.desk.program(words[0], &words[1..]),
+            false => self.desk.command(words),
+        };
+        self.surround(&mut command);
+        finish_within(command.spawn().unwrap(), Duration::from_secs(240))
+    }
+
+    fn surround(&self, command: &mut Command) {
+        let lib = self.folder.join("lib");
+        let mut kept = command.get_envs();
+        let path = kept.find_map(|(name, value)| value.filter(|_| name == "PATH"));
+        let programs = self.folder.join("root/usr/bin");
+        let path = format!("{}:{}", path.unwrap().display(), programs.display());
+        command
+            // the last place to look for what the machine lacks, as `make`
+            .env("PATH", path)
+            .env("LD_LIBRARY_PATH", format!("{0}:{0}/blas", lib.display()))
+            .env("OPAL_PREFIX", self.folder.join("root/usr"))
+            .env("PMIX_LIBDIR", lib.join("pmix2/lib"));
+    }
+}
+
+/// Sections of hpcc's report, each with a line that begins and one that ends it.
+const SECTIONS: usize = 17;
+
+fn here(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mpi").join(name)
+}
+
+#[test]
+fn mpich_example_computes_pi() {
+    let Some(programs) = Programs::start("cpi") else {
+        return;
+    };
+    let cpi = programs.path("cpi");
+    for (launcher, ranks) in [("srun", 2), ("mpiexec", 4)] {
+        let done = programs.run(&[launcher, "-n", &ranks.to_string(), &cpi]);
+        let mut ranks_said: Vec<&str> = done.lines();
+        ranks_said.sort_unstable();
+        for rank in 0..ranks {
+            let said = format!("Process {rank} of {ranks} is on ");
+            assert!(ranks_said.iter().any(|line| line.starts_with(&said)), "{done:?}");
+        }
+        assert!(done.stdout.contains("pi is approximately 3.14159265"), "{done:?}");
+    }
+}
+
+#[test]
+fn hpcc_passes_all_its_own_checks() {
+    let Some(programs) = Programs::start("root/usr/bin/hpcc") else {
+        return;
+    };
+    std::fs::copy(here("hpccinf.txt"), programs.desk.work().join("hpccinf.txt")).unwrap();
+    let done = programs.run(&["mpiexec", "-n", "2", &programs.path("root/usr/bin/hpcc")]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let told = programs.desk.read("hpccoutf.txt");
+    let count = |text: &str| told.lines().filter(|line| line.contains(text)).count();
+    assert_eq!(count("Success=1"), 1, "{told}");
+    assert_eq!(count(" section."), 2 * SECTIONS, "{told}");
+    assert_eq!(count("FAILED"), 0, "{told}");
+    // of MPIRandomAccess and its variant
+    assert_eq!(
+        count("RandomAccess_Errors=0") + count("LCG_Errors=0"),
+        2,
+        "{told}"
+    );
+    // PTRANS measures five times by two clocks; HPL has one problem
+    assert_eq!(count(" PASSED "), 10, "{told}");
+    assert_eq!(count("...... PASSED"), 1, "{told}");
+}
+
+/// The table of LAMMPS's report: lines of numbers.
+fn thermo(report: &str) -> Vec<&str> {
+    let lines = report.lines().map(str::trim);
+    lines
+        .skip_while(|line| !line.starts_with("Step Temp"))
+        .skip(1)
+        .take_while(|line| line.split_whitespace().all(|word| word.parse::<f64>().is_ok()))
+        .collect()
+}
+
+#[test]
+fn lammps_melts_as_it_does_under_mpirun() {
+    let Some(programs) = Programs::start("root/usr/bin/lmp") else {
+        return;
+    };
+    let lammps = programs.path("root/usr/bin/lmp");
+    let melt = programs.path("root/usr/share/lammps/examples/melt/in.melt");
+    let here = programs.run(&["mpiexec", "-n", "2", &lammps, "-in", &melt]);
+    assert_eq!(here.code, Some(0), "{here:?}");
+    assert!(here.stdout.contains(" on 2 procs for 250 steps"), "{here:?}");
+    let mpirun = programs.path("root/usr/bin/mpirun.openmpi");
+    // nothing but this machine, which need not have ssh
+    let options = "--allow-run-as-root --oversubscribe --mca plm isolated -n 2";
+    let line = format!("{mpirun} {options} {lammps} -in {melt}");
+    let words: Vec<&str> = line.split(' ').collect();
+    let there = programs.run(&words);
+    assert_eq!(there.code, Some(0), "{there:?}");
+    assert!(there.stdout.contains(" on 2 procs for 250 steps"), "{there:?}");
+    let table = thermo(&here.stdout);
+    assert_eq!(table.len(), 6, "{here:?}");
+    assert_eq!(table, thermo(&there.stdout));
+}
+
+/// Runs some programs of MPICH's own test suite by the suite's own means, as steps of a job.
+fn run_list(programs: &Programs, name: &str) {
+    let list = here(&format!("{name}.list"));
+    let count = std::fs::read_to_string(&list).unwrap().lines().count();
+    let suite = programs.path(&format!("suite/{name}"));
+    let script = format!(
+        "#!/bin/bash\n#SBATCH -n 4 -o {name}.txt\ncd {suite} || exit\n\
+         exec ../runtests -tests={} -mpiexec='timeout 60 mpiexec' -xmlfile=few.xml\n",
+        list.display()
+    );
+    programs.desk.script("list.sh", &script);
+    let done = programs.run(&["sbatch", "--wait", "list.sh"]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let told = programs.desk.read(&format!("{name}.txt"));
+    assert!(
+        told.contains(&format!("\n All {count} tests passed!\n")),
+        "{told}"
+    );
+}
+
+#[test]
+fn mpich_test_suite_passes() {
+    let Some(programs) = Programs::start("programs.done") else {
+        return;
+    };
+    // one after the other: their ranks wait by spinning
+    for name in ["comm", "pt2pt", "coll"] {
+        run_list(&programs, name);
+    }
+}
