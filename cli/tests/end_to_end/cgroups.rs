@@ -55,10 +55,10 @@ impl Delegated {
                     fs::write(made.folder.join("cgroup.subtree_control"), "+memory").ok()?;
                     fs::create_dir(made.processes()).ok()?;
                 }
-                // older systems keep no such marks
+                // before Linux 5.7 a group keeps no such mark
                 State::Bare => {
                     let flags = rustix::fs::XattrFlags::empty();
-                    let _ = rustix::fs::setxattr(&made.folder, "user.delegate", b"1", flags);
+                    rustix::fs::setxattr(&made.folder, "user.delegate", b"1", flags).ok()?;
                 }
             }
             made.admits_processes().then_some(made)

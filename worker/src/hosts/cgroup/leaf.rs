@@ -31,30 +31,32 @@ pub struct CgroupLeaf {
     folder: PathBuf,
 }
 
-/// When a group is taken for delegated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Proof {
-    /// We may write there: somebody has given it to this user, or nobody manages the groups of this system.
-    Writable,
-    /// It is marked so: root may write everywhere, also where systemd wants to be alone.
-    Marked,
+/// What is known of groups that this process may write.
+#[derive(Debug, Clone, Copy)]
+struct Signs {
+    /// Somebody has given them to this user, or nobody manages the groups of this system. Root may write everywhere, also
+    /// where systemd wants to be alone.
+    is_writing_enough: bool,
+    /// Whether one says itself that it is delegated.
+    is_marked: fn(&Path) -> bool,
 }
 
 impl CgroupLeaf {
-    /// Moves this process into a leaf if its control group is delegated to it, nobody else lives there, and memory can be
-    /// limited in no other way. One that has been started in a leaf gets that; `None` if there is none.
+    /// Moves this process into a leaf if its control group is delegated to it and nobody else lives there. A group that does
+    /// not say so itself is only taken if memory can be limited nowhere else. One that has been started in a leaf gets that;
+    /// `None` if there is none.
     pub fn settle() -> Option<Self> {
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
         let is_root = rustix::process::geteuid().is_root();
-        let proof = match is_root && Path::new(SYSTEMD).exists() {
-            true => Proof::Marked,
-            false => Proof::Writable,
+        let signs = Signs {
+            is_writing_enough: !is_root || !Path::new(SYSTEMD).exists(),
+            is_marked,
         };
-        Self::settle_under(Path::new(ROOT), &own, proof)
+        Self::settle_under(Path::new(ROOT), &own, signs)
     }
 
     /// Looks under `root`; `own` is what the system says of this process's groups.
-    fn settle_under(root: &Path, own: &str, proof: Proof) -> Option<Self> {
+    fn settle_under(root: &Path, own: &str, signs: Signs) -> Option<Self> {
         let path = own_group(own)?;
         let group = root.join(path);
         let name = Path::new(path).file_name()?.to_str()?;
@@ -65,10 +67,13 @@ impl CgroupLeaf {
                 folder: group,
             });
         }
-        let may_settle = place(root, path).is_none()
+        // what systemd has above is not ours even where we may write
+        let is_delegated =
+            (signs.is_marked)(&group) || (signs.is_writing_enough && place(root, path).is_none());
+        let may_settle = is_delegated
+            && is_writable(&group)
             && has_memory(&group.join("cgroup.controllers"))
-            && members(&group) == [std::process::id()]
-            && is_delegated(&group, proof);
+            && members(&group) == [std::process::id()];
         if !may_settle {
             return None;
         }
@@ -127,21 +132,18 @@ fn members(folder: &Path) -> Vec<u32> {
     text.lines().filter_map(|line| line.trim().parse().ok()).collect()
 }
 
-fn is_delegated(folder: &Path, proof: Proof) -> bool {
+fn is_writable(folder: &Path) -> bool {
     let files = ["cgroup.procs", "cgroup.subtree_control"].map(|file| folder.join(file));
     let mut needed = files.iter().map(PathBuf::as_path).chain([folder]);
-    let is_writable = needed.all(|path| rustix::fs::access(path, Access::WRITE_OK).is_ok());
-    is_writable
-        && match proof {
-            Proof::Writable => true,
-            Proof::Marked => MARKS.iter().any(|name| is_marked(folder, name)),
-        }
+    needed.all(|path| rustix::fs::access(path, Access::WRITE_OK).is_ok())
 }
 
-fn is_marked(folder: &Path, name: &str) -> bool {
-    let mut value = [0; 1];
-    let read = rustix::fs::getxattr(folder, name, &mut value);
-    read == Ok(1) && &value == b"1"
+fn is_marked(folder: &Path) -> bool {
+    MARKS.iter().any(|&name| {
+        let mut value = [0; 1];
+        let read = rustix::fs::getxattr(folder, name, &mut value);
+        read == Ok(1) && &value == b"1"
+    })
 }
 
 #[cfg(test)]
@@ -166,8 +168,21 @@ mod tests {
         fs::read_to_string(folder.join(file)).unwrap()
     }
 
+    const WRITABLE: Signs = Signs {
+        is_writing_enough: true,
+        is_marked: |_| false,
+    };
+    const UNMARKED: Signs = Signs {
+        is_writing_enough: false,
+        ..WRITABLE
+    };
+    const MARKED: Signs = Signs {
+        is_marked: |folder| folder.ends_with("scope"),
+        ..UNMARKED
+    };
+
     fn settle(root: &Path, name: &str) -> Option<CgroupLeaf> {
-        CgroupLeaf::settle_under(root, &format!("0::/{name}\n"), Proof::Writable)
+        CgroupLeaf::settle_under(root, &format!("0::/{name}\n"), WRITABLE)
     }
 
     fn groups_in(folder: &Path) -> usize {
@@ -222,11 +237,27 @@ mod tests {
         group(root.path(), "");
         assert!(settle(root.path(), "").is_none());
         group(root.path(), "scope");
-        let older = CgroupLeaf::settle_under(root.path(), "4:memory:/scope\n", Proof::Writable);
+        let older = CgroupLeaf::settle_under(root.path(), "4:memory:/scope\n", MARKED);
         assert!(older.is_none());
-        let unmarked = CgroupLeaf::settle_under(root.path(), "0::/scope\n", Proof::Marked);
+        let unmarked = CgroupLeaf::settle_under(root.path(), "0::/scope\n", UNMARKED);
         assert!(unmarked.is_none());
         assert!(settle(root.path(), "nowhere").is_none());
+    }
+
+    #[test]
+    fn a_group_that_says_it_is_delegated_goes_before_a_place_above() {
+        let root = tempfile::tempdir().unwrap();
+        // the slice in which systemd has the scope, which its user may write
+        let group = group(root.path(), "slice/scope");
+        write(&root.path().join("slice"), "cgroup.subtree_control", "memory\n");
+        let settle = |signs| CgroupLeaf::settle_under(root.path(), "0::/slice/scope\n", signs);
+        assert!(settle(WRITABLE).is_none() && settle(UNMARKED).is_none());
+        assert_eq!(groups_in(&group), 0);
+        let leaf = settle(MARKED).unwrap();
+        assert_eq!(leaf.folder.parent(), Some(&*group));
+        // not if another lives there
+        write(&group, "cgroup.procs", "1\n");
+        assert!(settle(MARKED).is_none());
     }
 
     #[test]
