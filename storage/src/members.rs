@@ -87,8 +87,9 @@ fn system_text(path: &str) -> String {
         .unwrap_or_default()
 }
 
-/// Field 22 of `/proc/<pid>/stat`; `None` when no such process runs.
-fn start_time(pid: u32) -> Option<u64> {
+/// When a process was started, in clock ticks since the boot: field 22 of `/proc/<pid>/stat`. `None` when no such process runs,
+/// also if it has ended and nobody has asked how.
+pub fn start_time(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // the command's name comes second, in brackets, and may hold anything
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();

@@ -28,4 +28,5 @@ mod worker;
 
 pub use capacity::detect_capacity;
 pub use equipment::Equipment;
+pub use hosts::cgroup::leaf::CgroupLeaf;
 pub use worker::{AddressSource, NotReady, RunningWorker, StartError, Worker, WorkerConfig, WorkerError};

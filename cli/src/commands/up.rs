@@ -14,7 +14,7 @@ use std::path::Path;
 
 use phalanx_protocol::exit::ExitCode;
 use phalanx_transport::{ClusterDirectory, DirectoryError, NewCluster};
-use phalanx_worker::detect_capacity;
+use phalanx_worker::{CgroupLeaf, detect_capacity};
 
 use super::init;
 use crate::args::GlobalArguments;
@@ -27,6 +27,8 @@ use plan::{Plan, share};
 use running::Up;
 
 pub(super) fn run(global: &GlobalArguments, arguments: &UpArguments, ui: Ui) -> Result<ExitCode, CliError> {
+    // before anything is started, which is born there then
+    let _leaf = CgroupLeaf::settle();
     if arguments.detach {
         detached::start(global, &arguments.words())?;
         let root = root(global)?;

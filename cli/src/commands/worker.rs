@@ -9,7 +9,7 @@ use phalanx_protocol::Resources;
 use phalanx_protocol::exit::ExitCode;
 use phalanx_transport::Role;
 use phalanx_worker::{
-    AddressSource, Equipment, NotReady, Worker, WorkerConfig, WorkerError, detect_capacity,
+    AddressSource, CgroupLeaf, Equipment, NotReady, Worker, WorkerConfig, WorkerError, detect_capacity,
 };
 
 use crate::args::GlobalArguments;
@@ -29,6 +29,8 @@ pub(super) fn run(
     ui: Ui,
 ) -> Result<ExitCode, CliError> {
     tie_to_parent(arguments.parent)?;
+    // this process is nothing but a worker, and may move
+    let _leaf = CgroupLeaf::settle();
     let site = Site::open(global)?;
     let name = arguments.name.clone().unwrap_or_else(machine_name);
     let (capacity, equipment) = offer(&arguments)?;

@@ -3,8 +3,11 @@
 //! from it (`command/cgroup.rs` in the sdk): a group whose children limit memory may have no process itself.
 //!
 //! The place is this process's own group or the one above, if it lets its children limit memory and we may write there: as
-//! an administrator or a batch system sets it up for a service. Without one, [`super::memory`] has to do. Everything here
-//! is files; what cannot be written is told once and done without.
+//! an administrator or a batch system sets it up for a service, or this program itself where its group was delegated to it
+//! ([`leaf`]). Without one, [`super::memory`] has to do. Everything here is files; what cannot be written is told once and
+//! done without.
+
+pub(crate) mod leaf;
 
 use std::fs;
 use std::io;
@@ -14,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use phalanx_protocol::message::host::HOST_CGROUP;
+use phalanx_storage::members::start_time;
 
 /// How the names of our groups begin: then come the worker's process, when that was started, and a number.
 const PREFIX: &str = "phalanx-";
@@ -52,15 +56,9 @@ impl Cgroups {
 
     /// Looks under `root`; `own` is what the system says of this process's groups.
     fn find_under(root: &Path, own: &str) -> Option<Self> {
-        let path = own.lines().find_map(|line| line.strip_prefix("0::/"))?;
-        let own = root.join(path);
-        let above = own.parent().filter(|_| !path.is_empty()).map(Path::to_owned);
-        let found = [Some(own), above]
-            .into_iter()
-            .flatten()
-            .find(|folder| is_ours(folder))?;
+        let found = place(root, own_group(own)?)?;
         sweep(&found);
-        let started = start_of(std::process::id())?;
+        let started = start_time(std::process::id())?;
         Some(Self {
             folder: found,
             started,
@@ -92,11 +90,29 @@ impl Cgroups {
     }
 }
 
+/// The path of this process's group of version 2 below the root, from what the system says of all its groups.
+fn own_group(own: &str) -> Option<&str> {
+    own.lines().find_map(|line| line.strip_prefix("0::/"))
+}
+
+/// Where a process whose group has that path may make groups that limit memory: there or above.
+fn place(root: &Path, path: &str) -> Option<PathBuf> {
+    let own = root.join(path);
+    let above = own.parent().filter(|_| !path.is_empty()).map(Path::to_owned);
+    let mut places = [Some(own), above].into_iter().flatten();
+    places.find(|folder| is_ours(folder))
+}
+
 /// Whether children of a group may limit memory, and we may make some.
 fn is_ours(folder: &Path) -> bool {
-    let controllers = fs::read_to_string(folder.join("cgroup.subtree_control")).unwrap_or_default();
-    let limits_memory = controllers.split_ascii_whitespace().any(|name| name == "memory");
-    limits_memory && rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok()
+    has_memory(&folder.join("cgroup.subtree_control"))
+        && rustix::fs::access(folder, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+/// Whether a file that lists controllers names that of memory.
+fn has_memory(file: &Path) -> bool {
+    let controllers = fs::read_to_string(file).unwrap_or_default();
+    controllers.split_ascii_whitespace().any(|name| name == "memory")
 }
 
 /// Removes groups of workers that are gone, unless a process is left in them. Those of a worker that lives may be so new
@@ -117,15 +133,7 @@ fn is_left_behind(name: &str) -> bool {
         let mut parts = name.strip_prefix(PREFIX)?.split('-');
         Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
     };
-    maker().is_some_and(|(process, started): (u32, u64)| start_of(process) != Some(started))
-}
-
-/// When a process was started, in ticks of the system's clock; `None` if it is gone. It is the twentieth field behind its name,
-/// which is in parentheses and may have any letters.
-fn start_of(process: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields.split_ascii_whitespace().nth(19)?.parse().ok()
+    maker().is_some_and(|(process, started): (u32, u64)| start_time(process) != Some(started))
 }
 
 /// Removes a group and those in it, which the system refuses if one of them has a process.
@@ -333,7 +341,7 @@ mod tests {
     fn a_worker_that_lives_keeps_its_new_groups_when_another_starts() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("cgroup.subtree_control"), "memory").unwrap();
-        let (process, started) = (std::process::id(), start_of(std::process::id()).unwrap());
+        let (process, started) = (std::process::id(), start_time(std::process::id()).unwrap());
         let own = root.path().join(format!("phalanx-{process}-{started}-5"));
         // of one that had the number before
         let before = root.path().join(format!("phalanx-{process}-{}-5", started - 1));
