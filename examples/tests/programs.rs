@@ -19,7 +19,7 @@ const NBODY: &str = env!("CARGO_BIN_EXE_nbody");
 const SORT: &str = env!("CARGO_BIN_EXE_samplesort");
 const LAMBDA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/phage_lambda.fa.gz");
 
-/// Runs a program in `directory`, away from any cluster that the surroundings name.
+/// Runs a program in `directory`, away from any cluster that the surroundings name or the user has.
 fn run(program: &str, arguments: &[&str], directory: &Path) -> Output {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("PHALANX_")) {
@@ -27,6 +27,7 @@ fn run(program: &str, arguments: &[&str], directory: &Path) -> Output {
     }
     command
         .args(arguments)
+        .env("HOME", directory)
         .current_dir(directory)
         .output()
         .expect("the program can be started")
@@ -278,6 +279,7 @@ fn heat_that_loses_a_node_goes_on_from_its_checkpoint_and_draws_the_same_picture
     let heat = Command::new(HEAT)
         .args(arguments.split(' '))
         .current_dir(directory.path())
+        .env("HOME", directory.path())
         .env_remove("PHALANX_CLUSTER")
         .env_remove("PHALANX_SCHEDULER")
         .stdout(Stdio::piped())
