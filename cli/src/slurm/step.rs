@@ -289,8 +289,10 @@ impl Step {
         }
         if program.passed != Passed::All {
             let is_passed = |name: &OsStr| program.passed.has(name.as_bytes()) || is_of_job(name);
-            command.env_clear();
-            command.envs(std::env::vars_os().filter(|(name, _)| is_passed(name)));
+            let own = std::env::vars_os().map(|(name, _)| name);
+            own.filter(|name| !is_passed(name)).for_each(|name| {
+                command.env_remove(name);
+            });
         }
         for (name, value) in [
             ("SLURM_PROCID", rank),

@@ -75,8 +75,9 @@ impl Ranks {
         let local = local.unwrap_or_default();
         let cause = Arc::<OnceLock<Cause>>::default();
         let words = Arc::<LastWords>::default();
-        // libraries name their shared memory after it
-        let name = format!("phalanx-{job}-{epoch}");
+        // libraries name their shared memory after it, and leave that behind when they are killed: jobs of other clusters have
+        // the same number
+        let name = format!("phalanx-{job}-{epoch}-{}", std::process::id());
         let layout = Layout {
             node_of: placement.node_of.clone(),
         };
