@@ -188,7 +188,7 @@ fn a_stopped_task_is_made_to_hear_that_its_time_is_over() {
 /// Prints who has got the warning.
 fn warned(recipients: Recipients) -> String {
     // shells tell of what a signal has ended
-    let text = "exec 2>/dev/null; sh -c 'trap \"echo child; exit\" USR1; trap \"echo not told; exit\" TERM; : > ready; while :; do sleep 0.02; done' &
+    let text = "exec 2>/dev/null; sh -c 'trap \"trap : TERM; echo child; exit\" USR1; trap \"echo not told; exit\" TERM; : > ready; while :; do sleep 0.02; done' &
         child=$!; trap 'echo leader' USR1; while [ ! -e ready ]; do sleep 0.02; done; echo ready
         wait $child; kill -TERM $child 2>/dev/null; wait $child; exit 0";
     let folder = tempfile::tempdir().unwrap();
