@@ -103,9 +103,13 @@ impl Cluster {
                 Effect::Forget(_) => {}
             }
         }
+        let Some(leader) = self.schedulers[place].leader() else {
+            return;
+        };
+        let term = leader.term;
         for (job, (ranges, workers)) in ranks {
             let Invariants { gangs, ledger, .. } = &mut self.invariants;
-            gangs.granted(ledger, job, &ranges);
+            gangs.granted(ledger, term, job, &ranges);
             if workers.len() > 1 {
                 self.invariants.blame.endings.insert("wide gang".to_owned());
             }

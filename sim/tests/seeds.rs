@@ -89,6 +89,11 @@ fn the_deletion_of_old_log_keeps_every_invariant() {
 }
 
 #[test]
+fn a_deposed_leader_that_grants_a_gang_in_vain_breaks_no_invariant() {
+    run_all(Climate::Any, 1_795_737_439_007..1_795_737_439_008);
+}
+
+#[test]
 fn fresh_seeds_keep_every_invariant() {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     run_all(Climate::Any, seconds * 1000..seconds * 1000 + 10);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use phalanx_protocol::{IndexRange, JobId, RangeSet};
+use phalanx_protocol::{IndexRange, JobId, RangeSet, Term};
 
 use crate::invariants::{Entry, Ledger};
 use crate::worker::port_of;
@@ -21,13 +21,14 @@ pub(crate) fn met(epoch: u32, addresses: &[String]) {
 
 #[derive(Debug, Default)]
 pub(crate) struct Gangs {
-    /// How often each gang's ranks had been requeued when they were last granted.
-    granted: BTreeMap<JobId, u32>,
+    /// The term in which each gang's ranks were last granted, and how often they had been requeued by then.
+    granted: BTreeMap<JobId, (Term, u32)>,
 }
 
 impl Gangs {
-    /// A leader grants ranks of a gang, in answer to one thing that happened.
-    pub(crate) fn granted(&mut self, ledger: &Ledger, job: JobId, ranges: &[IndexRange]) {
+    /// A leader grants ranks of a gang, in answer to one thing that happened. One that was deposed and has not noticed may grant
+    /// what its successor has: workers do not obey it (TERM).
+    pub(crate) fn granted(&mut self, ledger: &Ledger, term: Term, job: JobId, ranges: &[IndexRange]) {
         let entry = ledger.jobs.get(&job);
         let Entry { spec, requeues, .. } =
             entry.expect("GANG: a gang starts before it is durable that there is one");
@@ -45,9 +46,13 @@ impl Gangs {
             "GANG: only {ranks} of the {} ranks of job {job} are granted",
             spec.tasks
         );
-        let before = self.granted.insert(job, *requeues);
+        let before = self.granted.get(&job).copied();
+        if before.is_some_and(|(granted_in, _)| term < granted_in) {
+            return;
+        }
+        self.granted.insert(job, (term, *requeues));
         assert!(
-            before.is_none_or(|before| before < *requeues),
+            before.is_none_or(|(_, before)| before < *requeues),
             "GANG: job {job} starts again, and what ran before counts"
         );
     }
