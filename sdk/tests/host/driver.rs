@@ -293,7 +293,7 @@ impl Driver {
         });
     }
 
-    /// Revokes and takes the answer.
+    /// Revokes from a grant of which no piece lies apart, and takes the answer.
     pub(crate) fn revoke(&mut self, number: u64, count: u64) -> IndexRange {
         let grant = grant_id(number);
         self.send(&ToHost::Revoke { grant, count });
@@ -307,6 +307,28 @@ impl Driver {
         };
         assert_eq!(answered, grant);
         range
+    }
+
+    /// Revokes and takes the answers, of which there is one for each piece: all that come before the answer to a revoke of a
+    /// grant that is not there.
+    pub(crate) fn revoke_pieces(&mut self, number: u64, count: u64) -> Vec<IndexRange> {
+        let (grant, nowhere) = (grant_id(number), grant_id(u64::MAX));
+        self.send(&ToHost::Revoke { grant, count });
+        self.send(&ToHost::Revoke {
+            grant: nowhere,
+            count: 1,
+        });
+        let mut pieces = Vec::new();
+        loop {
+            match self.receive_other() {
+                FromHost::Returned { grant, .. } if grant == nowhere => return pieces,
+                FromHost::Returned {
+                    grant: answered,
+                    range,
+                } if answered == grant => pieces.push(range),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     /// Ends the job.

@@ -160,6 +160,25 @@ fn the_last_slot_gives_the_rest_of_its_chunk_back() {
 }
 
 #[test]
+fn a_revoke_is_answered_for_each_piece() {
+    let mut driver = in_a_large_chunk();
+    driver.send(&ToHost::Pause(true));
+    // with the answer the pause has arrived
+    let tail = driver.revoke(1, 10);
+    GATE.open(1);
+    driver.await_ended(20_001);
+    // a slot puts the rest of its chunk back; what nobody claimed lies behind it, or is a piece of its own
+    let mut pieces = driver.revoke_pieces(1, u64::MAX);
+    pieces.sort_unstable_by_key(|piece| piece.start);
+    assert!(pieces.len() > 1, "{pieces:?}");
+    let end = pieces.iter().fold(20_001, |end, piece| {
+        assert_eq!(piece.start, end);
+        piece.end
+    });
+    assert_eq!(end, tail.start);
+}
+
+#[test]
 fn what_waits_for_another_slot_is_given_back_with_the_last_one() {
     let _gate = use_gate();
     let mut driver = in_a_large_chunk();
@@ -204,9 +223,10 @@ proptest! {
                 2 => driver.set_slots(1 + (len % 4) as u32),
                 3 => { driver.send(&ToHost::Pause(true)); driver.send(&ToHost::Pause(false)); }
                 _ => {
-                    let back = driver.revoke(len % number.max(1), count);
-                    prop_assert!(returned.pieces(back).is_empty());
-                    returned.insert(back);
+                    for back in driver.revoke_pieces(len % number.max(1), count) {
+                        prop_assert!(returned.pieces(back).is_empty());
+                        returned.insert(back);
+                    }
                 }
             }
         }
