@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use phalanx_protocol::limits::OUTPUT_PAGE_BYTES_MAX;
@@ -27,10 +28,28 @@ const READ_BYTES: usize = RECORD_BYTES << 12;
 /// One lane, to be written.
 #[derive(Debug)]
 pub struct OutputLane {
+    files: Arc<LaneFiles>,
+    /// The lengths of output and error in the last record.
+    noted: [u64; 2],
+    /// The same, when last somebody was to make them durable.
+    taken: [u64; 2],
+    has_unsynced: bool,
+}
+
+#[derive(Debug)]
+struct LaneFiles {
     output: File,
     error: File,
     index: File,
-    has_unsynced: bool,
+}
+
+/// What of a lane is not durable yet. The lane can be written to meanwhile.
+#[derive(Debug)]
+#[must_use = "it is durable only once `sync` has returned"]
+pub struct UnsyncedOutput {
+    files: Arc<LaneFiles>,
+    has_output: bool,
+    has_error: bool,
 }
 
 /// One record of an index.
@@ -55,17 +74,22 @@ impl OutputLane {
             let path = folder.join(format!("{grant}-{number}.{extension}"));
             File::options().append(true).create_new(true).open(path)
         };
-        Ok(Self {
+        let files = LaneFiles {
             output: open("out")?,
             error: open("err")?,
             index: open("index")?,
+        };
+        Ok(Self {
+            files: Arc::new(files),
+            noted: [0; 2],
+            taken: [0; 2],
             has_unsynced: false,
         })
     }
 
     /// Where a task's standard output and standard error go.
     pub fn files(&self) -> (&File, &File) {
-        (&self.output, &self.error)
+        (&self.files.output, &self.files.error)
     }
 
     /// Notes that what is written from now on is a task's.
@@ -85,29 +109,46 @@ impl OutputLane {
     }
 
     fn note(&mut self, task: u64, attempt: GrantId, kind: u32) -> io::Result<()> {
+        let [output, error] = [length(&self.files.output)?, length(&self.files.error)?];
         let record = Record {
             task,
             attempt,
-            output: length(&self.output)?,
-            error: length(&self.error)?,
+            output,
+            error,
             kind,
         };
         self.has_unsynced = true;
-        self.index.write_all(&record.encode())
+        self.noted = [output, error];
+        (&self.files.index).write_all(&record.encode())
     }
 
-    /// Waits until all that was written is durable.
+    /// What was noted, and written by tasks that have ended, since this was last called; it is to be made durable.
+    pub fn take_unsynced(&mut self) -> Option<UnsyncedOutput> {
+        if !std::mem::take(&mut self.has_unsynced) {
+            return None;
+        }
+        let before = std::mem::replace(&mut self.taken, self.noted);
+        Some(UnsyncedOutput {
+            files: Arc::clone(&self.files),
+            has_output: before[0] != self.noted[0],
+            has_error: before[1] != self.noted[1],
+        })
+    }
+}
+
+impl UnsyncedOutput {
+    /// Waits until all of it is durable.
     ///
     /// # Errors
     /// Says why it is not.
-    pub fn sync(&mut self) -> io::Result<()> {
-        if self.has_unsynced {
-            self.output.sync_data()?;
-            self.error.sync_data()?;
-            self.index.sync_data()?;
-            self.has_unsynced = false;
+    pub fn sync(&self) -> io::Result<()> {
+        if self.has_output {
+            self.files.output.sync_data()?;
         }
-        Ok(())
+        if self.has_error {
+            self.files.error.sync_data()?;
+        }
+        self.files.index.sync_data()
     }
 }
 
@@ -404,12 +445,37 @@ mod tests {
             let lane = if number == 1 { &mut first } else { &mut second };
             write(lane, task, number, &format!("out{task}"), &format!("err{task}"));
             lane.end(task, attempt(number)).unwrap();
-            lane.sync().unwrap();
+            lane.take_unsynced().unwrap().sync().unwrap();
         }
         assert_eq!(fixture.text(0, 9), "0:out0 0!err0 1:out1 1!err1 2:out2 2!err2 ");
         assert_eq!(fixture.text(1, 2), "1:out1 1!err1 ");
         let nothing = fixture.read(5, 9, OutputPosition::default(), 100);
         assert_eq!((nothing.next, nothing.has_ended), (9, false));
+    }
+
+    #[test]
+    fn what_is_being_made_durable_does_not_hold_up_its_lane_and_files_that_have_not_grown_are_left_out() {
+        let fixture = Fixture::new();
+        let mut lane = fixture.lane(1);
+        assert!(lane.take_unsynced().is_none());
+        write(&mut lane, 0, 1, "out", "");
+        lane.end(0, attempt(1)).unwrap();
+        let first = lane.take_unsynced().unwrap();
+        assert!(lane.take_unsynced().is_none(), "somebody is at it");
+        write(&mut lane, 1, 2, "", "err");
+        lane.end(1, attempt(2)).unwrap();
+        first.sync().unwrap();
+        let second = lane.take_unsynced().unwrap();
+        second.sync().unwrap();
+        assert_eq!(
+            [&first, &second].map(|unsynced| (unsynced.has_output, unsynced.has_error)),
+            [(true, false), (false, true)]
+        );
+        // what a task has written that has not ended is not promised
+        write(&mut lane, 2, 3, "more", "");
+        assert!(!lane.take_unsynced().unwrap().has_output);
+        lane.end(2, attempt(3)).unwrap();
+        assert!(lane.take_unsynced().unwrap().has_output);
     }
 
     #[test]
@@ -467,10 +533,10 @@ mod tests {
         let mut lane = fixture.lane(1);
         write(&mut lane, 0, 1, "zero", "");
         lane.end(0, attempt(1)).unwrap();
-        lane.index.write_all(&[7; RECORD_BYTES]).unwrap();
+        (&lane.files.index).write_all(&[7; RECORD_BYTES]).unwrap();
         write(&mut lane, 1, 1, "one", "");
         lane.end(1, attempt(1)).unwrap();
-        lane.index.write_all(b"torn").unwrap();
+        (&lane.files.index).write_all(b"torn").unwrap();
         assert_eq!(fixture.text(0, 9), "0:zero 1:one ");
     }
 }

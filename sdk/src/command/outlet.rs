@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use phalanx_protocol::command::{Output, TaskInput};
 use phalanx_protocol::pattern::{PatternValues, expand};
 use phalanx_protocol::{CommandPlan, GrantId, JobId};
-use phalanx_storage::{OutputLane, StreamedInput};
+use phalanx_storage::{OutputLane, StreamedInput, UnsyncedOutput};
 
 use super::feeder::Feeder;
 use crate::host::lock;
@@ -171,10 +171,14 @@ impl Outlets {
         Ok(lane)
     }
 
-    /// Waits until everything in lanes is durable; what goes into the user's files is theirs.
+    /// Waits until everything in lanes is durable; what goes into the user's files is theirs. Tasks begin and end meanwhile.
     pub(super) fn sync(&self) -> io::Result<()> {
         let lanes = lock(&self.lanes).clone();
-        lanes.iter().try_for_each(|lane| lock(lane).sync())
+        let unsynced: Vec<UnsyncedOutput> = lanes
+            .iter()
+            .filter_map(|lane| lock(lane).take_unsynced())
+            .collect();
+        unsynced.iter().try_for_each(UnsyncedOutput::sync)
     }
 }
 

@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
+use std::sync::LazyLock;
 
 use rustix::process::Pid;
 
@@ -276,6 +277,35 @@ impl Drop for Actions {
     }
 }
 
+/// All signals but those that this process ignores because whoever started it did. The system's library asks for each signal
+/// that is not named, and sets it then: naming those that nothing is to be done for saves a task some thirty calls.
+static NOT_IGNORED: LazyLock<libc::sigset_t> = LazyLock::new(not_ignored);
+
+#[expect(unsafe_code, reason = "the standard library knows nothing of signals")]
+fn not_ignored() -> libc::sigset_t {
+    let is_ignored = |signal| {
+        let mut action = MaybeUninit::<libc::sigaction>::uninit();
+        // SAFETY: this changes nothing, and writes what is the case unless it fails; the C library keeps a few for itself.
+        let told = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) } == 0;
+        // SAFETY: it has been written.
+        told && unsafe { action.assume_init() }.sa_sigaction == libc::SIG_IGN
+    };
+    let mut signals = MaybeUninit::uninit();
+    // SAFETY: the set is initialised first. A number that is no signal's is refused.
+    unsafe {
+        libc::sigemptyset(signals.as_mut_ptr());
+        for signal in 1..=libc::SIGRTMAX() {
+            // Rust's own start ignores this one
+            let is_rusts = signal == libc::SIGPIPE;
+            let is_fixed = signal == libc::SIGKILL || signal == libc::SIGSTOP;
+            if is_rusts || (!is_fixed && !is_ignored(signal)) {
+                libc::sigaddset(signals.as_mut_ptr(), signal);
+            }
+        }
+        signals.assume_init()
+    }
+}
+
 /// What else the child is: the leader of a group, with no signal blocked, and ended by a closed pipe, which this process ignores.
 struct Attributes(Box<MaybeUninit<libc::posix_spawnattr_t>>);
 
@@ -294,8 +324,10 @@ impl Attributes {
         unsafe {
             libc::sigemptyset(signals.as_mut_ptr());
             check(libc::posix_spawnattr_setsigmask(these, signals.as_ptr()))?;
-            libc::sigaddset(signals.as_mut_ptr(), libc::SIGPIPE);
-            check(libc::posix_spawnattr_setsigdefault(these, signals.as_ptr()))?;
+            check(libc::posix_spawnattr_setsigdefault(
+                these,
+                &raw const *NOT_IGNORED,
+            ))?;
             check(libc::posix_spawnattr_setpgroup(these, 0))?;
             // they are a short's worth of bits
             check(libc::posix_spawnattr_setflags(these, FLAGS as libc::c_short))?;
@@ -401,6 +433,20 @@ mod tests {
             &Environment::default(),
         );
         assert_eq!(told, ["141\n"; 2]);
+    }
+
+    #[test]
+    #[expect(unsafe_code, reason = "the standard library knows nothing of signals")]
+    fn signals_that_this_process_was_started_to_ignore_are_left_as_they_are_and_no_others() {
+        // SAFETY: nothing here uses the signal, and it does nothing by default either.
+        unsafe { libc::signal(libc::SIGWINCH, libc::SIG_IGN) };
+        let signals = not_ignored();
+        // SAFETY: the set is initialised.
+        let has = |signal| unsafe { libc::sigismember(&raw const signals, signal) } == 1;
+        let number = |signal: &libc::c_int| has(*signal);
+        let some = [libc::SIGPIPE, libc::SIGINT, libc::SIGTERM, libc::SIGUSR1];
+        assert!(some.iter().all(number));
+        assert!(![libc::SIGWINCH, libc::SIGKILL].iter().any(number));
     }
 
     #[test]
