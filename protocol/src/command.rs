@@ -26,10 +26,8 @@ pub struct CommandWork {
     pub facts: BTreeMap<String, String>,
 }
 
-/// Tells a task's `srun` the file in which its steps are counted, with a byte for each; absent where they are not counted.
-pub const STEPS_VARIABLE: &str = "PHALANX_STEPS_FILE";
-/// The variable in which the ranks of a step find its number, with all that they start.
-pub const STEP_VARIABLE: &str = "SLURM_STEP_ID";
+/// The variable in which a task's process finds its index, with all that it starts.
+pub const INDEX_VARIABLE: &str = "PHALANX_TASK_INDEX";
 /// Facts of one command job, and bytes of each name and value.
 pub const FACTS_MAX: usize = 64;
 /// Bytes of one fact's name or value.
@@ -182,7 +180,7 @@ pub enum Recipients {
     Others,
     /// Its whole group.
     All,
-    /// Those of its group that a step of a batch script has started: who find this number in [`STEP_VARIABLE`].
+    /// Those of its group that a step of a batch script has started: who find this number in [`crate::step::STEP_VARIABLE`].
     Step(u32),
 }
 

@@ -2,7 +2,7 @@
 //!
 //! No I/O, no clock, no threads: every other crate may depend on this one, this one on none of them.
 //! Reading order: [`id`] and [`range`] (the nouns), [`job`], [`command`], [`gang`], [`resources`], [`amount`] and
-//! [`dependency`] (what a user asks for), [`message`] (who tells whom what), [`record`] and [`snapshot`] (what the journal
+//! [`dependency`] (what a user asks for), [`message`] and [`step`] (who tells whom what), [`record`] and [`snapshot`] (what the journal
 //! keeps), [`usage`] (what tasks have used), [`view`] (what people are shown),
 //! [`pattern`] (how output files are named), [`signal`] (their names), [`codec`] and [`limits`] (bytes and bounds).
 
@@ -22,6 +22,7 @@ pub mod record;
 pub mod resources;
 pub mod signal;
 pub mod snapshot;
+pub mod step;
 pub mod usage;
 pub mod view;
 

@@ -2,7 +2,8 @@
 //!
 //! The story: [`Commands`] opens a job's plan and is a [`Runner`] like any kernel's, so that claiming, revoking and reporting
 //! are those of kernels. For each task it makes an [`invocation`], gives it its [`variables`], opens where its output goes
-//! ([`outlet`]), finds what an earlier attempt has saved, and lets [`process`] run it to its end. [`orphans`] sees to it that nothing of a task outlives it.
+//! ([`outlet`]), finds what an earlier attempt has saved, and lets [`process`] run it to its end. [`orphans`] sees to it that nothing of a task
+//! outlives it; [`steps`] gives out its cpus to the steps of a script.
 
 mod capture;
 mod cgroup;
@@ -20,6 +21,7 @@ mod program;
 mod ranks;
 mod reap;
 mod rlimits;
+mod steps;
 mod variables;
 mod wake;
 
@@ -33,14 +35,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use phalanx_protocol::command::{Dialect, STEPS_VARIABLE, TaskSignal, Warning};
+use phalanx_protocol::command::{Dialect, Recipients, TaskSignal, Warning};
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::limits::{COMMAND_GRACE_MILLIS_MAX, COMMAND_PLAN_BYTES_MAX};
-use phalanx_protocol::message::host::{HostCommand, HostGang, HostParameters};
+use phalanx_protocol::message::host::{HostCommand, HostGang, HostParameters, Place};
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::FailureCause;
-use phalanx_protocol::{CommandPlan, JobId, TaskId, TaskUsage, codec};
+use phalanx_protocol::step::STEPS_VARIABLE;
+use phalanx_protocol::{CommandPlan, JobId, Sharing, TaskId, TaskUsage, codec};
 use phalanx_storage::CheckpointDirectories;
+use rustix::process::Signal;
+use rustix::thread::{CpuSet, sched_getaffinity};
 
 pub use self::capture::Surroundings;
 use self::cgroup::Cgroups;
@@ -50,6 +55,7 @@ use self::outlet::{Names, Outlet, Outlets, Streams};
 pub use self::own_pid::tell_own_pid;
 use self::process::{Ending, Limits, Order};
 use self::ranks::Ranks;
+use self::steps::{NodeCpus, Steps};
 use self::variables::Variables;
 use self::wake::Wake;
 use crate::host::gang_link::GangLink;
@@ -79,6 +85,8 @@ pub(crate) struct Commands {
     /// Where the system can be asked to limit memory, if that is limited.
     cgroups: Option<Cgroups>,
     wake: Wake,
+    /// Where launchers of steps ask for cpus, if its tasks are scripts that may have some.
+    steps: Option<Steps>,
     scratch: PathBuf,
 }
 
@@ -135,18 +143,20 @@ impl Commands {
                 .map_err(failed("the list of nodes cannot be written"))?;
         }
         let invocation = Invocation::open(&plan, &scratch).map_err(failed("the script cannot be written"))?;
+        let running = Arc::new(Running::new().map_err(failed("the system does not tell of processes"))?);
         Ok(Box::new(Self {
             job,
             variables: Variables::new(job, &command, &plan),
             saved: CheckpointDirectories::new(&storage),
             outlets: Outlets::new(job, storage, &plan).map_err(failed("the system has no empty file"))?,
-            running: Arc::new(Running::new().map_err(failed("the system does not tell of processes"))?),
             ranks: Mutex::default(),
             rlimits: rlimits::Changes::to(&plan.limits),
             cgroups: Some(command.request.memory_bytes)
                 .filter(|&bytes| bytes > 0)
                 .and_then(|_| Cgroups::find()),
             wake: Wake::new().map_err(failed("the system gives no event"))?,
+            steps: open_steps(&plan, &scratch, &running),
+            running,
             command,
             plan,
             invocation,
@@ -215,7 +225,9 @@ impl Commands {
             grant: chunk.grant,
         };
         let checkpoints = self.checkpoints(index, chunk.grant)?;
-        let steps = self.steps(index, chunk.grant);
+        if let Some(steps) = &self.steps {
+            steps.begin(index, vec![self.cpus(chunk.context.place())]);
+        }
         let ended = loop {
             let mut program = self
                 .invocation
@@ -225,8 +237,8 @@ impl Commands {
                 .set(&mut program, index, number, item, chunk.grant, chunk.restarts);
             program.env(CHECKPOINT_VARIABLE, &checkpoints);
             self.variables.set_place(&mut program, chunk.context.place());
-            match &steps {
-                Some(steps) => program.env(STEPS_VARIABLE, steps),
+            match &self.steps {
+                Some(steps) => program.env(STEPS_VARIABLE, steps.socket()),
                 // it may have been submitted by a script that has one
                 None => program.env_remove(STEPS_VARIABLE),
             };
@@ -248,9 +260,8 @@ impl Commands {
             let id = TaskId { job: self.job, index };
             streams.note(&format!("phalanx: task {id} ended: {}", over.reason()));
         }
-        if let Some(steps) = &steps {
-            // most have none, and what is left goes with the directory
-            let _ = fs::remove_file(steps);
+        if let Some(steps) = &self.steps {
+            steps.end(index);
         }
         let ended = match ended {
             Ok(Ending::Exit(0)) => Ok(()),
@@ -264,11 +275,21 @@ impl Commands {
         }
     }
 
-    /// Where the steps of an attempt at a task are counted, if its script may have some.
-    fn steps(&self, index: u64, attempt: Attempt) -> Option<PathBuf> {
-        match self.plan.dialect {
-            Dialect::Phalanx => None,
-            Dialect::Slurm | Dialect::Pbs => Some(self.scratch.join(format!("steps-{index}-{attempt}"))),
+    /// The cpus that a script's steps share.
+    fn cpus(&self, place: Option<&Place>) -> NodeCpus {
+        let request = &self.command.request;
+        let pinned = place.map(|place| place.cpus.clone()).unwrap_or_default();
+        let (count, known) = match request.sharing {
+            Sharing::Anybody | Sharing::OwnJob => (request.cpus, pinned),
+            // all of its worker, which may have them all
+            Sharing::Nobody if pinned.is_empty() => (self.command.worker_cpus, own_cpus()),
+            Sharing::Nobody => (self.command.worker_cpus, pinned),
+        };
+        NodeCpus {
+            count: count.max(1),
+            numbers: Some(known)
+                .filter(|known| known.len() == count as usize)
+                .unwrap_or_default(),
         }
     }
 
@@ -378,6 +399,33 @@ impl Drop for Commands {
         // what is left of it lies in the worker's cache, which it sweeps when it starts
         let _ = fs::remove_dir_all(&self.scratch);
     }
+}
+
+/// Has launchers of steps ask for cpus, if the job's tasks may have some.
+fn open_steps(plan: &CommandPlan, scratch: &Path, running: &Arc<Running>) -> Option<Steps> {
+    match plan.dialect {
+        Dialect::Phalanx => return None,
+        Dialect::Slurm | Dialect::Pbs => {}
+    }
+    let running = Arc::clone(running);
+    let end_ranks = move |task, step| {
+        let kill = |pid| process::tell(pid, Signal::KILL.as_raw(), Recipients::Step(step));
+        running.at_leader(task, kill);
+    };
+    let opened = Steps::open(scratch, Box::new(end_ranks));
+    // steps run without it, all at once
+    opened
+        .inspect_err(|error| tracing::warn!(%error, "the steps of scripts cannot ask for cpus"))
+        .ok()
+}
+
+/// The cpus that this process may use, ascending.
+fn own_cpus() -> Vec<u32> {
+    let Ok(set) = sched_getaffinity(None) else {
+        return Vec::new();
+    };
+    let numbers = (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu));
+    numbers.filter_map(|cpu| u32::try_from(cpu).ok()).collect()
 }
 
 /// The plan, from the message or its file.

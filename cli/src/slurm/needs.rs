@@ -73,12 +73,15 @@ fn pin(settings: &BatchSettings, unmet: &mut Vec<String>) -> Pin {
     let mut words = bind
         .split(',')
         .filter(|word| !["", "v", "verbose", "q", "quiet"].contains(word));
-    let word = words
-        .next_back()
-        .map(|word| word.split([':', '=']).next().unwrap_or_default());
+    // a list goes on to the end
+    let is_list = |word: &&str| word.starts_with("map_") || word.starts_with("mask_");
+    let word = words.clone().find(is_list).or_else(|| words.next_back());
+    let word = word.map(|word| word.split([':', '=']).next().unwrap_or_default());
     match word {
         Some("none" | "no") => return Pin::None,
         Some("cores" | "threads" | "sockets" | "ldoms" | "rank" | "rank_ldom") => return Pin::Compact,
+        // its step binds its ranks so
+        Some("map_cpu" | "mask_cpu") => return Pin::None,
         Some(other) => {
             unmet.push(format!(
                 "--cpu-bind={other} is recorded only: the system chooses the cpus"
@@ -159,6 +162,7 @@ mod tests {
         assert_eq!(pinned(Some("verbose,cores"), None), (Pin::Compact, 0));
         assert_eq!(pinned(Some("none"), Some("nomultithread")), (Pin::None, 0));
         assert_eq!(pinned(None, Some("nomultithread")), (Pin::Spread, 0));
-        assert_eq!(pinned(Some("map_cpu:0,4"), None).1, 1);
+        assert_eq!(pinned(Some("map_cpu:0,4"), None), (Pin::None, 0));
+        assert_eq!(pinned(Some("map_ldom:0"), None).1, 1);
     }
 }

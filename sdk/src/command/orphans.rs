@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use phalanx_protocol::command::INDEX_VARIABLE;
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::range::IndexRange;
 use rustix::process::{
@@ -15,7 +16,6 @@ use rustix::process::{
     set_child_subreaper, set_parent_process_death_signal, waitid, waitpid,
 };
 
-use super::variables::INDEX_VARIABLE;
 use super::wake::Wake;
 use crate::host::lock;
 
@@ -128,6 +128,13 @@ impl Running {
         let range = tasks.start..tasks.end.max(tasks.start);
         let of_grant = leaders.range(range).filter(|(_, leader)| leader.grant == grant);
         of_grant.map(|(_, leader)| leader.pid).for_each(call);
+    }
+
+    /// Calls for the process of a task that runs; it is not reaped meanwhile.
+    pub(super) fn at_leader(&self, task: u64, call: impl FnOnce(Pid)) {
+        if let Some(leader) = lock(&self.leaders).get(&task) {
+            call(leader.pid);
+        }
     }
 
     /// Tells all tasks that run to end.

@@ -8,11 +8,12 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use phalanx_protocol::command::{Recipients, STEP_VARIABLE};
+use phalanx_protocol::command::Recipients;
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::FailureCause;
 use phalanx_protocol::resources::format_bytes;
+use phalanx_protocol::step::STEP_VARIABLE;
 use phalanx_protocol::{TaskUsage, signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
