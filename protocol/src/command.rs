@@ -57,7 +57,10 @@ pub mod facts {
     pub const REQUEUE: &str = "requeue";
     /// What it waits for, as `squeue` shows it.
     pub const DEPENDENCY: &str = "dependency";
-    /// How many ranks each task has.
+    /// How many nodes it has, if these are several: the first task runs there what was submitted, and one on each other node
+    /// keeps it.
+    pub const NODES: &str = "nodes";
+    /// How many ranks each task has, or all nodes together.
     pub const RANKS: &str = "ntasks";
     /// Cpus of each rank.
     pub const CPUS_PER_RANK: &str = "cpus-per-task";

@@ -11,6 +11,7 @@ mod descriptors;
 mod feeder;
 mod invocation;
 mod last_words;
+mod members;
 mod memory;
 mod nodes;
 mod orphans;
@@ -27,6 +28,7 @@ mod wake;
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -44,12 +46,14 @@ use phalanx_protocol::record::FailureCause;
 use phalanx_protocol::step::STEPS_VARIABLE;
 use phalanx_protocol::{CommandPlan, JobId, Sharing, TaskId, TaskUsage, codec};
 use phalanx_storage::CheckpointDirectories;
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
 use rustix::thread::{CpuSet, sched_getaffinity};
 
 pub use self::capture::Surroundings;
 use self::cgroup::Cgroups;
 use self::invocation::Invocation;
+use self::members::Members;
 use self::orphans::Running;
 use self::outlet::{Names, Outlet, Outlets, Streams};
 pub use self::own_pid::tell_own_pid;
@@ -81,6 +85,8 @@ pub(crate) struct Commands {
     running: Arc<Running>,
     /// The start of the gang whose ranks its tasks are, if they are.
     ranks: Mutex<Option<Arc<Ranks>>>,
+    /// That of the job whose nodes its tasks are, if they are.
+    members: Mutex<Option<Arc<Members>>>,
     rlimits: rlimits::Changes,
     /// Where the system can be asked to limit memory, if that is limited.
     cgroups: Option<Cgroups>,
@@ -98,19 +104,23 @@ struct Task<'a> {
     item: Option<&'a [u8]>,
 }
 
-/// Writes the file of nodes that scripts of PBS look for, a line for each rank, and says where it is.
-fn list_nodes(plan: &mut CommandPlan, node: &str, scratch: &Path) -> io::Result<()> {
-    let said = plan
-        .environment
-        .iter()
-        .rev()
-        .find(|(name, _)| &name[..] == b"PBS_NP");
+/// The lines of the file of nodes that scripts of PBS look for: one for each rank.
+fn node_lines(plan: &CommandPlan) -> usize {
+    let mut said = plan.environment.iter().rev();
+    let said = said.find(|(name, _)| &name[..] == b"PBS_NP");
     let ranks = said.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse::<usize>().ok());
-    let path = scratch.join("nodes");
-    fs::write(
-        &path,
-        format!("{node}\n").repeat(ranks.unwrap_or(1).min(RANKS_LISTED_MAX)),
-    )?;
+    ranks.unwrap_or(1).min(RANKS_LISTED_MAX)
+}
+
+/// Where that file is.
+fn nodes_file(scratch: &Path) -> PathBuf {
+    scratch.join("nodes")
+}
+
+/// Writes that file for a job on this node, and says where it is.
+fn list_nodes(plan: &mut CommandPlan, node: &str, scratch: &Path) -> io::Result<()> {
+    let path = nodes_file(scratch);
+    fs::write(&path, format!("{node}\n").repeat(node_lines(plan)))?;
     let path = Bytes::copy_from_slice(path.as_os_str().as_bytes());
     plan.environment.push((Bytes::from_static(b"PBS_NODEFILE"), path));
     Ok(())
@@ -150,6 +160,7 @@ impl Commands {
             saved: CheckpointDirectories::new(&storage),
             outlets: Outlets::new(job, storage, &plan).map_err(failed("the system has no empty file"))?,
             ranks: Mutex::default(),
+            members: Mutex::default(),
             rlimits: rlimits::Changes::to(&plan.limits),
             cgroups: Some(command.request.memory_bytes)
                 .filter(|&bytes| bytes > 0)
@@ -182,6 +193,10 @@ impl Commands {
                 Some(item)
             }
         };
+        let members = lock(&self.members).clone();
+        if members.is_some_and(|members| !members.leads(index)) {
+            return self.keep(index, chunk);
+        }
         let number = self.command.array.as_ref().and_then(|array| array.id(index));
         let names = Names {
             job: self.job,
@@ -201,6 +216,26 @@ impl Commands {
             .end(index, chunk.grant)
             .map_err(|cause| error(format!("the end of its output cannot be noted: {cause}")))?;
         ended
+    }
+
+    /// Keeps this node for the script of its job until that is ended, and leaves nothing behind.
+    fn keep(&self, index: u64, chunk: &Chunk<'_>) -> Result<(), Failed> {
+        let failed = |error: io::Error| (FailureCause::Error, format!("cannot keep its node: {error}"));
+        let wake = self.running.keep((chunk.grant, index)).map_err(failed)?;
+        // it may have been told so before anybody could know of it
+        if chunk.context.is_cancelled() {
+            wake.raise();
+        }
+        let mut events =
+            [&self.wake, &*wake].map(|wake| PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN));
+        let mut waited = Ok(());
+        while waited.is_ok() && events.iter().all(|event| event.revents().is_empty()) {
+            waited = process::poll_until(&mut events, None);
+        }
+        self.running.ended(index);
+        self.running.sweep();
+        waited.map_err(failed)?;
+        Err((FailureCause::Error, "it was ended".to_owned()))
     }
 
     /// Runs a task's process to its end; notes what it has used.
@@ -245,6 +280,9 @@ impl Commands {
             if let Some(ranks) = &ranks {
                 ranks.set(&mut program, index);
             }
+            if let Some(members) = lock(&self.members).as_ref() {
+                members.set(&mut program);
+            }
             program.lend(streams.files());
             match process::run(&program, &order) {
                 Err(error) if self.invocation.try_by_shell(index, &error) => {}
@@ -273,6 +311,17 @@ impl Commands {
             Some(ranks) => ranks.judge(index, ended),
             None => ended,
         }
+    }
+
+    /// Takes in on which nodes the job is that is about to start.
+    fn begin_on_nodes(&self, gang: HostGang) {
+        let members = Members::new(gang.placement);
+        if self.plan.dialect == Dialect::Pbs
+            && let Err(error) = members.list(&nodes_file(&self.scratch), node_lines(&self.plan))
+        {
+            tracing::warn!(%error, "the list of nodes cannot be written");
+        }
+        *lock(&self.members) = Some(Arc::new(members));
     }
 
     /// The cpus that a script's steps share.
@@ -367,6 +416,9 @@ impl Runner for Commands {
     fn begin_gang(&self, gang: HostGang, link: Option<Arc<GangLink>>) {
         if let Some(before) = lock(&self.ranks).take() {
             before.retire();
+        }
+        if gang.placement.is_led {
+            return self.begin_on_nodes(gang);
         }
         let sections = self.invocation.sections(gang.placement.node_of.len());
         match Ranks::begin(self.job, gang, &sections, link, &self.running) {

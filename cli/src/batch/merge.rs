@@ -2,13 +2,14 @@
 
 use std::fmt;
 
+use phalanx_protocol::hostlist::{self, HostListError};
+
 use super::array::{ArrayError, ArraySpec};
 use super::begin::{Begin, BeginError};
 use super::dependency::{Dependency, DependencyError};
 use super::directives::{Dialect, Directive, Directives};
 use super::environment::FromEnvironment;
 use super::getopt::{self, Given, OnUnknown, OptionError};
-use super::hostlist::{self, HostListError};
 use super::memory::{MemoryError, parse_memory};
 use super::options::{Command, OptionKind as Kind, OptionSpec};
 use super::pbs::{self, PbsError};

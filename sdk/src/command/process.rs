@@ -329,7 +329,7 @@ fn group_of(process: Pid) -> Option<i32> {
 }
 
 /// Waits for an event, or until then.
-fn poll_until(events: &mut [PollFd<'_>], until: Option<Instant>) -> io::Result<()> {
+pub(super) fn poll_until(events: &mut [PollFd<'_>], until: Option<Instant>) -> io::Result<()> {
     let left = until.map(|until| until.saturating_duration_since(Instant::now()));
     let left = left.map(|left| Timespec {
         tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
