@@ -14,7 +14,6 @@ pub(crate) mod dependency;
 pub(crate) mod directives;
 pub(crate) mod environment;
 pub(crate) mod getopt;
-pub(crate) mod hostlist;
 pub(crate) mod ids;
 pub(crate) mod lists;
 pub(crate) mod meaning;

@@ -182,6 +182,11 @@ fn print_all(lines: impl Iterator<Item = String>) -> Result<(), Complaint> {
     Ok(out.flush()?)
 }
 
+/// Says how things are, as Slurm's commands do: `srun: ..`.
+fn inform(name: Name, line: &str) {
+    crate::ui::say_line(&format!("{}: {}", name.text(), printable(line, 0)));
+}
+
 /// Says something as Slurm's commands do: `sbatch: error: ..`.
 fn say(name: Name, kind: &str, line: &str) {
     crate::ui::say_line(&format!("{}: {kind}: {}", name.text(), printable(line, 0)));

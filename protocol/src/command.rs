@@ -26,10 +26,8 @@ pub struct CommandWork {
     pub facts: BTreeMap<String, String>,
 }
 
-/// Tells a task's `srun` the file in which its steps are counted, with a byte for each; absent where they are not counted.
-pub const STEPS_VARIABLE: &str = "PHALANX_STEPS_FILE";
-/// The variable in which the ranks of a step find its number, with all that they start.
-pub const STEP_VARIABLE: &str = "SLURM_STEP_ID";
+/// The variable in which a task's process finds its index, with all that it starts.
+pub const INDEX_VARIABLE: &str = "PHALANX_TASK_INDEX";
 /// Facts of one command job, and bytes of each name and value.
 pub const FACTS_MAX: usize = 64;
 /// Bytes of one fact's name or value.
@@ -59,7 +57,10 @@ pub mod facts {
     pub const REQUEUE: &str = "requeue";
     /// What it waits for, as `squeue` shows it.
     pub const DEPENDENCY: &str = "dependency";
-    /// How many ranks each task has.
+    /// How many nodes it has, if these are several: the first task runs there what was submitted, and one on each other node
+    /// keeps it.
+    pub const NODES: &str = "nodes";
+    /// How many ranks each task has, or all nodes together.
     pub const RANKS: &str = "ntasks";
     /// Cpus of each rank.
     pub const CPUS_PER_RANK: &str = "cpus-per-task";
@@ -182,7 +183,7 @@ pub enum Recipients {
     Others,
     /// Its whole group.
     All,
-    /// Those of its group that a step of a batch script has started: who find this number in [`STEP_VARIABLE`].
+    /// Those of its group that a step of a batch script has started: who find this number in [`crate::step::STEP_VARIABLE`].
     Step(u32),
 }
 

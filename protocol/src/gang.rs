@@ -36,6 +36,9 @@ pub enum RankMap {
     Cyclic,
     /// The node of each rank, by its position among the gang's nodes.
     Explicit(Vec<u32>),
+    /// One on each of as many nodes as there are ranks. The first leads: the gang has ended as it has, and the others only keep
+    /// their nodes for it.
+    Led,
 }
 
 /// What becomes of a gang that loses a rank.
@@ -117,6 +120,12 @@ pub enum GangError {
         /// Most ranks on one of them.
         fullest: u32,
     },
+    /// A led gang that says otherwise where its ranks are.
+    #[error("of a gang that is led one rank is on each node: it has no other shape")]
+    LedShape,
+    /// Kernels lead no others.
+    #[error("a gang of kernels is not led: all of its ranks run")]
+    LedKernels,
     /// Programs cannot go on without some of their ranks.
     #[error("programs cannot go on with fewer ranks: a gang of commands fails or restarts when it loses one")]
     CannotShrink,
@@ -159,7 +168,14 @@ impl Gang {
         match &self.map {
             RankMap::Block | RankMap::Cyclic => Ok(()),
             RankMap::Explicit(nodes) => self.check_map(nodes, ranks),
+            RankMap::Led if self.nodes.is_some() || self.ranks_per_node.is_some() => Err(GangError::LedShape),
+            RankMap::Led => Ok(()),
         }
+    }
+
+    /// Whether its first rank leads.
+    pub fn is_led(&self) -> bool {
+        self.map == RankMap::Led
     }
 
     fn check_map(&self, nodes: &[u32], ranks: u64) -> Result<(), GangError> {
@@ -190,6 +206,9 @@ impl Gang {
         if let RankMap::Explicit(nodes) = &self.map {
             return Shape::Nodes(counts(nodes));
         }
+        if self.is_led() {
+            return Shape::Nodes(vec![1; ranks as usize]);
+        }
         match (self.nodes, self.ranks_per_node) {
             (Some(nodes), _) => {
                 let (each, more) = (ranks / nodes.max(1), ranks % nodes.max(1));
@@ -208,7 +227,7 @@ impl Gang {
         let nodes = || (0..).zip(counts).map(|(node, &count)| (node, count));
         match &self.map {
             RankMap::Explicit(nodes) => nodes.clone(),
-            RankMap::Block => nodes()
+            RankMap::Block | RankMap::Led => nodes()
                 .flat_map(|(node, count)| std::iter::repeat_n(node, count as usize))
                 .collect(),
             RankMap::Cyclic => {
@@ -242,6 +261,8 @@ pub struct Placement {
     pub nodes: Vec<GangNode>,
     /// The node of each rank, by its position in `nodes`; at most [`RANKS_MAX`].
     pub node_of: Vec<u32>,
+    /// Whether the first rank leads, and the others only keep their nodes ([`RankMap::Led`]).
+    pub is_led: bool,
 }
 
 /// A node of a gang.
@@ -251,6 +272,8 @@ pub struct GangNode {
     pub worker: WorkerId,
     /// Where that is, as the scheduler sees it.
     pub address: String,
+    /// What people call it.
+    pub name: String,
 }
 
 impl Placement {
@@ -296,6 +319,20 @@ mod tests {
     }
 
     #[test]
+    fn of_a_led_gang_one_rank_is_on_each_node() {
+        let led = gang(None, None, RankMap::Led);
+        assert_eq!(led.check(3), Ok(()));
+        assert_eq!(led.shape(3), Shape::Nodes(vec![1, 1, 1]));
+        assert_eq!(led.assign(&[1, 1, 1]), [0, 1, 2]);
+        for other in [
+            gang(Some(2), None, RankMap::Led),
+            gang(None, Some(1), RankMap::Led),
+        ] {
+            assert_eq!(other.check(2), Err(GangError::LedShape));
+        }
+    }
+
+    #[test]
     fn maps_say_which_rank_is_where() {
         let assign = |map| gang(None, None, map).assign(&[3, 1]);
         assert_eq!(assign(RankMap::Block), [0, 0, 0, 1]);
@@ -309,9 +346,11 @@ mod tests {
                 .map(|worker| GangNode {
                     worker: WorkerId(worker),
                     address: String::new(),
+                    name: String::new(),
                 })
                 .to_vec(),
             node_of: assign(RankMap::Cyclic),
+            is_led: false,
         };
         assert_eq!(placement.counts(), [(WorkerId(4), 3), (WorkerId(7), 1)]);
         let first: Vec<IndexRange> = placement.ranks_by_node()[0].iter().collect();

@@ -2,9 +2,9 @@
 //!
 //! No I/O, no clock, no threads: every other crate may depend on this one, this one on none of them.
 //! Reading order: [`id`] and [`range`] (the nouns), [`job`], [`command`], [`gang`], [`resources`], [`amount`] and
-//! [`dependency`] (what a user asks for), [`message`] (who tells whom what), [`record`] and [`snapshot`] (what the journal
+//! [`dependency`] (what a user asks for), [`message`] and [`step`] (who tells whom what), [`record`] and [`snapshot`] (what the journal
 //! keeps), [`usage`] (what tasks have used), [`view`] (what people are shown),
-//! [`pattern`] (how output files are named), [`signal`] (their names), [`codec`] and [`limits`] (bytes and bounds).
+//! [`pattern`] (how output files are named), [`hostlist`] (how nodes are), [`signal`] (their names), [`codec`] and [`limits`] (bytes and bounds).
 
 pub mod amount;
 pub mod codec;
@@ -12,6 +12,7 @@ pub mod command;
 pub mod dependency;
 pub mod exit;
 pub mod gang;
+pub mod hostlist;
 pub mod id;
 pub mod job;
 pub mod limits;
@@ -22,6 +23,7 @@ pub mod record;
 pub mod resources;
 pub mod signal;
 pub mod snapshot;
+pub mod step;
 pub mod usage;
 pub mod view;
 

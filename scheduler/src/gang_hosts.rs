@@ -89,6 +89,7 @@ mod tests {
         let node = |&worker: &u64| GangNode {
             worker: WorkerId(worker),
             address: String::new(),
+            name: String::new(),
         };
         ToWorker::Gang {
             job: JobId(7),
@@ -96,6 +97,7 @@ mod tests {
                 epoch,
                 nodes: workers.iter().map(node).collect(),
                 node_of: (0..workers.len() as u32).collect(),
+                is_led: false,
             }),
             credential: None,
         }

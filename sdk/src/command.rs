@@ -2,7 +2,8 @@
 //!
 //! The story: [`Commands`] opens a job's plan and is a [`Runner`] like any kernel's, so that claiming, revoking and reporting
 //! are those of kernels. For each task it makes an [`invocation`], gives it its [`variables`], opens where its output goes
-//! ([`outlet`]), finds what an earlier attempt has saved, and lets [`process`] run it to its end. [`orphans`] sees to it that nothing of a task outlives it.
+//! ([`outlet`]), finds what an earlier attempt has saved, and lets [`process`] run it to its end. [`orphans`] sees to it that nothing of a task
+//! outlives it; [`steps`] gives out its cpus to the steps of a script.
 
 mod capture;
 mod cgroup;
@@ -10,6 +11,7 @@ mod descriptors;
 mod feeder;
 mod invocation;
 mod last_words;
+mod members;
 mod memory;
 mod nodes;
 mod orphans;
@@ -20,11 +22,13 @@ mod program;
 mod ranks;
 mod reap;
 mod rlimits;
+mod steps;
 mod variables;
 mod wake;
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -33,23 +37,29 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use phalanx_protocol::command::{Dialect, STEPS_VARIABLE, TaskSignal, Warning};
+use phalanx_protocol::command::{Dialect, Recipients, TaskSignal, Warning};
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::limits::{COMMAND_GRACE_MILLIS_MAX, COMMAND_PLAN_BYTES_MAX};
-use phalanx_protocol::message::host::{HostCommand, HostGang, HostParameters};
+use phalanx_protocol::message::host::{HostCommand, HostGang, HostParameters, Place};
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::FailureCause;
-use phalanx_protocol::{CommandPlan, JobId, TaskId, TaskUsage, codec};
+use phalanx_protocol::step::STEPS_VARIABLE;
+use phalanx_protocol::{CommandPlan, JobId, Sharing, TaskId, TaskUsage, codec};
 use phalanx_storage::CheckpointDirectories;
+use rustix::event::{PollFd, PollFlags};
+use rustix::process::Signal;
+use rustix::thread::{CpuSet, sched_getaffinity};
 
 pub use self::capture::Surroundings;
 use self::cgroup::Cgroups;
 use self::invocation::Invocation;
+use self::members::Members;
 use self::orphans::Running;
 use self::outlet::{Names, Outlet, Outlets, Streams};
 pub use self::own_pid::tell_own_pid;
 use self::process::{Ending, Limits, Order};
 use self::ranks::Ranks;
+use self::steps::{NodeCpus, Steps};
 use self::variables::Variables;
 use self::wake::Wake;
 use crate::host::gang_link::GangLink;
@@ -75,10 +85,14 @@ pub(crate) struct Commands {
     running: Arc<Running>,
     /// The start of the gang whose ranks its tasks are, if they are.
     ranks: Mutex<Option<Arc<Ranks>>>,
+    /// That of the job whose nodes its tasks are, if they are.
+    members: Mutex<Option<Arc<Members>>>,
     rlimits: rlimits::Changes,
     /// Where the system can be asked to limit memory, if that is limited.
     cgroups: Option<Cgroups>,
     wake: Wake,
+    /// Where launchers of steps ask for cpus, if its tasks are scripts that may have some.
+    steps: Option<Steps>,
     scratch: PathBuf,
 }
 
@@ -90,19 +104,23 @@ struct Task<'a> {
     item: Option<&'a [u8]>,
 }
 
-/// Writes the file of nodes that scripts of PBS look for, a line for each rank, and says where it is.
-fn list_nodes(plan: &mut CommandPlan, node: &str, scratch: &Path) -> io::Result<()> {
-    let said = plan
-        .environment
-        .iter()
-        .rev()
-        .find(|(name, _)| &name[..] == b"PBS_NP");
+/// The lines of the file of nodes that scripts of PBS look for: one for each rank.
+fn node_lines(plan: &CommandPlan) -> usize {
+    let mut said = plan.environment.iter().rev();
+    let said = said.find(|(name, _)| &name[..] == b"PBS_NP");
     let ranks = said.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse::<usize>().ok());
-    let path = scratch.join("nodes");
-    fs::write(
-        &path,
-        format!("{node}\n").repeat(ranks.unwrap_or(1).min(RANKS_LISTED_MAX)),
-    )?;
+    ranks.unwrap_or(1).min(RANKS_LISTED_MAX)
+}
+
+/// Where that file is.
+fn nodes_file(scratch: &Path) -> PathBuf {
+    scratch.join("nodes")
+}
+
+/// Writes that file for a job on this node, and says where it is.
+fn list_nodes(plan: &mut CommandPlan, node: &str, scratch: &Path) -> io::Result<()> {
+    let path = nodes_file(scratch);
+    fs::write(&path, format!("{node}\n").repeat(node_lines(plan)))?;
     let path = Bytes::copy_from_slice(path.as_os_str().as_bytes());
     plan.environment.push((Bytes::from_static(b"PBS_NODEFILE"), path));
     Ok(())
@@ -135,18 +153,21 @@ impl Commands {
                 .map_err(failed("the list of nodes cannot be written"))?;
         }
         let invocation = Invocation::open(&plan, &scratch).map_err(failed("the script cannot be written"))?;
+        let running = Arc::new(Running::new().map_err(failed("the system does not tell of processes"))?);
         Ok(Box::new(Self {
             job,
             variables: Variables::new(job, &command, &plan),
             saved: CheckpointDirectories::new(&storage),
             outlets: Outlets::new(job, storage, &plan).map_err(failed("the system has no empty file"))?,
-            running: Arc::new(Running::new().map_err(failed("the system does not tell of processes"))?),
             ranks: Mutex::default(),
+            members: Mutex::default(),
             rlimits: rlimits::Changes::to(&plan.limits),
             cgroups: Some(command.request.memory_bytes)
                 .filter(|&bytes| bytes > 0)
                 .and_then(|_| Cgroups::find()),
             wake: Wake::new().map_err(failed("the system gives no event"))?,
+            steps: open_steps(&plan, &scratch, &running),
+            running,
             command,
             plan,
             invocation,
@@ -172,6 +193,10 @@ impl Commands {
                 Some(item)
             }
         };
+        let members = lock(&self.members).clone();
+        if members.is_some_and(|members| !members.leads(index)) {
+            return self.keep(index, chunk);
+        }
         let number = self.command.array.as_ref().and_then(|array| array.id(index));
         let names = Names {
             job: self.job,
@@ -191,6 +216,26 @@ impl Commands {
             .end(index, chunk.grant)
             .map_err(|cause| error(format!("the end of its output cannot be noted: {cause}")))?;
         ended
+    }
+
+    /// Keeps this node for the script of its job until that is ended, and leaves nothing behind.
+    fn keep(&self, index: u64, chunk: &Chunk<'_>) -> Result<(), Failed> {
+        let failed = |error: io::Error| (FailureCause::Error, format!("cannot keep its node: {error}"));
+        let wake = self.running.keep((chunk.grant, index)).map_err(failed)?;
+        // it may have been told so before anybody could know of it
+        if chunk.context.is_cancelled() {
+            wake.raise();
+        }
+        let mut events =
+            [&self.wake, &*wake].map(|wake| PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN));
+        let mut waited = Ok(());
+        while waited.is_ok() && events.iter().all(|event| event.revents().is_empty()) {
+            waited = process::poll_until(&mut events, None);
+        }
+        self.running.ended(index);
+        self.running.sweep();
+        waited.map_err(failed)?;
+        Err((FailureCause::Error, "it was ended".to_owned()))
     }
 
     /// Runs a task's process to its end; notes what it has used.
@@ -215,7 +260,9 @@ impl Commands {
             grant: chunk.grant,
         };
         let checkpoints = self.checkpoints(index, chunk.grant)?;
-        let steps = self.steps(index, chunk.grant);
+        if let Some(steps) = &self.steps {
+            steps.begin(index, vec![self.cpus(chunk.context.place())]);
+        }
         let ended = loop {
             let mut program = self
                 .invocation
@@ -225,13 +272,16 @@ impl Commands {
                 .set(&mut program, index, number, item, chunk.grant, chunk.restarts);
             program.env(CHECKPOINT_VARIABLE, &checkpoints);
             self.variables.set_place(&mut program, chunk.context.place());
-            match &steps {
-                Some(steps) => program.env(STEPS_VARIABLE, steps),
+            match &self.steps {
+                Some(steps) => program.env(STEPS_VARIABLE, steps.socket()),
                 // it may have been submitted by a script that has one
                 None => program.env_remove(STEPS_VARIABLE),
             };
             if let Some(ranks) = &ranks {
                 ranks.set(&mut program, index);
+            }
+            if let Some(members) = lock(&self.members).as_ref() {
+                members.set(&mut program);
             }
             program.lend(streams.files());
             match process::run(&program, &order) {
@@ -248,9 +298,8 @@ impl Commands {
             let id = TaskId { job: self.job, index };
             streams.note(&format!("phalanx: task {id} ended: {}", over.reason()));
         }
-        if let Some(steps) = &steps {
-            // most have none, and what is left goes with the directory
-            let _ = fs::remove_file(steps);
+        if let Some(steps) = &self.steps {
+            steps.end(index);
         }
         let ended = match ended {
             Ok(Ending::Exit(0)) => Ok(()),
@@ -264,11 +313,32 @@ impl Commands {
         }
     }
 
-    /// Where the steps of an attempt at a task are counted, if its script may have some.
-    fn steps(&self, index: u64, attempt: Attempt) -> Option<PathBuf> {
-        match self.plan.dialect {
-            Dialect::Phalanx => None,
-            Dialect::Slurm | Dialect::Pbs => Some(self.scratch.join(format!("steps-{index}-{attempt}"))),
+    /// Takes in on which nodes the job is that is about to start.
+    fn begin_on_nodes(&self, gang: HostGang) {
+        let members = Members::new(gang.placement);
+        if self.plan.dialect == Dialect::Pbs
+            && let Err(error) = members.list(&nodes_file(&self.scratch), node_lines(&self.plan))
+        {
+            tracing::warn!(%error, "the list of nodes cannot be written");
+        }
+        *lock(&self.members) = Some(Arc::new(members));
+    }
+
+    /// The cpus that a script's steps share.
+    fn cpus(&self, place: Option<&Place>) -> NodeCpus {
+        let request = &self.command.request;
+        let pinned = place.map(|place| place.cpus.clone()).unwrap_or_default();
+        let (count, known) = match request.sharing {
+            Sharing::Anybody | Sharing::OwnJob => (request.cpus, pinned),
+            // all of its worker, which may have them all
+            Sharing::Nobody if pinned.is_empty() => (self.command.worker_cpus, own_cpus()),
+            Sharing::Nobody => (self.command.worker_cpus, pinned),
+        };
+        NodeCpus {
+            count: count.max(1),
+            numbers: Some(known)
+                .filter(|known| known.len() == count as usize)
+                .unwrap_or_default(),
         }
     }
 
@@ -347,6 +417,9 @@ impl Runner for Commands {
         if let Some(before) = lock(&self.ranks).take() {
             before.retire();
         }
+        if gang.placement.is_led {
+            return self.begin_on_nodes(gang);
+        }
         let sections = self.invocation.sections(gang.placement.node_of.len());
         match Ranks::begin(self.job, gang, &sections, link, &self.running) {
             Ok(ranks) => *lock(&self.ranks) = Some(Arc::new(ranks)),
@@ -378,6 +451,33 @@ impl Drop for Commands {
         // what is left of it lies in the worker's cache, which it sweeps when it starts
         let _ = fs::remove_dir_all(&self.scratch);
     }
+}
+
+/// Has launchers of steps ask for cpus, if the job's tasks may have some.
+fn open_steps(plan: &CommandPlan, scratch: &Path, running: &Arc<Running>) -> Option<Steps> {
+    match plan.dialect {
+        Dialect::Phalanx => return None,
+        Dialect::Slurm | Dialect::Pbs => {}
+    }
+    let running = Arc::clone(running);
+    let end_ranks = move |task, step| {
+        let kill = |pid| process::tell(pid, Signal::KILL.as_raw(), Recipients::Step(step));
+        running.at_leader(task, kill);
+    };
+    let opened = Steps::open(scratch, Box::new(end_ranks));
+    // steps run without it, all at once
+    opened
+        .inspect_err(|error| tracing::warn!(%error, "the steps of scripts cannot ask for cpus"))
+        .ok()
+}
+
+/// The cpus that this process may use, ascending.
+fn own_cpus() -> Vec<u32> {
+    let Ok(set) = sched_getaffinity(None) else {
+        return Vec::new();
+    };
+    let numbers = (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu));
+    numbers.filter_map(|cpu| u32::try_from(cpu).ok()).collect()
 }
 
 /// The plan, from the message or its file.

@@ -82,12 +82,13 @@ fn of_job(kind: Kind) -> Meaning {
         Kind::Nice => honoured("lets others go first"),
         Kind::NoRequeue => honoured("a job whose worker is lost fails"),
         Kind::Nodelist => warned("no node can be demanded"),
-        Kind::Nodes => honoured("1; for more the same cpus on one node, which is told"),
+        Kind::Nodes => honoured("so many workers at a time, of a range the least; more than one not for arrays"),
         Kind::Ntasks => honoured("tasks that srun starts"),
         Kind::NtasksPerGpu => warned("ask for --ntasks"),
         Kind::NtasksPerNode => honoured("tasks that srun starts on each node"),
         Kind::OpenMode => honoured("append to output files, or truncate them"),
         Kind::Output => honoured("file for standard output; its directory is made"),
+        Kind::Overcommit => recorded("kept with the job"),
         Kind::Parsable => honoured("prints the number alone; ;CLUSTER behind it if one was named"),
         Kind::Partition => recorded("there is one; the name is shown and passed on"),
         Kind::Priority => honoured("goes before jobs with a lower number; TOP before all"),
@@ -104,7 +105,7 @@ fn of_job(kind: Kind) -> Meaning {
         Kind::Wrap => honoured("this command is the script"),
         // options of steps, which jobs do not have
         Kind::Bcast | Kind::CpuBind | Kind::Exact | Kind::KillOnBadExit | Kind::Label | Kind::Mpi | Kind::MultiProg
-        | Kind::Overlap | Kind::Pty | Kind::Relative | Kind::StepWait | Kind::Unbuffered => of_step(kind),
+        | Kind::Overlap | Kind::Pty | Kind::Relative | Kind::StepWait | Kind::Unbuffered | Kind::Whole => of_step(kind),
     }
 }
 
@@ -114,10 +115,16 @@ fn of_step(kind: Kind) -> Meaning {
     match kind {
         Kind::Bcast => recorded("ranks run on the node that has the program"),
         Kind::Chdir => honoured("working directory of the ranks"),
-        Kind::CpuBind => recorded("ranks run on any of the job's cpus; outside a job it pins the job"),
-        Kind::CpusPerTask => honoured("passed on in SLURM_CPUS_PER_TASK"),
+        Kind::CpuBind => honoured("binds ranks to cpus of the step if the job is pinned; to those that it names, in any"),
+        Kind::CpusPerTask => honoured("cpus of each rank: makes the step --exact, which those of the job do not"),
         Kind::Error => honoured("file for standard error, by rank or for all"),
-        Kind::Exact | Kind::Exclusive | Kind::Overlap => recorded("steps share the job's cpus"),
+        Kind::Exact => honoured("the step has the cpus that its ranks need, and waits until so many are free"),
+        Kind::Exclusive => honoured("--exact"),
+        Kind::Immediate => honoured("the step does not wait for cpus, or so many seconds at the most"),
+        Kind::Overcommit => honoured("more ranks than the job has cpus need no warning"),
+        Kind::Overlap => honoured("the step shares the job's cpus with others, and waits for none"),
+        Kind::Quiet => honoured("does not say that it waits"),
+        Kind::Whole => honoured("the step has all cpus of the job, whatever says --exact"),
         Kind::Export => honoured("variables that the ranks get besides"),
         Kind::Help => honoured("shows this"),
         Kind::Input => honoured("file for standard input, none, or the only rank that gets what srun reads"),
@@ -133,10 +140,10 @@ fn of_step(kind: Kind) -> Meaning {
         Kind::Usage => honoured("shows one line"),
         Kind::Version => honoured("shows the version of phalanx"),
         Kind::Array | Kind::Begin | Kind::CpusPerGpu | Kind::Dependency | Kind::Exclude | Kind::ExportFile | Kind::Gpus
-        | Kind::GpusPerNode | Kind::GpusPerTask | Kind::Gres | Kind::Hold | Kind::IgnorePbs | Kind::Immediate | Kind::JobId
+        | Kind::GpusPerNode | Kind::GpusPerTask | Kind::Gres | Kind::Hold | Kind::IgnorePbs | Kind::JobId
         | Kind::JobName | Kind::KillOnInvalidDependency | Kind::Mem | Kind::MemPerCpu | Kind::MemPerGpu | Kind::Nice
         | Kind::NoRequeue | Kind::Nodelist | Kind::NtasksPerGpu | Kind::Parsable | Kind::Partition
-        | Kind::Priority | Kind::Pty | Kind::Quiet | Kind::Recorded | Kind::Relative | Kind::Requeue | Kind::Signal
+        | Kind::Priority | Kind::Pty | Kind::Recorded | Kind::Relative | Kind::Requeue | Kind::Signal
         | Kind::StepWait | Kind::TestOnly | Kind::Time | Kind::Verbose | Kind::Wait | Kind::Wrap => {
             recorded("a step changes nothing by it; outside a job it is the job's")
         }

@@ -2,13 +2,14 @@
 
 use std::fmt;
 
+use phalanx_protocol::hostlist::{self, HostListError};
+
 use super::array::{ArrayError, ArraySpec};
 use super::begin::{Begin, BeginError};
 use super::dependency::{Dependency, DependencyError};
 use super::directives::{Dialect, Directive, Directives};
 use super::environment::FromEnvironment;
 use super::getopt::{self, Given, OnUnknown, OptionError};
-use super::hostlist::{self, HostListError};
 use super::memory::{MemoryError, parse_memory};
 use super::options::{Command, OptionKind as Kind, OptionSpec};
 use super::pbs::{self, PbsError};
@@ -202,7 +203,12 @@ impl Merger {
             option: given.spec.long,
             value: text.unwrap_or_default().to_owned(),
             reason,
-        })
+        })?;
+        // what the job has said is not said of its steps
+        if given.spec.kind == Kind::CpusPerTask && place != Place::Variable("SLURM_CPUS_PER_TASK") {
+            settings.step.cpus_per_task = settings.cpus_per_task;
+        }
+        Ok(())
     }
 
     /// Memory is said in one way only: a later place replaces an earlier one, the same place must not say it twice.
@@ -293,6 +299,10 @@ fn set(settings: &mut BatchSettings, spec: &OptionSpec, given: Option<&str>) -> 
         Kind::NtasksPerNode => settings.ntasks_per_node = Some(values::count(text)?),
         Kind::OpenMode => settings.open_mode = Some(values::open_mode(text)?),
         Kind::Output => settings.output = Some(filled(text)?),
+        Kind::Overcommit => {
+            settings.step.overcommit = true;
+            record(settings, spec.long, text);
+        }
         Kind::Overlap => settings.step.overlap = true,
         Kind::Parsable => settings.parsable = true,
         Kind::Partition => settings.partition = owned(),
@@ -311,6 +321,7 @@ fn set(settings: &mut BatchSettings, spec: &OptionSpec, given: Option<&str>) -> 
         Kind::Verbose => settings.verbose = true,
         Kind::Version => settings.question = Some(Question::Version),
         Kind::Wait => settings.wait = true,
+        Kind::Whole => settings.step.whole = true,
         Kind::Wrap => settings.wrap = owned(),
     }
     Ok(())

@@ -83,6 +83,7 @@ pub(crate) enum OptionKind {
     NtasksPerNode,
     OpenMode,
     Output,
+    Overcommit,
     Overlap,
     Parsable,
     Partition,
@@ -102,6 +103,7 @@ pub(crate) enum OptionKind {
     Verbose,
     Version,
     Wait,
+    Whole,
     Wrap,
 }
 
@@ -174,7 +176,7 @@ static OPTIONS: &[OptionSpec] = &[
     both('m', "distribution", Required, Kind::Recorded, ALL),
     both('N', "nodes", Required, Kind::Nodes, ALL),
     both('n', "ntasks", Required, Kind::Ntasks, ALL),
-    both('O', "overcommit", Flag, Kind::Recorded, ALL),
+    both('O', "overcommit", Flag, Kind::Overcommit, ALL),
     both('o', "output", Required, Kind::Output, BATCH | RUN),
     both('p', "partition", Required, Kind::Partition, ALL),
     both('Q', "quiet", Flag, Kind::Quiet, ALL),
@@ -231,6 +233,7 @@ static OPTIONS: &[OptionSpec] = &[
     long("tasks-per-node", Required, Kind::NtasksPerNode, ALL),
     long("test-only", Flag, Kind::TestOnly, BATCH | RUN),
     long("usage", Flag, Kind::Usage, ALL),
+    long("whole", Flag, Kind::Whole, RUN),
     long("workdir", Required, Kind::Chdir, BATCH),
     long("wrap", Required, Kind::Wrap, BATCH),
     kept("accel-bind", Required, RUN),
@@ -307,7 +310,6 @@ static OPTIONS: &[OptionSpec] = &[
     kept("use-min-nodes", Flag, ALL),
     kept("wait-all-nodes", Required, BATCH | ALLOC),
     kept("wckey", Required, ALL),
-    kept("whole", Flag, RUN),
     kept("x11", Optional, ALL),
 ];
 

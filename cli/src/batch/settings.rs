@@ -120,6 +120,12 @@ pub(crate) struct StepSettings {
     pub(crate) exact: bool,
     /// It shares its cpus with other steps.
     pub(crate) overlap: bool,
+    /// All cpus of its nodes, whatever else says otherwise.
+    pub(crate) whole: bool,
+    /// Its ranks may be more than its cpus.
+    pub(crate) overcommit: bool,
+    /// Cpus of each rank, if that is said of the step and not of its job.
+    pub(crate) cpus_per_task: Option<u32>,
     pub(crate) cpu_bind: Option<String>,
     /// The argument is a file with a program for each rank.
     pub(crate) multi_prog: bool,

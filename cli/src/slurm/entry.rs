@@ -25,6 +25,8 @@ pub(super) struct Entry<'a> {
     pub(super) cause: Option<FailureCause>,
     /// Who runs it, or has run it, if that is one and known.
     pub(super) worker: Option<WorkerId>,
+    /// Who runs it, in the order of its nodes, if it has several.
+    pub(super) members: Vec<WorkerId>,
     /// Milliseconds since 1970.
     pub(super) started: Option<u64>,
     /// Milliseconds since 1970.
@@ -117,11 +119,24 @@ pub(super) fn array(view: &JobView) -> Option<&ArrayIds> {
     view.command.as_ref()?.array.as_ref()
 }
 
+/// How many nodes a job has.
+pub(super) fn node_count(view: &JobView) -> u64 {
+    let said = view
+        .command
+        .as_ref()
+        .and_then(|command| command.facts.get(facts::NODES));
+    said.and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
 fn whole<'a>(view: &'a JobView, tasks: &[TaskRange]) -> Entry<'a> {
     // only of a single one is it the same as of the job
-    let task = tasks.first().filter(|_| view.tasks == 1);
+    let nodes = node_count(view);
+    // of a job on several, the first runs its script
+    let task = tasks.first().filter(|_| view.tasks == 1 || nodes > 1);
     // lists of jobs leave failures out
-    let cause_of_task = task.and_then(|task| of_task(view, task.state).1);
+    let mut own = tasks.iter().filter(|_| task.is_some());
+    // what keeps a node may have been lost, and the script spared
+    let cause_of_task = own.find_map(|task| of_task(view, task.state).1);
     let first_cause = view
         .first_failures
         .first()
@@ -143,6 +158,10 @@ fn whole<'a>(view: &'a JobView, tasks: &[TaskRange]) -> Entry<'a> {
         state,
         cause,
         worker: task.and_then(|task| task.worker).filter(|_| !is_pending),
+        members: match nodes > 1 && !is_pending {
+            true => tasks.iter().filter_map(|task| task.worker).collect(),
+            false => Vec::new(),
+        },
         started: started.filter(|_| !is_pending),
         ended: view.finished_unix_millis,
         restarts: task.map_or(0, |task| task.restarts),
@@ -186,6 +205,7 @@ fn elements<'a>(
                 state,
                 cause,
                 worker: task.worker.filter(|_| !is_pending),
+                members: Vec::new(),
                 started: task.started_unix_millis.filter(|_| !is_pending),
                 ended: task.ended_unix_millis.filter(|_| state.has_ended()),
                 restarts: task.restarts,
@@ -200,6 +220,7 @@ fn elements<'a>(
             state: JobState::Pending,
             cause: None,
             worker: None,
+            members: Vec::new(),
             started: None,
             ended: None,
             restarts: 0,
@@ -268,7 +289,7 @@ impl Entry<'_> {
     pub(super) fn core_time(&self, now_millis: u64) -> Option<Duration> {
         let ran = match (&self.part, &self.used) {
             // its tasks side by side
-            (Part::Whole, Some(used)) if self.view.tasks > 1 => {
+            (Part::Whole, Some(used)) if self.view.tasks > 1 && self.nodes() == 1 => {
                 let cpus = u64::from(self.view.request.cpus);
                 return Some(Duration::from_millis(used.ran_millis.saturating_mul(cpus)));
             }
@@ -300,9 +321,15 @@ impl Entry<'_> {
     pub(super) fn cpus(&self) -> u64 {
         let each = u64::from(self.view.request.cpus);
         match &self.part {
+            Part::Whole if self.nodes() > 1 => each.saturating_mul(self.nodes()),
             Part::Whole if self.view.slots > 1 => each.saturating_mul(self.view.slots),
             Part::Whole | Part::Element { .. } | Part::Waiting(_) => each,
         }
+    }
+
+    /// How many nodes it has, or wants.
+    pub(super) fn nodes(&self) -> u64 {
+        node_count(self.view)
     }
 
     /// Whether a script was submitted, by `sbatch` or as it would be.

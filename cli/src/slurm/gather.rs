@@ -8,7 +8,7 @@ use phalanx_protocol::{IndexRange, JobId, RangeSet};
 
 use super::clock::now_millis;
 use super::elements;
-use super::entry::{Entry, Grouping, Part, array, entries};
+use super::entry::{Entry, Grouping, Part, array, entries, node_count};
 use super::nodes::node_list;
 use super::people::person;
 use super::row::{Manner, Scene};
@@ -42,7 +42,7 @@ pub(super) async fn gather(
         now: now_millis(),
     };
     for view in &gathered.jobs {
-        let is_told_apart = view.tasks == 1 || array(view).is_some();
+        let is_told_apart = view.tasks == 1 || array(view).is_some() || node_count(view) > 1;
         if is_told_apart && is_wanted(view, &gathered.user, gathered.now) {
             let tasks = tasks(&cluster, view).await?;
             gathered.tasks.insert(view.job, tasks);

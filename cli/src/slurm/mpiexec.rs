@@ -124,6 +124,13 @@ impl Launch {
             ..BatchSettings::default()
         };
         settings.step.label = self.is_labelled;
+        settings.step.cpu_bind = Some(
+            match self.pin {
+                Some(Pin::Compact | Pin::Spread) => "cores",
+                Some(Pin::None) | None => "none",
+            }
+            .to_owned(),
+        );
         Ok((settings, programs.collect()))
     }
 

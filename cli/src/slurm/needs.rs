@@ -1,4 +1,4 @@
-//! What a batch script needs on its node, as a request of our own: cpus for all ranks, memory, gpus, pinning, company.
+//! What a batch script needs on each of its nodes, as a request of our own: cpus for all ranks there, memory, gpus, pinning, company.
 
 use phalanx_protocol::resources::GPU;
 use phalanx_protocol::{Pin, Request, Sharing};
@@ -13,12 +13,12 @@ pub(super) fn request(settings: &BatchSettings, shape: Shape) -> (Request, Vec<S
     let gpus = gpus(settings, shape);
     let memory_bytes = match settings.memory {
         Some(Memory::PerNode(bytes)) => bytes,
-        Some(Memory::PerCpu(bytes)) => bytes.saturating_mul(shape.cpus().into()),
+        Some(Memory::PerCpu(bytes)) => bytes.saturating_mul(shape.cpus_per_node().into()),
         Some(Memory::PerGpu(bytes)) => bytes.saturating_mul(count(&gpus)),
         Some(Memory::WholeNode) | None => 0,
     };
     let mut request = Request {
-        cpus: shape.cpus().max(1),
+        cpus: shape.cpus_per_node().max(1),
         memory_bytes,
         pin: pin(settings, &mut unmet),
         sharing: match settings.exclusive {
@@ -42,14 +42,18 @@ pub(super) fn request(settings: &BatchSettings, shape: Shape) -> (Request, Vec<S
     (request, unmet)
 }
 
-/// The gpus of the whole script, in whichever way it asks for most.
+/// The gpus of each of its nodes, in whichever way it asks for most.
 pub(super) fn gpus(settings: &BatchSettings, shape: Shape) -> Vec<Gres> {
     let of_rank = settings.gpus_per_task.iter().map(|gres| Gres {
-        count: gres.count.saturating_mul(shape.ranks.into()),
+        count: gres.count.saturating_mul(shape.ranks_per_node().into()),
+        ..gres.clone()
+    });
+    let of_job = settings.gpus.iter().map(|gres| Gres {
+        count: gres.count.div_ceil(shape.nodes.into()),
         ..gres.clone()
     });
     let ways = [
-        settings.gpus.clone(),
+        of_job.collect(),
         settings.gpus_per_node.clone(),
         of_rank.collect(),
     ];
@@ -73,12 +77,15 @@ fn pin(settings: &BatchSettings, unmet: &mut Vec<String>) -> Pin {
     let mut words = bind
         .split(',')
         .filter(|word| !["", "v", "verbose", "q", "quiet"].contains(word));
-    let word = words
-        .next_back()
-        .map(|word| word.split([':', '=']).next().unwrap_or_default());
+    // a list goes on to the end
+    let is_list = |word: &&str| word.starts_with("map_") || word.starts_with("mask_");
+    let word = words.clone().find(is_list).or_else(|| words.next_back());
+    let word = word.map(|word| word.split([':', '=']).next().unwrap_or_default());
     match word {
         Some("none" | "no") => return Pin::None,
         Some("cores" | "threads" | "sockets" | "ldoms" | "rank" | "rank_ldom") => return Pin::Compact,
+        // its step binds its ranks so
+        Some("map_cpu" | "mask_cpu") => return Pin::None,
         Some(other) => {
             unmet.push(format!(
                 "--cpu-bind={other} is recorded only: the system chooses the cpus"
@@ -97,7 +104,11 @@ mod tests {
     use super::*;
 
     fn shape(ranks: u32, cpus_per_rank: u32) -> Shape {
-        Shape { ranks, cpus_per_rank }
+        Shape {
+            nodes: 1,
+            ranks,
+            cpus_per_rank,
+        }
     }
 
     fn gres(kind: Option<&str>, count: u64) -> Gres {
@@ -125,6 +136,21 @@ mod tests {
             ..BatchSettings::default()
         };
         assert!(self::request(&none, shape(1, 1)).0.named.is_empty());
+    }
+
+    #[test]
+    fn each_of_several_nodes_has_what_its_ranks_need() {
+        let settings = BatchSettings {
+            gpus: vec![gres(None, 3)],
+            memory: Some(Memory::PerCpu(1 << 30)),
+            ..BatchSettings::default()
+        };
+        let on_two = Shape {
+            nodes: 2,
+            ..shape(3, 2)
+        };
+        let (request, _) = request(&settings, on_two);
+        assert_eq!(request.to_string(), "4 cpus, 4 GiB, 2 gpu");
     }
 
     #[test]
@@ -159,6 +185,7 @@ mod tests {
         assert_eq!(pinned(Some("verbose,cores"), None), (Pin::Compact, 0));
         assert_eq!(pinned(Some("none"), Some("nomultithread")), (Pin::None, 0));
         assert_eq!(pinned(None, Some("nomultithread")), (Pin::Spread, 0));
-        assert_eq!(pinned(Some("map_cpu:0,4"), None).1, 1);
+        assert_eq!(pinned(Some("map_cpu:0,4"), None), (Pin::None, 0));
+        assert_eq!(pinned(Some("map_ldom:0"), None).1, 1);
     }
 }

@@ -6,7 +6,7 @@ use phalanx::WorkerView;
 use phalanx_protocol::Amount;
 use phalanx_protocol::resources::said_once;
 
-use crate::batch::hostlist;
+use phalanx_protocol::hostlist;
 
 /// The name of the one partition.
 pub(super) const PARTITION: &str = "phalanx";
@@ -129,11 +129,7 @@ pub(super) fn gres(named: &BTreeMap<String, Amount>) -> Option<String> {
 /// The names of workers as a list of nodes, in the order of the numbers in them.
 pub(super) fn node_list<'a>(workers: impl IntoIterator<Item = &'a WorkerView>) -> String {
     let mut names: Vec<&str> = workers.into_iter().map(|worker| worker.name.as_str()).collect();
-    names.sort_by_key(|name| {
-        let stem = name.trim_end_matches(|letter: char| letter.is_ascii_digit());
-        let number = name[stem.len()..].parse::<u64>().unwrap_or(0);
-        (stem, number, *name)
-    });
+    names.sort_by(|a, b| hostlist::order(a).cmp(&hostlist::order(b)));
     names.dedup();
     hostlist::compress(&names)
 }

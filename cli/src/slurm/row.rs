@@ -6,7 +6,7 @@ use std::time::Duration;
 use phalanx_protocol::command::{element_number, facts};
 use phalanx_protocol::pattern::{PatternValues, expand};
 use phalanx_protocol::record::Outcome;
-use phalanx_protocol::{UsageSum, WorkerId};
+use phalanx_protocol::{UsageSum, WorkerId, hostlist};
 
 use super::clock;
 use super::entry::{Entry, Part, Waits};
@@ -50,12 +50,34 @@ impl Scene {
 
     /// Where an entry runs or has run; empty if that is not known.
     pub(super) fn node_list(&self, entry: &Entry<'_>) -> String {
+        if !entry.members.is_empty() {
+            return hostlist::compress(&self.members(entry));
+        }
         match (entry.worker, entry.state) {
             (Some(worker), _) => self.nodes.get(&worker).cloned().unwrap_or_default(),
             (None, JobState::Running | JobState::Completing) => {
                 self.nodes_of.get(&entry.view.job).cloned().unwrap_or_default()
             }
             (None, _) => String::new(),
+        }
+    }
+
+    /// The names of an entry's nodes, if these are several.
+    pub(super) fn members(&self, entry: &Entry<'_>) -> Vec<String> {
+        let members = entry.members.iter();
+        let mut names: Vec<String> = members
+            .filter_map(|worker| self.nodes.get(worker).cloned())
+            .collect();
+        names.sort_by(|a, b| hostlist::order(a).cmp(&hostlist::order(b)));
+        names
+    }
+
+    /// The node of an entry's script.
+    pub(super) fn first_node(&self, entry: &Entry<'_>) -> String {
+        let first = entry.worker.filter(|_| !entry.members.is_empty());
+        match first.and_then(|worker| self.nodes.get(&worker)) {
+            Some(name) => name.clone(),
+            None => self.node_list(entry),
         }
     }
 
@@ -82,7 +104,7 @@ impl Scene {
             Part::Waiting(_) => return in_directory(entry, pattern),
             Part::Whole => (None, job.0),
         };
-        let node = self.node_list(entry);
+        let node = self.first_node(entry);
         let name = expand(
             pattern,
             &PatternValues {
@@ -269,9 +291,10 @@ impl Line<'_> {
             );
         }
         if request.memory_bytes > 0 {
-            texts.push(format!("mem={}", self.scene.show_memory(request.memory_bytes)));
+            let bytes = request.memory_bytes.saturating_mul(self.entry.nodes());
+            texts.push(format!("mem={}", self.scene.show_memory(bytes)));
         }
-        texts.push("node=1".to_owned());
+        texts.push(format!("node={}", self.entry.nodes()));
         texts.join(",")
     }
 
@@ -408,7 +431,7 @@ impl Row for Line<'_> {
             Field::MaxRss => self.show_memory_used(self.step_used()?.rss_kib_max),
             Field::MaxRssNode => {
                 self.used_by_one()?;
-                self.scene.node_list(entry)
+                self.scene.first_node(entry)
             }
             Field::MaxRssTask => {
                 self.used_by_one()?;
@@ -429,7 +452,7 @@ impl Row for Line<'_> {
             Field::Nothing => return None,
             Field::Name => view.name.clone(),
             Field::Nice => view.priority.saturating_neg().to_string(),
-            Field::NodeCount => "1".to_owned(),
+            Field::NodeCount => entry.nodes().to_string(),
             Field::NodeList => return self.nodes(),
             Field::NodesAsked => String::new(),
             Field::OverSubscribe => "OK".to_owned(),

@@ -175,7 +175,7 @@ impl Wanted {
             (None, true) => moment("--starttime", "today", now)?,
             (None, false) => 0,
         };
-        let nodes = crate::batch::hostlist::expand(&arguments.nodelist.join(","))
+        let nodes = phalanx_protocol::hostlist::expand(&arguments.nodelist.join(","))
             .map_err(|error| Complaint::new(error.to_string()))?;
         Ok(Self {
             all_users: arguments.allusers || !selection.is_empty(),
@@ -207,7 +207,7 @@ impl Wanted {
     fn has(&self, scene: &Scene, entry: &Entry<'_>) -> bool {
         let is_of = |wanted: &[String], text: &str| wanted.is_empty() || wanted.iter().any(|one| one == text);
         let list = scene.node_list(entry);
-        let nodes = || crate::batch::hostlist::expand(&list).unwrap_or_default();
+        let nodes = || phalanx_protocol::hostlist::expand(&list).unwrap_or_default();
         (self.states.is_empty() || self.states.contains(&entry.state))
             && is_of(&self.partitions, entry.partition())
             && is_of(&self.accounts, entry.fact("account").unwrap_or_default())

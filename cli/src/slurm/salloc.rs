@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use phalanx::{Client, JobView};
-use phalanx_protocol::{IndexRange, JobId};
+use phalanx_protocol::{IndexRange, JobId, WorkerId};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::nodes::node_list;
+use super::sbatch::warn_of_few_nodes;
 use super::step::{NOT_FOUND, NOT_STARTED, code};
 use super::{Complaint, Name, home, say, spec};
 use crate::batch::directives::Directives;
@@ -83,6 +85,9 @@ async fn allocate(settings: BatchSettings, command: Vec<String>) -> Result<u8, C
     let mut interrupts = signal(SignalKind::interrupt())
         .map_err(|error| Complaint::new(format!("cannot listen to signals: {error}")))?;
     let cluster = home::connected_or_started().await?;
+    if !settings.quiet {
+        warn_of_few_nodes(Name::Salloc, &cluster.client, &draft.spec).await?;
+    }
     let job = draft.send(&cluster.client).await?;
     let note = |text: &str| {
         if !settings.quiet {
@@ -136,21 +141,28 @@ async fn patience(immediate: Option<Duration>) {
     }
 }
 
-/// The node that the job runs on, once it does; why it won't, if it is over before.
+/// The nodes that the job is on, once it is; why it won't be, if it is over before.
 async fn granted(client: &Client, job: JobId) -> Result<Result<String, &'static str>, Complaint> {
     let mut watch = client.watch(job);
-    while let Some(JobView { outcome, slots, .. }) = watch.next().await? {
+    while let Some(JobView {
+        outcome,
+        slots,
+        tasks,
+        ..
+    }) = watch.next().await?
+    {
         if outcome.is_some() {
             return Ok(Err("Job allocation has been revoked"));
         }
         if slots == 0 {
             continue;
         }
-        let page = client.tasks(job, IndexRange::new(0, 1)).await?;
-        if let Some(worker) = page.tasks.first().and_then(|task| task.worker) {
+        let page = client.tasks(job, IndexRange::new(0, tasks)).await?;
+        let held: Vec<WorkerId> = page.tasks.iter().filter_map(|task| task.worker).collect();
+        if held.len() as u64 == tasks {
             let workers = client.workers().await?;
-            let found = workers.into_iter().find(|view| view.worker == worker);
-            return Ok(Ok(found.map_or_else(|| worker.to_string(), |view| view.name)));
+            let held = workers.iter().filter(|view| held.contains(&view.worker));
+            return Ok(Ok(node_list(held)));
         }
     }
     Ok(Err("Job allocation has been revoked"))

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use phalanx::{Client, JobView, WorkerView};
 use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::record::{FailureCause, Outcome};
-use phalanx_protocol::{JobId, Request};
+use phalanx_protocol::{JobId, JobSpec, Request};
 
 use super::nodes::node_list;
 use super::spec::{Script, draft};
@@ -85,10 +85,13 @@ fn submit(settings: &BatchSettings, script: Script) -> Result<u8, Complaint> {
             .for_each(|warning| say(Name::Sbatch, "warning", warning));
     }
     if settings.test_only {
-        return test(&draft.spec.request);
+        return test(&draft.spec);
     }
     runtime()?.block_on(async {
         let cluster = home::connected_or_started().await?;
+        if !settings.quiet {
+            warn_of_few_nodes(Name::Sbatch, &cluster.client, &draft.spec).await?;
+        }
         let job = draft.send(&cluster.client).await?;
         match (settings.parsable, settings.quiet) {
             (true, _) => print_line(&match settings.recorded("clusters") {
@@ -108,7 +111,7 @@ fn submit(settings: &BatchSettings, script: Script) -> Result<u8, Complaint> {
 }
 
 /// Says what would become of a job whose tasks need this, as far as somebody can be asked; starts no cluster for it.
-fn test(request: &Request) -> Result<u8, Complaint> {
+fn test(spec: &JobSpec) -> Result<u8, Complaint> {
     let asked = runtime()?.block_on(async {
         let cluster = home::connected().await?;
         let workers = cluster.client.workers().await?;
@@ -124,7 +127,7 @@ fn test(request: &Request) -> Result<u8, Complaint> {
         }
         Err(error) => return Err(error.into()),
     };
-    let nodes = able(&workers, request)?;
+    let nodes = able(&workers, &spec.request, node_count(spec))?;
     say(
         Name::Sbatch,
         "info",
@@ -133,16 +136,43 @@ fn test(request: &Request) -> Result<u8, Complaint> {
     Ok(0)
 }
 
+/// On how many nodes the job is.
+fn node_count(spec: &JobSpec) -> u64 {
+    spec.gang.as_ref().map_or(1, |_| spec.tasks)
+}
+
+/// Says of a job on several nodes that it waits for workers that are not there, if it does.
+pub(super) async fn warn_of_few_nodes(name: Name, client: &Client, spec: &JobSpec) -> Result<(), Complaint> {
+    let nodes = node_count(spec);
+    if nodes > 1 {
+        let workers = client.workers().await?;
+        let staying = workers.iter().filter(|worker| !worker.draining).count();
+        if (staying as u64) < nodes {
+            let what = format!(
+                "the job needs {nodes} nodes at a time and the cluster has {staying}: it waits for more workers; with --nodes=1 all its tasks are on one"
+            );
+            say(name, "warning", &what);
+        }
+    }
+    Ok(())
+}
+
 /// The workers that could run such a task if nothing else ran there, as a list of nodes.
-fn able(workers: &[WorkerView], request: &Request) -> Result<String, Complaint> {
+fn able(workers: &[WorkerView], request: &Request, nodes: u64) -> Result<String, Complaint> {
     let staying: Vec<&WorkerView> = workers.iter().filter(|worker| !worker.draining).collect();
     let able = staying
         .iter()
         .copied()
         .filter(|worker| worker.capacity.slots(request) > 0);
-    let nodes = node_list(able);
-    if !nodes.is_empty() {
-        return Ok(nodes);
+    let able: Vec<&WorkerView> = able.collect();
+    if able.len() as u64 >= nodes {
+        return Ok(node_list(able));
+    }
+    if nodes > 1 {
+        return Err(Complaint::new(format!(
+            "the job would wait: it needs {nodes} nodes with {request} each, and there are {} of these",
+            able.len()
+        )));
     }
     let largest = staying
         .iter()
@@ -271,12 +301,15 @@ mod tests {
                 cpus,
                 ..Request::default()
             };
-            super::able(&workers, &request).map_err(|complaint| complaint.lines)
+            super::able(&workers, &request, 1).map_err(|complaint| complaint.lines)
         };
         assert_eq!(able(4).unwrap(), "n[1-2]");
         assert_eq!(able(8).unwrap(), "n2");
         let refused = able(9).unwrap_err();
         assert!(refused[0].contains("the largest, n2, has 8 cpus"), "{refused:?}");
-        assert!(super::able(&[], &Request::default()).is_err());
+        assert!(super::able(&[], &Request::default(), 1).is_err());
+        let on = |nodes| super::able(&workers, &Request::default(), nodes);
+        assert_eq!(on(2).unwrap(), "n[1-2]");
+        assert!(on(3).unwrap_err().lines[0].contains("needs 3 nodes with"));
     }
 }

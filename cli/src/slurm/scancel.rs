@@ -120,7 +120,7 @@ impl Arguments {
             true => Vec::new(),
             false => parse_states(&states.join(",")).map_err(|error| Complaint::new(error.to_string()))?,
         };
-        let nodes = crate::batch::hostlist::expand(&self.nodelist.join(","))
+        let nodes = phalanx_protocol::hostlist::expand(&self.nodelist.join(","))
             .map_err(|error| Complaint::new(error.to_string()))?;
         let wanted = Wanted {
             selection: Selection::read(&self.ids)?,

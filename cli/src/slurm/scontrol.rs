@@ -9,8 +9,8 @@ pub(super) use machine::MIN_JOB_AGE_SECONDS;
 use clap::{ArgAction, Parser};
 
 use super::{Complaint, Name, words};
-use crate::batch::hostlist;
 use crate::ui::print_line;
+use phalanx_protocol::hostlist;
 
 /// Where the list of nodes is that `show hostnames` means if none is given, the second is the older name.
 const NODELIST_VARIABLES: [&str; 2] = ["SLURM_JOB_NODELIST", "SLURM_NODELIST"];

@@ -70,7 +70,10 @@ fn summary(scene: &Scene, entry: &Entry<'_>) -> String {
     let cores = entry.cpus();
     match cores {
         1 => lines.push("Cores: 1".to_owned()),
-        cores => lines.push(format!("Nodes: 1\nCores per node: {cores}")),
+        cores => {
+            let nodes = entry.nodes();
+            lines.push(format!("Nodes: {nodes}\nCores per node: {}", cores / nodes));
+        }
     }
     if entry.state == JobState::Pending {
         lines.push("Efficiency not available for jobs in the PENDING state.".to_owned());

@@ -8,11 +8,11 @@ use phalanx::WorkerView;
 use super::nodes::{CpuCount, NodeState, PARTITION, gres, mebibytes, node_list};
 use super::words::parts;
 use super::{Complaint, Name, clock, home, print_all, words};
-use crate::batch::hostlist;
 use crate::batch::lists::nodes::NodeField;
 use crate::batch::lists::{Format, Row};
 use crate::process::runtime;
 use crate::ui::print_line;
+use phalanx_protocol::hostlist;
 
 /// Lists nodes and what they are doing
 #[derive(Debug, Parser)]

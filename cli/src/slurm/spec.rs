@@ -1,6 +1,7 @@
 //! What a batch script asks for, in the words of our own jobs.
 
 mod environment;
+mod shape;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,12 +10,14 @@ use bytes::Bytes;
 use phalanx::Surroundings;
 use phalanx_protocol::command::{Action, Dialect, FACT_BYTES_MAX, Output, Recipients, TaskInput, facts};
 use phalanx_protocol::dependency::{Condition, Dependency, Ending, Joined, Never};
+use phalanx_protocol::gang::{Gang, RankMap};
 use phalanx_protocol::pattern::{DEFAULT_ARRAY_PATTERN, DEFAULT_PATTERN};
 use phalanx_protocol::{
     ArrayIds, CommandPlan, CommandWork, Feeding, Inputs, JobSpec, Payload, Retries, Work,
 };
 
 use self::environment::environment;
+pub(super) use self::shape::Shape;
 use super::nodes::PARTITION;
 use super::{Complaint, needs};
 use crate::args::job::millis;
@@ -55,35 +58,16 @@ impl Script {
     }
 }
 
-/// The size of a job: ranks and what each has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
-    pub(super) ranks: u32,
-    pub(super) cpus_per_rank: u32,
-}
-
-impl Shape {
-    fn of(settings: &BatchSettings) -> Self {
-        let nodes = settings.nodes.map_or(1, |nodes| nodes.least);
-        let ranks = match (settings.ntasks, settings.ntasks_per_node) {
-            (Some(ranks), _) => ranks,
-            (None, Some(per_node)) => per_node.saturating_mul(nodes),
-            (None, None) => nodes,
-        };
-        Self {
-            ranks,
-            cpus_per_rank: settings.cpus_per_task.unwrap_or(1),
-        }
-    }
-
-    pub(super) fn cpus(self) -> u32 {
-        self.ranks.saturating_mul(self.cpus_per_rank)
-    }
-}
-
 /// The job of one step, whose output is kept with it.
 pub(super) fn step_draft(settings: &BatchSettings, script: Script) -> Result<CommandDraft, Complaint> {
-    let (mut draft, _) = draft(settings, script)?;
+    // its ranks are where it is
+    let settings = BatchSettings {
+        ntasks: Some(Shape::of(settings).ranks),
+        nodes: None,
+        ntasks_per_node: None,
+        ..settings.clone()
+    };
+    let (mut draft, _) = draft(&settings, script)?;
     draft.plan.output = Output::Packed;
     if let Work::Command(work) = &mut draft.spec.work {
         work.facts.remove(facts::OUTPUT);
@@ -107,14 +91,17 @@ pub(super) fn draft(
     settings: &BatchSettings,
     script: Script,
 ) -> Result<(CommandDraft, Vec<String>), Complaint> {
-    let mut warnings = Vec::new();
-    if let Some(nodes) = settings.nodes.filter(|nodes| nodes.least > 1) {
-        warnings.push(format!(
-            "the job asks for {} nodes and gets the same cpus on one",
-            nodes.least
+    let shape = Shape::of(settings);
+    let mut warnings: Vec<String> = shape.fewer_than_asked(settings).into_iter().collect();
+    if shape.nodes > 1 && settings.array.is_some() {
+        return Err(Complaint::with_hint(
+            format!(
+                "the elements of an array are on one node each, and {} nodes are asked for",
+                shape.nodes
+            ),
+            "write --nodes=1, or submit a job for each element",
         ));
     }
-    let shape = Shape::of(settings);
     let (request, unmet) = needs::request(settings, shape);
     warnings.extend(unmet);
     warnings.extend(unheeded(settings));
@@ -129,7 +116,8 @@ pub(super) fn draft(
     let spec = JobSpec {
         submission: new_submission()?,
         name,
-        tasks: array.as_ref().map_or(1, ArrayIds::count),
+        // those beside the first keep the other nodes for it
+        tasks: array.as_ref().map_or(shape.nodes.into(), ArrayIds::count),
         work: Work::Command(CommandWork {
             command: std::iter::once(&script.shown)
                 .chain(&script.arguments)
@@ -160,7 +148,12 @@ pub(super) fn draft(
             .transpose()?,
         held: settings.hold,
         begin_unix_millis: settings.begin.map(begin_unix_millis).transpose()?,
-        gang: None,
+        gang: (shape.nodes > 1).then(|| {
+            Box::new(Gang {
+                map: RankMap::Led,
+                ..Gang::default()
+            })
+        }),
         alternatives: Vec::new(),
     };
     Ok((CommandDraft::new(spec, plan, None)?, warnings))
@@ -332,6 +325,9 @@ fn facts_of(
         facts::PARTITION,
         settings.partition.as_deref().unwrap_or(PARTITION),
     );
+    if shape.nodes > 1 {
+        note(facts::NODES, &shape.nodes.to_string());
+    }
     note(facts::RANKS, &shape.ranks.to_string());
     note(facts::CPUS_PER_RANK, &shape.cpus_per_rank.to_string());
     note(facts::SCRIPT, script.place.as_deref().unwrap_or("(null)"));

@@ -158,7 +158,7 @@ impl Wanted {
             }
         };
         let jobs: Vec<&String> = arguments.jobs.iter().flatten().collect();
-        let nodes = crate::batch::hostlist::expand(&arguments.nodelist.join(","))
+        let nodes = phalanx_protocol::hostlist::expand(&arguments.nodelist.join(","))
             .map_err(|error| Complaint::new(error.to_string()))?;
         Ok(Self {
             selection: Selection::read(&jobs)?,
@@ -194,7 +194,7 @@ impl Wanted {
             Some(states) => states.contains(&entry.state),
         };
         let list = scene.node_list(entry);
-        let nodes = || crate::batch::hostlist::expand(&list).unwrap_or_default();
+        let nodes = || phalanx_protocol::hostlist::expand(&list).unwrap_or_default();
         has_state
             && is_of(&self.partitions, entry.partition())
             && is_of(&self.accounts, entry.fact("account").unwrap_or_default())

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use phalanx_protocol::exit::ExitCode;
+use phalanx_protocol::step::STEP_VARIABLE;
 
 use super::step::{Program, Source, Step, number};
 use super::{Complaint, Name, help, home, say, spec};
@@ -26,8 +27,11 @@ pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
     let complain = |error: &dyn std::fmt::Display| Complaint::new(error.to_string());
     let command = options::Command::Srun;
     let parsed = getopt::parse(command, words, OnUnknown::Refuse).map_err(|error| complain(&error))?;
+    let is_in_step = std::env::var_os(STEP_VARIABLE).is_some();
     let variables = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        // that is said of the ranks around this process, not of its own
+        .filter(|(name, _)| !(is_in_step && name == "SLURM_CPU_BIND"));
     let environment = environment::options(command, variables);
     let merged = merge(command, &Directives::default(), &environment, &parsed.given)
         .map_err(|error| complain(&error))?;
@@ -67,7 +71,9 @@ pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
 fn submit(settings: BatchSettings, program: &str, words: &[String]) -> Result<u8, Complaint> {
     let own = own_path();
     let quoted = |word: &str| format!("'{}'", word.replace('\'', r"'\''"));
-    let command: Vec<String> = std::iter::once(own.as_str())
+    // the job is there for this step
+    let command: Vec<String> = [own.as_str(), "--whole"]
+        .into_iter()
         .chain(words.iter().map(String::as_str))
         .map(quoted)
         .collect();

@@ -1,18 +1,21 @@
-//! The ranks of a step, started side by side as this process's own children, on the cpus of the job that it runs in.
+//! The ranks of a step, started side by side as this process's own children, on cpus of the job that it runs in: those that
+//! are given to the step ([`cpus`], [`lease`]), of which each rank may have its own ([`binding`]).
 
+mod binding;
+mod cpus;
 mod input;
+mod lease;
 mod mpi;
 mod streams;
 
 use std::ffi::OsStr;
-use std::fs::File;
-use std::io::{self, Seek, Write};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use phalanx_protocol::command::{STEP_VARIABLE, STEPS_VARIABLE};
+use phalanx_protocol::step::STEP_VARIABLE;
 use rustix::process::Signal as Number;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -20,8 +23,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use self::binding::{Bound, Wish};
 use self::input::Broadcast;
 pub(super) use self::input::Source;
+use self::lease::Lease;
 use self::mpi::{Departure, Mpi};
 use super::{Complaint, Name, say};
 use crate::batch::settings::BatchSettings;
@@ -83,6 +88,11 @@ pub(super) struct Step {
     /// Its number in the job.
     step: u32,
     node: String,
+    /// What it has of the job's cpus, where somebody gives them out.
+    lease: Option<Lease>,
+    wish: Wish,
+    /// What its ranks may use.
+    bound: Bound,
 }
 
 /// How the ranks are doing.
@@ -147,32 +157,38 @@ impl Course {
 }
 
 impl Step {
-    /// The next step of the job that this process is in.
+    /// The next step of the job that this process is in. Waits until it may begin, and says so.
     pub(super) fn new(
         name: Name,
         settings: BatchSettings,
         programs: Vec<Program>,
     ) -> Result<Self, Complaint> {
-        // what salloc has started has no file, and its steps have no numbers
-        let step = std::env::var_os(STEPS_VARIABLE).map(|path| next_step(Path::new(&path)));
-        let step = step
-            .unwrap_or(Ok(0))
-            .map_err(|error| Complaint::new(format!("cannot count the steps of the job: {error}")))?;
-        Ok(Self {
+        let wish = Wish::parse(settings.step.cpu_bind.as_deref().unwrap_or_default())
+            .map_err(|error| Complaint::new(error.to_string()))?;
+        let job = number("SLURM_JOB_ID").unwrap_or_default();
+        let mut step = Self {
             name,
             programs,
-            job: number("SLURM_JOB_ID").unwrap_or_default(),
+            job,
             // what salloc has started is on no node
             node: std::env::var("SLURMD_NODENAME")
                 .or_else(|_| std::env::var("SLURM_JOB_NODELIST"))
                 .unwrap_or_default(),
-            step,
+            step: 0,
             settings,
-        })
+            lease: None,
+            wish,
+            bound: Bound::Unknown,
+        };
+        step.lease = step.ask()?;
+        // what salloc has started asks nobody, and its steps have no numbers
+        step.step = step.lease.as_ref().map_or(0, |lease| lease.grant().step);
+        step.bound = step.bind()?;
+        Ok(step)
     }
 
     /// Starts all ranks and waits for them; returns the highest of their codes.
-    pub(super) async fn run(&self) -> Result<u8, Complaint> {
+    pub(super) async fn run(mut self) -> Result<u8, Complaint> {
         let _told = ignored_signals()?;
         let mut mpi = Mpi::start(self.job, &self.programs)?;
         let mut course = Course::default();
@@ -181,11 +197,12 @@ impl Step {
         for (rank, program) in (0..).zip(&self.programs) {
             let mut command = self.command(rank, program)?;
             let end = mpi.give(rank, &mut command)?;
-            let started =
-                phalanx::tell_own_pid(command.as_std_mut(), "SLURM_TASK_PID").and_then(|()| command.spawn());
+            let started = phalanx::tell_own_pid(command.as_std_mut(), "SLURM_TASK_PID")
+                .and_then(|()| self.spawn(rank, &mut command));
             drop(end);
             match started {
                 Ok(mut child) => {
+                    self.tell_binding(rank, child.id());
                     self.copy(rank, &mut child, &mut copying);
                     broadcast.add(&mut child);
                     course.watch(rank, child);
@@ -208,6 +225,9 @@ impl Step {
             never = broadcast.run() => match never {},
         }
         while copying.join_next().await.is_some() {}
+        if let Some(lease) = self.lease.take() {
+            lease.done();
+        }
         Ok(course.highest)
     }
 
@@ -281,7 +301,7 @@ impl Step {
             .words
             .split_first()
             .ok_or_else(|| Complaint::new(format!("task {rank} has no program")))?;
-        let ranks = u32::try_from(self.programs.len()).unwrap_or(u32::MAX);
+        let ranks = self.n_ranks();
         let mut command = Command::new(name);
         command.args(arguments).kill_on_drop(true);
         if let Some(directory) = program.directory.as_ref() {
@@ -314,6 +334,7 @@ impl Step {
         if let Some(cpus) = self.settings.cpus_per_task {
             command.env("SLURM_CPUS_PER_TASK", cpus.to_string());
         }
+        self.tell_cpus(&mut command);
         for (name, value) in &program.environment {
             command.env(name, value);
         }
@@ -331,15 +352,6 @@ fn is_of_job(name: &OsStr) -> bool {
     ["SLURM_", "PBS_", "PHALANX_"]
         .iter()
         .any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
-}
-
-/// Takes the next number from a file, which has a byte for each that was taken. Of several that ask at once each gets its own,
-/// since the system appends for one after the other.
-fn next_step(path: &Path) -> io::Result<u32> {
-    let mut file = File::options().append(true).create(true).open(path)?;
-    file.write_all(b".")?;
-    let taken = file.stream_position()?;
-    Ok(u32::try_from(taken.saturating_sub(1)).unwrap_or(u32::MAX))
 }
 
 /// Waits for a moment; for ever, if there is none.

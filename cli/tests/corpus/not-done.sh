@@ -1,5 +1,4 @@
 #!/bin/bash
-#SBATCH --nodes=2
 #SBATCH --exclusive=user
 #SBATCH --nodelist=n1 --exclude=n[2-4]
 #SBATCH --gres=nvme:100
@@ -7,4 +6,4 @@
 #SBATCH --ntasks-per-gpu=1
 #SBATCH --export-file=x
 #SBATCH --output=ran.txt
-echo "$SLURM_JOB_NUM_NODES $SLURM_CPUS_ON_NODE"
+echo "$SLURM_CPUS_ON_NODE"

@@ -3,7 +3,7 @@
 wait_for() { until [ -e "$1" ]; do sleep 0.05; done; rm "$1"; }
 step() {
     # a shell would say of which signal its sleep has died
-    srun -n 1 sh -c 'exec 2> /dev/null; trap "echo $0 told; exit 3" USR1; : > ready; while :; do sleep 0.05; done' "$1" &
+    srun --exact -n 1 sh -c 'exec 2> /dev/null; trap "echo $0 told; exit 3" USR1; : > ready; while :; do sleep 0.05; done' "$1" &
     wait_for ready
 }
 step first

@@ -1,5 +1,5 @@
 #!/bin/bash
-#SBATCH --output=read.txt
+#SBATCH --output=read.txt --cpus-per-task=3
 seq 100000 | srun -n 3 sh -c 'cksum' | sort -u
 printf 'a\nb\n' | srun -n 3 --input=all sh -c '[ $SLURM_PROCID = 1 ] || echo "$SLURM_PROCID: $(paste -s -d,)"' | sort
 echo typed | srun -n 3 --input=1 sh -c 'echo "$SLURM_PROCID has $(cat)"' | sort

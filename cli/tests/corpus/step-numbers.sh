@@ -3,7 +3,7 @@
 #SBATCH --output=ran-%a.txt
 srun --output=own-%a-%s.txt sh -c 'echo "step $SLURM_STEP_ID, $SLURM_STEPID"'
 for step in 1 2 3 4; do
-    srun sh -c 'echo $SLURM_STEP_ID' > at-once-$SLURM_ARRAY_TASK_ID-$step.txt &
+    srun --overlap sh -c 'echo $SLURM_STEP_ID' > at-once-$SLURM_ARRAY_TASK_ID-$step.txt &
 done
 wait
 sort -n at-once-$SLURM_ARRAY_TASK_ID-*.txt

@@ -1,5 +1,5 @@
 #!/bin/bash
-#SBATCH --nodes=1
+#SBATCH --nodes=1 --cpus-per-task=3
 #SBATCH --output=steps.log
 echo "given: ${SLURM_NTASKS-nothing}"
 srun --ntasks-per-node=3 sh -c 'echo "rank $SLURM_PROCID of $SLURM_NTASKS ($SLURM_NPROCS)"' | sort

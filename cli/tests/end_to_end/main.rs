@@ -30,6 +30,7 @@ mod mpi_programs;
 mod mpiexec;
 mod pbs;
 mod resources;
+mod several_nodes;
 mod slurm;
 mod slurm_lists;
 mod slurm_tools;

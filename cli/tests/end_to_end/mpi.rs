@@ -38,7 +38,7 @@ fn ranks_of_a_step_meet_as_mpi_programs_do() {
 1 of 3: cmd=get_result rc=0 msg=success value=of-2
 2 of 3: cmd=get_result rc=0 msg=success value=of-0
 ";
-    let step = "#!/bin/bash\n#SBATCH -n 2 -o ranks.txt\nsrun -n 3 bash rank.sh | sort\nmpiexec -n 2 bash rank.sh : -n 1 bash rank.sh | sort\nsrun -n 2 sh -c 'echo $MPI_LOCALRANKID of $MPI_LOCALNRANKS' | sort\n";
+    let step = "#!/bin/bash\n#SBATCH -n 3 -o ranks.txt\nsrun -n 3 bash rank.sh | sort\nmpiexec -n 2 bash rank.sh : -n 1 bash rank.sh | sort\nsrun -n 2 sh -c 'echo $MPI_LOCALRANKID of $MPI_LOCALNRANKS' | sort\n";
     desk.script("job.sh", step);
     assert_eq!(desk.run(&["sbatch", "--wait", "job.sh"]).code, Some(0));
     assert_eq!(
@@ -92,7 +92,7 @@ fn each_rank_of_a_step_may_run_a_program_of_its_own() {
     desk.script("programs.conf", "0 echo master %t\n1-2 echo helper %t %o\n");
     desk.script(
         "job.sh",
-        "#!/bin/bash\n#SBATCH -o programs.txt\nsrun -n 3 --multi-prog programs.conf | sort\n",
+        "#!/bin/bash\n#SBATCH -n 3 -o programs.txt\nsrun -n 3 --multi-prog programs.conf | sort\n",
     );
     assert_eq!(desk.run(&["sbatch", "--wait", "job.sh"]).code, Some(0));
     assert_eq!(desk.read("programs.txt"), "helper 1 0\nhelper 2 1\nmaster 0\n");

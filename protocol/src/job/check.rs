@@ -163,6 +163,9 @@ impl JobSpec {
         if gang.on_loss == OnLoss::Shrink && self.work.is_command() {
             return Err(GangError::CannotShrink);
         }
+        if gang.is_led() && !self.work.is_command() {
+            return Err(GangError::LedKernels);
+        }
         let unfit = [
             ("a number of tasks at a time", self.slots_max.is_some()),
             ("running tasks twice", self.idempotent),

@@ -265,7 +265,7 @@ impl Progress {
 }
 
 /// Version of the conversations in this module and its siblings.
-pub const PROTOCOL_VERSION: u32 = 8;
+pub const PROTOCOL_VERSION: u32 = 9;
 
 /// One line of [`KERNELS_SECTION`]: `name<TAB>input type<TAB>output type<TAB>parameter type or -<TAB>reduce or -`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

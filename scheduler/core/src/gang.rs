@@ -151,6 +151,9 @@ impl Core {
         if let Some(model) = self.workers.get_mut(&worker) {
             model.tasks_ended += done.len();
         }
+        if job.is_led() && done.contains(0) {
+            done.extend(job.end_followers(now));
+        }
         let (done, results) = job.sift_ranks(done, report.results);
         let tasks = job.spec.tasks;
         if !done.is_empty() {
@@ -335,6 +338,26 @@ impl Job {
     /// Whether its tasks are ranks.
     pub(crate) fn is_gang(&self) -> bool {
         self.spec.gang.is_some()
+    }
+
+    /// Whether its first rank leads, and has ended for all.
+    fn is_led(&self) -> bool {
+        self.spec.gang.as_ref().is_some_and(|gang| gang.is_led())
+    }
+
+    /// Lets the ranks that only kept their nodes for the first have ended with it; returns those that had not yet.
+    fn end_followers(&mut self, now: Now) -> Vec<IndexRange> {
+        let mut left = RangeSet::from(IndexRange::new(0, self.spec.tasks));
+        self.ended.iter().for_each(|ended| left.remove(ended));
+        for run in self.runs_of(&left) {
+            self.note_end(now, run.grant, run.range);
+            self.take_from_grant(run.grant, run.range);
+        }
+        for range in left.iter() {
+            self.waiting.remove(range);
+            self.note_ended(range);
+        }
+        left.iter().collect()
     }
 
     /// Which start of the gang runs, or comes next, from 1.

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use phalanx_protocol::gang::{GangNode, Placement, Shape};
+use phalanx_protocol::hostlist;
 use phalanx_protocol::{Amount, JobId, Resources, Sharing, WorkerId};
 
 use crate::core::Core;
@@ -243,11 +244,19 @@ impl Core {
         let node = |&(worker, _): &(WorkerId, u32)| GangNode {
             worker,
             address: self.workers[&worker].address.clone(),
+            name: self.workers[&worker].name.clone(),
         };
         let gang = claim.job.spec.gang.as_ref();
+        let is_led = gang.is_some_and(|gang| gang.is_led());
+        let mut nodes: Vec<GangNode> = nodes.iter().map(node).collect();
+        if is_led {
+            // who leads is on the first of a list that people sort
+            nodes.sort_by(|a, b| hostlist::order(&a.name).cmp(&hostlist::order(&b.name)));
+        }
         Placement {
             epoch: claim.job.epoch(),
-            nodes: nodes.iter().map(node).collect(),
+            nodes,
+            is_led,
             node_of: gang.map(|gang| gang.assign(&counts)).unwrap_or_default(),
         }
     }

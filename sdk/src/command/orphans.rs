@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use phalanx_protocol::command::INDEX_VARIABLE;
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::range::IndexRange;
 use rustix::process::{
@@ -15,7 +16,6 @@ use rustix::process::{
     set_child_subreaper, set_parent_process_death_signal, waitid, waitpid,
 };
 
-use super::variables::INDEX_VARIABLE;
 use super::wake::Wake;
 use crate::host::lock;
 
@@ -36,10 +36,11 @@ pub(super) fn adopt() -> io::Result<()> {
     Ok(())
 }
 
-/// A process that runs for a task.
+/// A task that runs.
 #[derive(Debug)]
 struct Leader {
-    pid: Pid,
+    /// Its process, if it is not one that only keeps its node.
+    pid: Option<Pid>,
     grant: GrantId,
     /// Raised when it is to end.
     wake: Arc<Wake>,
@@ -87,20 +88,39 @@ impl Running {
         if *is_over {
             return Err(io::Error::other("its job was ended"));
         }
-        let spare = lock(&self.spare).pop();
-        let wake = match spare {
-            Some(wake) => wake,
-            None => Arc::new(Wake::new()?),
-        };
+        let wake = self.wake()?;
         let pid = start()?;
+        self.note((grant, task), Some(pid), &wake);
+        Ok((pid, wake))
+    }
+
+    /// Begins a task that has no process; what is raised when it is to end.
+    ///
+    /// # Errors
+    /// Says why it does not begin, which may be that all were ended.
+    pub(super) fn keep(&self, (grant, task): (GrantId, u64)) -> io::Result<Arc<Wake>> {
+        let is_over = self.is_over.read().unwrap_or_else(PoisonError::into_inner);
+        if *is_over {
+            return Err(io::Error::other("its job was ended"));
+        }
+        let wake = self.wake()?;
+        self.note((grant, task), None, &wake);
+        Ok(wake)
+    }
+
+    fn wake(&self) -> io::Result<Arc<Wake>> {
+        let spare = lock(&self.spare).pop();
+        spare.map_or_else(|| Wake::new().map(Arc::new), Ok)
+    }
+
+    fn note(&self, (grant, task): (GrantId, u64), pid: Option<Pid>, wake: &Arc<Wake>) {
         let leader = Leader {
             pid,
             grant,
-            wake: Arc::clone(&wake),
+            wake: Arc::clone(wake),
             is_told: false,
         };
         lock(&self.leaders).insert(task, leader);
-        Ok((pid, wake))
     }
 
     pub(super) fn ended(&self, task: u64) {
@@ -127,7 +147,14 @@ impl Running {
         let leaders = lock(&self.leaders);
         let range = tasks.start..tasks.end.max(tasks.start);
         let of_grant = leaders.range(range).filter(|(_, leader)| leader.grant == grant);
-        of_grant.map(|(_, leader)| leader.pid).for_each(call);
+        of_grant.filter_map(|(_, leader)| leader.pid).for_each(call);
+    }
+
+    /// Calls for the process of a task that runs; it is not reaped meanwhile.
+    pub(super) fn at_leader(&self, task: u64, call: impl FnOnce(Pid)) {
+        if let Some(pid) = lock(&self.leaders).get(&task).and_then(|leader| leader.pid) {
+            call(pid);
+        }
     }
 
     /// Tells all tasks that run to end.
@@ -191,13 +218,16 @@ impl Running {
 
     fn kill_leaders(&self) {
         let leaders = std::mem::take(&mut *lock(&self.leaders));
-        for leader in leaders.values() {
-            let _ = kill_process_group(leader.pid, Signal::KILL);
+        let processes: Vec<Pid> = leaders.values().filter_map(|leader| leader.pid).collect();
+        for &process in &processes {
+            let _ = kill_process_group(process, Signal::KILL);
         }
+        let without_process = leaders.values().filter(|leader| leader.pid.is_none());
+        without_process.for_each(|leader| leader.wake.raise());
         // what they have started becomes an orphan only when they are dead; whoever started them reaps them
-        for leader in leaders.into_values() {
+        for process in processes {
             let _ = waitid(
-                WaitId::Pid(leader.pid),
+                WaitId::Pid(process),
                 WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
             );
         }

@@ -8,11 +8,12 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use phalanx_protocol::command::{Recipients, STEP_VARIABLE};
+use phalanx_protocol::command::Recipients;
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::FailureCause;
 use phalanx_protocol::resources::format_bytes;
+use phalanx_protocol::step::STEP_VARIABLE;
 use phalanx_protocol::{TaskUsage, signal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, kill_process_group, pidfd_open};
@@ -328,7 +329,7 @@ fn group_of(process: Pid) -> Option<i32> {
 }
 
 /// Waits for an event, or until then.
-fn poll_until(events: &mut [PollFd<'_>], until: Option<Instant>) -> io::Result<()> {
+pub(super) fn poll_until(events: &mut [PollFd<'_>], until: Option<Instant>) -> io::Result<()> {
     let left = until.map(|until| until.saturating_duration_since(Instant::now()));
     let left = left.map(|left| Timespec {
         tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),

@@ -4,15 +4,12 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use phalanx_protocol::command::{Dialect, element_number};
+use phalanx_protocol::command::{Dialect, INDEX_VARIABLE, element_number};
 use phalanx_protocol::message::host::{HOST_MARK_VARIABLE, HostCommand, Place};
 use phalanx_protocol::{CommandPlan, Gpu, GpuVendor, JobId, Sharing};
 
 use super::Attempt;
 use super::program::{Environment, Program};
-
-/// The index of the task; also tells whose an orphan is.
-pub(super) const INDEX_VARIABLE: &str = "PHALANX_TASK_INDEX";
 
 /// The gpus that CUDA's and AMD's libraries see.
 const CUDA: &str = "CUDA_VISIBLE_DEVICES";

@@ -176,6 +176,7 @@ mod tests {
         let nodes = addresses.iter().map(|address| GangNode {
             worker: WorkerId(1),
             address: (*address).to_owned(),
+            name: String::new(),
         });
         let credential = authority.issue(Role::Worker, &host_name(node)).unwrap();
         HostGang {
@@ -183,6 +184,7 @@ mod tests {
                 epoch: 3,
                 nodes: nodes.collect(),
                 node_of: (0..addresses.len() as u32).collect(),
+                is_led: false,
             },
             node,
             credential: Some(credential.to_pem().to_owned()),

@@ -166,6 +166,31 @@ fn a_job_of_many_tasks_that_is_no_array_is_one_entry() {
 }
 
 #[test]
+fn a_job_on_several_nodes_is_one_entry_that_does_as_its_script_does() {
+    let mut view = batch(None);
+    view.tasks = 2;
+    let facts = view.command.as_mut().map(|command| &mut command.facts);
+    facts.unwrap().insert(facts::NODES.to_owned(), "2".to_owned());
+    view.request.cpus = 3;
+    let elsewhere = TaskRange {
+        worker: Some(WorkerId(4)),
+        ..tasks(1, 2, TaskState::Running)
+    };
+    let told = [tasks(0, 1, TaskState::Running), elsewhere.clone()];
+    let running = &entries(&view, &told, Grouping::Together)[0];
+    assert_eq!((running.id().as_str(), running.state), ("42", JobState::Running));
+    assert_eq!((running.nodes(), running.cpus()), (2, 6));
+    assert_eq!(running.members, [WorkerId(3), WorkerId(4)]);
+    view.outcome = Some(Outcome::Failed);
+    let lost = TaskRange {
+        state: TaskState::Failed(Some(FailureCause::Lost)),
+        ..elsewhere
+    };
+    let told = [tasks(0, 1, TaskState::Unrun), lost];
+    assert_eq!(lines(&view, &told, Grouping::Together), ["42 NF"]);
+}
+
+#[test]
 fn time_runs_from_the_start_to_the_end_or_to_now() {
     let view = batch(Some("0-3"));
     let told = [

@@ -215,8 +215,7 @@ fn draft(settings: BatchSettings, script: spec::Script) -> Result<(CommandDraft,
         })
     };
     let own = |name: &str| std::env::var(name).unwrap_or_default();
-    let ranks = slurm("SLURM_NTASKS");
-    let cpus = slurm("SLURM_JOB_CPUS_PER_NODE");
+    let shape = spec::Shape::of(&settings);
     let queue = slurm("SLURM_JOB_PARTITION");
     let variables = [
         ("PBS_ENVIRONMENT", "PBS_BATCH".to_owned()),
@@ -229,10 +228,10 @@ fn draft(settings: BatchSettings, script: spec::Script) -> Result<(CommandDraft,
         ("PBS_O_WORKDIR", slurm("SLURM_SUBMIT_DIR")),
         ("PBS_QUEUE", queue),
         ("PBS_SERVER", SERVER.to_owned()),
-        ("PBS_NUM_NODES", "1".to_owned()),
-        ("PBS_NUM_PPN", ranks.clone()),
-        ("PBS_NP", ranks),
-        ("NCPUS", cpus),
+        ("PBS_NUM_NODES", shape.nodes.to_string()),
+        ("PBS_NUM_PPN", shape.ranks_per_node().to_string()),
+        ("PBS_NP", shape.ranks.to_string()),
+        ("NCPUS", shape.cpus_per_node().to_string()),
     ];
     plan.environment.retain(|(name, _)| !name.starts_with(b"SLURM_"));
     for (name, value) in variables {
@@ -246,6 +245,9 @@ fn draft(settings: BatchSettings, script: spec::Script) -> Result<(CommandDraft,
 fn submit(settings: &BatchSettings, draft: &CommandDraft) -> Result<u8, Complaint> {
     runtime()?.block_on(async {
         let cluster = home::connected_or_started().await?;
+        if !settings.quiet {
+            sbatch::warn_of_few_nodes(Name::Qsub, &cluster.client, &draft.spec).await?;
+        }
         let job = draft.send(&cluster.client).await?;
         if !settings.quiet {
             let brackets = if settings.array.is_some() { "[]" } else { "" };

@@ -8,9 +8,9 @@ use super::super::elements;
 use super::super::entry::{Entry, Grouping, Part, array};
 use super::super::gather::{Gathered, Selection, is_user};
 use super::super::row::{Manner, Scene};
-use crate::batch::hostlist;
 use crate::batch::ids::{JobPart, JobWord};
 use crate::batch::states::JobState;
+use phalanx_protocol::hostlist;
 
 /// Which jobs are meant.
 #[derive(Debug, Default)]

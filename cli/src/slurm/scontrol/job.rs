@@ -127,7 +127,7 @@ fn sheet(scene: &Scene, entry: &Entry<'_>) -> Sheet {
         vec![("NodeList", or_null(Some(node.clone())))],
     ];
     if !node.is_empty() {
-        sheet.push(vec![("BatchHost", node)]);
+        sheet.push(vec![("BatchHost", scene.first_node(entry))]);
     }
     sheet.extend(size(entry, &line));
     sheet.extend(files(scene, entry, &line));
@@ -154,7 +154,7 @@ fn size(entry: &Entry<'_>, line: &Line<'_>) -> Sheet {
     let request = &entry.view.request;
     let mut lines = vec![
         vec![
-            ("NumNodes", "1".to_owned()),
+            ("NumNodes", entry.nodes().to_string()),
             ("NumCPUs", entry.cpus().to_string()),
             ("NumTasks", line.text(Field::Tasks).unwrap_or_default()),
             ("CPUs/Task", cpus_per_rank),

@@ -9,9 +9,9 @@ use super::super::nodes::{NodeState, PARTITION, mebibytes, node_list};
 use super::super::{Complaint, home, nodes};
 use super::{Layout, Sheet};
 use crate::batch::array::ARRAY_ID_MAX;
-use crate::batch::hostlist;
 use crate::process::runtime;
 use crate::ui::print_line;
+use phalanx_protocol::hostlist;
 
 /// How long `squeue` shows a job that has ended, in seconds (Slurm's MinJobAge).
 pub(in crate::slurm) const MIN_JOB_AGE_SECONDS: u64 = 300;
@@ -204,8 +204,7 @@ fn partition_sheet(workers: &[WorkerView]) -> Sheet {
             ("Hidden", text("NO")),
         ],
         vec![
-            // a job runs on one
-            ("MaxNodes", text("1")),
+            ("MaxNodes", text("UNLIMITED")),
             ("MaxTime", text("UNLIMITED")),
             ("MinNodes", text("1")),
             ("LLN", text("NO")),

@@ -8,7 +8,7 @@ use phalanx_storage::ProcessMark;
 
 use super::super::nodes::PARTITION;
 use super::super::{Complaint, home, needs};
-use super::Shape;
+use super::shape::{Shape, by_node};
 use crate::batch::settings::{BatchSettings, Memory};
 use crate::batch::values::Gres;
 
@@ -65,9 +65,9 @@ pub(super) fn environment(
         settings.partition.clone().unwrap_or_else(|| PARTITION.to_owned()),
     );
     for name in ["SLURM_JOB_NUM_NODES", "SLURM_NNODES"] {
-        set(name, "1".to_owned());
+        set(name, shape.nodes.to_string());
     }
-    set("SLURM_TASKS_PER_NODE", shape.ranks.to_string());
+    set("SLURM_TASKS_PER_NODE", by_node(shape.ranks_by_node()));
     // as under Slurm they are there if somebody has said how many, so that a step may say it too
     if settings.ntasks.or(settings.ntasks_per_node).is_some() {
         for name in ["SLURM_NTASKS", "SLURM_NPROCS"] {
@@ -75,7 +75,8 @@ pub(super) fn environment(
         }
     }
     set("ENVIRONMENT", "BATCH".to_owned());
-    set("SLURM_JOB_CPUS_PER_NODE", shape.cpus().to_string());
+    let cpus = std::iter::repeat_n(shape.cpus_per_node(), shape.nodes as usize);
+    set("SLURM_JOB_CPUS_PER_NODE", by_node(cpus));
     set("SLURM_JOB_UID", rustix::process::getuid().as_raw().to_string());
     set("SLURM_JOB_GID", rustix::process::getgid().as_raw().to_string());
     if let Some(cpus) = settings.cpus_per_task {
@@ -140,10 +141,13 @@ fn pbs_variables(
         ("PBS_O_HOST", ProcessMark::of_this_process().host),
         ("PBS_O_QUEUE", partition.to_owned()),
         ("PBS_QUEUE", partition.to_owned()),
-        ("PBS_NUM_NODES", "1".to_owned()),
-        ("PBS_NUM_PPN", shape.cpus().to_string()),
-        ("PBS_NP", shape.cpus().to_string()),
-        ("NCPUS", shape.cpus().to_string()),
+        ("PBS_NUM_NODES", shape.nodes.to_string()),
+        ("PBS_NUM_PPN", shape.cpus_per_node().to_string()),
+        (
+            "PBS_NP",
+            shape.cpus_per_node().saturating_mul(shape.nodes).to_string(),
+        ),
+        ("NCPUS", shape.cpus_per_node().to_string()),
     ];
     for (name, of_submission) in [
         ("PBS_O_HOME", "HOME"),

@@ -22,6 +22,7 @@ mod feeding;
 mod gang_losses;
 mod gangs;
 mod gates;
+mod led_gangs;
 mod limits;
 mod nonsense;
 mod rendezvous;

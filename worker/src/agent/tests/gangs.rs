@@ -12,9 +12,11 @@ fn gang(epoch: u32) -> Placement {
             .map(|worker| GangNode {
                 worker: WorkerId(worker),
                 address: "10.0.0.1:7000".into(),
+                name: format!("n{worker}"),
             })
             .to_vec(),
         node_of: vec![0, 0, 1],
+        is_led: false,
     }
 }
 

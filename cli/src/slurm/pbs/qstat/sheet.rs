@@ -38,7 +38,13 @@ pub(super) fn attributes(scene: &Scene, entry: &Entry<'_>) -> Vec<(&'static str,
     }
     let node = scene.node_list(entry);
     if !node.is_empty() {
-        all.push(("exec_host", format!("{node}/0*{}", entry.cpus())));
+        let cpus = entry.cpus() / entry.nodes();
+        let names = match scene.members(entry) {
+            none if none.is_empty() => vec![node],
+            names => names,
+        };
+        let hosts: Vec<String> = names.iter().map(|name| format!("{name}/0*{cpus}")).collect();
+        all.push(("exec_host", hosts.join("+")));
     }
     all.push(("Hold_Types", text(if view.held { "u" } else { "n" })));
     if let Some(path) = scene.stdout(entry) {
@@ -80,11 +86,12 @@ fn resources(entry: &Entry<'_>, all: &mut Vec<(&'static str, String)>) {
             format!("{}kb", request.memory_bytes.div_ceil(1024)),
         ));
     }
-    all.push(("Resource_List.ncpus", request.cpus.to_string()));
+    let cpus = u64::from(request.cpus).saturating_mul(entry.nodes());
+    all.push(("Resource_List.ncpus", cpus.to_string()));
     if let Some(gpus) = request.named.get("gpu") {
         all.push(("Resource_List.ngpus", gpus.to_string()));
     }
-    all.push(("Resource_List.nodect", "1".to_owned()));
+    all.push(("Resource_List.nodect", entry.nodes().to_string()));
     if let Some(limit) = entry.time_limit() {
         all.push(("Resource_List.walltime", full_clock(limit)));
     }

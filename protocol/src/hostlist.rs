@@ -1,22 +1,39 @@
 //! Lists of nodes: `n[001-004,7],login1` to names and back. What names exist is not known here.
 
 /// Lists of more names than this are refused: a range can ask for any number of them.
-pub(crate) const HOSTS_MAX: usize = 65_536;
+pub const HOSTS_MAX: usize = 65_536;
 
 /// More digits than this are no number but part of a name.
 const NUMBER_DIGITS_MAX: usize = 18;
 
 /// Why a text is no list of nodes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum HostListError {
+pub enum HostListError {
+    /// Brackets that do not match.
     #[error("`{text}` has a bracket without its partner; a range is written n[1-4,7]")]
-    Bracket { text: String },
+    Bracket {
+        /// The list.
+        text: String,
+    },
+    /// A range with something else than digits.
     #[error("`{text}` is no range of numbers; one is written 1-4, with digits alone")]
-    Range { text: String },
+    Range {
+        /// The range.
+        text: String,
+    },
+    /// A range of nothing.
     #[error("the range `{text}` ends before it begins")]
-    Backwards { text: String },
+    Backwards {
+        /// The range.
+        text: String,
+    },
+    /// Two commas side by side, or one at an end.
     #[error("`{text}` has an empty name; names are separated by single commas")]
-    EmptyName { text: String },
+    EmptyName {
+        /// The list.
+        text: String,
+    },
+    /// A list that is too long.
     #[error("the list has more than {HOSTS_MAX} names")]
     TooMany,
 }
@@ -26,7 +43,7 @@ pub(crate) enum HostListError {
 /// # Errors
 ///
 /// Brackets that do not match, ranges that are none, empty names, more than [`HOSTS_MAX`] names.
-pub(crate) fn expand(list: &str) -> Result<Vec<String>, HostListError> {
+pub fn expand(list: &str) -> Result<Vec<String>, HostListError> {
     let list = list.trim();
     let mut names = Vec::new();
     if list.is_empty() {
@@ -132,7 +149,7 @@ fn number(text: &str) -> Option<u64> {
 
 /// The shortest list that [`expand`] turns into these names, in this order, without putting any apart from its neighbour:
 /// `n1`, `n2`, `n4`, `login` give `n[1-2,4],login`.
-pub(crate) fn compress<S: AsRef<str>>(names: &[S]) -> String {
+pub fn compress<S: AsRef<str>>(names: &[S]) -> String {
     let mut groups: Vec<Group<'_>> = Vec::new();
     for name in names {
         let (stem, digits) = split_number(name.as_ref());
@@ -145,6 +162,12 @@ pub(crate) fn compress<S: AsRef<str>>(names: &[S]) -> String {
     }
     let texts: Vec<String> = groups.iter().map(Group::text).collect();
     texts.join(",")
+}
+
+/// Orders names by the numbers at their ends, so that those that [`compress`] can join are neighbours: `n2`, `n10`, not `n10`, `n2`.
+pub fn order(name: &str) -> impl Ord + '_ {
+    let (stem, digits) = split_number(name);
+    (stem, number(digits).unwrap_or(0), name)
 }
 
 /// A name before its trailing number, and the number as it is written; empty if there is none.
