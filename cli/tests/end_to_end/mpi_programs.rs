@@ -147,6 +147,42 @@ fn lammps_melts_as_it_does_under_mpirun() {
     assert_eq!(table, thermo(&there.stdout));
 }
 
+/// What each rank says of its library, once it has heard of all.
+const TOLD: &str = "\
+import os
+from mpi4py import MPI
+ranks = MPI.COMM_WORLD.allreduce(1)
+os.write(1, f'{ranks} ranks of {MPI.Get_library_version()[:18]}\\n'.encode())
+";
+
+#[test]
+fn ranks_of_intel_mpi_find_each_other_on_one_worker_and_on_two() {
+    let Some(programs) = Programs::start("intel.done") else {
+        return;
+    };
+    let python = programs.path("intel/bin/python");
+    programs.desk.script("told.py", TOLD);
+    let told = programs.desk.work().join("told.py");
+    let told = told.to_str().unwrap();
+    let all = ["2 ranks of Intel(R) MPI Libra"; 2];
+    for launcher in ["srun", "mpiexec"] {
+        let command = programs.desk.command(&[launcher, "-n", "2", &python, told]).spawn();
+        let done = finish_within(command.unwrap(), Duration::from_secs(120));
+        assert_eq!(done.lines(), all, "{done:?}");
+    }
+    let benchmark = programs.path("intel/bin/IMB-MPI1");
+    let line = format!("mpiexec -n 2 {benchmark} -npmin 2 -iter 10 -msglog 0:4 Allreduce");
+    let words: Vec<&str> = line.split(' ').collect();
+    let mut command = programs.desk.command(&words);
+    command.env("LD_LIBRARY_PATH", programs.path("intel/lib"));
+    let done = finish_within(command.spawn().unwrap(), Duration::from_secs(120));
+    assert!(done.stdout.contains("# #processes = 2"), "{done:?}");
+
+    let up = Up::start();
+    let done = up.run(&format!("run --ranks 2 --nodes 2 -- {python} {told}"));
+    assert_eq!(done.lines(), all, "{done:?}");
+}
+
 /// Runs some programs of MPICH's own test suite by the suite's own means, as steps of a job.
 fn run_list(programs: &Programs, name: &str) {
     let list = here(&format!("{name}.list"));

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # MPI programs of others, for the tests that run them unmodified: Debian's hpcc and LAMMPS (Open MPI 4), MPICH with its example
-# `cpi`, and MPICH's own test suite from Debian's source package. All is put into the folder that is named, nothing into the
+# `cpi`, MPICH's own test suite from Debian's source package, and mpi4py with Intel MPI and its benchmarks from PyPI. All is put into the folder that is named, nothing into the
 # system, and root is not needed; what is there already is not fetched again. What cannot be had is said, and the rest goes on.
 set -uo pipefail
 [ $# = 1 ] || { echo "usage: $0 FOLDER" >&2; exit 2; }
@@ -95,12 +95,19 @@ programs() {
         done
 }
 
+# its libraries bear the names of MPICH's, so it has an environment of its own
+intel() {
+    python3 -m venv intel &&
+        timeout 180 intel/bin/pip install --quiet --disable-pip-version-check impi-rt==2021.18.1 mpi4py==4.1.2
+}
+
 # Does one of these once; what it says is shown if it fails.
 once() {
     [ -e "$1.done" ] || { ("$1") </dev/null >"$1.log" 2>&1 && touch "$1.done"; } || { tail -n 5 "$1.log"; return 1; }
 }
 
 export PATH=$PATH:$folder/root/usr/bin LD_LIBRARY_PATH=$folder/lib
+once intel || skipped "PyPI gives no Intel MPI: its programs are not run"
 command -v apt-get dpkg-deb >/dev/null || skipped "MPI programs come from Debian's packages, and there is no apt" || exit
 once lists
 once packages && once unpack || skipped "no packages of hpcc, LAMMPS, Open MPI 4 and MPICH: their programs are not run" || exit
