@@ -1,7 +1,7 @@
 //! What a batch script needs on each of its nodes, as a request of our own: cpus for all ranks there, memory, gpus, pinning, company.
 
 use phalanx_protocol::resources::GPU;
-use phalanx_protocol::{Pin, Request, Sharing};
+use phalanx_protocol::{Pin, Request, Sharing, WorkerChoice};
 
 use super::spec::Shape;
 use crate::batch::settings::{BatchSettings, Memory};
@@ -40,6 +40,15 @@ pub(super) fn request(settings: &BatchSettings, shape: Shape) -> (Request, Vec<S
         request.add(&name, gres.count.into());
     }
     (request, unmet)
+}
+
+/// The nodes that the script may run on: it runs on one, so that any of those that are listed will do.
+pub(super) fn choice(settings: &BatchSettings) -> WorkerChoice {
+    WorkerChoice {
+        only: settings.nodelist.iter().cloned().collect(),
+        never: settings.exclude.iter().cloned().collect(),
+        ..WorkerChoice::default()
+    }
 }
 
 /// The gpus of each of its nodes, in whichever way it asks for most.

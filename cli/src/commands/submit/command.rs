@@ -90,6 +90,7 @@ impl CommandDraft {
             }),
             request: arguments.request(),
             alternatives: arguments.alternatives(),
+            choice: arguments.choice(),
             priority: arguments.priority,
             feeding: Feeding::default(),
             failures_max: arguments.failures_max,

@@ -226,6 +226,7 @@ fn the_reason_is_the_one_that_counts() {
     let cases: BTreeMap<&str, &str> = [
         ("first", reason(&|_| (), Waits::First)),
         ("behind", reason(&|_| (), Waits::Behind)),
+        ("elsewhere", reason(&|_| (), Waits::Elsewhere)),
         ("held", reason(&|view| view.held = true, Waits::Behind)),
         (
             "later",
@@ -259,6 +260,7 @@ fn the_reason_is_the_one_that_counts() {
     let expected = [
         ("first", "Resources"),
         ("behind", "Priority"),
+        ("elsewhere", "ReqNodeNotAvail"),
         ("held", "JobHeldUser"),
         ("later", "BeginTime"),
         ("waits", "Dependency"),
