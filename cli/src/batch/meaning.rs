@@ -67,7 +67,7 @@ fn of_job(kind: Kind) -> Meaning {
         Kind::Gpus => honoured("gpus of the job, of any type or of one, which no other job has"),
         Kind::GpusPerNode => honoured("gpus of each node"),
         Kind::GpusPerTask => honoured("gpus of each task"),
-        Kind::Gres => honoured("gpus; other resources are told not to be counted"),
+        Kind::Gres => honoured("gpus; others of the names that workers offer, else told not to be counted"),
         Kind::Help => honoured("shows this"),
         Kind::Hold => honoured("waits until it is released"),
         Kind::IgnorePbs => honoured("#PBS lines are comments"),

@@ -1,7 +1,7 @@
 //! What a batch script needs on each of its nodes, as a request of our own: cpus for all ranks there, memory, gpus, pinning, company.
 
 use phalanx_protocol::resources::GPU;
-use phalanx_protocol::{Pin, Request, Sharing, WorkerChoice};
+use phalanx_protocol::{Amount, Pin, Request, Sharing, WorkerChoice};
 
 use super::spec::Shape;
 use crate::batch::settings::{BatchSettings, Memory};
@@ -40,6 +40,19 @@ pub(super) fn request(settings: &BatchSettings, shape: Shape) -> (Request, Vec<S
         request.add(&name, gres.count.into());
     }
     (request, unmet)
+}
+
+/// What it asks for beside gpus, which counts where a worker offers it.
+pub(super) fn resources(settings: &BatchSettings) -> Vec<(String, Amount)> {
+    let asked = settings.gres.iter().filter(|gres| gres.count > 0);
+    let named = asked.map(|gres| {
+        let name = match &gres.kind {
+            Some(kind) => format!("{}:{kind}", gres.name),
+            None => gres.name.clone(),
+        };
+        (name, Amount::from(gres.count))
+    });
+    named.collect()
 }
 
 /// The nodes that the script may run on: it runs on one, so that any of those that are listed will do.

@@ -17,7 +17,7 @@ use crate::batch::getopt::{self, OnUnknown};
 use crate::batch::merge::{Merged, merge};
 use crate::batch::options::Command;
 use crate::batch::settings::BatchSettings;
-use crate::commands::submit::absent::absence;
+use crate::commands::submit::absent::remarks;
 use crate::process::runtime;
 use crate::ui::error::CliError;
 use crate::ui::print_line;
@@ -94,10 +94,11 @@ fn submit(settings: &BatchSettings, script: Script) -> Result<u8, Complaint> {
             warn_of_few_nodes(Name::Sbatch, &cluster.client, &draft.spec).await?;
         }
         let job = draft.send(&cluster.client).await?;
-        if !settings.quiet
-            && let Some(absence) = absence(&cluster.client, &draft.spec.choice).await?
-        {
-            say(Name::Sbatch, "warning", &absence);
+        if !settings.quiet {
+            let remarks = remarks(&cluster.client, &draft).await?;
+            remarks
+                .iter()
+                .for_each(|remark| say(Name::Sbatch, "warning", remark));
         }
         match (settings.parsable, settings.quiet) {
             (true, _) => print_line(&match settings.recorded("clusters") {

@@ -5,9 +5,17 @@ use std::collections::BTreeSet;
 use phalanx::Client;
 use phalanx_protocol::WorkerChoice;
 
+use super::command::CommandDraft;
 use crate::batch::hostlist::compress;
 use crate::ui::error::CliError;
 use crate::ui::style::printable;
+
+/// What a cluster has to say of a draft, a sentence each: workers that it waits for, and resources that nobody offers.
+pub(crate) async fn remarks(client: &Client, draft: &CommandDraft) -> Result<Vec<String>, CliError> {
+    let unoffered = draft.unoffered(client).await?;
+    let absence = absence(client, &draft.spec.choice).await?;
+    Ok(unoffered.into_iter().chain(absence).collect())
+}
 
 /// A sentence, if a job with this choice waits for workers to join.
 pub(crate) async fn absence(client: &Client, choice: &WorkerChoice) -> Result<Option<String>, CliError> {
