@@ -11,7 +11,7 @@ use phalanx_protocol::{Amount, Pin, Request, Sharing, WorkerChoice};
 
 pub(crate) use self::alternative::Alternative;
 use super::values::NamedResource;
-use crate::batch::hostlist::{self, HostListError};
+use phalanx_protocol::hostlist::{self, HostListError};
 
 /// Where tasks run.
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -1,5 +1,7 @@
 //! What a batch script needs on each of its nodes, as a request of our own: cpus for all ranks there, memory, gpus, pinning, company.
 
+use std::collections::BTreeSet;
+
 use phalanx_protocol::resources::GPU;
 use phalanx_protocol::{Amount, Pin, Request, Sharing, WorkerChoice};
 
@@ -55,12 +57,17 @@ pub(super) fn resources(settings: &BatchSettings) -> Vec<(String, Amount)> {
     named.collect()
 }
 
-/// The nodes that the script may run on: it runs on one, so that any of those that are listed will do.
-pub(super) fn choice(settings: &BatchSettings) -> WorkerChoice {
+/// The nodes that the job may have: of a list of enough nodes any, of a shorter one all, and others beside.
+pub(super) fn choice(settings: &BatchSettings, shape: Shape) -> WorkerChoice {
+    let listed: BTreeSet<String> = settings.nodelist.iter().cloned().collect();
+    let (only, all_of) = match listed.len() < shape.nodes as usize {
+        true => (BTreeSet::new(), listed),
+        false => (listed, BTreeSet::new()),
+    };
     WorkerChoice {
-        only: settings.nodelist.iter().cloned().collect(),
+        only,
+        all_of,
         never: settings.exclude.iter().cloned().collect(),
-        ..WorkerChoice::default()
     }
 }
 
@@ -173,6 +180,33 @@ mod tests {
         };
         let (request, _) = request(&settings, on_two);
         assert_eq!(request.to_string(), "4 cpus, 4 GiB, 2 gpu");
+    }
+
+    #[test]
+    fn of_a_list_of_nodes_as_many_are_used_as_the_job_has() {
+        let nodelist = ["n1", "n2"].map(str::to_owned).to_vec();
+        let settings = BatchSettings {
+            nodelist: nodelist.clone(),
+            exclude: vec!["n9".to_owned()],
+            ..BatchSettings::default()
+        };
+        let of = |nodes| {
+            choice(
+                &settings,
+                Shape {
+                    nodes,
+                    ..shape(nodes, 1)
+                },
+            )
+        };
+        let listed: BTreeSet<String> = nodelist.into_iter().collect();
+        for nodes in [1, 2] {
+            let choice = of(nodes);
+            assert_eq!((&choice.only, choice.all_of.len()), (&listed, 0), "{nodes}");
+            assert!(choice.never.contains("n9"));
+        }
+        let choice = of(3);
+        assert_eq!((choice.only.len(), &choice.all_of), (0, &listed));
     }
 
     #[test]

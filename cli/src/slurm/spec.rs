@@ -155,7 +155,7 @@ pub(super) fn draft(
             })
         }),
         alternatives: Vec::new(),
-        choice: needs::choice(settings),
+        choice: needs::choice(settings, shape),
     };
     let mut draft = CommandDraft::new(spec, plan, None)?;
     draft.where_offered = needs::resources(settings);

@@ -7,7 +7,7 @@ use phalanx_protocol::view::{Explanation, JobView, Offer, Verdict, WorkerView};
 use phalanx_protocol::{Amount, JobId, Resources, WorkerChoice};
 
 use crate::args::waiting::condition_text;
-use crate::batch::hostlist;
+use phalanx_protocol::hostlist;
 
 use super::documents::DraftShape;
 use super::outcome::{failure_lines, outcome_text};

@@ -66,6 +66,28 @@ fn a_script_runs_on_the_nodes_that_it_names() {
 }
 
 #[test]
+fn a_job_on_several_nodes_has_those_that_it_names() {
+    let up = Up::start_equipped(&["--workers", "3", "--cpus", "1"]);
+    let desk = Desk::new(up.directory());
+    let names = names(&up);
+    let had = |options: &[&str]| {
+        let script = "scontrol show hostnames";
+        let all = ["sbatch", "--wait", "-o", "nodes.txt", "--wrap", script];
+        let done = desk.run(&[&all[..], options].concat());
+        assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
+        let nodes = desk.read("nodes.txt");
+        nodes.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(had(&["-N", "2", "-w", &names[1..].join(",")]), names[1..]);
+    assert_eq!(
+        had(&["-N", "2", "-x", &names[1]]),
+        [names[0].clone(), names[2].clone()]
+    );
+    let both = had(&["-N", "2", "-w", &names[2]]);
+    assert!(both.len() == 2 && both.contains(&names[2]), "{both:?}");
+}
+
+#[test]
 fn a_script_for_a_node_that_is_not_there_waits_and_everybody_says_so() {
     let up = Up::start();
     let desk = Desk::new(up.directory());

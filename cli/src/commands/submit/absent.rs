@@ -6,9 +6,9 @@ use phalanx::Client;
 use phalanx_protocol::WorkerChoice;
 
 use super::command::CommandDraft;
-use crate::batch::hostlist::compress;
 use crate::ui::error::CliError;
 use crate::ui::style::printable;
+use phalanx_protocol::hostlist::compress;
 
 /// What a cluster has to say of a draft, a sentence each: workers that it waits for, and resources that nobody offers.
 pub(crate) async fn remarks(client: &Client, draft: &CommandDraft) -> Result<Vec<String>, CliError> {
