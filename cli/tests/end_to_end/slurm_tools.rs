@@ -288,7 +288,7 @@ fn what_a_killed_script_has_started_counts_as_used_by_it() {
             "-P",
             "-j",
             step,
-            "--noconvert",
+            "--units=K",
             "-o",
             "JobID,State,MaxRSS",
         ];
@@ -296,19 +296,21 @@ fn what_a_killed_script_has_started_counts_as_used_by_it() {
         let line = done.stdout.lines().find(|line| line.starts_with(step));
         let mut columns = line.unwrap_or_default().split('|').skip(1);
         let is_so = columns.next() == Some(state);
-        let bytes = columns.next().and_then(|bytes| bytes.parse::<u64>().ok());
-        bytes.filter(|_| is_so).unwrap_or(0) / 1024
+        let kib = columns
+            .next()
+            .and_then(|text| text.strip_suffix('K')?.parse::<f64>().ok());
+        kib.filter(|_| is_so).unwrap_or(0.0)
     };
     assert_eq!(desk.run(&["sbatch", "--wait", "late.sh"]).code, Some(1));
     let kib = used_kib("1.batch", "TIMEOUT");
-    assert!(kib > 30_000, "{kib}: {:?}", desk.run(&["sacct", "-n", "-P"]));
+    assert!(kib > 30_000.0, "{kib}: {:?}", desk.run(&["sacct", "-n", "-P"]));
     assert_eq!(desk.run(&["sbatch", "array.sh"]).code, Some(0));
     eventually("the element has its memory", || {
         desk.work().join("ready0").is_file()
     });
     assert_eq!(desk.run(&["scancel", "2_0"]).code, Some(0));
     eventually("what it used is known", || {
-        used_kib("2_0.batch", "CANCELLED") > 30_000
+        used_kib("2_0.batch", "CANCELLED") > 30_000.0
     });
     desk.script("go", "");
 }
