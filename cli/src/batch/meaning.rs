@@ -81,7 +81,7 @@ fn of_job(kind: Kind) -> Meaning {
         Kind::MemPerGpu => honoured("memory for each of its gpus"),
         Kind::Nice => honoured("lets others go first"),
         Kind::NoRequeue => honoured("a job whose worker is lost fails"),
-        Kind::Nodelist => honoured("it runs on as many of these nodes as it has; on all of them if they are fewer; waits if they have not joined"),
+        Kind::Nodelist => honoured("on as many of these as it has nodes, or on all and others; else it waits"),
         Kind::Nodes => honoured("so many workers at a time, of a range the least; more than one not for arrays"),
         Kind::Ntasks => honoured("tasks that srun starts"),
         Kind::NtasksPerGpu => warned("ask for --ntasks"),
