@@ -14,7 +14,7 @@ use phalanx_protocol::record::{FailureCause, Outcome, Record, ResultBlock, Resul
 use phalanx_protocol::snapshot::{CoreSnapshot, JobSnapshot, Requeued};
 use phalanx_protocol::{
     BlobId, Encoding, Feeding, GrantId, IndexRange, JobId, JobSpec, RangeSet, Resources, Retries,
-    SubmissionId, TaskUsage, Term, Usage, WorkerId, codec,
+    SubmissionId, TaskUsage, Term, Usage, WorkerChoice, WorkerId, codec,
 };
 use phalanx_storage::slot::{SlotHead, SlotKind, encode};
 use phalanx_storage::{ClusterId, LogId, Snapshot, snapshot};
@@ -383,6 +383,7 @@ fn specs() -> Vec<JobSpec> {
         begin_unix_millis: None,
         gang: None,
         alternatives: Vec::new(),
+        choice: WorkerChoice::default(),
     };
     vec![
         JobSpec {
@@ -426,6 +427,7 @@ fn specs() -> Vec<JobSpec> {
             begin_unix_millis: None,
             gang: None,
             alternatives: Vec::new(),
+            choice: WorkerChoice::default(),
             ..plain.clone()
         },
         JobSpec {

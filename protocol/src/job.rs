@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use self::check::SpecError;
+use crate::choice::WorkerChoice;
 use crate::command::CommandWork;
 use crate::dependency::Dependency;
 use crate::gang::Gang;
@@ -53,6 +54,8 @@ pub struct JobSpec {
     pub begin_unix_millis: Option<u64>,
     /// Its tasks are the ranks of a gang.
     pub gang: Option<Box<Gang>>,
+    /// Which workers it may run on.
+    pub choice: WorkerChoice,
 }
 
 /// How often a task is run again before it is failed, counted apart for each cause, and how long it rests before.

@@ -1,12 +1,13 @@
 //! What Phalanx's processes say to each other, and the words they say it in.
 //!
 //! No I/O, no clock, no threads: every other crate may depend on this one, this one on none of them.
-//! Reading order: [`id`] and [`range`] (the nouns), [`job`], [`command`], [`gang`], [`resources`], [`amount`] and
+//! Reading order: [`id`] and [`range`] (the nouns), [`job`], [`command`], [`gang`], [`resources`], [`amount`], [`choice`] and
 //! [`dependency`] (what a user asks for), [`message`] and [`step`] (who tells whom what), [`record`] and [`snapshot`] (what the journal
 //! keeps), [`usage`] (what tasks have used), [`view`] (what people are shown),
 //! [`pattern`] (how output files are named), [`hostlist`] (how nodes are), [`signal`] (their names), [`codec`] and [`limits`] (bytes and bounds).
 
 pub mod amount;
+pub mod choice;
 pub mod codec;
 pub mod command;
 pub mod dependency;
@@ -28,6 +29,7 @@ pub mod usage;
 pub mod view;
 
 pub use amount::Amount;
+pub use choice::WorkerChoice;
 pub use command::{ArrayIds, CommandPlan, CommandWork};
 pub use gang::Gang;
 pub use id::{BlobId, GrantId, JobId, SubmissionId, TaskId, Term, WorkerId};

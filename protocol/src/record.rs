@@ -226,8 +226,11 @@ impl std::fmt::Display for FailureCause {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::amount::Amount;
+    use crate::choice::WorkerChoice;
     use crate::codec;
     use crate::gang::{Gang, OnLoss, RankMap};
     use crate::id::{BlobId, SubmissionId, Term};
@@ -263,6 +266,7 @@ mod tests {
             begin_unix_millis: None,
             gang: None,
             alternatives: Vec::new(),
+            choice: WorkerChoice::default(),
         };
         let submitted = Record::JobSubmitted {
             job: JobId(1),
@@ -288,11 +292,16 @@ mod tests {
         let request_end = 10 + 32 + 12;
         fourth.splice(request_end..request_end, [0, 0]);
         assert_eq!(codec::decode::<Record>(&fourth).unwrap(), submitted);
-        let mut golden = fourth;
-        golden[0] = 11;
+        let mut fifth = fourth;
+        fifth[0] = 11;
         // behind those, what tasks may need instead; at the end, how ranks stand together
-        golden.insert(request_end + 2, 0);
-        golden.push(0);
+        fifth.insert(request_end + 2, 0);
+        fifth.push(0);
+        assert_eq!(codec::decode::<Record>(&fifth).unwrap(), submitted);
+        let mut golden = fifth;
+        golden[0] = 13;
+        // workers that alone will do, that are all to be used, that are not to be used
+        golden.extend([0, 0, 0]);
         assert_eq!(codec::encode(&submitted), golden);
         assert_eq!(codec::decode::<Record>(&golden).unwrap(), submitted);
 
@@ -318,9 +327,16 @@ mod tests {
                 map: RankMap::Explicit(vec![0, 1]),
                 on_loss: OnLoss::Restart,
             }));
+            let names = |name: &str| BTreeSet::from([name.to_owned()]);
+            spec.choice = WorkerChoice {
+                only: names("a"),
+                all_of: names("b"),
+                never: names("c"),
+            };
         }
-        golden.pop();
+        golden.truncate(golden.len() - 4);
         golden.extend([1, 1, 2, 0, 2, 2, 0, 1, 1]);
+        golden.extend([1, 1, b'a', 1, 1, b'b', 1, 1, b'c']);
         assert_eq!(codec::encode(&with_gpus), golden);
         assert_eq!(codec::decode::<Record>(&golden).unwrap(), with_gpus);
 

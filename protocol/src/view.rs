@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::choice::WorkerChoice;
 use crate::command::ArrayIds;
 use crate::dependency::Condition;
 use crate::id::{JobId, WorkerId};
@@ -34,6 +35,8 @@ pub struct JobView {
     pub request: Request,
     /// What it may need instead, in order of preference.
     pub alternatives: Vec<Request>,
+    /// Which workers it may run on.
+    pub choice: WorkerChoice,
     /// Its priority.
     pub priority: i32,
     /// `None` while it waits or runs.
@@ -237,7 +240,12 @@ pub enum Verdict {
     Running,
     /// No worker has joined.
     NoWorkers,
-    /// No worker could hold even one task; what the largest has.
+    /// No worker that it may run on has joined.
+    Elsewhere {
+        /// Those of them that are known by name, at most [`WAITS_FOR_MAX`]; none if it may run on any but the excluded.
+        missing: Vec<String>,
+    },
+    /// No worker could hold even one task; what the largest that it may run on has.
     TooLarge {
         /// By cpus, then memory.
         largest: Option<Resources>,

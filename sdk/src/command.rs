@@ -23,6 +23,7 @@ mod ranks;
 mod reap;
 mod rlimits;
 mod steps;
+mod tally;
 mod variables;
 mod wake;
 

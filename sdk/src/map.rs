@@ -14,7 +14,7 @@ use phalanx_protocol::message::client::Refusal;
 use phalanx_protocol::view::JobView;
 use phalanx_protocol::{
     Amount, BlobId, Encoding, Feeding, Inputs, JobSpec, KernelWork, Payload, Pin, Request, Retries, Sharing,
-    SubmissionId, Work, codec,
+    SubmissionId, Work, WorkerChoice, codec,
 };
 
 pub use self::ranks::Ranks;
@@ -66,6 +66,7 @@ struct Wishes {
     name: String,
     request: Request,
     alternatives: Vec<Request>,
+    choice: WorkerChoice,
     priority: i32,
     feeding: Feeding,
     failures_max: Option<u64>,
@@ -156,6 +157,18 @@ impl<K: Kernel> Map<K> {
     /// of preference. Pinning and sharing are those of the job.
     pub fn or(mut self, request: Request) -> Self {
         self.wishes.alternatives.push(request);
+        self
+    }
+
+    /// Runs tasks on the workers of these names only, on any of them; may be called several times.
+    pub fn on_workers<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.wishes.choice.only.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Runs tasks on none of the workers of these names; may be called several times.
+    pub fn not_on_workers<N: Into<String>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.wishes.choice.never.extend(names.into_iter().map(Into::into));
         self
     }
 
@@ -371,6 +384,7 @@ impl Wishes {
             name: kernel.to_owned(),
             request: Request::default(),
             alternatives: Vec::new(),
+            choice: WorkerChoice::default(),
             priority: 0,
             feeding: Feeding::default(),
             failures_max: None,
@@ -404,6 +418,7 @@ impl Wishes {
                 })
                 .collect(),
             request: self.request,
+            choice: self.choice,
             priority: self.priority,
             feeding: self.feeding,
             failures_max: self.failures_max,

@@ -10,6 +10,7 @@ use crate::invariants::Entry;
 use crate::load::Plan;
 use crate::network::Node;
 use crate::scheduler::Role;
+use crate::weather;
 use crate::worker::Worker;
 
 /// How long a client waits for an answer before it asks again, in microseconds.
@@ -325,15 +326,25 @@ impl Cluster {
             let spec = &self.load[plan].spec;
             let request = &spec.request;
             let nodes = self.weather.nodes.iter().enumerate();
+            let mut nodes = nodes.filter(|(_, node)| spec.choice.admits(&node.name));
             if spec.gang.is_some() {
-                let willing = nodes.filter(|&(place, _)| !self.weather.cannot_run(place, plan));
+                let demanded = |node: &weather::Node| spec.choice.all_of.contains(&node.name);
+                let unwilling = |place| self.weather.cannot_run(place, plan);
+                if nodes
+                    .clone()
+                    .any(|(place, node)| demanded(node) && unwilling(place))
+                {
+                    return true;
+                }
+                let willing = nodes.filter(|&(place, _)| !unwilling(place));
                 let each = spec.gang.as_ref().and_then(|gang| gang.ranks_per_node);
                 let most = each.unwrap_or(u32::MAX);
                 let slots = willing.map(|(_, node)| u64::from(node.capacity.slots(request).min(most)));
                 return slots.sum::<u64>() < spec.tasks;
             }
-            let mut fitting = nodes.filter(|(_, node)| spec.slots_on(&node.capacity) > 0);
-            fitting.all(|(place, _)| self.weather.cannot_run(place, plan))
+            nodes.all(|(place, node)| {
+                spec.slots_on(&node.capacity) == 0 || self.weather.cannot_run(place, plan)
+            })
         };
         // those that wait for such a job do not end either
         let plans = self.load.iter().enumerate();

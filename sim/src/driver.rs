@@ -120,8 +120,8 @@ impl Cluster {
         for worker in touched {
             let session = leader.current.get(&worker);
             if let Some(session) = session.and_then(|session| self.network.sessions.get(session)) {
-                let capacity = &self.workers[session.life.0].node.capacity;
-                self.invariants.slot.check_told(leader, worker, capacity);
+                let node = &self.workers[session.life.0].node;
+                self.invariants.slot.check_told(leader, worker, node);
             }
         }
         self.append(place, records);

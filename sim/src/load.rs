@@ -8,6 +8,7 @@ use phalanx_protocol::gang::{Gang, OnLoss, RankMap};
 use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
 use phalanx_protocol::{
     Amount, BlobId, Encoding, Feeding, IndexRange, JobSpec, RangeSet, Request, Sharing, SubmissionId,
+    WorkerChoice,
 };
 
 use crate::dice::{Dice, mix};
@@ -54,6 +55,20 @@ fn draw_some(dice: &mut Dice, tasks: u64) -> RangeSet {
         true => IndexRange::new(0, tasks).into(),
         false => some,
     }
+}
+
+/// Which workers a job may run on; by number, so that seeds go on meaning what they did.
+fn draw_choice(number: u64, submit_at: u64, nodes: &[Node]) -> WorkerChoice {
+    let first = mix(submit_at) as usize;
+    let name = |offset: usize| nodes[first.wrapping_add(offset) % nodes.len()].name.clone();
+    let mut choice = WorkerChoice::default();
+    match number {
+        1 => choice.only.extend([name(0), name(1)]),
+        3 => choice.all_of.extend([name(0)]),
+        6 if nodes.len() > 1 => choice.never.extend([name(0)]),
+        _ => {}
+    }
+    choice
 }
 
 /// The same, and a gpu.
@@ -107,6 +122,7 @@ impl Plan {
         let time_limit = dice.one_in(8).then(|| dice.within(200..20_000));
         let submit_at = dice.within(0..5_000_000);
         let waits = Waits::draw(dice, number, submit_at);
+        let choice = draw_choice(number, submit_at, nodes);
         let spec = JobSpec {
             submission: SubmissionId(u128::from(number) + 1),
             name: dice.pick(&["north", "south"]).to_owned(),
@@ -139,6 +155,7 @@ impl Plan {
             held: waits.held,
             begin_unix_millis: waits.begin_unix_millis,
             gang: None,
+            choice,
         };
         let cancelled = dice.one_in(6);
         let retried = (!fates.is_empty() || time_limit.is_some()) && !cancelled && dice.one_in(2);
@@ -160,7 +177,7 @@ impl Plan {
             task_nanos,
             uneven: dice.one_in(3) && task_nanos > 1_000,
         };
-        // drawn by number, too
+        // drawn by number, too; of the third, ranks are to be on a worker by all means
         match number % 7 {
             3 | 5 => plan.into_gang(number, nodes),
             _ => plan,

@@ -119,6 +119,7 @@ pub(crate) struct Weather {
 
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
+    pub(crate) name: String,
     pub(crate) capacity: Resources,
     /// Of the usual speed.
     pub(crate) speed_percent: u64,
@@ -172,7 +173,7 @@ impl Weather {
             delay: if slow_network { 1_000..80_000 } else { 50..500 },
             append: if slow_storage { 5_000..400_000 } else { 200..2_000 },
             cannot_run_one_in: if dice.one_in(6) { 4 } else { 0 },
-            nodes: (0..dice.within(1..6)).map(|_| node(dice)).collect(),
+            nodes: (0..dice.within(1..6)).map(|place| node(dice, place)).collect(),
         }
     }
 
@@ -203,10 +204,11 @@ fn is_gentle(fault: Fault) -> bool {
     matches!(fault, Fault::WorkerDrain | Fault::SchedulerCrash)
 }
 
-fn node(dice: &mut Dice) -> Node {
+fn node(dice: &mut Dice, place: u64) -> Node {
     let cpus = dice.within(1..7);
     let gpus = if dice.one_in(3) { 2 } else { 0 };
     Node {
+        name: format!("node{place}"),
         capacity: Resources {
             cpus: cpus as u32,
             memory_bytes: cpus << 30,

@@ -129,7 +129,7 @@ impl Worker {
         Join {
             instance: self.instance,
             worker: self.id,
-            name: "node".into(),
+            name: self.node.name.clone(),
             capacity: self.node.capacity.clone(),
             held: held.collect(),
         }

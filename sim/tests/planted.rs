@@ -206,6 +206,11 @@ fn a_job_that_gets_more_slots_than_it_allows_is_found() {
 }
 
 #[test]
+fn a_job_that_runs_where_it_may_not_is_found() {
+    core_with(|term| Core::with_bug(term, PlantedBug::ForgetsChoice), &["SLOT"]);
+}
+
+#[test]
 fn a_new_leader_that_reads_void_slots_is_found() {
     cluster_with(Planted::IgnoresVoidRule, Climate::Takeovers, &["TERM"]);
 }

@@ -15,7 +15,7 @@ use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
 use phalanx_protocol::message::worker::{Join, Report, ToWorker};
 use phalanx_protocol::{
     BlobId, Encoding, Feeding, GrantId, IndexRange, JobId, JobSpec, Request, Resources, Retries,
-    SubmissionId, Term, WorkerId,
+    SubmissionId, Term, WorkerChoice, WorkerId,
 };
 use phalanx_scheduler_core::{Core, Effect, Input, Now, RequestId, SessionId};
 
@@ -179,6 +179,7 @@ impl Cluster {
             begin_unix_millis: None,
             gang: None,
             alternatives: Vec::new(),
+            choice: WorkerChoice::default(),
         };
         self.tell(Input::Submitted {
             request: RequestId(number),

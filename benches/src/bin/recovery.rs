@@ -19,7 +19,8 @@ use phalanx_benches::{MortalCluster, median, member_if_asked, seconds_text, wait
 use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
 use phalanx_protocol::record::{Record, ResultBlock, ResultData};
 use phalanx_protocol::{
-    BlobId, Encoding, Feeding, IndexRange, JobId, JobSpec, Request, Retries, SubmissionId, Usage, codec,
+    BlobId, Encoding, Feeding, IndexRange, JobId, JobSpec, Request, Retries, SubmissionId, Usage,
+    WorkerChoice, codec,
 };
 use phalanx_scheduler::{JournalOptions, Scheduler, SchedulerConfig};
 use phalanx_storage::{Candidate, Directory, JournalEvent, JournalWriter, LogId, Store, acquire, cluster};
@@ -313,6 +314,7 @@ fn submitted() -> Record {
             begin_unix_millis: None,
             gang: None,
             alternatives: Vec::new(),
+            choice: WorkerChoice::default(),
         }),
     }
 }

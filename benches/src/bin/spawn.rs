@@ -18,7 +18,7 @@ use phalanx_protocol::command::{
     Action, ArrayIds, ArrayPart, CommandPlan, CommandWork, Dialect, Output, TaskInput,
 };
 use phalanx_protocol::job::{Feeding, Inputs, Payload, Retries, Work};
-use phalanx_protocol::{JobId, JobSpec, Request, SubmissionId, codec};
+use phalanx_protocol::{JobId, JobSpec, Request, SubmissionId, WorkerChoice, codec};
 use tokio::runtime::Runtime;
 
 const RUNS: usize = 5;
@@ -233,6 +233,7 @@ fn array(tasks: u64) -> Result<JobSpec, Box<dyn Error>> {
         begin_unix_millis: None,
         gang: None,
         alternatives: Vec::new(),
+        choice: WorkerChoice::default(),
     })
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use phalanx_protocol::{IndexRange, Request, Retries};
+use phalanx_protocol::{IndexRange, Request, Retries, WorkerChoice};
 
 use super::command::CommandArguments;
 use super::placement::PlacementArguments;
@@ -248,6 +248,11 @@ impl SubmitArguments {
         }
         self.placement.apply(&mut request);
         request
+    }
+
+    /// The workers that it may run on.
+    pub(crate) fn choice(&self) -> WorkerChoice {
+        self.placement.choice()
     }
 
     /// What each may need instead, in order of preference.

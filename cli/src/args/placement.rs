@@ -7,10 +7,11 @@ use std::str::FromStr;
 
 use clap::ValueEnum;
 use phalanx_protocol::resources::GPU;
-use phalanx_protocol::{Amount, Pin, Request, Sharing};
+use phalanx_protocol::{Amount, Pin, Request, Sharing, WorkerChoice};
 
 pub(crate) use self::alternative::Alternative;
 use super::values::NamedResource;
+use phalanx_protocol::hostlist::{self, HostListError};
 
 /// Where tasks run.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -30,6 +31,19 @@ pub(crate) struct PlacementArguments {
     /// Default: none. Examples: --gpus 1 --or cpus=16, --gpus a100:1 --or gpus=2 --or cpus=16,memory=64G
     #[arg(long, value_name = "NAME=VALUE,..")]
     pub(crate) or: Vec<Alternative>,
+
+    /// Run on these workers only
+    ///
+    /// By their names, as `phalanx workers` shows them; with brackets for several. Where none of them has joined the job waits
+    /// until one does. Default: any. Examples: --on n1, --on n[1-4,7] --on big
+    #[arg(long, value_name = "NAMES")]
+    pub(crate) on: Vec<WorkerNames>,
+
+    /// Run on none of these workers
+    ///
+    /// By their names, as --on. Default: any will do. Example: --not-on n[5-6]
+    #[arg(long, value_name = "NAMES")]
+    pub(crate) not_on: Vec<WorkerNames>,
 
     /// Keep each task to cpus of its own
     ///
@@ -64,6 +78,16 @@ pub(crate) enum ExclusiveArgument {
 }
 
 impl PlacementArguments {
+    /// The workers that the job may run on.
+    pub(crate) fn choice(&self) -> WorkerChoice {
+        let names = |lists: &[WorkerNames]| lists.iter().flat_map(|list| list.0.clone()).collect();
+        WorkerChoice {
+            only: names(&self.on),
+            never: names(&self.not_on),
+            ..WorkerChoice::default()
+        }
+    }
+
     /// Adds what is said to what each task needs.
     pub(crate) fn apply(&self, request: &mut Request) {
         for gpus in &self.gpus {
@@ -79,6 +103,18 @@ impl PlacementArguments {
             Some(ExclusiveArgument::Job) => Sharing::OwnJob,
             Some(ExclusiveArgument::Task) => Sharing::Nobody,
         };
+    }
+}
+
+/// Names of workers, written as a list of hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WorkerNames(pub(crate) Vec<String>);
+
+impl FromStr for WorkerNames {
+    type Err = HostListError;
+
+    fn from_str(text: &str) -> Result<Self, HostListError> {
+        hostlist::expand(text).map(Self)
     }
 }
 

@@ -3,6 +3,7 @@
 //! A [`Draft`] is checked here, without a cluster, so that a mistake costs nothing; [`Draft::send`] uploads and submits. There
 //! are two kinds: [`kernel`] and [`command`]; their tasks' [`items`] are read alike. [`several`] has those of a file.
 
+pub(crate) mod absent;
 pub(crate) mod command;
 pub(crate) mod items;
 mod kernel;
@@ -12,7 +13,7 @@ use jiff::Zoned;
 use phalanx::Client;
 use phalanx_protocol::dependency::{Condition, Dependency, Joined};
 use phalanx_protocol::exit::ExitCode;
-use phalanx_protocol::{JobId, Request, SubmissionId};
+use phalanx_protocol::{JobId, Request, SubmissionId, WorkerChoice};
 
 use crate::args::job::SubmitArguments;
 use crate::args::waiting::condition_text;
@@ -40,6 +41,9 @@ pub(super) async fn run(cluster: &Connected, draft: Draft, ui: Ui) -> Result<Exi
         return Err(CliError::usage(what).hint("leave --label out, or use `phalanx run`"));
     }
     let job = draft.send(&cluster.client).await?;
+    if let Some(absence) = absent::absence(&cluster.client, &draft.choice()).await? {
+        ui.note(&absence);
+    }
     ui.data(&Document::new(Content::Submitted { job }), |_| job.to_string())?;
     Ok(ExitCode::Success)
 }
@@ -94,6 +98,14 @@ impl Draft {
         match self {
             Self::Kernel(draft) => draft.dependency.as_ref(),
             Self::Command(draft) => draft.spec.dependency.as_ref(),
+        }
+    }
+
+    /// Which workers it may run on.
+    fn choice(&self) -> WorkerChoice {
+        match self {
+            Self::Kernel(draft) => draft.choice(),
+            Self::Command(draft) => draft.spec.choice.clone(),
         }
     }
 

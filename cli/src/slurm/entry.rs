@@ -350,6 +350,7 @@ impl Entry<'_> {
                     _ if !view.waits_for.is_empty() => "Dependency",
                     _ if !has_begun || view.resting > 0 => "BeginTime",
                     _ if is_full => "JobArrayTaskLimit",
+                    Waits::Elsewhere => "ReqNodeNotAvail",
                     Waits::First => "Resources",
                     Waits::Behind => "Priority",
                 }
@@ -384,6 +385,8 @@ impl Entry<'_> {
 pub(super) enum Waits {
     First,
     Behind,
+    /// No node that it may run on is there.
+    Elsewhere,
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod read;
 use std::time::Duration;
 
 use phalanx_protocol::Pin;
+use phalanx_protocol::exit::ExitCode;
 
 use self::hosts::Host;
 use self::read::Asked;
@@ -22,6 +23,8 @@ use crate::batch::settings::BatchSettings;
 use crate::process::runtime;
 use crate::ui::print_line;
 
+/// How long ranks may take, in seconds, if no option says so.
+const TIMEOUT_VARIABLE: &str = "MPIEXEC_TIMEOUT";
 /// Ranks that may be asked for.
 const RANKS_MAX: u32 = 65_536;
 
@@ -73,18 +76,51 @@ fn start(words: &[String], global: &GlobalArguments) -> Result<u8, Complaint> {
             print_line(&text)?;
             return Ok(0);
         }
-        Asked::Ranks(launch) => launch,
+        Asked::Ranks(launch) => launch.limited_by(std::env::var(TIMEOUT_VARIABLE).ok())?,
     };
     match std::env::var_os("SLURM_JOB_ID").is_some() {
         true => {
             let (settings, programs) = launch.step()?;
-            runtime()?.block_on(Step::new(Name::Mpiexec, settings, programs)?.run())
+            let step = Step::new(Name::Mpiexec, settings, programs)?;
+            runtime()?.block_on(within(launch.time_limit, step.run()))
         }
         false => gang::run(&launch, words, global),
     }
 }
 
+/// Waits for a step; what still runs of it when its time is over is killed.
+async fn within(
+    limit: Option<Duration>,
+    step: impl Future<Output = Result<u8, Complaint>>,
+) -> Result<u8, Complaint> {
+    let Some(limit) = limit else {
+        return step.await;
+    };
+    match tokio::time::timeout(limit, step).await {
+        Ok(ended) => ended,
+        Err(_) => Err(Complaint {
+            lines: vec![format!("APPLICATION TIMED OUT, TIMEOUT = {}s", limit.as_secs())],
+            code: ExitCode::TasksFailed.number(),
+        }),
+    }
+}
+
 impl Launch {
+    /// The same with the time limit of a variable, unless an option has said one.
+    fn limited_by(mut self, variable: Option<String>) -> Result<Self, Complaint> {
+        let text = variable.filter(|text| !text.is_empty() && self.time_limit.is_none());
+        if let Some(text) = text {
+            let seconds: Option<u64> = text.parse().ok();
+            let seconds = seconds.ok_or_else(|| {
+                let what = format!("{TIMEOUT_VARIABLE}={text}: that is no number of seconds");
+                Complaint::with_hint(what, "set it to a number as 60, or unset it")
+            })?;
+            // as with MPICH, there is no limit of less than a second
+            self.time_limit = (seconds > 0).then(|| Duration::from_secs(seconds));
+        }
+        Ok(self)
+    }
+
     /// How many ranks there are.
     fn ranks(&self) -> u32 {
         self.sections
@@ -106,12 +142,6 @@ impl Launch {
                     "inside of a job all ranks are on the node of its script, and {nodes} hosts are named"
                 ),
                 "leave the hosts out, or start it outside of a job, where ranks may be on several workers",
-            ));
-        }
-        if self.time_limit.is_some() {
-            return Err(Complaint::with_hint(
-                "inside of a job the ranks have no time limit of their own",
-                "write `timeout 60 mpiexec ..`, or limit the job",
             ));
         }
         let each = self.sections.iter();
@@ -172,7 +202,25 @@ mod tests {
             refused.contains("on the node of its script, and 2 hosts are named; hint: "),
             "{refused}"
         );
-        let refused = step("--timeout 9 ./a").unwrap_err();
-        assert!(refused.contains("`timeout 60 mpiexec ..`"), "{refused}");
+    }
+
+    #[test]
+    fn a_variable_limits_the_time_unless_an_option_does() {
+        let limit = |line: &str, variable: &str| {
+            let limited = launch(line).limited_by(Some(variable.to_owned()));
+            limited.map(|launch| launch.time_limit.map(|limit| limit.as_secs()))
+        };
+        assert_eq!(limit("./a", "60").unwrap(), Some(60));
+        assert_eq!(limit("--timeout 9 ./a", "60").unwrap(), Some(9));
+        assert_eq!(
+            (limit("./a", "").unwrap(), limit("./a", "0").unwrap()),
+            (None, None)
+        );
+        let refused = limit("./a", "1m").unwrap_err();
+        assert!(
+            refused.lines[0].contains("MPIEXEC_TIMEOUT=1m"),
+            "{:?}",
+            refused.lines
+        );
     }
 }

@@ -1,7 +1,9 @@
 //! What a batch script needs on each of its nodes, as a request of our own: cpus for all ranks there, memory, gpus, pinning, company.
 
+use std::collections::BTreeSet;
+
 use phalanx_protocol::resources::GPU;
-use phalanx_protocol::{Pin, Request, Sharing};
+use phalanx_protocol::{Amount, Pin, Request, Sharing, WorkerChoice};
 
 use super::spec::Shape;
 use crate::batch::settings::{BatchSettings, Memory};
@@ -40,6 +42,33 @@ pub(super) fn request(settings: &BatchSettings, shape: Shape) -> (Request, Vec<S
         request.add(&name, gres.count.into());
     }
     (request, unmet)
+}
+
+/// What it asks for beside gpus, which counts where a worker offers it.
+pub(super) fn resources(settings: &BatchSettings) -> Vec<(String, Amount)> {
+    let asked = settings.gres.iter().filter(|gres| gres.count > 0);
+    let named = asked.map(|gres| {
+        let name = match &gres.kind {
+            Some(kind) => format!("{}:{kind}", gres.name),
+            None => gres.name.clone(),
+        };
+        (name, Amount::from(gres.count))
+    });
+    named.collect()
+}
+
+/// The nodes that the job may have: of a list of enough nodes any, of a shorter one all, and others beside.
+pub(super) fn choice(settings: &BatchSettings, shape: Shape) -> WorkerChoice {
+    let listed: BTreeSet<String> = settings.nodelist.iter().cloned().collect();
+    let (only, all_of) = match listed.len() < shape.nodes as usize {
+        true => (BTreeSet::new(), listed),
+        false => (listed, BTreeSet::new()),
+    };
+    WorkerChoice {
+        only,
+        all_of,
+        never: settings.exclude.iter().cloned().collect(),
+    }
 }
 
 /// The gpus of each of its nodes, in whichever way it asks for most.
@@ -151,6 +180,33 @@ mod tests {
         };
         let (request, _) = request(&settings, on_two);
         assert_eq!(request.to_string(), "4 cpus, 4 GiB, 2 gpu");
+    }
+
+    #[test]
+    fn of_a_list_of_nodes_as_many_are_used_as_the_job_has() {
+        let nodelist = ["n1", "n2"].map(str::to_owned).to_vec();
+        let settings = BatchSettings {
+            nodelist: nodelist.clone(),
+            exclude: vec!["n9".to_owned()],
+            ..BatchSettings::default()
+        };
+        let of = |nodes| {
+            choice(
+                &settings,
+                Shape {
+                    nodes,
+                    ..shape(nodes, 1)
+                },
+            )
+        };
+        let listed: BTreeSet<String> = nodelist.into_iter().collect();
+        for nodes in [1, 2] {
+            let choice = of(nodes);
+            assert_eq!((&choice.only, choice.all_of.len()), (&listed, 0), "{nodes}");
+            assert!(choice.never.contains("n9"));
+        }
+        let choice = of(3);
+        assert_eq!((choice.only.len(), &choice.all_of), (0, &listed));
     }
 
     #[test]

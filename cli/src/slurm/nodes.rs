@@ -128,7 +128,12 @@ pub(super) fn gres(named: &BTreeMap<String, Amount>) -> Option<String> {
 
 /// The names of workers as a list of nodes, in the order of the numbers in them.
 pub(super) fn node_list<'a>(workers: impl IntoIterator<Item = &'a WorkerView>) -> String {
-    let mut names: Vec<&str> = workers.into_iter().map(|worker| worker.name.as_str()).collect();
+    node_names(workers.into_iter().map(|worker| &worker.name))
+}
+
+/// Names as a list of nodes, in the order of the numbers in them.
+pub(super) fn node_names<'a>(names: impl IntoIterator<Item = &'a String>) -> String {
+    let mut names: Vec<&str> = names.into_iter().map(String::as_str).collect();
     names.sort_by(|a, b| hostlist::order(a).cmp(&hostlist::order(b)));
     names.dedup();
     hostlist::compress(&names)

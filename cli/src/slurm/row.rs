@@ -6,11 +6,11 @@ use std::time::Duration;
 use phalanx_protocol::command::{element_number, facts};
 use phalanx_protocol::pattern::{PatternValues, expand};
 use phalanx_protocol::record::Outcome;
-use phalanx_protocol::{UsageSum, WorkerId, hostlist};
+use phalanx_protocol::{UsageSum, WorkerChoice, WorkerId, hostlist};
 
 use super::clock;
 use super::entry::{Entry, Part, Waits};
-use super::nodes::gres;
+use super::nodes::{gres, node_names};
 use super::people::{Person, person};
 use crate::batch::lists::{Field, Row};
 use crate::batch::memory::{MemoryUnit, show_memory};
@@ -86,9 +86,17 @@ impl Scene {
             .map_or_else(|| show_memory(bytes), |unit| unit.show(bytes))
     }
 
+    /// Whether a job waits for workers to join.
+    fn is_elsewhere(&self, choice: &WorkerChoice) -> bool {
+        let is_here = |name: &String| self.nodes.values().any(|node| node == name);
+        let nobody = || !self.nodes.values().any(|node| choice.admits(node));
+        !choice.is_free() && (nobody() || !choice.all_of.iter().all(is_here))
+    }
+
     /// Why an entry waits, or how it ended.
     pub(super) fn reason(&self, entry: &Entry<'_>) -> &'static str {
         let waits = match self.first.is_none_or(|first| first == entry.view.job) {
+            _ if self.is_elsewhere(&entry.view.choice) => Waits::Elsewhere,
             true => Waits::First,
             false => Waits::Behind,
         };
@@ -454,7 +462,8 @@ impl Row for Line<'_> {
             Field::Nice => view.priority.saturating_neg().to_string(),
             Field::NodeCount => entry.nodes().to_string(),
             Field::NodeList => return self.nodes(),
-            Field::NodesAsked => String::new(),
+            Field::NodesAsked => node_names(view.choice.wanted()),
+            Field::NodesExcluded => node_names(&view.choice.never),
             Field::OverSubscribe => "OK".to_owned(),
             Field::Partition => entry.partition().to_owned(),
             Field::Priority => view.priority.to_string(),

@@ -21,6 +21,7 @@ use crate::batch::getopt::{self, OnUnknown};
 use crate::batch::merge::merge;
 use crate::batch::settings::{BatchSettings, Question};
 use crate::batch::{environment, options};
+use crate::commands::submit::absent::remarks;
 use crate::process::{machine_name, runtime};
 use crate::ui::{print_line, say_line};
 
@@ -95,6 +96,12 @@ async fn allocate(settings: BatchSettings, command: Vec<String>) -> Result<u8, C
         }
     };
     note(&format!("Pending job allocation {job}"));
+    if !settings.quiet {
+        let remarks = remarks(&cluster.client, &draft).await?;
+        remarks
+            .iter()
+            .for_each(|remark| say(Name::Salloc, "warning", remark));
+    }
     let granted = tokio::select! {
         granted = granted(&cluster.client, job) => granted?,
         _ = interrupts.recv() => Err("Job aborted due to signal"),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use phalanx::{Client, JobView, WorkerView};
 use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::record::{FailureCause, Outcome};
-use phalanx_protocol::{JobId, JobSpec, Request};
+use phalanx_protocol::{JobId, JobSpec, Request, WorkerChoice};
 
 use super::nodes::node_list;
 use super::spec::{Script, draft};
@@ -17,6 +17,7 @@ use crate::batch::getopt::{self, OnUnknown};
 use crate::batch::merge::{Merged, merge};
 use crate::batch::options::Command;
 use crate::batch::settings::BatchSettings;
+use crate::commands::submit::absent::remarks;
 use crate::process::runtime;
 use crate::ui::error::CliError;
 use crate::ui::print_line;
@@ -93,6 +94,12 @@ fn submit(settings: &BatchSettings, script: Script) -> Result<u8, Complaint> {
             warn_of_few_nodes(Name::Sbatch, &cluster.client, &draft.spec).await?;
         }
         let job = draft.send(&cluster.client).await?;
+        if !settings.quiet {
+            let remarks = remarks(&cluster.client, &draft).await?;
+            remarks
+                .iter()
+                .for_each(|remark| say(Name::Sbatch, "warning", remark));
+        }
         match (settings.parsable, settings.quiet) {
             (true, _) => print_line(&match settings.recorded("clusters") {
                 Some(cluster) => format!("{job};{cluster}"),
@@ -127,7 +134,7 @@ fn test(spec: &JobSpec) -> Result<u8, Complaint> {
         }
         Err(error) => return Err(error.into()),
     };
-    let nodes = able(&workers, &spec.request, node_count(spec))?;
+    let nodes = able(&workers, &spec.request, &spec.choice, node_count(spec))?;
     say(
         Name::Sbatch,
         "info",
@@ -158,8 +165,14 @@ pub(super) async fn warn_of_few_nodes(name: Name, client: &Client, spec: &JobSpe
 }
 
 /// The workers that could run such a task if nothing else ran there, as a list of nodes.
-fn able(workers: &[WorkerView], request: &Request, nodes: u64) -> Result<String, Complaint> {
-    let staying: Vec<&WorkerView> = workers.iter().filter(|worker| !worker.draining).collect();
+fn able(
+    workers: &[WorkerView],
+    request: &Request,
+    choice: &WorkerChoice,
+    nodes: u64,
+) -> Result<String, Complaint> {
+    let admitted = |worker: &&WorkerView| !worker.draining && choice.admits(&worker.name);
+    let staying: Vec<&WorkerView> = workers.iter().filter(admitted).collect();
     let able = staying
         .iter()
         .copied()
@@ -178,7 +191,7 @@ fn able(workers: &[WorkerView], request: &Request, nodes: u64) -> Result<String,
         .iter()
         .max_by_key(|worker| (worker.capacity.cpus, worker.capacity.memory_bytes));
     Err(Complaint::new(match largest {
-        None => "the job would wait: no worker is there that takes jobs on".to_owned(),
+        None => "the job would wait: no worker is there that takes it on".to_owned(),
         Some(worker) => format!(
             "the job would wait: no worker could hold it; it needs {request}, and the largest, {}, has {}",
             worker.name, worker.capacity
@@ -296,19 +309,24 @@ mod tests {
         workers[0].capacity.cpus = 4;
         workers[1].free.cpus = 0;
         workers[2].draining = true;
-        let able = |cpus: u32| {
+        let mut choice = WorkerChoice::default();
+        let able = |cpus: u32, choice: &WorkerChoice| {
             let request = Request {
                 cpus,
                 ..Request::default()
             };
-            super::able(&workers, &request, 1).map_err(|complaint| complaint.lines)
+            super::able(&workers, &request, choice, 1).map_err(|complaint| complaint.lines)
         };
-        assert_eq!(able(4).unwrap(), "n[1-2]");
-        assert_eq!(able(8).unwrap(), "n2");
-        let refused = able(9).unwrap_err();
+        assert_eq!(able(4, &choice).unwrap(), "n[1-2]");
+        assert_eq!(able(8, &choice).unwrap(), "n2");
+        let refused = able(9, &choice).unwrap_err();
         assert!(refused[0].contains("the largest, n2, has 8 cpus"), "{refused:?}");
-        assert!(super::able(&[], &Request::default(), 1).is_err());
-        let on = |nodes| super::able(&workers, &Request::default(), nodes);
+        choice.never.insert("n1".to_owned());
+        assert_eq!(able(4, &choice).unwrap(), "n2");
+        choice.only.insert("n1".to_owned());
+        assert!(able(4, &choice).is_err());
+        assert!(super::able(&[], &Request::default(), &WorkerChoice::default(), 1).is_err());
+        let on = |nodes| super::able(&workers, &Request::default(), &WorkerChoice::default(), nodes);
         assert_eq!(on(2).unwrap(), "n[1-2]");
         assert!(on(3).unwrap_err().lines[0].contains("needs 3 nodes with"));
     }

@@ -155,16 +155,16 @@ pub(super) fn draft(
             })
         }),
         alternatives: Vec::new(),
+        choice: needs::choice(settings, shape),
     };
-    Ok((CommandDraft::new(spec, plan, None)?, warnings))
+    let mut draft = CommandDraft::new(spec, plan, None)?;
+    draft.where_offered = needs::resources(settings);
+    Ok((draft, warnings))
 }
 
 /// Names what is asked for, would matter, and is not done.
 fn unheeded(settings: &BatchSettings) -> Option<String> {
     let asked = [
-        ("--nodelist", !settings.nodelist.is_empty()),
-        ("--exclude", !settings.exclude.is_empty()),
-        ("--gres of other things than gpus", !settings.gres.is_empty()),
         ("--cpus-per-gpu", settings.cpus_per_gpu.is_some()),
         ("--ntasks-per-gpu", settings.ntasks_per_gpu.is_some()),
         ("--export-file", settings.export_file.is_some()),

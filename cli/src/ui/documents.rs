@@ -5,7 +5,7 @@ pub(crate) mod storage;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use phalanx_protocol::record::{FailureCause, Outcome, TaskFailure};
 use phalanx_protocol::view::{Explanation, JobView, Offer, Verdict, WorkerView};
@@ -222,6 +222,12 @@ pub(crate) struct JobShape<'a> {
     /// What tasks may need instead.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     alternatives: Vec<ResourcesShape<'a>>,
+    /// Workers that it may run on; any, if absent.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    on: BTreeSet<&'a String>,
+    /// Workers that it may not run on.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    not_on: BTreeSet<&'a String>,
     tasks: u64,
     done: u64,
     failed: u64,
@@ -282,6 +288,8 @@ impl<'a> From<&'a JobView> for JobShape<'a> {
             priority: view.priority,
             request: (&view.request).into(),
             alternatives: view.alternatives.iter().map(ResourcesShape::from).collect(),
+            on: view.choice.wanted().collect(),
+            not_on: view.choice.never.iter().collect(),
             tasks: view.tasks,
             done: view.done,
             failed: view.failed,
@@ -370,6 +378,7 @@ impl<'a> ExplanationShape<'a> {
             Verdict::Finished => ("finished", none),
             Verdict::Running => ("running", none),
             Verdict::NoWorkers => ("no_workers", none),
+            Verdict::Elsewhere { .. } => ("elsewhere", none),
             Verdict::TooLarge { .. } => ("too_large", none),
             Verdict::Behind { jobs } => ("behind", jobs.as_slice()),
             Verdict::Scarce { jobs, .. } => ("scarce", jobs.as_slice()),

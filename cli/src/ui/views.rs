@@ -4,9 +4,10 @@ use phalanx_protocol::record::Outcome;
 use phalanx_protocol::resources::either;
 use phalanx_protocol::resources::format_bytes;
 use phalanx_protocol::view::{Explanation, JobView, Offer, Verdict, WorkerView};
-use phalanx_protocol::{Amount, JobId, Resources};
+use phalanx_protocol::{Amount, JobId, Resources, WorkerChoice};
 
 use crate::args::waiting::condition_text;
+use phalanx_protocol::hostlist;
 
 use super::documents::DraftShape;
 use super::outcome::{failure_lines, outcome_text};
@@ -123,6 +124,9 @@ pub(crate) fn job_text(job: &JobView, now: u64, style: Style) -> String {
         ),
     );
     line("each needs", either(job.requests()));
+    if !job.choice.is_free() {
+        line("may run on", choice_text(&job.choice));
+    }
     if job.priority != 0 {
         line("priority", job.priority.to_string());
     }
@@ -171,6 +175,19 @@ pub(crate) fn job_text(job: &JobView, now: u64, style: Style) -> String {
         }
     }
     text
+}
+
+/// `n[1-3]`, `all but n4`, `n[1-3] but n2`.
+fn choice_text(choice: &WorkerChoice) -> String {
+    let list = |names: Vec<&String>| printable(&hostlist::compress(&names), 0);
+    let some = match list(choice.wanted().collect()) {
+        names if names.is_empty() => "all".to_owned(),
+        names => names,
+    };
+    match list(choice.never.iter().collect()) {
+        names if names.is_empty() => some,
+        names => format!("{some} but {names}"),
+    }
 }
 
 fn state_detail(job: &JobView) -> String {
@@ -261,6 +278,14 @@ pub(crate) fn verdict_text(explanation: &Explanation) -> String {
         ),
         Verdict::NoWorkers => format!(
             "job {id} cannot start: no worker has joined the cluster. `phalanx worker` starts one on any node."
+        ),
+        Verdict::Elsewhere { missing } if missing.is_empty() => format!(
+            "job {id} waits for other workers: it may run on {}.",
+            choice_text(&job.choice)
+        ),
+        Verdict::Elsewhere { missing } => format!(
+            "job {id} waits for workers that have not joined: {}.",
+            printable(&hostlist::compress(missing), 0)
         ),
         Verdict::TooLarge { .. } if let Some(name) = unoffered(explanation) => {
             format!("job {id} cannot start: each task needs {needs}, and no worker has as much {name}.")

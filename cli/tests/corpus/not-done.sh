@@ -1,6 +1,5 @@
 #!/bin/bash
 #SBATCH --exclusive=user
-#SBATCH --nodelist=n1 --exclude=n[2-4]
 #SBATCH --gres=nvme:100
 #SBATCH --cpus-per-gpu=1
 #SBATCH --ntasks-per-gpu=1

@@ -12,6 +12,7 @@
 mod callers;
 mod cgroups;
 mod chaos;
+mod choosing;
 mod clusters;
 mod command;
 mod commands;

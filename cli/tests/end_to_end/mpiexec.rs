@@ -63,6 +63,20 @@ fn ranks_go_to_as_many_workers_as_they_need_and_the_first_failure_is_the_end() {
     let limited = desk.run(&["mpiexec", "--timeout", "1", "sleep", "100"]);
     assert_eq!(limited.code, Some(1), "{limited:?}");
     assert!(limited.stderr.contains("time limit of 1 s"), "{limited:?}");
+    let mut command = desk.command(&["mpiexec", "sleep", "100"]);
+    command.env("MPIEXEC_TIMEOUT", "1");
+    let limited = run(command);
+    assert_eq!(limited.code, Some(1), "{limited:?}");
+    assert!(limited.stderr.contains("time limit of 1 s"), "{limited:?}");
+    let script = "#!/bin/sh\n#SBATCH -o limited.txt\nmpiexec -n 2 sleep 100\necho $?\nmpiexec --timeout 60 true\necho $?\n";
+    desk.script("limited.sh", script);
+    let mut command = desk.command(&["sbatch", "--wait", "limited.sh"]);
+    command.env("MPIEXEC_TIMEOUT", "1");
+    assert_eq!(run(command).code, Some(0));
+    assert_eq!(
+        desk.read("limited.txt"),
+        "mpiexec: error: APPLICATION TIMED OUT, TIMEOUT = 1s\n1\n0\n"
+    );
 }
 
 #[test]

@@ -268,3 +268,49 @@ fn what_a_script_used_is_told_also_by_the_next_scheduler() {
     assert_eq!(desk.run(&list).stdout, before);
     assert_eq!(desk.run(&["seff", "1"]).stdout, summed);
 }
+
+#[test]
+fn what_a_killed_script_has_started_counts_as_used_by_it() {
+    let up = Up::start();
+    let desk = Desk::new(up.directory());
+    // the child has 40 MB, and nobody waits for it
+    let inner = "x=$(head -c 40000000 /dev/zero | tr '\\0' a); touch ready$SLURM_ARRAY_TASK_ID; sleep 100; :";
+    desk.script("child.sh", inner);
+    desk.script("late.sh", "#!/bin/sh\n#SBATCH -t 0:02\nsh child.sh\n:\n");
+    desk.script(
+        "array.sh",
+        "#!/bin/sh\n#SBATCH -a 0-1 -o /dev/null\n[ $SLURM_ARRAY_TASK_ID = 0 ] && sh child.sh\nwhile [ ! -f go ]; do sleep 0.05; done\n",
+    );
+    let used_kib = |step: &str, state: &str| {
+        let words = [
+            "sacct",
+            "-n",
+            "-P",
+            "-j",
+            step,
+            "--units=K",
+            "-o",
+            "JobID,State,MaxRSS",
+        ];
+        let done = desk.run(&words);
+        let line = done.stdout.lines().find(|line| line.starts_with(step));
+        let mut columns = line.unwrap_or_default().split('|').skip(1);
+        let is_so = columns.next() == Some(state);
+        let kib = columns
+            .next()
+            .and_then(|text| text.strip_suffix('K')?.parse::<f64>().ok());
+        kib.filter(|_| is_so).unwrap_or(0.0)
+    };
+    assert_eq!(desk.run(&["sbatch", "--wait", "late.sh"]).code, Some(1));
+    let kib = used_kib("1.batch", "TIMEOUT");
+    assert!(kib > 30_000.0, "{kib}: {:?}", desk.run(&["sacct", "-n", "-P"]));
+    assert_eq!(desk.run(&["sbatch", "array.sh"]).code, Some(0));
+    eventually("the element has its memory", || {
+        desk.work().join("ready0").is_file()
+    });
+    assert_eq!(desk.run(&["scancel", "2_0"]).code, Some(0));
+    eventually("what it used is known", || {
+        used_kib("2_0.batch", "CANCELLED") > 30_000.0
+    });
+    desk.script("go", "");
+}

@@ -4,9 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{JobSpec, Payload, Work};
 use crate::amount::Amount;
+use crate::choice::CHOICE_BYTES_MAX;
 use crate::command::{self, CommandWork};
 use crate::dependency::{self, Condition};
-use crate::gang::{GangError, OnLoss};
+use crate::gang::{GangError, OnLoss, Shape};
 use crate::limits;
 use crate::resources::Request;
 
@@ -97,6 +98,31 @@ pub enum SpecError {
         command::FACT_BYTES_MAX
     )]
     BadCommand,
+    /// More names of workers than a job may have.
+    #[error(
+        "the names of the workers that it may or may not run on take {bytes} bytes, more than {CHOICE_BYTES_MAX}"
+    )]
+    TooManyWorkers {
+        /// Their length.
+        bytes: usize,
+    },
+    /// A worker that is to be used and not to be used.
+    #[error("it is to run on worker {worker:?} and is not allowed to")]
+    ContradictingWorkers {
+        /// Which.
+        worker: String,
+    },
+    /// Tasks that run wherever there is room are to be on several workers.
+    #[error("only the ranks of a gang can be demanded to be on each of several workers")]
+    NoGangOnWorkers,
+    /// Fewer nodes than workers that are all to be used.
+    #[error("it is to be on each of {workers} workers, and has ranks on {nodes} nodes at most")]
+    TooFewForWorkers {
+        /// How many are to be used.
+        workers: usize,
+        /// How many can be.
+        nodes: u64,
+    },
     /// A gang that cannot be.
     #[error(transparent)]
     Gang(#[from] GangError),
@@ -119,6 +145,7 @@ impl JobSpec {
         self.check_requests()?;
         self.check_limits()?;
         self.check_gang()?;
+        self.check_workers()?;
         if let Some(dependency) = &self.dependency {
             let count = dependency.conditions.len();
             if count == 0 || count > dependency::CONDITIONS_MAX {
@@ -178,6 +205,29 @@ impl JobSpec {
                 what: what.to_owned(),
             }),
             None => Ok(()),
+        }
+    }
+
+    fn check_workers(&self) -> Result<(), SpecError> {
+        let mut names = self.choice.names();
+        names.try_for_each(|name| check_name("worker", name))?;
+        let bytes = self.choice.names().map(String::len).sum();
+        if bytes > CHOICE_BYTES_MAX {
+            return Err(SpecError::TooManyWorkers { bytes });
+        }
+        if let Some(worker) = self.choice.contradiction().cloned() {
+            return Err(SpecError::ContradictingWorkers { worker });
+        }
+        let workers = self.choice.all_of.len();
+        let nodes = match self.gang.as_ref().map(|gang| gang.shape(self.tasks)) {
+            None if workers == 0 => return Ok(()),
+            None => return Err(SpecError::NoGangOnWorkers),
+            Some(Shape::Any) => self.tasks,
+            Some(Shape::Nodes(counts)) => counts.len() as u64,
+        };
+        match workers as u64 > nodes {
+            true => Err(SpecError::TooFewForWorkers { workers, nodes }),
+            false => Ok(()),
         }
     }
 

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Outcome, Record, ResultBlock, TaskFailure};
+use crate::choice::WorkerChoice;
 use crate::dependency::Dependency;
+use crate::gang::Gang;
 use crate::id::{GrantId, JobId, SubmissionId};
 use crate::job::{Feeding, JobSpec, Retries, Work};
 use crate::range::IndexRange;
@@ -75,11 +77,11 @@ pub(super) enum Read {
         submitted_unix_millis: u64,
         spec: Box<FourthSpec>,
     },
-    JobSubmitted {
+    JobSubmittedFifth {
         job: JobId,
         user: String,
         submitted_unix_millis: u64,
-        spec: Box<JobSpec>,
+        spec: Box<FifthSpec>,
     },
     TasksEnded {
         job: JobId,
@@ -87,6 +89,12 @@ pub(super) enum Read {
         results: Vec<ResultBlock>,
         failed: Vec<TaskFailure>,
         usage: Usage,
+    },
+    JobSubmitted {
+        job: JobId,
+        user: String,
+        submitted_unix_millis: u64,
+        spec: Box<JobSpec>,
     },
 }
 
@@ -134,18 +142,20 @@ pub(super) enum Write<'a> {
     },
     #[expect(dead_code, reason = "keeps the place of a layout that is only read")]
     JobSubmittedFourth,
-    JobSubmitted {
-        job: JobId,
-        user: &'a str,
-        submitted_unix_millis: u64,
-        spec: &'a JobSpec,
-    },
+    #[expect(dead_code, reason = "keeps the place of a layout that is only read")]
+    JobSubmittedFifth,
     TasksEnded {
         job: JobId,
         done: &'a [IndexRange],
         results: &'a [ResultBlock],
         failed: &'a [TaskFailure],
         usage: &'a Usage,
+    },
+    JobSubmitted {
+        job: JobId,
+        user: &'a str,
+        submitted_unix_millis: u64,
+        spec: &'a JobSpec,
     },
 }
 
@@ -209,6 +219,29 @@ pub(super) struct FourthSpec {
     dependency: Option<Dependency>,
     held: bool,
     begin_unix_millis: Option<u64>,
+}
+
+/// A job spec as the fifth version wrote it: on any workers. Fields are in the order of [`JobSpec`].
+#[derive(Debug, Deserialize)]
+pub(super) struct FifthSpec {
+    submission: SubmissionId,
+    name: String,
+    tasks: u64,
+    work: Work,
+    request: Request,
+    alternatives: Vec<Request>,
+    priority: i32,
+    feeding: Feeding,
+    failures_max: Option<u64>,
+    retries: Retries,
+    task_time_limit_millis: Option<u64>,
+    time_limit_millis: Option<u64>,
+    idempotent: bool,
+    slots_max: Option<u32>,
+    dependency: Option<Dependency>,
+    held: bool,
+    begin_unix_millis: Option<u64>,
+    gang: Option<Box<Gang>>,
 }
 
 impl From<FirstRequest> for Request {
@@ -277,12 +310,13 @@ impl From<ThirdSpec> for JobSpec {
 
 impl From<FourthSpec> for JobSpec {
     fn from(fourth: FourthSpec) -> Self {
-        Self {
+        FifthSpec {
             submission: fourth.submission,
             name: fourth.name,
             tasks: fourth.tasks,
             work: fourth.work,
             request: fourth.request,
+            alternatives: Vec::new(),
             priority: fourth.priority,
             feeding: fourth.feeding,
             failures_max: fourth.failures_max,
@@ -295,7 +329,33 @@ impl From<FourthSpec> for JobSpec {
             held: fourth.held,
             begin_unix_millis: fourth.begin_unix_millis,
             gang: None,
-            alternatives: Vec::new(),
+        }
+        .into()
+    }
+}
+
+impl From<FifthSpec> for JobSpec {
+    fn from(fifth: FifthSpec) -> Self {
+        Self {
+            submission: fifth.submission,
+            name: fifth.name,
+            tasks: fifth.tasks,
+            work: fifth.work,
+            request: fifth.request,
+            alternatives: fifth.alternatives,
+            priority: fifth.priority,
+            feeding: fifth.feeding,
+            failures_max: fifth.failures_max,
+            retries: fifth.retries,
+            task_time_limit_millis: fifth.task_time_limit_millis,
+            time_limit_millis: fifth.time_limit_millis,
+            idempotent: fifth.idempotent,
+            slots_max: fifth.slots_max,
+            dependency: fifth.dependency,
+            held: fifth.held,
+            begin_unix_millis: fifth.begin_unix_millis,
+            gang: fifth.gang,
+            choice: WorkerChoice::default(),
         }
     }
 }
@@ -371,6 +431,17 @@ impl From<Read> for Record {
                 spec: Box::new((*spec).into()),
             },
             Read::JobSubmittedFourth {
+                job,
+                user,
+                submitted_unix_millis,
+                spec,
+            } => Self::JobSubmitted {
+                job,
+                user,
+                submitted_unix_millis,
+                spec: Box::new((*spec).into()),
+            },
+            Read::JobSubmittedFifth {
                 job,
                 user,
                 submitted_unix_millis,

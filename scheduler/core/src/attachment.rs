@@ -251,9 +251,8 @@ impl Core {
         job.excluded.insert(worker, reason.clone());
         let is_gang = job.is_gang();
         let mut workers = self.workers.iter();
-        let nowhere = workers.all(|(worker, model)| {
-            job.excluded.contains_key(worker) || job.spec.slots_on(&model.capacity) == 0
-        });
+        let nowhere = workers
+            .all(|(&worker, model)| !job.may_use(worker, model) || job.spec.slots_on(&model.capacity) == 0);
         if fatal || nowhere {
             return self.end_job(now, id, Outcome::Broken { reason }, effects);
         }

@@ -226,6 +226,11 @@ impl Core {
                 "SLOT: {id} is shared by a job that shares it with no other"
             );
             for (job, &slots) in &worker.slots {
+                let choice = &self.jobs[job].spec.choice;
+                assert!(
+                    choice.admits(&worker.name),
+                    "SLOT: job {job} has slots on {id}, where it may not run"
+                );
                 let alone = sharing(job) != Sharing::Nobody || slots == 1;
                 assert!(alone, "SLOT: tasks of job {job} share {id}");
                 let held = self.jobs[job]

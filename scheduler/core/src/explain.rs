@@ -93,9 +93,13 @@ impl Core {
         if self.workers.is_empty() {
             return Verdict::NoWorkers;
         }
-        if offers.iter().all(|offer| offer.slots_capacity == 0) {
+        let fits_nowhere = offers.iter().all(|offer| offer.slots_capacity == 0);
+        if let Some(missing) = self.elsewhere(&job.spec.choice, fits_nowhere) {
+            return Verdict::Elsewhere { missing };
+        }
+        if fits_nowhere {
             return Verdict::TooLarge {
-                largest: self.largest_worker().cloned(),
+                largest: self.largest_worker(&job.spec.choice).cloned(),
             };
         }
         let usable = offers.iter().filter(|offer| offer.slots_capacity > 0);
@@ -174,8 +178,8 @@ impl Core {
     fn offer(&self, job: &Job, id: WorkerId) -> Offer {
         let worker = &self.workers[&id];
         let request = job.spec.request_on(&worker.capacity);
-        let excluded = job.excluded.contains_key(&id);
-        let slots = |resources: &Resources| if excluded { 0 } else { resources.slots(request) };
+        let may_use = job.may_use(id, worker);
+        let slots = |resources: &Resources| if may_use { resources.slots(request) } else { 0 };
         Offer {
             worker: id,
             name: worker.name.clone(),

@@ -15,6 +15,8 @@ pub(crate) struct Room {
     pub(crate) slots: u32,
     /// Tasks that still run there and have to end before.
     pub(crate) running: u32,
+    /// The gang is to have ranks there by all means.
+    pub(crate) is_demanded: bool,
 }
 
 /// The workers that take a gang of so many ranks, and how many each, in the order of nodes; `None` if there is no room.
@@ -26,26 +28,38 @@ pub(crate) fn fit(shape: &Shape, ranks: u64, mut rooms: Vec<Room>) -> Option<Vec
     }
 }
 
-/// One worker if one has room for all, else as few as possible.
+/// One worker if one has room for all, else as few as possible; in any case those that are demanded.
 fn fit_any(ranks: u64, mut rooms: Vec<Room>) -> Option<Vec<(WorkerId, u32)>> {
-    let mut left = u32::try_from(ranks).ok()?;
-    if let Some(worker) = tightest(&rooms, left).map(|position| rooms[position].worker) {
-        return Some(vec![(worker, left)]);
+    let ranks = u32::try_from(ranks).ok()?;
+    let demanded = rooms.iter().filter(|room| room.is_demanded).count();
+    if demanded == 0
+        && let Some(position) = tightest(&rooms, ranks)
+    {
+        return Some(vec![(rooms[position].worker, ranks)]);
     }
-    rooms.sort_by_key(|room| (room.running, u32::MAX - room.slots, room.worker));
+    rooms.sort_by_key(|room| {
+        (
+            !room.is_demanded,
+            room.running,
+            u32::MAX - room.slots,
+            room.worker,
+        )
+    });
+    let mut left = ranks.checked_sub(u32::try_from(demanded).ok()?)?;
     let mut nodes = BTreeMap::new();
     for room in rooms {
-        let ranks = room.slots.min(left);
-        left -= ranks;
-        nodes.insert(room.worker, ranks);
-        if left == 0 {
-            return Some(nodes.into_iter().collect());
+        let first = u32::from(room.is_demanded);
+        let more = left.min(room.slots - first);
+        left -= more;
+        if first + more > 0 {
+            nodes.insert(room.worker, first + more);
         }
     }
-    None
+    (left == 0).then(|| nodes.into_iter().collect())
 }
 
-/// A worker for each count. The largest counts choose first: whoever has room for them has room for less.
+/// A worker for each count. The largest counts choose first: whoever has room for them has room for less. Those that are
+/// demanded are chosen before others.
 fn fit_nodes(counts: &[u32], mut rooms: Vec<Room>) -> Option<Vec<(WorkerId, u32)>> {
     let mut largest_first = counts.to_vec();
     largest_first.sort_unstable_by_key(|&count| u32::MAX - count);
@@ -53,6 +67,9 @@ fn fit_nodes(counts: &[u32], mut rooms: Vec<Room>) -> Option<Vec<(WorkerId, u32)
     for count in largest_first {
         let room = rooms.swap_remove(tightest(&rooms, count)?);
         chosen.entry(count).or_default().push_back(room.worker);
+    }
+    if rooms.iter().any(|room| room.is_demanded) {
+        return None;
     }
     for workers in chosen.values_mut() {
         workers.make_contiguous().sort_unstable();
@@ -64,7 +81,7 @@ fn fit_nodes(counts: &[u32], mut rooms: Vec<Room>) -> Option<Vec<(WorkerId, u32)
 /// The position of the best worker with room for `slots`.
 fn tightest(rooms: &[Room], slots: u32) -> Option<usize> {
     let enough = rooms.iter().enumerate().filter(|(_, room)| room.slots >= slots);
-    let best = enough.min_by_key(|(_, room)| (room.running, room.slots, room.worker));
+    let best = enough.min_by_key(|(_, room)| (!room.is_demanded, room.running, room.slots, room.worker));
     best.map(|(position, _)| position)
 }
 
@@ -78,6 +95,7 @@ mod tests {
             worker: WorkerId(worker),
             slots,
             running: 0,
+            is_demanded: false,
         };
         workers.map(room).collect()
     }
@@ -116,5 +134,27 @@ mod tests {
             fit(&shape, 4, rooms),
             Some(vec![(WorkerId(2), 2), (WorkerId(3), 2)])
         );
+    }
+
+    #[test]
+    fn demanded_workers_have_ranks_whatever_fits_better() {
+        let fitted = |shape: &Shape, ranks| {
+            let mut rooms = rooms(&[4, 8, 2, 3]);
+            rooms[0].is_demanded = true;
+            rooms[2].is_demanded = true;
+            let nodes = fit(shape, ranks, rooms)?;
+            Some(
+                nodes
+                    .into_iter()
+                    .map(|(worker, ranks)| (worker.0, ranks))
+                    .collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(fitted(&Shape::Any, 3), Some(vec![(1, 2), (3, 1)]));
+        assert_eq!(fitted(&Shape::Any, 9), Some(vec![(1, 4), (2, 3), (3, 2)]));
+        assert_eq!(fitted(&Shape::Any, 1), None);
+        let nodes = |counts: &[u32]| Shape::Nodes(counts.to_vec());
+        assert_eq!(fitted(&nodes(&[3, 2, 2]), 7), Some(vec![(1, 3), (3, 2), (4, 2)]));
+        assert_eq!(fitted(&nodes(&[3, 3]), 6), None);
     }
 }

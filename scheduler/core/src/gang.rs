@@ -159,7 +159,7 @@ impl Core {
         if !done.is_empty() {
             let record = Record::TasksEnded {
                 job: id,
-                usage: of_ended(tasks, report.usage, &done, &[], now.unix_millis),
+                usage: of_ended(tasks, report.usage, &done, now.unix_millis),
                 done: done.into(),
                 results,
                 failed: Vec::new(),

@@ -12,15 +12,15 @@
 //!   record that reopened it. Of idempotent jobs two grants may hold an index, and one may still hold what has ended in the
 //!   other (`twins`).
 //! - **SLOT**: the slots that jobs hold on a worker never ask for more than the worker has; one that is to leave
-//!   has none of them, and beside a job that shares its workers with no other there is none. No more than 5 % of a job's slots, but one at least, run what others run.
+//!   has none of them, and beside a job that shares its workers with no other there is none, and a job has some of those only that it may run on. No more than 5 % of a job's slots, but one at least, run what others run.
 //! - **GANG**: of a gang, all ranks run or have ended, or all wait; none runs twice in one epoch. Of one that shrinks, ranks that are
 //!   lost have ended: it has failed only if another rank has, and no worker goes on with what was taken for lost.
 //! - **KEEP**: nothing is answered, acknowledged or published before the record that says it is durable. All such
 //!   effects pass through `durability`.
 //!
 //! Reading order: `input` (the contract), `core` (dispatch of inputs), `job`, `seen`, `usage`, `holding` and `worker` (the model),
-//! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan` and `owners` (the slow path: who holds
-//! which slots, and beside whom), `feed` (the fast path: grants and revokes), `fitting`, `reserving`, `gang` and `rendezvous` (ranks, which are placed all or none and find each other), `gate`, `dependency` and `element` (jobs that are not to go on yet), `tail` and
+//! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan`, `owners` and `choosing` (the slow path: who holds
+//! which slots, beside whom, and on which workers), `feed` (the fast path: grants and revokes), `fitting`, `reserving`, `gang` and `rendezvous` (ranks, which are placed all or none and find each other), `gate`, `dependency` and `element` (jobs that are not to go on yet), `tail` and
 //! `twins` (who does not answer, and what is run twice therefore), `report` (what ended), `trouble` and `again` (what is run
 //! again), `limits`, `ending`, `reopening`, `cancelling`, `requeues` and `requeuing`, `durability`, `replay`, `snapshot`,
 //! `view`, `tasks`, `explain`.
@@ -28,6 +28,7 @@
 mod again;
 mod attachment;
 mod cancelling;
+mod choosing;
 mod core;
 mod dependency;
 mod draining;

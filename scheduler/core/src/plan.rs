@@ -8,12 +8,12 @@
 //! free. Jobs that share their workers with no other are in `owners`, gangs in `reserving`.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use phalanx_protocol::gang::Placement;
 use phalanx_protocol::message::worker::ToWorker;
-use phalanx_protocol::{JobId, Request, Resources, WorkerId};
+use phalanx_protocol::{JobId, Request, Resources, WorkerChoice, WorkerId};
 
 use crate::core::Core;
 use crate::input::{Effect, Now};
@@ -56,9 +56,14 @@ pub(crate) struct Board<'a> {
     pub(crate) busy: BTreeMap<WorkerId, Vec<(JobId, i32)>>,
     /// What is free and reserved for a gang.
     pub(crate) reserved: BTreeMap<WorkerId, Resources>,
+    /// Workers that some job may not do without.
+    pub(crate) sought: BTreeSet<WorkerId>,
     /// When that gang will have its slots, if one reserves any; for ever, if that is not known.
     pub(crate) until: Option<Duration>,
 }
+
+/// What tasks of a job may need, and where.
+type Wanted<'a> = (Vec<&'a Request>, &'a WorkerChoice);
 
 /// What a plan decides: slots, and where gangs are that were given theirs.
 type Decision = (Slots, Vec<(JobId, Placement)>);
@@ -82,6 +87,7 @@ impl Core {
         let mut claims = self.claims();
         let gangs = self.gang_claims();
         let mut board = self.board(&claims);
+        board.sought = self.sought(&claims, &gangs);
         let running = match gangs.is_empty() {
             true => BTreeMap::new(),
             false => self.running(),
@@ -117,6 +123,7 @@ impl Core {
             owners: BTreeMap::new(),
             busy: self.busy(claims),
             reserved: BTreeMap::new(),
+            sought: BTreeSet::new(),
             until: None,
         };
         self.hold_gangs(&mut board);
@@ -144,12 +151,14 @@ impl Core {
         claims
     }
 
-    /// Slots of a job that the workers have room for when they are empty; what is known of others' requests is kept.
-    fn room<'a>(&self, job: &'a Job, known: &mut BTreeMap<Vec<&'a Request>, u64>) -> u64 {
+    /// Slots of a job that the workers it may run on have room for when they are empty; what is known of others like it is kept.
+    fn room<'a>(&self, job: &'a Job, known: &mut BTreeMap<Wanted<'a>, u64>) -> u64 {
         let slots = |worker: &Worker| u64::from(job.spec.slots_on(&worker.capacity));
-        let staying = self.workers.values().filter(|worker| !worker.draining);
-        let requests = job.spec.requests().collect();
-        *known.entry(requests).or_insert_with(|| staying.map(slots).sum())
+        let choice = &job.spec.choice;
+        let workers = self.workers.values();
+        let usable = workers.filter(|worker| !worker.draining && choice.admits(&worker.name));
+        let wanted = (job.spec.requests().collect(), choice);
+        *known.entry(wanted).or_insert_with(|| usable.map(slots).sum())
     }
 
     /// Slots that a job could use now: as long as nothing more of it is granted, those for what it holds.
@@ -246,12 +255,6 @@ impl Core {
     pub(crate) fn request_on(&self, id: JobId, worker: WorkerId) -> &Request {
         self.jobs[&id].spec.request_on(&self.workers[&worker].capacity)
     }
-
-    /// The worker with the most cpus, then memory.
-    pub(crate) fn largest_worker(&self) -> Option<&Resources> {
-        let capacities = self.workers.values().map(|worker| &worker.capacity);
-        capacities.max_by_key(|capacity| (capacity.cpus, capacity.memory_bytes))
-    }
 }
 
 impl Job {
@@ -283,9 +286,15 @@ impl Board<'_> {
 
     /// Lets a claim keep what its job holds, or of that what has tasks to run, up to `limit`.
     fn keep(&mut self, claim: &mut Claim<'_>, only_busy: bool, limit: u64) {
-        for (&worker, holding) in &claim.job.holdings {
+        let holdings = &claim.job.holdings;
+        let turns = self.turns(claim).iter();
+        let in_turn = turns.flat_map(|turn| holdings.iter().map(move |held| (turn, held)));
+        for (turn, (&worker, holding)) in in_turn {
             if claim.given >= limit {
                 return;
+            }
+            if !turn.is_for(&self.sought, worker) {
+                continue;
             }
             let unplanned = || self.workers[&worker].unplanned.contains(&claim.id);
             let held = match u64::from(holding.slots) {
@@ -330,18 +339,25 @@ impl Board<'_> {
 
     /// Gives a claim whatever is free, up to `limit`.
     fn top_up(&mut self, claim: &mut Claim<'_>, limit: u64) {
-        let mut from = WorkerId(0);
-        while claim.given < limit
-            && !claim.keeps_only
-            && let Some((&worker, _)) = self.free.range(from..).next()
-        {
-            self.give(claim, worker, u64::MAX, limit);
-            from = WorkerId(worker.0 + 1);
+        for turn in self.turns(claim) {
+            let mut from = WorkerId(0);
+            while claim.given < limit
+                && !claim.keeps_only
+                && let Some((&worker, _)) = self.free.range(from..).next()
+            {
+                if turn.is_for(&self.sought, worker) {
+                    self.give(claim, worker, u64::MAX, limit);
+                }
+                from = WorkerId(worker.0 + 1);
+            }
         }
     }
 
     /// Gives up to `slots` slots of a worker, as long as the claim has less than `limit`.
     fn give(&mut self, claim: &mut Claim<'_>, worker: WorkerId, slots: u64, limit: u64) {
+        if !claim.job.may_use(worker, &self.workers[&worker]) {
+            return;
+        }
         let slots = slots.min(self.allowed(claim, worker));
         let request = claim.job.spec.request_on(&self.workers[&worker].capacity);
         let fitting = match self.free.get(&worker) {
@@ -355,7 +371,7 @@ impl Board<'_> {
         let given = u64::from(fitting).min(slots);
         let given = given.min(limit.saturating_sub(claim.given));
         let given = u32::try_from(given).unwrap_or(u32::MAX);
-        if given > 0 && !claim.job.excluded.contains_key(&worker) {
+        if given > 0 {
             claim.given += u64::from(given);
             self.take(worker, (claim.id, claim.job), given, claim.ends);
         }

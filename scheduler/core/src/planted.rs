@@ -42,6 +42,8 @@ pub enum PlantedBug {
     WaitsForNobody,
     /// A job gets as many slots as there are, whatever it allows.
     ForgetsSlotsMax,
+    /// A job gets slots of any worker, whichever it may run on.
+    ForgetsChoice,
     /// A new leader grants what the workers of the last one still run.
     AwaitsNobody,
     /// A gang gets what slots there are.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use phalanx_protocol::limits::MESSAGE_BYTES_MAX;
 use phalanx_protocol::message::worker::{Report, ToWorker};
 use phalanx_protocol::record::{Record, ResultBlock, TaskFailure};
-use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, WorkerId};
+use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, Usage, WorkerId};
 
 use crate::cancelling::Run;
 use crate::core::Core;
@@ -73,6 +73,8 @@ impl Core {
         let mut astray = RangeSet::new();
         // ended elsewhere before
         let mut lost = 0;
+        // cancelled while it ran, which has ended now
+        let mut cancelled = RangeSet::new();
         for (grant, range) in within(job.spec.tasks, &report.done) {
             let fresh = if self.planted.is(PlantedBug::CountsRepetitions) {
                 vec![range]
@@ -87,6 +89,7 @@ impl Core {
             }
             for piece in job.close_losing(grant, range) {
                 lost += piece.len();
+                cancelled.extend(job.cancelled.tasks.pieces(piece));
                 if self.planted.is(PlantedBug::CountsBothTwins) {
                     done.insert(piece);
                 }
@@ -98,7 +101,10 @@ impl Core {
             for mut failure in failures {
                 let end = failure.message.floor_char_boundary(MESSAGE_BYTES_MAX);
                 failure.message.truncate(end);
-                lost += job.close_losing(grant, failure.range()).len() as u64;
+                for piece in job.close_losing(grant, failure.range()) {
+                    lost += piece.len();
+                    cancelled.extend(job.cancelled.tasks.pieces(piece));
+                }
                 match job.fail(grant, failure, now, forever, &mut astray) {
                     Some(Fate::Fail(failure)) => failed.push(failure),
                     Some(Fate::Rest(until)) => {
@@ -125,10 +131,15 @@ impl Core {
         if ended + rested > 0 {
             job.hosts_lost = 0;
         }
-        if !done.is_empty() || !failed.is_empty() {
+        let mut measured = cancelled;
+        measured.extend(done.iter());
+        measured.extend(failed.iter().map(TaskFailure::range));
+        let usage = of_ended(job.spec.tasks, report.usage, &measured, now.unix_millis);
+        // what cancelled tasks have used is on record though they had ended before
+        if !done.is_empty() || !failed.is_empty() || usage != Usage::Unknown {
             let record = Record::TasksEnded {
                 job: report.job,
-                usage: of_ended(job.spec.tasks, report.usage, &done, &failed, now.unix_millis),
+                usage,
                 results: decide(blocks, done.clone()),
                 done: done.into(),
                 failed,

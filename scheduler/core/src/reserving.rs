@@ -100,12 +100,14 @@ impl Core {
     ) -> Option<Placement> {
         let ranks = claim.job.spec.tasks;
         if claim.ready {
-            let rooms: Vec<Room> = board
+            let mut rooms: Vec<Room> = board
                 .free
                 .keys()
                 .map(|&worker| self.room_now(board, claim, worker, running))
                 .collect();
-            let mut nodes = fit(&claim.shape, ranks, rooms.clone());
+            let has_demanded = self.demand(&claim.job.spec.choice, &mut rooms);
+            let fitting = || fit(&claim.shape, ranks, rooms.clone());
+            let mut nodes = has_demanded.then(fitting).flatten();
             if nodes.is_none() && self.planted.is(PlantedBug::PlacesPartOfGang) {
                 let slots = rooms.iter().map(|room| u64::from(room.slots)).sum();
                 nodes = fit(&Shape::Any, ranks.min(slots), rooms).filter(|_| slots > 0);
@@ -135,6 +137,7 @@ impl Core {
             worker,
             slots: 0,
             running: 0,
+            is_demanded: false,
         };
         let Some(mut free) = board.usable(worker, claim.ends) else {
             return room;
@@ -153,7 +156,7 @@ impl Core {
                 free.cpus = 0;
             }
         }
-        if board.is_company(claim, worker) && !claim.job.excluded.contains_key(&worker) {
+        if board.is_company(claim, worker) && claim.job.may_use(worker, &self.workers[&worker]) {
             room.slots = free.slots(&claim.job.spec.request);
         }
         room
@@ -166,7 +169,10 @@ impl Core {
         times.extend(holders.iter().filter_map(|id| self.jobs[id].ends(self.clock)));
         let times: Vec<Duration> = times.into_iter().collect();
         let fitting = |&time: &Duration| {
-            let rooms = self.rooms_at(board, claim, time, running);
+            let mut rooms = self.rooms_at(board, claim, time, running);
+            if !self.demand(&claim.job.spec.choice, &mut rooms) {
+                return None;
+            }
             fit(&claim.shape, claim.job.spec.tasks, rooms)
         };
         // what fits at one time fits later, too
@@ -197,8 +203,8 @@ impl Core {
         running: &Running,
     ) -> Vec<Room> {
         let workers = self.workers.iter();
-        let staying = workers.filter(|(worker, model)| {
-            !model.draining && model.capacity.cpus > 0 && !claim.job.excluded.contains_key(worker)
+        let staying = workers.filter(|&(&worker, model)| {
+            !model.draining && model.capacity.cpus > 0 && claim.job.may_use(worker, model)
         });
         let room = |(&worker, _): (&WorkerId, _)| {
             let mut others = board.others(worker, claim.id);
@@ -219,6 +225,7 @@ impl Core {
                     free.slots(&claim.job.spec.request)
                 },
                 running: excess.fold(0, u32::saturating_add),
+                is_demanded: false,
             }
         };
         staying.map(room).collect()

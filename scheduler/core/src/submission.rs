@@ -3,13 +3,14 @@
 use phalanx_protocol::limits::ACTIVE_JOBS_MAX;
 use phalanx_protocol::message::client::{Refusal, Reply};
 use phalanx_protocol::record::{Outcome, Record};
-use phalanx_protocol::{JobId, JobSpec};
+use phalanx_protocol::{JobId, JobSpec, WorkerChoice};
 
 use crate::core::Core;
 use crate::durability::Held;
 use crate::input::{Effect, Now, RequestId};
 use crate::job::{Job, Phase};
 use crate::planted::PlantedBug;
+use crate::worker::Worker;
 
 impl Core {
     pub(crate) fn submitted(
@@ -44,6 +45,9 @@ impl Core {
         if self.planted.is(PlantedBug::ForgetsSlotsMax) {
             spec.slots_max = None;
         }
+        if self.planted.is(PlantedBug::ForgetsChoice) {
+            spec.choice = WorkerChoice::default();
+        }
         self.jobs
             .insert(id, Job::new(self.term, user, spec, now.unix_millis));
         self.live.insert(id);
@@ -71,12 +75,14 @@ impl Core {
                 what: format!("{ACTIVE_JOBS_MAX} jobs are active"),
             });
         }
-        let mut capacities = self.workers.values().map(|worker| &worker.capacity);
-        if capacities.any(|capacity| spec.slots_on(capacity) > 0) {
+        let mut workers = self.workers.values();
+        let may_hold =
+            |worker: &Worker| spec.choice.admits(&worker.name) && spec.slots_on(&worker.capacity) > 0;
+        // without any worker that it may run on, or one that it names, it may wait for one
+        if workers.any(may_hold) || !self.missing(&spec.choice).is_empty() {
             return None;
         }
-        // without any worker it may wait for one
-        let largest = self.largest_worker()?.clone();
+        let largest = self.largest_worker(&spec.choice)?.clone();
         let needs = spec.requests().cloned().collect();
         Some(Refusal::TooLarge { needs, largest })
     }

@@ -270,6 +270,16 @@ impl Job {
         }
     }
 
+    /// The first of some tasks, and those behind it that were started as often.
+    fn as_often_started(&self, told: TaskRange) -> TaskRange {
+        let range = IndexRange::new(told.range.start, self.cut(told.range));
+        TaskRange {
+            range,
+            restarts: self.restarts(range),
+            ..told
+        }
+    }
+
     /// The first of some tasks that have ended with what it has used, or those before the first of which that is known.
     fn measured(&self, told: TaskRange) -> TaskRange {
         let IndexRange { start, .. } = told.range;
@@ -314,15 +324,8 @@ impl Job {
             | TaskState::Granted
             | TaskState::Running
             | TaskState::Ending
-            | TaskState::Cancelled
-            | TaskState::Unrun => {
-                let range = IndexRange::new(start, self.cut(told.range));
-                TaskRange {
-                    range,
-                    restarts: self.restarts(range),
-                    ..told
-                }
-            }
+            | TaskState::Unrun => self.as_often_started(told),
+            TaskState::Cancelled => self.measured(self.as_often_started(told)),
         }
     }
 }

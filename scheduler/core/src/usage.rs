@@ -3,7 +3,6 @@
 //! by its tasks.
 
 use phalanx_protocol::limits::USAGE_TASKS_MAX;
-use phalanx_protocol::record::TaskFailure;
 use phalanx_protocol::{IndexRange, RangeSet, TaskUsage, Usage, UsageSum};
 
 /// What is known of a job.
@@ -14,16 +13,14 @@ pub(crate) struct Used {
     tasks: Vec<(TaskUsage, u64)>,
 }
 
-/// What a record is to say of tasks that `done` and `failed` say ended just now, of a job of so many `tasks`.
+/// What a record is to say of tasks that ended just now, of a job of so many `tasks`.
 pub(crate) fn of_ended(
     tasks: u64,
     mut reported: Vec<TaskUsage>,
-    done: &RangeSet,
-    failed: &[TaskFailure],
+    ended: &RangeSet,
     unix_millis: u64,
 ) -> Usage {
-    let failed: RangeSet = failed.iter().map(TaskFailure::range).collect();
-    reported.retain(|task| done.contains(task.index) || failed.contains(task.index));
+    reported.retain(|task| ended.contains(task.index));
     // one that was run twice at a time may be told of twice
     reported.sort_unstable_by_key(|task| task.index);
     reported.dedup_by_key(|task| task.index);

@@ -27,6 +27,7 @@ impl Job {
             reduce: self.spec.work.reduces(),
             request: self.spec.request.clone(),
             alternatives: self.spec.alternatives.clone(),
+            choice: self.spec.choice.clone(),
             priority: self.spec.priority,
             outcome: self.seen.outcome.clone(),
             tasks: self.spec.tasks,

@@ -8,7 +8,8 @@ use std::time::Duration;
 use phalanx_protocol::job::{Inputs, KernelWork, Payload, Work};
 use phalanx_protocol::message::worker::{Join, Report, ToWorker};
 use phalanx_protocol::{
-    BlobId, Encoding, Feeding, JobSpec, Request, Resources, Retries, SubmissionId, Term, WorkerId,
+    BlobId, Encoding, Feeding, JobSpec, Request, Resources, Retries, SubmissionId, Term, WorkerChoice,
+    WorkerId,
 };
 use phalanx_scheduler_core::{Core, Effect, Input, Now, RequestId, SessionId};
 
@@ -84,6 +85,7 @@ fn job(tasks: u64) -> Input {
         begin_unix_millis: None,
         gang: None,
         alternatives: Vec::new(),
+        choice: WorkerChoice::default(),
     };
     Input::Submitted {
         request: RequestId(1),

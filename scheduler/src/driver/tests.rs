@@ -6,7 +6,7 @@ use phalanx_protocol::limits::PARAMETERS_INLINE_BYTES_MAX;
 use phalanx_protocol::message::worker::Join;
 use phalanx_protocol::{
     BlobId, Encoding, Feeding, Inputs, JobSpec, KernelWork, Payload, Request, Resources, Retries,
-    SubmissionId, Work,
+    SubmissionId, Work, WorkerChoice,
 };
 use phalanx_storage::memory::MemoryStore;
 use phalanx_storage::{Candidate, ClusterId, JournalWriter, LogId, Store, acquire};
@@ -110,6 +110,7 @@ fn spec(submission: u128) -> JobSpec {
         begin_unix_millis: None,
         gang: None,
         alternatives: Vec::new(),
+        choice: WorkerChoice::default(),
     }
 }
 

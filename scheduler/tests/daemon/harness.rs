@@ -13,7 +13,7 @@ use phalanx_protocol::message::worker::{FromWorker, Join, Report, ToWorker};
 use phalanx_protocol::record::{ResultBlock, ResultData};
 use phalanx_protocol::{
     BlobId, Encoding, Feeding, GrantId, IndexRange, Inputs, JobId, JobSpec, KernelWork, Payload, Resources,
-    Retries, SubmissionId, Work,
+    Retries, SubmissionId, Work, WorkerChoice,
 };
 use phalanx_scheduler::{JournalOptions, RunningScheduler, Scheduler, SchedulerConfig, StartError};
 use phalanx_storage::{Directory, LogId};
@@ -381,6 +381,7 @@ pub(crate) async fn index_job(client: &Client, tasks: u64) -> JobSpec {
         begin_unix_millis: None,
         gang: None,
         alternatives: Vec::new(),
+        choice: WorkerChoice::default(),
     }
 }
 

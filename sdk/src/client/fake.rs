@@ -14,7 +14,7 @@ use phalanx_protocol::limits::DATA_FRAME_BYTES_MAX;
 use phalanx_protocol::message::client::{Refusal, Reply, Request};
 use phalanx_protocol::record::Outcome;
 use phalanx_protocol::view::JobView;
-use phalanx_protocol::{BlobId, IndexRange, JobId, JobSpec, Term, codec};
+use phalanx_protocol::{BlobId, IndexRange, JobId, JobSpec, Term, WorkerChoice, codec};
 use phalanx_transport::{
     Accepted, Authority, CloseReason, Connection, Credential, Listener, Role, StreamReader, StreamWriter,
 };
@@ -279,6 +279,7 @@ pub(crate) fn view(job: u64, tasks: u64) -> JobView {
         resting: 0,
         request: phalanx_protocol::Request::default(),
         alternatives: Vec::new(),
+        choice: WorkerChoice::default(),
         priority: 0,
         outcome: None,
         tasks,

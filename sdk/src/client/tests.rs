@@ -6,7 +6,8 @@ use phalanx_protocol::message::client::Refusal;
 use phalanx_protocol::record::{FailureCause, TaskFailure};
 use phalanx_protocol::view::{TaskRange, TaskState};
 use phalanx_protocol::{
-    BlobId, Encoding, Feeding, IndexRange, Inputs, KernelWork, Payload, RangeSet, Retries, SubmissionId, Work,
+    BlobId, Encoding, Feeding, IndexRange, Inputs, KernelWork, Payload, RangeSet, Retries, SubmissionId,
+    Work, WorkerChoice,
 };
 
 use super::fake::{Act, FakeScheduler, end, impatient, view, whole};
@@ -42,6 +43,7 @@ fn spec() -> JobSpec {
         begin_unix_millis: None,
         gang: None,
         alternatives: Vec::new(),
+        choice: WorkerChoice::default(),
     }
 }
 

@@ -23,8 +23,9 @@ use super::memory;
 use super::orphans::Running;
 use super::program::Program;
 use super::ranks::Ranks;
-use super::reap::reap;
+use super::reap::{Used, reap};
 use super::rlimits;
+use super::tally::used_so_far;
 use super::wake::Wake;
 use crate::context::TaskContext;
 
@@ -141,7 +142,7 @@ pub(super) fn run(program: &Program<'_>, order: &Order<'_>) -> io::Result<(Endin
     // the system sees more, and at once
     watch.look_at = watch.look_at.filter(|_| cgroup.is_none());
     let waited = watch.wait();
-    let peak_bytes = watch.peak_bytes;
+    let (peak_bytes, so_far) = (watch.peak_bytes, watch.so_far);
     // it is dead but not reaped, so its number is still its group's
     let _ = kill_process_group(pid, Signal::KILL);
     let killed_at = cgroup.as_ref().and_then(Cgroup::killed_at);
@@ -151,6 +152,7 @@ pub(super) fn run(program: &Program<'_>, order: &Order<'_>) -> io::Result<(Endin
     }
     order.running.ended(order.task);
     let (status, used) = reap(pid)?;
+    let used = used.or_more(so_far);
     order.running.sweep();
     let usage = TaskUsage {
         index: order.task,
@@ -174,6 +176,8 @@ struct Watch<'a> {
     look_at: Option<Instant>,
     /// The most that it was seen to use, with what it has started, where that is looked at.
     peak_bytes: u64,
+    /// What its group had used when it was last told to end.
+    so_far: Used,
     is_cancelled: bool,
     /// How it ends if not by itself.
     over: Option<Ending>,
@@ -193,6 +197,7 @@ impl<'a> Watch<'a> {
             kill_at: None,
             look_at: limits.memory.map(|_| began + MEMORY_INTERVAL),
             peak_bytes: 0,
+            so_far: Used::default(),
             is_cancelled: false,
             over: None,
         }
@@ -255,11 +260,13 @@ impl<'a> Watch<'a> {
                 self.over = self.order.limits.time.map(Ending::TimeLimit);
             }
             (self.warning, self.kill_at) = (None, Some(now + self.order.limits.grace));
+            self.note_used();
             let _ = kill_process_group(self.pid, Signal::TERM);
             // one that is stopped hears nothing otherwise
             let _ = kill_process_group(self.pid, Signal::CONT);
         }
         if is_due(&mut self.kill_at) {
+            self.note_used();
             let _ = kill_process_group(self.pid, Signal::KILL);
         }
         if is_due(&mut self.look_at)
@@ -269,11 +276,18 @@ impl<'a> Watch<'a> {
             self.peak_bytes = self.peak_bytes.max(used);
             if used > allowed {
                 self.over = Some(Ending::Memory(used, allowed));
+                self.note_used();
                 let _ = kill_process_group(self.pid, Signal::KILL);
             } else {
                 self.look_at = Some(now + MEMORY_INTERVAL);
             }
         }
+    }
+
+    /// Looks at what the group has used, of which the system tells only a part if all of it is killed.
+    fn note_used(&mut self) {
+        let members = others_of_group(self.pid).into_iter().chain([self.pid]);
+        self.so_far = used_so_far(members).or_more(self.so_far);
     }
 }
 

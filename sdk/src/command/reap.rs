@@ -15,12 +15,24 @@ use std::process::ExitStatus;
 use rustix::process::Pid;
 
 /// What a process has used, with its children that it waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Used {
     pub(super) user_micros: u64,
     pub(super) system_micros: u64,
     /// The most that one process had resident, in KiB.
     pub(super) rss_kib: u64,
+}
+
+impl Used {
+    /// The more of two counts, either of which may have left something out.
+    pub(super) fn or_more(self, other: Self) -> Self {
+        let time = |used: &Self| used.user_micros.saturating_add(used.system_micros);
+        let longer = if time(&other) > time(&self) { other } else { self };
+        Self {
+            rss_kib: self.rss_kib.max(other.rss_kib),
+            ..longer
+        }
+    }
 }
 
 /// Waits for the end of a child, whose number means nothing from then on.

@@ -1,11 +1,13 @@
 //! SLOT: a worker never runs more than it has, nor two tasks in one slot; and the slots that the scheduler has it give
-//! to jobs fit into it together. A job has no more of them than it allows.
+//! to jobs fit into it together. A job has no more of them than it allows, and none where
+//! it may not run.
 
 use std::collections::BTreeMap;
 
-use phalanx_protocol::{GrantId, IndexRange, JobId, Resources, Sharing, Term, WorkerId};
+use phalanx_protocol::{GrantId, IndexRange, JobId, Sharing, Term, WorkerId};
 
 use crate::scheduler::Leader;
+use crate::weather::Node;
 use crate::worker::Worker;
 
 #[derive(Debug, Default)]
@@ -33,13 +35,18 @@ impl Slot {
     }
 
     /// A leader has said what it had to say.
-    pub(crate) fn check_told(&self, leader: &Leader, worker: WorkerId, capacity: &Resources) {
+    pub(crate) fn check_told(&self, leader: &Leader, worker: WorkerId, node: &Node) {
+        let capacity = &node.capacity;
         let Some(jobs) = self.told.get(&(leader.term, worker)) else {
             return;
         };
         let mut free = capacity.clone();
         let in_use = || jobs.iter().filter(|&(_, &slots)| slots > 0);
         for (job, &slots) in in_use() {
+            assert!(
+                leader.specs[job].choice.admits(&node.name),
+                "SLOT: {worker} is to give slots to job {job}, which may not run there"
+            );
             let alone = match leader.specs[job].request.sharing {
                 Sharing::Anybody => true,
                 Sharing::OwnJob => in_use().count() == 1,

@@ -44,6 +44,7 @@ pub(crate) enum Field {
     NodeCount,
     NodeList,
     NodesAsked,
+    NodesExcluded,
     /// What nobody here counts or knows.
     Nothing,
     OverSubscribe,
@@ -133,7 +134,7 @@ const LETTERS: &[(char, Field, &str)] = &[
     ('V', Field::Submit, "SUBMIT_TIME"),
     ('w', Field::Wckey, "WCKEY"),
     ('W', Field::Licenses, "LICENSES"),
-    ('x', Field::Nothing, "EXC_NODES"),
+    ('x', Field::NodesExcluded, "EXC_NODES"),
     ('X', Field::Recorded("core-spec"), "CORE_SPEC"),
     ('y', Field::Nice, "NICE"),
     ('Y', Field::Nothing, "SCHEDNODES"),

@@ -6,8 +6,8 @@ use std::time::Duration;
 use phalanx::{Client, JobView, ResultEvent};
 use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::limits::COMMAND_GRACE_MILLIS_MAX;
-use phalanx_protocol::record::{FailureCause, Outcome};
-use phalanx_protocol::{IndexRange, JobId};
+use phalanx_protocol::record::{FailureCause, Outcome, TaskFailure};
+use phalanx_protocol::{JobId, RangeSet};
 use tokio::time::Instant;
 
 use super::super::logs::{LOOK_PAUSE_MIN, next_pause};
@@ -239,9 +239,10 @@ impl<'a> Follower<'a> {
                     }
                 }
                 ResultEvent::Failed(failures) => {
-                    for failure in failures {
-                        let one = IndexRange::new(failure.index, failure.index + 1);
-                        copy.all(self.client, one).await?;
+                    // many fail together, and each question takes its time
+                    let failed: RangeSet = failures.iter().map(TaskFailure::range).collect();
+                    for range in failed.iter() {
+                        copy.all(self.client, range).await?;
                     }
                 }
                 ResultEvent::Ended(view) => return Ok(view),

@@ -8,14 +8,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use phalanx::{Client, Surroundings};
+use phalanx::{Client, Surroundings, WorkerView};
 use phalanx_protocol::command::{Action, Dialect, Output, Recipients, TaskInput, facts};
 use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::limits::{
     COMMAND_GRACE_MILLIS_MAX, COMMAND_PLAN_BYTES_MAX, PARAMETERS_INLINE_BYTES_MAX,
 };
 use phalanx_protocol::{
-    ArrayIds, CommandPlan, CommandWork, Feeding, Inputs, JobId, JobSpec, Payload, Work, codec,
+    Amount, ArrayIds, CommandPlan, CommandWork, Feeding, Inputs, JobId, JobSpec, Payload, Work, codec,
 };
 
 use super::items::Items;
@@ -38,6 +38,8 @@ pub(crate) struct CommandDraft {
     items: Option<Items>,
     /// Lines that it prints are to begin with the number of their rank.
     pub(crate) is_labelled: bool,
+    /// Resources that each task needs of those that some worker offers; the others are not counted.
+    pub(crate) where_offered: Vec<(String, Amount)>,
 }
 
 impl CommandDraft {
@@ -90,6 +92,7 @@ impl CommandDraft {
             }),
             request: arguments.request(),
             alternatives: arguments.alternatives(),
+            choice: arguments.choice(),
             priority: arguments.priority,
             feeding: Feeding::default(),
             failures_max: arguments.failures_max,
@@ -128,6 +131,7 @@ impl CommandDraft {
             plan,
             items,
             is_labelled: false,
+            where_offered: Vec::new(),
         })
     }
 
@@ -159,9 +163,31 @@ impl CommandDraft {
         self.plan.input = TaskInput::Streamed;
     }
 
+    /// What each task needs of what some worker offers, and what of it none does.
+    async fn offers(&self, client: &Client) -> Result<Split<'_>, CliError> {
+        match self.where_offered.is_empty() {
+            true => Ok(Split::default()),
+            false => Ok(split(&self.where_offered, &client.workers().await?)),
+        }
+    }
+
+    /// What is asked for and not counted, since no worker offers it, as a sentence.
+    pub(crate) async fn unoffered(&self, client: &Client) -> Result<Option<String>, CliError> {
+        let (_, unoffered) = self.offers(client).await?;
+        let names: Vec<&str> = unoffered.iter().map(|(name, _)| name.as_str()).collect();
+        Ok((!names.is_empty()).then(|| {
+            let names = names.join(", ");
+            format!("no worker offers {names}: that is recorded only (`phalanx worker --resource NAME=N` offers some)")
+        }))
+    }
+
     /// Uploads what storage lacks and submits the job.
     pub(crate) async fn send(&self, client: &Client) -> Result<JobId, CliError> {
         let mut spec = self.spec.clone();
+        let (offered, _) = self.offers(client).await?;
+        for (name, amount) in offered {
+            spec.request.add(name, *amount);
+        }
         let plan = codec::encode(&self.plan);
         let plan = match plan.len() {
             0..=PARAMETERS_INLINE_BYTES_MAX => Payload::Inline(Bytes::from(plan)),
@@ -179,6 +205,17 @@ impl CommandDraft {
         }
         Ok(client.submit(spec).await?)
     }
+}
+
+/// Resources that are offered, and those that are not.
+type Split<'a> = (Vec<&'a (String, Amount)>, Vec<&'a (String, Amount)>);
+
+fn split<'a>(wanted: &'a [(String, Amount)], workers: &[WorkerView]) -> Split<'a> {
+    let is_offered = |name: &String| {
+        let offered = workers.iter().map(|worker| worker.capacity.named.get(name));
+        offered.flatten().any(|&amount| amount > Amount::ZERO)
+    };
+    wanted.iter().partition(|(name, _)| is_offered(name))
 }
 
 /// A plan of what is around this process, with what the command line says otherwise.

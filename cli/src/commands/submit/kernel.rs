@@ -9,7 +9,7 @@ use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::limits::PARAMETERS_INLINE_BYTES_MAX;
 use phalanx_protocol::{
     BlobId, Encoding, Feeding, IndexRange, Inputs, JobId, JobSpec, KernelWork, Payload, Request,
-    SubmissionId, Work,
+    SubmissionId, Work, WorkerChoice,
 };
 use serde::de::IgnoredAny;
 
@@ -112,6 +112,10 @@ impl KernelDraft {
     }
 
     /// What each task may need instead.
+    pub(super) fn choice(&self) -> WorkerChoice {
+        self.arguments.choice()
+    }
+
     pub(super) fn alternatives(&self) -> Vec<Request> {
         self.arguments.alternatives()
     }
@@ -156,6 +160,7 @@ impl KernelDraft {
             }),
             request: arguments.request(),
             alternatives: arguments.alternatives(),
+            choice: arguments.choice(),
             priority: arguments.priority,
             feeding: Feeding::default(),
             failures_max: arguments.failures_max,

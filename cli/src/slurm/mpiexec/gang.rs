@@ -9,7 +9,9 @@ use bytes::Bytes;
 use phalanx::Surroundings;
 use phalanx_protocol::command::{self, Action, Dialect, Output, TaskInput, facts};
 use phalanx_protocol::gang::{Gang, OnLoss, RankMap};
-use phalanx_protocol::{CommandPlan, CommandWork, Feeding, Inputs, JobSpec, Payload, Request, Retries, Work};
+use phalanx_protocol::{
+    CommandPlan, CommandWork, Feeding, Inputs, JobSpec, Payload, Request, Retries, Work, WorkerChoice,
+};
 
 use super::{Launch, Section};
 use crate::args::job::millis;
@@ -107,6 +109,7 @@ fn draft(launch: &Launch, words: &[String]) -> Result<CommandDraft, Complaint> {
             ..Request::default()
         },
         alternatives: Vec::new(),
+        choice: WorkerChoice::default(),
         priority: 0,
         feeding: Feeding::default(),
         failures_max: None,

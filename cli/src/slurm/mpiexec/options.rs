@@ -112,7 +112,7 @@ const OPTIONS: [Known; 35] = [
     known(&["path"], &["DIRS"], Meaning::SearchPath, "look for the program there first"),
     known(&["wdir", "wd", "dir"], &["DIR"], Meaning::Directory, "start in that directory"),
     known(&["l", "prepend-rank", "tag-output"], &[], Meaning::Label, "begin each line of output with the number of its rank"),
-    known(&["timeout"], &["SECONDS"], Meaning::TimeLimit, "end all ranks after that time"),
+    known(&["timeout"], &["SECONDS"], Meaning::TimeLimit, "end all ranks after that time; MPIEXEC_TIMEOUT if nothing is said"),
     known(&["stdin"], &["RANK"], Meaning::Input, "who reads what mpiexec is given: 0 (if nothing is said) or none"),
     known(&["configfile", "app"], &["FILE"], Meaning::Configuration, "read all of this from a file, a program a line; the only option"),
     known(&["h", "help"], &[], Meaning::Help, "print this"),

@@ -14,6 +14,7 @@ use crate::batch::merge::{Merged, merge};
 use crate::batch::options::Command;
 use crate::batch::pbs::{self, PbsLine};
 use crate::batch::settings::BatchSettings;
+use crate::commands::submit::absent::remarks;
 use crate::commands::submit::command::CommandDraft;
 use crate::process::runtime;
 use crate::ui::print_line;
@@ -249,6 +250,10 @@ fn submit(settings: &BatchSettings, draft: &CommandDraft) -> Result<u8, Complain
             sbatch::warn_of_few_nodes(Name::Qsub, &cluster.client, &draft.spec).await?;
         }
         let job = draft.send(&cluster.client).await?;
+        let remarks = remarks(&cluster.client, draft).await?;
+        remarks
+            .iter()
+            .for_each(|remark| say(Name::Qsub, "warning", remark));
         if !settings.quiet {
             let brackets = if settings.array.is_some() { "[]" } else { "" };
             print_line(&format!("{job}{brackets}.{SERVER}"))?;

@@ -122,7 +122,8 @@ fn sheet(scene: &Scene, entry: &Entry<'_>) -> Sheet {
         ],
         vec![
             ("Partition", text(entry.partition())),
-            ("ReqNodeList", text("(null)")),
+            ("ReqNodeList", or_null(field(Field::NodesAsked))),
+            ("ExcNodeList", or_null(field(Field::NodesExcluded))),
         ],
         vec![("NodeList", or_null(Some(node.clone())))],
     ];

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use phalanx_protocol::dependency::Condition;
 use phalanx_protocol::record::{FailureCause, TaskFailure};
 use phalanx_protocol::view::Offer;
-use phalanx_protocol::{Encoding, Request, WorkerId};
+use phalanx_protocol::{Encoding, Request, WorkerChoice, WorkerId};
 
 use super::*;
 
@@ -26,6 +26,7 @@ pub(crate) fn job_view() -> JobView {
             ..Request::default()
         },
         alternatives: Vec::new(),
+        choice: WorkerChoice::default(),
         priority: 5,
         outcome: None,
         tasks: 1000,

@@ -12,6 +12,7 @@
 
 mod alternatives;
 mod cancelling;
+mod choosing;
 mod dependencies;
 mod draining;
 mod elements;

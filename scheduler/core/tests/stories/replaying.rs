@@ -12,7 +12,7 @@ use crate::nonsense::random_story;
 use crate::story::{Story, held, kernel_job, node};
 
 /// A new leader that has read the first `count` records.
-fn successor(before: &Story, count: usize) -> Story {
+pub(crate) fn successor(before: &Story, count: usize) -> Story {
     let mut core = Core::new(Term(2));
     before.records()[..count]
         .iter()
@@ -30,7 +30,7 @@ fn successor(before: &Story, count: usize) -> Story {
 }
 
 /// Longer than a new leader waits for the workers of the one before.
-const REATTACHED: Duration = Duration::from_millis(3_010);
+pub(crate) const REATTACHED: Duration = Duration::from_millis(3_010);
 
 /// What does not depend on workers.
 fn lasting(view: JobView) -> JobView {

@@ -15,7 +15,7 @@ use phalanx_protocol::record::{FailureCause, Outcome, Record, ResultBlock, Resul
 use phalanx_protocol::view::JobView;
 use phalanx_protocol::{
     BlobId, Encoding, Feeding, GrantId, IndexRange, JobId, JobSpec, Request, Resources, Retries,
-    SubmissionId, TaskUsage, Term, WorkerId,
+    SubmissionId, TaskUsage, Term, WorkerChoice, WorkerId,
 };
 use phalanx_scheduler_core::{Core, Effect, Input, Now, RequestId, SessionId};
 
@@ -47,6 +47,7 @@ pub(crate) fn kernel_job(tasks: u64) -> JobSpec {
         begin_unix_millis: None,
         gang: None,
         alternatives: Vec::new(),
+        choice: WorkerChoice::default(),
     }
 }
 
@@ -499,8 +500,26 @@ impl Story {
         self.join(u128::from(self.next_number) << 64, None, capacity, Vec::new())
     }
 
+    /// A worker of that name.
+    pub(crate) fn named(&mut self, name: &str, cpus: u32) -> WorkerId {
+        self.next_number += 1;
+        let instance = u128::from(self.next_number) << 64;
+        self.join_as(name, instance, None, node(cpus), Vec::new())
+    }
+
     pub(crate) fn join(
         &mut self,
+        instance: u128,
+        worker: Option<WorkerId>,
+        capacity: Resources,
+        held: Vec<HeldGrant>,
+    ) -> WorkerId {
+        self.join_as("node", instance, worker, capacity, held)
+    }
+
+    pub(crate) fn join_as(
+        &mut self,
+        name: &str,
         instance: u128,
         worker: Option<WorkerId>,
         capacity: Resources,
@@ -513,7 +532,7 @@ impl Story {
             join: Box::new(Join {
                 instance,
                 worker,
-                name: "node".into(),
+                name: name.into(),
                 capacity,
                 held,
             }),

@@ -317,6 +317,41 @@ fn of_a_large_job_only_the_sum_is_kept() {
 }
 
 #[test]
+fn what_a_cancelled_task_used_is_known_once_it_has_ended() {
+    let mut story = Story::new();
+    let w1 = story.worker(2);
+    let job = story.submit(JobSpec {
+        feeding: Feeding::Static,
+        ..command_job(3)
+    });
+    story.cancel_tasks_as("ada", false, job, &[0..1, 2..3]);
+    story.usage = vec![used(0, 70), used(1, 9999)];
+    story.stops_killed(w1);
+    let usages = |story: &Story| {
+        let page = story.core.tasks(job, IndexRange::new(0, 3)).unwrap();
+        let told = page.tasks.iter();
+        told.map(|told| (told.range.start, told.state, told.usage))
+            .collect::<Vec<_>>()
+    };
+    let expected = [
+        (0, TaskState::Cancelled, Some(used(0, 70))),
+        (1, TaskState::Running, None),
+        (2, TaskState::Cancelled, None),
+    ];
+    assert_eq!(usages(&story), expected);
+    // told twice, it counts once
+    let records = recorded(&story).len();
+    story.usage = vec![used(0, 70)];
+    let grant = story.grant(w1, job).grant;
+    story.fail_for(FailureCause::Signal(15), w1, job, grant, &[0]);
+    assert_eq!(recorded(&story).len(), records);
+    story.run_to_the_end(job, 1000);
+    let after = read_back(&story);
+    assert_eq!(usages(&after), usages(&story));
+    assert_eq!(after.view(job).usage.map(|sum| sum.tasks), Some(1));
+}
+
+#[test]
 fn a_task_that_runs_again_shows_its_last_run_and_its_job_both() {
     let mut story = Story::new();
     let w1 = story.worker(1);
