@@ -78,7 +78,7 @@ fn start(words: &[String], global: &GlobalArguments) -> Result<u8, Complaint> {
     match std::env::var_os("SLURM_JOB_ID").is_some() {
         true => {
             let (settings, programs) = launch.step()?;
-            runtime()?.block_on(Step::new(Name::Mpiexec, settings, programs)?.run())
+            runtime()?.block_on(async { Step::new(Name::Mpiexec, settings, programs)?.run().await })
         }
         false => gang::run(&launch, words, global),
     }

@@ -15,6 +15,8 @@ SLURM_IMMEDIATE=0 srun -n 1 echo "not now"
 echo "code $?"
 srun -n 1 echo "afterwards" 2> waited.txt &
 wait_for waited.txt
+# a warning for ranks does not end one that waits
+kill -USR1 $!
 : > end
 wait
 rm ready end
