@@ -41,15 +41,14 @@ use bytes::Bytes;
 use phalanx_protocol::command::{Dialect, Recipients, TaskSignal, Warning};
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::limits::{COMMAND_GRACE_MILLIS_MAX, COMMAND_PLAN_BYTES_MAX};
-use phalanx_protocol::message::host::{HostCommand, HostGang, HostParameters, Place};
+use phalanx_protocol::message::host::{HostCommand, HostGang, HostParameters};
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::FailureCause;
 use phalanx_protocol::step::STEPS_VARIABLE;
-use phalanx_protocol::{CommandPlan, JobId, Sharing, TaskId, TaskUsage, codec};
+use phalanx_protocol::{CommandPlan, JobId, TaskId, TaskUsage, codec};
 use phalanx_storage::CheckpointDirectories;
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
-use rustix::thread::{CpuSet, sched_getaffinity};
 
 pub use self::capture::Surroundings;
 use self::cgroup::Cgroups;
@@ -262,7 +261,10 @@ impl Commands {
         };
         let checkpoints = self.checkpoints(index, chunk.grant)?;
         if let Some(steps) = &self.steps {
-            steps.begin(index, vec![self.cpus(chunk.context.place())]);
+            steps.begin(
+                index,
+                vec![NodeCpus::of_task(&self.command, chunk.context.place())],
+            );
         }
         let ended = loop {
             let mut program = self
@@ -323,24 +325,6 @@ impl Commands {
             tracing::warn!(%error, "the list of nodes cannot be written");
         }
         *lock(&self.members) = Some(Arc::new(members));
-    }
-
-    /// The cpus that a script's steps share.
-    fn cpus(&self, place: Option<&Place>) -> NodeCpus {
-        let request = &self.command.request;
-        let pinned = place.map(|place| place.cpus.clone()).unwrap_or_default();
-        let (count, known) = match request.sharing {
-            Sharing::Anybody | Sharing::OwnJob => (request.cpus, pinned),
-            // all of its worker, which may have them all
-            Sharing::Nobody if pinned.is_empty() => (self.command.worker_cpus, own_cpus()),
-            Sharing::Nobody => (self.command.worker_cpus, pinned),
-        };
-        NodeCpus {
-            count: count.max(1),
-            numbers: Some(known)
-                .filter(|known| known.len() == count as usize)
-                .unwrap_or_default(),
-        }
     }
 
     /// The directory in which an attempt at a task keeps its checkpoints, with what the last one has left.
@@ -470,15 +454,6 @@ fn open_steps(plan: &CommandPlan, scratch: &Path, running: &Arc<Running>) -> Opt
     opened
         .inspect_err(|error| tracing::warn!(%error, "the steps of scripts cannot ask for cpus"))
         .ok()
-}
-
-/// The cpus that this process may use, ascending.
-fn own_cpus() -> Vec<u32> {
-    let Ok(set) = sched_getaffinity(None) else {
-        return Vec::new();
-    };
-    let numbers = (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu));
-    numbers.filter_map(|cpu| u32::try_from(cpu).ok()).collect()
 }
 
 /// The plan, from the message or its file.

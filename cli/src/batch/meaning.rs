@@ -115,7 +115,7 @@ fn of_step(kind: Kind) -> Meaning {
     match kind {
         Kind::Bcast => recorded("ranks run on the node that has the program"),
         Kind::Chdir => honoured("working directory of the ranks"),
-        Kind::CpuBind => honoured("binds ranks to cpus of the step if the job is pinned; to those that it names, in any"),
+        Kind::CpuBind => honoured("binds ranks to cpus of a pinned job; in any job to those that it names"),
         Kind::CpusPerTask => honoured("cpus of each rank: makes the step --exact, which those of the job do not"),
         Kind::Error => honoured("file for standard error, by rank or for all"),
         Kind::Exact => honoured("the step has the cpus that its ranks need, and waits until so many are free"),

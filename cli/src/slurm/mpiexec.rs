@@ -81,8 +81,10 @@ fn start(words: &[String], global: &GlobalArguments) -> Result<u8, Complaint> {
     match std::env::var_os("SLURM_JOB_ID").is_some() {
         true => {
             let (settings, programs) = launch.step()?;
-            let step = Step::new(Name::Mpiexec, settings, programs)?;
-            runtime()?.block_on(within(launch.time_limit, step.run()))
+            runtime()?.block_on(async {
+                let step = Step::new(Name::Mpiexec, settings, programs)?;
+                within(launch.time_limit, step.run()).await
+            })
         }
         false => gang::run(&launch, words, global),
     }

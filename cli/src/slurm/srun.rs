@@ -60,8 +60,7 @@ pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
                 );
             }
             let programs = programs(&merged.settings, &parsed.rest)?;
-            let step = Step::new(Name::Srun, merged.settings, programs)?;
-            runtime()?.block_on(step.run())
+            runtime()?.block_on(async { Step::new(Name::Srun, merged.settings, programs)?.run().await })
         }
         false => submit(merged.settings, &parsed.rest[0], words),
     }

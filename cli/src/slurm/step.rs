@@ -157,12 +157,14 @@ impl Course {
 }
 
 impl Step {
-    /// The next step of the job that this process is in. Waits until it may begin, and says so.
+    /// The next step of the job that this process is in. Blocks until it may begin, and says so; to be called within a runtime.
     pub(super) fn new(
         name: Name,
         settings: BatchSettings,
         programs: Vec<Program>,
     ) -> Result<Self, Complaint> {
+        // what warns ranks does not end one that waits for its turn
+        let _told = ignored(&[SignalKind::user_defined1(), SignalKind::user_defined2()])?;
         let wish = Wish::parse(settings.step.cpu_bind.as_deref().unwrap_or_default())
             .map_err(|error| Complaint::new(error.to_string()))?;
         let job = number("SLURM_JOB_ID").unwrap_or_default();
@@ -189,7 +191,14 @@ impl Step {
 
     /// Starts all ranks and waits for them; returns the highest of their codes.
     pub(super) async fn run(mut self) -> Result<u8, Complaint> {
-        let _told = ignored_signals()?;
+        // what is told to the whole process group is told to the ranks, which are in it; this process waits for them
+        let _told = ignored(&[
+            SignalKind::user_defined1(),
+            SignalKind::user_defined2(),
+            SignalKind::terminate(),
+            SignalKind::interrupt(),
+            SignalKind::hangup(),
+        ])?;
         let mut mpi = Mpi::start(self.job, &self.programs)?;
         let mut course = Course::default();
         let mut copying = JoinSet::new();
@@ -367,18 +376,11 @@ pub(super) fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-/// What is told to the whole process group is told to the ranks, which are in it; this process waits for them.
-fn ignored_signals() -> Result<Vec<Signal>, Complaint> {
-    let kinds = [
-        SignalKind::user_defined1(),
-        SignalKind::user_defined2(),
-        SignalKind::terminate(),
-        SignalKind::interrupt(),
-        SignalKind::hangup(),
-    ];
+/// Has signals of these kinds not end this process.
+fn ignored(kinds: &[SignalKind]) -> Result<Vec<Signal>, Complaint> {
     let listen =
-        |kind| signal(kind).map_err(|error| Complaint::new(format!("cannot listen to signals: {error}")));
-    kinds.into_iter().map(listen).collect()
+        |&kind| signal(kind).map_err(|error| Complaint::new(format!("cannot listen to signals: {error}")));
+    kinds.iter().map(listen).collect()
 }
 
 /// What a shell would say that a process ended with.

@@ -35,6 +35,7 @@ mod several_nodes;
 mod slurm;
 mod slurm_lists;
 mod slurm_tools;
+mod steps;
 mod storage;
 mod takeover;
 mod up;

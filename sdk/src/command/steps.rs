@@ -4,6 +4,7 @@
 //! One thread serves the launchers of all scripts of the job. A script is known here from before it is started until it has
 //! ended.
 
+mod cpus;
 mod ledger;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use phalanx_protocol::step::{
     ToStep,
 };
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Resource, getrlimit};
 
 use self::ledger::Ledger;
 pub(super) use self::ledger::NodeCpus;
@@ -71,6 +73,7 @@ impl Steps {
         });
         let server = Server {
             listener,
+            most: room(),
             is_full: false,
             shared: Arc::clone(&shared),
             end_ranks,
@@ -111,6 +114,13 @@ impl Drop for Steps {
     }
 }
 
+/// How many launchers may be connected at a time: they must leave files for the tasks.
+fn room() -> usize {
+    let files = getrlimit(Resource::Nofile).current;
+    let half = files.map(|files| usize::try_from(files / 2).unwrap_or(STEPS_MAX));
+    half.unwrap_or(STEPS_MAX).clamp(1, STEPS_MAX)
+}
+
 /// Whoever has connected.
 #[derive(Debug)]
 struct Launcher {
@@ -124,6 +134,8 @@ struct Launcher {
 
 struct Server {
     listener: UnixListener,
+    /// So many are let in.
+    most: usize,
     /// No more are let in until one has left.
     is_full: bool,
     shared: Arc<Shared>,
@@ -187,7 +199,7 @@ impl Server {
                     self.launchers.insert(self.next_id, launcher);
                     self.next_id += 1;
                 }
-                self.is_full = self.launchers.len() >= STEPS_MAX;
+                self.is_full = self.launchers.len() >= self.most;
             }
             Err(error) if [io::ErrorKind::WouldBlock, io::ErrorKind::Interrupted].contains(&error.kind()) => {
             }

@@ -320,14 +320,19 @@ impl Driver {
         });
         let mut pieces = Vec::new();
         loop {
-            match self.receive_other() {
-                FromHost::Returned { grant, .. } if grant == nowhere => return pieces,
-                FromHost::Returned {
-                    grant: answered,
-                    range,
-                } if answered == grant => pieces.push(range),
-                other => panic!("{other:?}"),
+            let answer = self.receive_other();
+            let FromHost::Returned {
+                grant: answered,
+                range,
+            } = answer
+            else {
+                panic!("{answer:?}");
+            };
+            if answered == nowhere {
+                return pieces;
             }
+            assert_eq!(answered, grant);
+            pieces.push(range);
         }
     }
 
