@@ -18,6 +18,7 @@ mod commands;
 mod corpus;
 mod desk;
 mod failures;
+mod far_steps;
 mod gangs;
 mod inspection;
 mod job_files;

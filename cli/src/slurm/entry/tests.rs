@@ -176,7 +176,7 @@ fn a_job_on_several_nodes_is_one_entry_that_does_as_its_script_does() {
         worker: Some(WorkerId(4)),
         ..tasks(1, 2, TaskState::Running)
     };
-    let told = [tasks(0, 1, TaskState::Running), elsewhere.clone()];
+    let told = [tasks(0, 1, TaskState::Running), elsewhere];
     let running = &entries(&view, &told, Grouping::Together)[0];
     assert_eq!((running.id().as_str(), running.state), ("42", JobState::Running));
     assert_eq!((running.nodes(), running.cpus()), (2, 6));
