@@ -131,6 +131,10 @@ pub(crate) enum Command {
     #[command(disable_help_flag = true)]
     Mpiexec(MpiexecArguments),
 
+    /// Keep the ranks of a step on another node than its launcher, which is standard input
+    #[command(hide = true)]
+    StepRanks,
+
     /// Submit a job and print its id
     ///
     /// A program of kernels is checked before anything is sent: that it is a kernel program for this machine, that it has the

@@ -128,6 +128,11 @@ pub(crate) fn run(name: Name, words: &[OsString]) -> u8 {
     }
 }
 
+/// `phalanx step-ranks`: starts ranks where the launcher of their step is not. Returns its exit code.
+pub(crate) fn keep_ranks() -> u8 {
+    step::keep_ranks()
+}
+
 /// `phalanx mpiexec`: the same as `mpiexec`, for the cluster that is named. Returns its exit code.
 pub(crate) fn mpiexec(words: &[String], global: &GlobalArguments) -> u8 {
     mpiexec::told(words, global)

@@ -130,21 +130,34 @@ pub(crate) enum Effect {
 }
 
 impl Exchange {
-    /// For ranks of `sections`, each of which says which program it is of, all on the first node; `name` is unique among
-    /// programs that run at the same time.
+    /// For ranks of `sections`, each of which says which program it is of; all ask here, on whichever node they are. `name` is
+    /// unique among programs that run at the same time.
     pub fn new(name: &str, layout: &Layout, sections: &[u32]) -> Self {
-        Self::on_node(0, name, layout, sections)
+        Self {
+            entered: vec![0],
+            ..Self::serving(0, |_| true, name, layout, sections)
+        }
     }
 
-    /// As [`Self::new`], for those ranks that are on the node `here`. The name is the same on all nodes.
+    /// As [`Self::new`], for those ranks alone that are on the node `here`. The name is the same on all nodes.
     pub fn on_node(here: u32, name: &str, layout: &Layout, sections: &[u32]) -> Self {
+        Self::serving(here, |node| node == here, name, layout, sections)
+    }
+
+    fn serving(
+        here: u32,
+        is_served: impl Fn(u32) -> bool,
+        name: &str,
+        layout: &Layout,
+        sections: &[u32],
+    ) -> Self {
         let rank = |number: u32| Rank {
             section: sections.get(number as usize).copied().unwrap_or_default(),
             stage: Stage::Silent,
             is_waiting: false,
             keys: 0,
         };
-        let ranks = (0..).zip(&layout.node_of).filter(|&(_, &node)| node == here);
+        let ranks = (0..).zip(&layout.node_of).filter(|&(_, &node)| is_served(node));
         let mapping = layout.mapping();
         Self {
             name: name[..name.floor_char_boundary(NAME_BYTES_MAX - 1)].to_owned(),
@@ -296,6 +309,29 @@ mod tests {
             [Effect::Answer { rank: to, line }] if *to == rank => line.clone(),
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn ranks_on_several_nodes_may_all_ask_at_one_place() {
+        let layout = Layout { node_of: vec![0, 1] };
+        let mut exchange = Exchange::new("job", &layout, &[]);
+        assert_eq!(exchange.served(), [0, 1]);
+        for rank in 0..2 {
+            exchange
+                .hear(rank, "cmd=init pmi_version=1 pmi_subversion=1")
+                .unwrap();
+        }
+        assert_eq!(exchange.hear(1, "cmd=barrier_in").unwrap(), []);
+        assert_eq!(
+            exchange.hear(0, "cmd=barrier_in").unwrap().len(),
+            2,
+            "both may go on"
+        );
+        let asked = exchange
+            .hear(1, "cmd=get kvsname=job key=PMI_process_mapping")
+            .unwrap();
+        let line = "cmd=get_result rc=0 msg=success value=(vector,(0,2,1))".to_owned();
+        assert_eq!(asked, [Effect::Answer { rank: 1, line }]);
     }
 
     #[test]

@@ -4,7 +4,11 @@
 //! [`FromStep::Request`]; the host answers with [`ToStep::Waiting`] if the cpus are in use, and with [`ToStep::Granted`] or
 //! [`ToStep::Refused`] in the end. The connection is the lease: at its end the cpus are free for the next step. A launcher that says
 //! [`FromStep::Done`] before has seen all its ranks end; those of one that does not are ended.
+//!
+//! A connection that begins with [`FromStep::Reach`] instead starts a program on another node of the job. Once that is answered
+//! with [`ToStep::Reached`], it is the program's standard input, both ways; at its end the program is ended, with its group.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// Tells the launchers in a script the socket at which they ask; absent where nobody listens.
@@ -12,17 +16,23 @@ pub const STEPS_VARIABLE: &str = "PHALANX_STEPS_SOCKET";
 /// The variable in which the ranks of a step find its number, with all that they start.
 pub const STEP_VARIABLE: &str = "SLURM_STEP_ID";
 /// Bytes of one frame from a launcher, after its length field.
-pub const STEP_REQUEST_BYTES_MAX: usize = 1 << 10;
+pub const STEP_REQUEST_BYTES_MAX: usize = 4 << 20;
 /// Bytes of one frame to a launcher, after its length field; it goes into the socket at once.
 pub const STEP_ANSWER_BYTES_MAX: usize = 128 << 10;
 /// Steps of one script that run or wait at a time.
 pub const STEPS_MAX: usize = 16_384;
+
+/// The signals that a launcher passes on to its ranks on other nodes when its own group is sent them: those that it can wait for,
+/// by the system's numbers (SIGHUP, SIGINT, SIGUSR1, SIGUSR2, SIGTERM).
+pub const PASSED_ON: [i32; 5] = [1, 2, 10, 12, 15];
 
 /// From a launcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FromStep {
     /// Asks for cpus; the first frame.
     Request(StepRequest),
+    /// Starts a program elsewhere; the first frame, and the last.
+    Reach(Box<StepReach>),
     /// All ranks have ended; the last frame.
     Done,
 }
@@ -36,6 +46,30 @@ pub enum ToStep {
     Granted(StepGrant),
     /// It will not.
     Refused(StepRefusal),
+    /// The program runs. No other frame follows.
+    Reached,
+}
+
+/// A program on another node, for a step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepReach {
+    /// The task whose script asks.
+    pub task: u64,
+    /// The node's position in the job, from 0; not that of the script.
+    pub node: u32,
+    /// What runs there.
+    pub program: StepProgram,
+}
+
+/// What is to be started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepProgram {
+    /// An absolute path, and arguments.
+    pub words: Vec<Bytes>,
+    /// Variables. What only the other node knows is set there.
+    pub environment: Vec<(Bytes, Bytes)>,
+    /// The working directory, absolute.
+    pub directory: Bytes,
 }
 
 /// What a step needs.
@@ -53,6 +87,8 @@ pub struct StepRequest {
     pub nodes_min: u32,
     /// Ranks on one node at most; any number if 0.
     pub ranks_per_node_max: u32,
+    /// The nodes that it may be on, by their positions in the job; any if there are none.
+    pub only: Vec<u32>,
     /// Which cpus it gets.
     pub extent: Extent,
     /// It neither waits for others nor do others wait for it.
@@ -121,6 +157,14 @@ pub enum StepRefusal {
     /// It would have to wait, and says that it does not.
     #[error("other steps have its cpus, and it is not to wait")]
     Busy,
+    /// Nothing can be started on that node.
+    #[error("node {node} of the job cannot be reached: {why}")]
+    Unreachable {
+        /// Its position.
+        node: u32,
+        /// A sentence.
+        why: String,
+    },
     /// Too many run and wait.
     #[error("{STEPS_MAX} steps of the job run or wait, and there may be no more")]
     TooMany,
@@ -143,6 +187,7 @@ mod tests {
             cpus_per_rank: u32::MAX,
             nodes_min: u32::MAX,
             ranks_per_node_max: u32::MAX,
+            only: (0..4096).collect(),
             extent: Extent::Whole,
             overlap: true,
             immediate: true,

@@ -10,6 +10,7 @@ mod cgroup;
 mod descriptors;
 mod feeder;
 mod invocation;
+mod keeping;
 mod last_words;
 mod members;
 mod memory;
@@ -21,6 +22,7 @@ mod process;
 mod program;
 mod ranks;
 mod reap;
+mod relay;
 mod rlimits;
 mod steps;
 mod tally;
@@ -29,12 +31,12 @@ mod wake;
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -44,21 +46,22 @@ use phalanx_protocol::limits::{COMMAND_GRACE_MILLIS_MAX, COMMAND_PLAN_BYTES_MAX}
 use phalanx_protocol::message::host::{HostCommand, HostGang, HostParameters};
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::FailureCause;
-use phalanx_protocol::step::STEPS_VARIABLE;
+use phalanx_protocol::step::{PASSED_ON, STEPS_VARIABLE, StepReach, StepRefusal, ToStep};
 use phalanx_protocol::{CommandPlan, JobId, TaskId, TaskUsage, codec};
 use phalanx_storage::CheckpointDirectories;
-use rustix::event::{PollFd, PollFlags};
 use rustix::process::Signal;
 
 pub use self::capture::Surroundings;
 use self::cgroup::Cgroups;
 use self::invocation::Invocation;
+use self::keeping::Keeper;
 use self::members::Members;
 use self::orphans::Running;
 use self::outlet::{Names, Outlet, Outlets, Streams};
 pub use self::own_pid::tell_own_pid;
 use self::process::{Ending, Limits, Order};
 use self::ranks::Ranks;
+use self::relay::Relay;
 use self::steps::{NodeCpus, Steps};
 use self::variables::Variables;
 use self::wake::Wake;
@@ -87,6 +90,8 @@ pub(crate) struct Commands {
     ranks: Mutex<Option<Arc<Ranks>>>,
     /// That of the job whose nodes its tasks are, if they are.
     members: Mutex<Option<Arc<Members>>>,
+    /// By which these talk.
+    relay: Arc<Mutex<Weak<Relay>>>,
     rlimits: rlimits::Changes,
     /// Where the system can be asked to limit memory, if that is limited.
     cgroups: Option<Cgroups>,
@@ -154,6 +159,7 @@ impl Commands {
         }
         let invocation = Invocation::open(&plan, &scratch).map_err(failed("the script cannot be written"))?;
         let running = Arc::new(Running::new().map_err(failed("the system does not tell of processes"))?);
+        let relay = Arc::<Mutex<Weak<Relay>>>::default();
         Ok(Box::new(Self {
             job,
             variables: Variables::new(job, &command, &plan),
@@ -161,12 +167,13 @@ impl Commands {
             outlets: Outlets::new(job, storage, &plan).map_err(failed("the system has no empty file"))?,
             ranks: Mutex::default(),
             members: Mutex::default(),
+            steps: open_steps(&plan, &scratch, &running, &relay),
+            relay,
             rlimits: rlimits::Changes::to(&plan.limits),
             cgroups: Some(command.request.memory_bytes)
                 .filter(|&bytes| bytes > 0)
                 .and_then(|_| Cgroups::find()),
             wake: Wake::new().map_err(failed("the system gives no event"))?,
-            steps: open_steps(&plan, &scratch, &running),
             running,
             command,
             plan,
@@ -194,8 +201,8 @@ impl Commands {
             }
         };
         let members = lock(&self.members).clone();
-        if members.is_some_and(|members| !members.leads(index)) {
-            return self.keep(index, chunk);
+        if let Some(members) = members.filter(|members| !members.leads(index)) {
+            return self.keep(&members, index, chunk);
         }
         let number = self.command.array.as_ref().and_then(|array| array.id(index));
         let names = Names {
@@ -219,22 +226,36 @@ impl Commands {
     }
 
     /// Keeps this node for the script of its job until that is ended, and leaves nothing behind.
-    fn keep(&self, index: u64, chunk: &Chunk<'_>) -> Result<(), Failed> {
+    fn keep(&self, members: &Members, index: u64, chunk: &Chunk<'_>) -> Result<(), Failed> {
         let failed = |error: io::Error| (FailureCause::Error, format!("cannot keep its node: {error}"));
+        let limits = self.limits();
+        let cgroup = self.cgroups.as_ref().zip(limits.memory);
+        let cgroup =
+            cgroup.and_then(|(cgroups, bytes)| cgroups.task(&format!("task-{index}-{}", chunk.grant), bytes));
         let wake = self.running.keep((chunk.grant, index)).map_err(failed)?;
         // it may have been told so before anybody could know of it
         if chunk.context.is_cancelled() {
             wake.raise();
         }
-        let mut events =
-            [&self.wake, &*wake].map(|wake| PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::IN));
-        let mut waited = Ok(());
-        while waited.is_ok() && events.iter().all(|event| event.revents().is_empty()) {
-            waited = process::poll_until(&mut events, None);
+        let relay = members.relay();
+        let keeper = Keeper {
+            running: &self.running,
+            relay: relay.as_deref(),
+            ends: [&self.wake, &wake],
+            grace: limits.grace,
+            start: &|program| {
+                self.variables.set_of_node(program, index);
+                self.variables.set_place(program, chunk.context.place());
+                program.start(&self.rlimits, cgroup.as_ref())
+            },
+        };
+        let kept = keeper.keep();
+        if let Some(cgroup) = &cgroup {
+            cgroup.kill();
         }
         self.running.ended(index);
         self.running.sweep();
-        waited.map_err(failed)?;
+        kept.map_err(failed)?;
         Err((FailureCause::Error, "it was ended".to_owned()))
     }
 
@@ -261,10 +282,18 @@ impl Commands {
         };
         let checkpoints = self.checkpoints(index, chunk.grant)?;
         if let Some(steps) = &self.steps {
-            steps.begin(
-                index,
-                vec![NodeCpus::of_task(&self.command, chunk.context.place())],
-            );
+            let mut nodes = vec![NodeCpus::of_task(&self.command, chunk.context.place())];
+            let others = lock(&self.members)
+                .as_ref()
+                .map_or(1, |members| members.node_count())
+                - 1;
+            // nobody says here which cpus these are
+            let elsewhere = NodeCpus {
+                count: self.command.request.cpus.max(1),
+                numbers: Vec::new(),
+            };
+            nodes.extend(vec![elsewhere; others]);
+            steps.begin(index, nodes);
         }
         let ended = loop {
             let mut program = self
@@ -310,15 +339,26 @@ impl Commands {
             Ok(over) => Err((over.cause(), over.reason())),
             Err(error) => Err(self.invocation.not_started(index, &error)),
         };
-        match ranks {
-            Some(ranks) => ranks.judge(index, ended),
-            None => ended,
+        let members = lock(&self.members).clone();
+        match (ranks, members) {
+            (Some(ranks), _) => ranks.judge(index, ended),
+            (None, Some(members)) => members.judge(ended),
+            (None, None) => ended,
         }
     }
 
     /// Takes in on which nodes the job is that is about to start.
-    fn begin_on_nodes(&self, gang: HostGang) {
-        let members = Members::new(gang.placement);
+    fn begin_on_nodes(&self, gang: HostGang, link: Option<Arc<GangLink>>) {
+        let nodes = u32::try_from(gang.placement.nodes.len()).unwrap_or(u32::MAX);
+        let relay = link.map(|link| Relay::begin(link, gang.node, nodes));
+        let relay = relay.and_then(|relay| {
+            let begun = relay.inspect_err(|error| {
+                tracing::warn!(%error, "steps cannot reach the other nodes of their job");
+            });
+            begun.ok().map(Arc::new)
+        });
+        *lock(&self.relay) = relay.as_ref().map(Arc::downgrade).unwrap_or_default();
+        let members = Members::new(gang.placement, relay);
         if self.plan.dialect == Dialect::Pbs
             && let Err(error) = members.list(&nodes_file(&self.scratch), node_lines(&self.plan))
         {
@@ -403,7 +443,7 @@ impl Runner for Commands {
             before.retire();
         }
         if gang.placement.is_led {
-            return self.begin_on_nodes(gang);
+            return self.begin_on_nodes(gang, link);
         }
         let sections = self.invocation.sections(gang.placement.node_of.len());
         match Ranks::begin(self.job, gang, &sections, link, &self.running) {
@@ -424,6 +464,15 @@ impl Runner for Commands {
     fn signal(&self, grant: GrantId, tasks: IndexRange, signal: TaskSignal) {
         let tell = |pid| process::tell(pid, signal.number, signal.recipients);
         self.running.each(grant, tasks, tell);
+        // launchers pass on what they are told themselves
+        match signal.recipients {
+            Recipients::Step(_) => self.running.each_of_steps(tell),
+            Recipients::Others | Recipients::All if !PASSED_ON.contains(&signal.number) => {
+                let tell_all = |pid| process::tell(pid, signal.number, Recipients::All);
+                self.running.each_of_steps(tell_all);
+            }
+            Recipients::Leader | Recipients::Others | Recipients::All => {}
+        }
     }
 }
 
@@ -439,7 +488,12 @@ impl Drop for Commands {
 }
 
 /// Has launchers of steps ask for cpus, if the job's tasks may have some.
-fn open_steps(plan: &CommandPlan, scratch: &Path, running: &Arc<Running>) -> Option<Steps> {
+fn open_steps(
+    plan: &CommandPlan,
+    scratch: &Path,
+    running: &Arc<Running>,
+    relay: &Arc<Mutex<Weak<Relay>>>,
+) -> Option<Steps> {
     match plan.dialect {
         Dialect::Phalanx => return None,
         Dialect::Slurm | Dialect::Pbs => {}
@@ -449,7 +503,16 @@ fn open_steps(plan: &CommandPlan, scratch: &Path, running: &Arc<Running>) -> Opt
         let kill = |pid| process::tell(pid, Signal::KILL.as_raw(), Recipients::Step(step));
         running.at_leader(task, kill);
     };
-    let opened = Steps::open(scratch, Box::new(end_ranks));
+    let relay = Arc::clone(relay);
+    let reach = move |reach: StepReach, socket: UnixStream| match lock(&relay).upgrade() {
+        Some(relay) => relay.reach(reach, socket),
+        None => {
+            let (node, why) = (reach.node, "the job has no other nodes".to_owned());
+            // it may be gone
+            let _ = steps::tell(&socket, &ToStep::Refused(StepRefusal::Unreachable { node, why }));
+        }
+    };
+    let opened = Steps::open(scratch, Box::new(end_ranks), Box::new(reach));
     // steps run without it, all at once
     opened
         .inspect_err(|error| tracing::warn!(%error, "the steps of scripts cannot ask for cpus"))

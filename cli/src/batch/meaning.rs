@@ -89,6 +89,7 @@ fn of_job(kind: Kind) -> Meaning {
         Kind::OpenMode => honoured("append to output files, or truncate them"),
         Kind::Output => honoured("file for standard output; its directory is made"),
         Kind::Overcommit => recorded("kept with the job"),
+        Kind::Distribution => recorded("kept with the job; its steps are asked themselves"),
         Kind::Parsable => honoured("prints the number alone; ;CLUSTER behind it if one was named"),
         Kind::Partition => recorded("there is one; the name is shown and passed on"),
         Kind::Priority => honoured("goes before jobs with a lower number; TOP before all"),
@@ -133,20 +134,24 @@ fn of_step(kind: Kind) -> Meaning {
         Kind::Mpi => recorded("ranks find PMI, whatever it says"),
         Kind::MultiProg => honoured("its argument is a file that names the program of each rank"),
         Kind::Ntasks => honoured("number of ranks; else that of the job"),
-        Kind::NtasksPerNode => honoured("the same, if nothing else says how many"),
+        Kind::NtasksPerNode => honoured("so many on each node, or at most so many if their number is said"),
+        Kind::Nodes => honoured("nodes of the job that it is on, at least; else all of them, as far as there are ranks"),
+        Kind::Nodelist => honoured("the nodes of the job that it may be on"),
+        Kind::Exclude => honoured("nodes of the job that it may not be on"),
+        Kind::Relative => honoured("it is on nodes of the job from that one on, the first of which is 0"),
+        Kind::Distribution => honoured("block: rank after rank on the same node; cyclic: on node after node"),
         Kind::OpenMode => honoured("append to output files, or truncate them"),
         Kind::Output => honoured("file for standard output; %t makes one for each rank"),
         Kind::Unbuffered => honoured("nothing is buffered"),
         Kind::Usage => honoured("shows one line"),
         Kind::Version => honoured("shows the version of phalanx"),
-        Kind::Array | Kind::Begin | Kind::CpusPerGpu | Kind::Dependency | Kind::Exclude | Kind::ExportFile | Kind::Gpus
+        Kind::Array | Kind::Begin | Kind::CpusPerGpu | Kind::Dependency | Kind::ExportFile | Kind::Gpus
         | Kind::GpusPerNode | Kind::GpusPerTask | Kind::Gres | Kind::Hold | Kind::IgnorePbs | Kind::JobId
         | Kind::JobName | Kind::KillOnInvalidDependency | Kind::Mem | Kind::MemPerCpu | Kind::MemPerGpu | Kind::Nice
-        | Kind::NoRequeue | Kind::Nodelist | Kind::NtasksPerGpu | Kind::Parsable | Kind::Partition
-        | Kind::Priority | Kind::Pty | Kind::Recorded | Kind::Relative | Kind::Requeue | Kind::Signal
+        | Kind::NoRequeue | Kind::NtasksPerGpu | Kind::Parsable | Kind::Partition
+        | Kind::Priority | Kind::Pty | Kind::Recorded | Kind::Requeue | Kind::Signal
         | Kind::StepWait | Kind::TestOnly | Kind::Time | Kind::Verbose | Kind::Wait | Kind::Wrap => {
             recorded("a step changes nothing by it; outside a job it is the job's")
         }
-        Kind::Nodes => recorded("a step is on the node of its script, and says so if more are asked for"),
     }
 }

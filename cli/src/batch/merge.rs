@@ -299,6 +299,7 @@ fn set(settings: &mut BatchSettings, spec: &OptionSpec, given: Option<&str>) -> 
         Kind::NtasksPerNode => settings.ntasks_per_node = Some(values::count(text)?),
         Kind::OpenMode => settings.open_mode = Some(values::open_mode(text)?),
         Kind::Output => settings.output = Some(filled(text)?),
+        Kind::Distribution => record(settings, spec.long, text),
         Kind::Overcommit => {
             settings.step.overcommit = true;
             record(settings, spec.long, text);

@@ -16,7 +16,7 @@ use phalanx_protocol::exit::ExitCode;
 
 use self::hosts::Host;
 use self::read::Asked;
-use super::step::{Program, Step};
+use super::step::{self, Order, Program, Step};
 use super::{Complaint, Name, home, say};
 use crate::args::GlobalArguments;
 use crate::batch::settings::BatchSettings;
@@ -80,9 +80,10 @@ fn start(words: &[String], global: &GlobalArguments) -> Result<u8, Complaint> {
     };
     match std::env::var_os("SLURM_JOB_ID").is_some() {
         true => {
-            let (settings, programs) = launch.step()?;
+            let nodes = step::job_nodes();
+            let (settings, programs, order) = launch.step(&nodes)?;
             runtime()?.block_on(async {
-                let step = Step::new(Name::Mpiexec, settings, programs)?;
+                let step = Step::new(Name::Mpiexec, settings, programs, &order)?;
                 within(launch.time_limit, step.run()).await
             })
         }
@@ -130,22 +131,13 @@ impl Launch {
             .fold(0, |sum, section| sum.saturating_add(section.ranks))
     }
 
-    /// The ranks as a step of the job that this process is in: what each runs.
-    fn step(&self) -> Result<(BatchSettings, Vec<Program>), Complaint> {
-        let nodes = self
-            .nodes()
-            .into_iter()
-            .flatten()
-            .max()
-            .map_or(1, |last| last + 1);
-        if nodes > 1 {
-            return Err(Complaint::with_hint(
-                format!(
-                    "inside of a job all ranks are on the node of its script, and {nodes} hosts are named"
-                ),
-                "leave the hosts out, or start it outside of a job, where ranks may be on several workers",
-            ));
-        }
+    /// The ranks as a step of the job that this process is in, which has these nodes: what each runs, and where.
+    fn step(&self, nodes: &[String]) -> Result<(BatchSettings, Vec<Program>, Order), Complaint> {
+        let order = match self.named() {
+            Some((node_of, names)) => Order::Named(on_nodes(&node_of, &names, nodes)?),
+            None if self.is_cyclic => Order::Cyclic,
+            None => Order::Block,
+        };
         let each = self.sections.iter();
         let programs = each.flat_map(|section| vec![section.program.clone(); section.ranks as usize]);
         let mut settings = BatchSettings {
@@ -163,11 +155,16 @@ impl Launch {
             }
             .to_owned(),
         );
-        Ok((settings, programs.collect()))
+        Ok((settings, programs.collect(), order))
     }
 
     /// The node of each rank, if hosts are named.
     fn nodes(&self) -> Option<Vec<u32>> {
+        self.named().map(|(node_of, _)| node_of)
+    }
+
+    /// The same with the names of the nodes.
+    fn named(&self) -> Option<(Vec<u32>, Vec<String>)> {
         let each = match (self.is_cyclic, self.ranks_per_node) {
             (true, _) => Some(1),
             (false, each) => each,
@@ -180,20 +177,42 @@ impl Launch {
     }
 }
 
+/// The nodes of a job that ranks are on, given which of the hosts that are named each is on: hosts that are none of the job's
+/// stand for those that are not named, in their order.
+fn on_nodes(node_of: &[u32], names: &[String], nodes: &[String]) -> Result<Vec<u32>, Complaint> {
+    let known = |name: &str| nodes.iter().position(|node| node == name);
+    let mut others = (0..nodes.len()).filter(|&node| !names.contains(&nodes[node]));
+    let positions = names.iter().map(|name| known(name).or_else(|| others.next()));
+    let Some(positions) = positions.collect::<Option<Vec<usize>>>() else {
+        return Err(Complaint::with_hint(
+            format!("{} hosts are named, and the job has {}", names.len(), nodes.len()),
+            "submit it with as many --nodes, leave the hosts out, or start it outside of a job",
+        ));
+    };
+    let position = |&host: &u32| positions.get(host as usize).copied().unwrap_or_default();
+    let positions = node_of.iter().map(position);
+    Ok(positions
+        .map(|node| u32::try_from(node).unwrap_or(u32::MAX))
+        .collect())
+}
+
 #[cfg(test)]
 mod tests {
+    use super::Order;
     use super::read::tests::launch;
 
     #[test]
-    fn a_step_is_on_one_node_and_says_so() {
-        let step = |line: &str| {
-            launch(line)
-                .step()
-                .map_err(|complaint| complaint.lines.join("; "))
+    fn a_step_is_on_the_nodes_of_its_job() {
+        let step_on = |line: &str, nodes: &[&str]| {
+            let nodes: Vec<String> = nodes.iter().map(|&node| node.to_owned()).collect();
+            let step = launch(line).step(&nodes);
+            step.map_err(|complaint| complaint.lines.join("; "))
         };
-        let (settings, programs) = step("-l -H localhost:4 -n 2 ./a : -n 1 ./b").unwrap();
+        let step = |line: &str| step_on(line, &["n1"]);
+        let (settings, programs, order) = step("-l -H localhost:4 -n 2 ./a : -n 1 ./b").unwrap();
         assert_eq!((settings.ntasks, settings.step.label), (Some(3), true));
         assert_eq!(settings.input.as_deref(), Some("0"));
+        assert_eq!(order, Order::Named(vec![0; 3]));
         let words: Vec<(u32, &str)> = programs
             .iter()
             .map(|program| (program.section, program.words[0].as_str()))
@@ -201,8 +220,15 @@ mod tests {
         assert_eq!(words, [(0, "./a"), (0, "./a"), (1, "./b")]);
         let refused = step("-hosts a,b -n 2 ./a").unwrap_err();
         assert!(
-            refused.contains("on the node of its script, and 2 hosts are named; hint: "),
+            refused.contains("2 hosts are named, and the job has 1; hint: "),
             "{refused}"
+        );
+        let order = |line: &str| step_on(line, &["n1", "n2"]).unwrap().2;
+        assert_eq!(order("-hosts a,b -n 3 ./a"), Order::Named(vec![0, 1, 0]));
+        assert_eq!(order("-hosts n2,x -n 3 ./a"), Order::Named(vec![1, 0, 1]));
+        assert_eq!(
+            (order("-n 2 ./a"), order("-n 2 --map-by node ./a")),
+            (Order::Block, Order::Cyclic)
         );
     }
 

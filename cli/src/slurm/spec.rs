@@ -17,7 +17,7 @@ use phalanx_protocol::{
 };
 
 use self::environment::environment;
-pub(super) use self::shape::Shape;
+pub(super) use self::shape::{Shape, by_node};
 use super::nodes::PARTITION;
 use super::{Complaint, needs};
 use crate::args::job::millis;
@@ -60,14 +60,7 @@ impl Script {
 
 /// The job of one step, whose output is kept with it.
 pub(super) fn step_draft(settings: &BatchSettings, script: Script) -> Result<CommandDraft, Complaint> {
-    // its ranks are where it is
-    let settings = BatchSettings {
-        ntasks: Some(Shape::of(settings).ranks),
-        nodes: None,
-        ntasks_per_node: None,
-        ..settings.clone()
-    };
-    let (mut draft, _) = draft(&settings, script)?;
+    let (mut draft, _) = draft(settings, script)?;
     draft.plan.output = Output::Packed;
     if let Work::Command(work) = &mut draft.spec.work {
         work.facts.remove(facts::OUTPUT);

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::step::STEP_VARIABLE;
 
-use super::step::{Program, Source, Step, number};
-use super::{Complaint, Name, help, home, say, spec};
+use super::step::{Order, Program, Source, Step};
+use super::{Complaint, Name, help, home, spec};
 use crate::batch::directives::Directives;
 use crate::batch::getopt::{self, OnUnknown};
 use crate::batch::merge::merge;
@@ -47,20 +47,13 @@ pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
     let is_inside = std::env::var_os("SLURM_JOB_ID").is_some();
     match is_inside {
         true => {
-            if let Some(nodes) = merged.settings.nodes.filter(|nodes| nodes.least > 1) {
-                // as many ranks as were asked for, which is what programs depend on
-                say(
-                    Name::Srun,
-                    "warning",
-                    &format!(
-                        "the step asks for {} nodes, and all its tasks are on the node of the script; `mpiexec -hosts` and \
-                         `phalanx run --ranks 4 --nodes 2`, outside of a job, start ranks on several",
-                        nodes.least
-                    ),
-                );
-            }
             let programs = programs(&merged.settings, &parsed.rest)?;
-            runtime()?.block_on(async { Step::new(Name::Srun, merged.settings, programs)?.run().await })
+            let order = Order::parse(merged.settings.recorded("distribution"));
+            runtime()?.block_on(async {
+                Step::new(Name::Srun, merged.settings, programs, &order)?
+                    .run()
+                    .await
+            })
         }
         false => submit(merged.settings, &parsed.rest[0], words),
     }
@@ -134,14 +127,26 @@ fn own_path() -> String {
     found.unwrap_or(program).display().to_string()
 }
 
+/// All ranks of nodes in Slurm's words, `2(x3),1`; what is no number counts for nothing.
+fn sum(text: &str) -> u32 {
+    let number = |text: &str| text.parse::<u32>().unwrap_or(0);
+    let of_nodes = |part: &str| match part.split_once("(x") {
+        Some((ranks, nodes)) => number(ranks).saturating_mul(number(nodes.trim_end_matches(')'))),
+        None => number(part),
+    };
+    text.split(',').map(of_nodes).fold(0, u32::saturating_add)
+}
+
 /// What each rank runs.
 fn programs(settings: &BatchSettings, words: &[String]) -> Result<Vec<Program>, Complaint> {
-    let of_job = number("SLURM_TASKS_PER_NODE").and_then(|ranks| u32::try_from(ranks).ok());
-    // the job's own number counts as one that was said here
+    let nodes = settings.nodes.map_or(1, |nodes| nodes.least).max(1);
+    let of_job = || std::env::var("SLURM_TASKS_PER_NODE").ok().map(|text| sum(&text));
+    // the job's own numbers count as ones that were said here
     let ranks = settings
         .ntasks
-        .or(settings.ntasks_per_node)
-        .or(of_job)
+        .or(settings.ntasks_per_node.map(|each| each.saturating_mul(nodes)))
+        .or((nodes > 1).then_some(nodes))
+        .or_else(of_job)
         .unwrap_or(1)
         .max(1);
     let one = |words: Vec<String>, section: u32| Program {
@@ -180,4 +185,14 @@ fn read_programs(path: &Path) -> Result<Programs, Complaint> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Complaint::new(format!("cannot open `{}`: {error}", path.display())))?;
     Programs::parse(&text).map_err(|error| Complaint::new(format!("`{}`: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn ranks_of_all_nodes_are_counted() {
+        for (text, ranks) in [("4", 4), ("2(x3),1", 7), ("1(x2)", 2), ("x", 0)] {
+            assert_eq!(super::sum(text), ranks, "{text}");
+        }
+    }
 }

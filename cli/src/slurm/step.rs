@@ -1,12 +1,20 @@
-//! The ranks of a step, started side by side as this process's own children, on cpus of the job that it runs in: those that
-//! are given to the step ([`cpus`], [`lease`]), of which each rank may have its own ([`binding`]).
+//! The ranks of a step, started side by side on cpus of the job that it runs in: those that are given to the step ([`cpus`],
+//! [`lease`]), of which each rank may have its own ([`binding`]). Where the job has several nodes, they are on these ([`layout`]):
+//! on this one as this process's own children, on each other one as those of a process ([`outpost`]) to which it is connected
+//! ([`far`]).
 
 mod binding;
+mod course;
 mod cpus;
+mod far;
 mod input;
+mod layout;
 mod lease;
 mod mpi;
+mod outpost;
+mod spreading;
 mod streams;
+mod words;
 
 use std::ffi::OsStr;
 use std::io;
@@ -15,19 +23,26 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
-use phalanx_protocol::step::STEP_VARIABLE;
+use phalanx_protocol::hostlist;
+use phalanx_protocol::step::{PASSED_ON, STEP_VARIABLE, STEPS_VARIABLE};
 use rustix::process::Signal as Number;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use self::binding::{Bound, Wish};
-use self::input::Broadcast;
+use self::course::{Course, Ended, Living};
+use self::far::FarError;
 pub(super) use self::input::Source;
+use self::input::{Broadcast, Reader};
+use self::layout::Layout;
+pub(super) use self::layout::Order;
 use self::lease::Lease;
 use self::mpi::{Departure, Mpi};
+pub(super) use self::outpost::run as keep_ranks;
+use self::spreading::pass_on;
+use super::spec::by_node;
 use super::{Complaint, Name, say};
 use crate::batch::settings::BatchSettings;
 
@@ -87,73 +102,13 @@ pub(super) struct Step {
     job: u64,
     /// Its number in the job.
     step: u32,
-    node: String,
     /// What it has of the job's cpus, where somebody gives them out.
     lease: Option<Lease>,
     wish: Wish,
-    /// What its ranks may use.
-    bound: Bound,
-}
-
-/// How the ranks are doing.
-#[derive(Debug, Default)]
-struct Course {
-    waiting: JoinSet<Ended>,
-    /// Tells ranks to end; but not this one.
-    end: watch::Sender<Option<But>>,
-    highest: u8,
-    /// How those did counts that were told to end.
-    counts_told: bool,
-    /// Those that are left were told to end: how they do concerns nobody.
-    is_ending: bool,
-}
-
-/// The rank that is left alone when the others are told to end.
-type But = Option<u32>;
-
-/// How a rank ended.
-#[derive(Debug)]
-struct Ended {
-    rank: u32,
-    status: io::Result<ExitStatus>,
-    was_told: bool,
-}
-
-impl Course {
-    /// Waits for a rank beside the others.
-    fn watch(&mut self, rank: u32, mut child: Child) {
-        let mut told = self.end.subscribe();
-        self.waiting.spawn(async move {
-            let is_meant = |end: &Option<But>| end.is_some_and(|but| but != Some(rank));
-            let ended = tokio::select! {
-                status = child.wait() => Some(status),
-                // the sender lives as long as this
-                _ = told.wait_for(is_meant) => None,
-            };
-            match ended {
-                Some(status) => Ended {
-                    rank,
-                    status,
-                    was_told: false,
-                },
-                None => {
-                    // it may just have ended
-                    let _ = child.start_kill();
-                    Ended {
-                        rank,
-                        status: child.wait().await,
-                        was_told: true,
-                    }
-                }
-            }
-        });
-    }
-
-    /// Ends all ranks but one.
-    fn end_others(&mut self, but: But) {
-        self.is_ending = true;
-        self.end.send_replace(Some(but));
-    }
+    /// Which rank is where.
+    layout: Layout,
+    /// What its ranks may use, by its nodes.
+    bounds: Vec<Bound>,
 }
 
 impl Step {
@@ -162,49 +117,63 @@ impl Step {
         name: Name,
         settings: BatchSettings,
         programs: Vec<Program>,
+        order: &Order,
     ) -> Result<Self, Complaint> {
         // what warns ranks does not end one that waits for its turn
-        let _told = ignored(&[SignalKind::user_defined1(), SignalKind::user_defined2()])?;
+        let _told = ignored([SignalKind::user_defined1(), SignalKind::user_defined2()])?;
         let wish = Wish::parse(settings.step.cpu_bind.as_deref().unwrap_or_default())
             .map_err(|error| Complaint::new(error.to_string()))?;
         let job = number("SLURM_JOB_ID").unwrap_or_default();
+        // what salloc has started is on no node
+        let node = std::env::var("SLURMD_NODENAME")
+            .or_else(|_| std::env::var("SLURM_JOB_NODELIST"))
+            .unwrap_or_default();
+        let ranks = u32::try_from(programs.len()).unwrap_or(u32::MAX);
         let mut step = Self {
             name,
+            layout: Layout::on_one(&node, ranks.max(1)),
             programs,
             job,
-            // what salloc has started is on no node
-            node: std::env::var("SLURMD_NODENAME")
-                .or_else(|_| std::env::var("SLURM_JOB_NODELIST"))
-                .unwrap_or_default(),
             step: 0,
             settings,
             lease: None,
             wish,
-            bound: Bound::Unknown,
+            bounds: Vec::new(),
         };
-        step.lease = step.ask()?;
+        let nodes = job_nodes();
+        step.lease = step.ask(&nodes)?;
+        let asked = step.settings.nodes.map_or(1, |nodes| nodes.least);
+        if nodes.len() == 1 && asked > 1 {
+            // as many ranks as were asked for, which is what programs depend on
+            let what =
+                format!("the step asks for {asked} nodes and can have one, on which all its tasks are");
+            say(name, "warning", &what);
+        }
+        if let Some(lease) = step.lease.as_ref().filter(|_| nodes.len() > 1) {
+            step.layout = Layout::new(&lease.grant().shares, &nodes, order);
+        }
         // what salloc has started asks nobody, and its steps have no numbers
         step.step = step.lease.as_ref().map_or(0, |lease| lease.grant().step);
-        step.bound = step.bind()?;
+        step.bounds = step.bind()?;
         Ok(step)
     }
 
     /// Starts all ranks and waits for them; returns the highest of their codes.
     pub(super) async fn run(mut self) -> Result<u8, Complaint> {
         // what is told to the whole process group is told to the ranks, which are in it; this process waits for them
-        let _told = ignored(&[
-            SignalKind::user_defined1(),
-            SignalKind::user_defined2(),
-            SignalKind::terminate(),
-            SignalKind::interrupt(),
-            SignalKind::hangup(),
-        ])?;
-        let mut mpi = Mpi::start(self.job, &self.programs)?;
+        let told = ignored(PASSED_ON.map(SignalKind::from_raw))?;
+        let mut mpi = Mpi::start(self.job, &self.programs, self.layout.node_of())?;
         let mut course = Course::default();
         let mut copying = JoinSet::new();
         let mut broadcast = Broadcast::default();
+        let fars = self.start_far(&mut mpi, &mut course, &mut copying, &mut broadcast)?;
+        let _passing = pass_on(told, &fars);
         for (rank, program) in (0..).zip(&self.programs) {
-            let mut command = self.command(rank, program)?;
+            if self.layout.node(rank).position > 0 {
+                continue;
+            }
+            let mut command = self.command(rank, program, &mpi)?;
+            self.streams(rank, &mut command)?;
             let end = mpi.give(rank, &mut command)?;
             let started = phalanx::tell_own_pid(command.as_std_mut(), "SLURM_TASK_PID")
                 .and_then(|()| self.spawn(rank, &mut command));
@@ -213,16 +182,18 @@ impl Step {
                 Ok(mut child) => {
                     self.tell_binding(rank, child.id());
                     self.copy(rank, &mut child, &mut copying);
-                    broadcast.add(&mut child);
-                    course.watch(rank, child);
+                    if let Some(stdin) = child.stdin.take() {
+                        broadcast.add(Reader::Here(stdin));
+                    }
+                    course.watch(rank, Living::Here(child));
                 }
                 Err(error) => {
-                    let program = program.words.first().map_or("", String::as_str);
-                    self.say(&format!("cannot start `{program}`: {error}"));
-                    course.highest = match error.kind() == io::ErrorKind::NotFound {
-                        true => NOT_FOUND,
-                        false => NOT_STARTED,
+                    let why = error.to_string();
+                    let error = match error.kind() == io::ErrorKind::NotFound {
+                        true => FarError::NotFound(why),
+                        false => FarError::NotStarted(why),
                     };
+                    course.highest = course.highest.max(self.tell_not_run(rank, &error));
                     // ranks that find themselves too few would wait for the others
                     course.end_others(None);
                     break;
@@ -238,6 +209,29 @@ impl Step {
             lease.done();
         }
         Ok(course.highest)
+    }
+
+    /// Says why a rank does not run, or nobody knows how it ended; the code for that.
+    fn tell_not_run(&self, rank: u32, error: &FarError) -> u8 {
+        let program = self
+            .programs
+            .get(rank as usize)
+            .and_then(|program| program.words.first());
+        let program = program.map_or("", String::as_str);
+        match error {
+            FarError::NotFound(_) | FarError::NotStarted(_) => {
+                self.say(&format!("cannot start `{program}`: {error}"));
+            }
+            FarError::Lost => {
+                let node = &self.layout.node(rank).name;
+                self.say(&format!("{node}: task {rank}: {error}"));
+            }
+        }
+        match error {
+            FarError::NotFound(_) => NOT_FOUND,
+            FarError::NotStarted(_) => NOT_STARTED,
+            FarError::Lost => 1,
+        }
     }
 
     /// Waits for all ranks, and ends those that would wait for others in vain.
@@ -260,7 +254,8 @@ impl Step {
                         left -= 1;
                         let code = code(status);
                         if code != 0 {
-                            self.say(&format!("{}: task {rank}: {}", self.node, how(status)));
+                            let node = &self.layout.node(rank).name;
+                            self.say(&format!("{node}: task {rank}: {}", how(status)));
                             if kills && !course.is_ending {
                                 course.counts_told = true;
                                 course.end_others(Some(rank));
@@ -268,7 +263,15 @@ impl Step {
                         }
                         course.highest = course.highest.max(code);
                     }
-                    Some(_) => left -= 1,
+                    Some(Ok(Ended { rank, status: Err(error), .. })) => {
+                        left -= 1;
+                        if !course.is_ending {
+                            course.highest = course.highest.max(self.tell_not_run(rank, &error));
+                            // ranks that find themselves too few would wait for the others
+                            course.end_others(None);
+                        }
+                    }
+                    Some(Err(_)) => left -= 1,
                     None => return,
                 },
                 departure = mpi.departed(), if !course.is_ending => self.part(&departure, course),
@@ -305,7 +308,7 @@ impl Step {
         }
     }
 
-    fn command(&self, rank: u32, program: &Program) -> Result<Command, Complaint> {
+    fn command(&self, rank: u32, program: &Program, mpi: &Mpi) -> Result<Command, Complaint> {
         let (name, arguments) = program
             .words
             .split_first()
@@ -323,37 +326,52 @@ impl Step {
                 command.env_remove(name);
             });
         }
+        let (node_index, local) = self.layout.place(rank);
+        let node = self.layout.node(rank);
+        let nodes = u32::try_from(self.layout.nodes.len()).unwrap_or(u32::MAX);
         for (name, value) in [
             ("SLURM_PROCID", rank),
-            ("SLURM_LOCALID", rank),
-            ("SLURM_NODEID", 0),
+            ("SLURM_LOCALID", local),
+            ("SLURM_NODEID", node_index),
             ("SLURM_NTASKS", ranks),
             ("SLURM_NPROCS", ranks),
             ("SLURM_STEP_NUM_TASKS", ranks),
-            ("SLURM_STEP_NUM_NODES", 1),
+            ("SLURM_STEP_NUM_NODES", nodes),
             (STEP_VARIABLE, self.step),
             ("SLURM_STEPID", self.step),
         ] {
             command.env(name, value.to_string());
         }
-        let all: Vec<String> = (0..ranks).map(|rank| rank.to_string()).collect();
-        command.env("SLURM_GTIDS", all.join(","));
-        command.env("SLURM_STEP_NODELIST", &self.node);
-        command.env("SLURM_STEP_TASKS_PER_NODE", ranks.to_string());
+        let here: Vec<String> = node.ranks.iter().map(|rank| rank.to_string()).collect();
+        command.env("SLURM_GTIDS", here.join(","));
+        command.env("SLURM_STEP_NODELIST", hostlist::compress(&self.layout.names()));
+        let counts = self.layout.nodes.iter().map(|node| node.ranks.len());
+        let counts = counts.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        command.env("SLURM_STEP_TASKS_PER_NODE", by_node(counts));
         if let Some(cpus) = self.settings.cpus_per_task {
             command.env("SLURM_CPUS_PER_TASK", cpus.to_string());
         }
-        self.tell_cpus(&mut command);
+        self.tell_cpus(rank, &mut command);
+        mpi.tell(rank, (local, node.ranks.len()), &mut command);
         for (name, value) in &program.environment {
             command.env(name, value);
         }
-        self.streams(rank, &mut command)?;
         Ok(command)
     }
 
     fn say(&self, line: &str) {
         say(self.name, "error", line);
     }
+}
+
+/// The names of the job's nodes, in order; only one if steps cannot reach others.
+pub(super) fn job_nodes() -> Vec<String> {
+    let is_reachable = std::env::var_os(STEPS_VARIABLE).is_some();
+    let list = std::env::var("SLURM_JOB_NODELIST").ok().filter(|_| is_reachable);
+    let nodes = list.and_then(|list| hostlist::expand(&list).ok());
+    nodes
+        .filter(|nodes| !nodes.is_empty())
+        .unwrap_or_else(|| vec![String::new()])
 }
 
 /// Whether a variable says something of the job, so that all of its programs have it.
@@ -377,10 +395,10 @@ pub(super) fn number(name: &str) -> Option<u64> {
 }
 
 /// Has signals of these kinds not end this process.
-fn ignored(kinds: &[SignalKind]) -> Result<Vec<Signal>, Complaint> {
+fn ignored(kinds: impl IntoIterator<Item = SignalKind>) -> Result<Vec<Signal>, Complaint> {
     let listen =
-        |&kind| signal(kind).map_err(|error| Complaint::new(format!("cannot listen to signals: {error}")));
-    kinds.iter().map(listen).collect()
+        |kind| signal(kind).map_err(|error| Complaint::new(format!("cannot listen to signals: {error}")));
+    kinds.into_iter().map(listen).collect()
 }
 
 /// What a shell would say that a process ended with.

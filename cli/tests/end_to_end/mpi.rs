@@ -48,18 +48,18 @@ fn ranks_of_a_step_meet_as_mpi_programs_do() {
 }
 
 #[test]
-fn a_step_that_asks_for_nodes_says_that_it_is_on_one_and_one_that_names_hosts_is_refused() {
+fn a_step_that_asks_for_more_nodes_than_its_job_has_says_that_it_is_on_one_and_one_that_names_hosts_is_refused()
+ {
     let up = Up::start_wide();
     let desk = desk(&up);
     let script = "#!/bin/sh\n#SBATCH -n 2 -o nodes.txt\nsrun -N 1 true\nsrun -N 2 -n 2 echo here\nmpiexec -hosts a,b -n 2 true\n";
     desk.script("nodes.sh", script);
     assert_eq!(desk.run(&["sbatch", "--wait", "nodes.sh"]).code, Some(1));
     let printed = desk.read("nodes.txt");
-    let told = "srun: warning: the step asks for 2 nodes, and all its tasks are on the node of the script";
+    let told = "srun: warning: the step asks for 2 nodes and can have one, on which all its tasks are";
     assert_eq!(printed.matches(told).count(), 1, "{printed}");
     assert_eq!(printed.matches("here\n").count(), 2, "{printed}");
-    let refused =
-        "mpiexec: error: inside of a job all ranks are on the node of its script, and 2 hosts are named";
+    let refused = "mpiexec: error: 2 hosts are named, and the job has 1";
     assert!(printed.contains(refused), "{printed}");
 }
 

@@ -19,6 +19,11 @@ struct Programs {
 impl Programs {
     /// `None` if that one is not there.
     fn start(needed: &str) -> Option<Self> {
+        Self::start_on(needed, Up::start_wide)
+    }
+
+    /// The same with another cluster than one of a single worker.
+    fn start_on(needed: &str, start: impl FnOnce() -> Up) -> Option<Self> {
         let Some(folder) = std::env::var_os("PHALANX_MPI_PROGRAMS").map(PathBuf::from) else {
             eprintln!("skipped: PHALANX_MPI_PROGRAMS names no folder of cli/tests/mpi/install.sh");
             return None;
@@ -27,7 +32,7 @@ impl Programs {
             eprintln!("skipped: there is no {}", folder.join(needed).display());
             return None;
         }
-        let up = Up::start_wide();
+        let up = start();
         let desk = Desk::new(up.directory());
         Some(Self {
             folder,
@@ -88,6 +93,35 @@ fn mpich_example_computes_pi() {
         }
         assert!(done.stdout.contains("pi is approximately 3.14159265"), "{done:?}");
     }
+}
+
+#[test]
+fn programs_of_mpich_and_open_mpi_run_on_both_nodes_of_a_script() {
+    let start = || Up::start_equipped(&["--workers", "2", "--cpus", "4"]);
+    let Some(programs) = Programs::start_on("programs.done", start) else {
+        return;
+    };
+    let (cpi, lammps) = (programs.path("cpi"), programs.path("root/usr/bin/lmp"));
+    let melt = programs.path("root/usr/share/lammps/examples/melt/in.melt");
+    let script = format!(
+        "#!/bin/bash\n#SBATCH -N 2 --ntasks-per-node=2 -o both.txt\nsrun {cpi}\nmpiexec -n 2 {cpi}\nsrun -n 2 {lammps} -in {melt}\n"
+    );
+    programs.desk.script("both.sh", &script);
+    let done = programs.run(&["sbatch", "--wait", "both.sh"]);
+    let told = programs.desk.read("both.txt");
+    assert_eq!(done.code, Some(0), "{told}");
+    for said in [
+        "Process 3 of 4 is on ",
+        "Process 1 of 2 is on ",
+        " on 2 procs for 250 steps",
+    ] {
+        assert!(told.contains(said), "{said}: {told}");
+    }
+    assert_eq!(
+        told.matches("pi is approximately 3.14159265").count(),
+        2,
+        "{told}"
+    );
 }
 
 #[test]

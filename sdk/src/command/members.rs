@@ -4,21 +4,47 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use phalanx_protocol::gang::Placement;
 use phalanx_protocol::hostlist;
+use phalanx_protocol::record::FailureCause;
 
 use super::program::Program;
+use super::relay::Relay;
+use crate::kernel::runner::Failed;
 
 /// One start of such a job.
 #[derive(Debug)]
 pub(super) struct Members {
     placement: Placement,
+    /// By which steps reach its other nodes.
+    relay: Option<Arc<Relay>>,
 }
 
 impl Members {
-    pub(super) fn new(placement: Placement) -> Self {
-        Self { placement }
+    pub(super) fn new(placement: Placement, relay: Option<Arc<Relay>>) -> Self {
+        Self { placement, relay }
+    }
+
+    pub(super) fn relay(&self) -> Option<Arc<Relay>> {
+        self.relay.clone()
+    }
+
+    /// What becomes of the script, which has ended like that: nobody's fault who says so, if a node was lost to it.
+    pub(super) fn judge(&self, ended: Result<(), Failed>) -> Result<(), Failed> {
+        let has_lost_node = self.relay.as_ref().is_some_and(|relay| relay.has_lost_node());
+        match ended {
+            Err((FailureCause::Exit(status), _)) if has_lost_node => {
+                let message = format!("a node of its job was lost, and it exited with {status}");
+                Err((FailureCause::Lost, message))
+            }
+            ended => ended,
+        }
+    }
+
+    pub(super) fn node_count(&self) -> usize {
+        self.placement.nodes.len()
     }
 
     /// Whether a task runs the script.
@@ -72,12 +98,13 @@ mod tests {
             address: String::new(),
             name: format!("n{number}"),
         };
-        let members = Members::new(Placement {
+        let placement = Placement {
             epoch: 1,
             nodes: [1, 2, 4].map(node).to_vec(),
             node_of: vec![0, 1, 2],
             is_led: true,
-        });
+        };
+        let members = Members::new(placement, None);
         assert_eq!(
             [0, 1, 2, 3].map(|task| members.leads(task)),
             [true, false, false, false]

@@ -51,6 +51,8 @@ struct Leader {
 #[derive(Debug)]
 pub(super) struct Running {
     leaders: Mutex<BTreeMap<u64, Leader>>,
+    /// The processes that run for steps of a task that has none, each the leader of a group.
+    of_steps: Mutex<Vec<Pid>>,
     /// Events of tasks that have ended and were not told to; at most one for each slot.
     spare: Mutex<Vec<Arc<Wake>>>,
     /// What the system tells of the children of this process's first thread: it gives it all orphans, and that thread starts
@@ -69,6 +71,7 @@ impl Running {
         let own = getpid().as_raw_nonzero();
         Ok(Self {
             leaders: Mutex::default(),
+            of_steps: Mutex::default(),
             spare: Mutex::default(),
             children: File::open(format!("/proc/self/task/{own}/children"))?,
             is_over: RwLock::default(),
@@ -106,6 +109,30 @@ impl Running {
         let wake = self.wake()?;
         self.note((grant, task), None, &wake);
         Ok(wake)
+    }
+
+    /// Starts a process for a step of such a task. Whoever waits for it says when it has ended.
+    ///
+    /// # Errors
+    /// Says why it is not started, which may be that all were killed.
+    pub(super) fn start_of_step(&self, start: impl FnOnce() -> io::Result<Pid>) -> io::Result<Pid> {
+        let is_over = self.is_over.read().unwrap_or_else(PoisonError::into_inner);
+        if *is_over {
+            return Err(io::Error::other("its job was ended"));
+        }
+        let pid = start()?;
+        lock(&self.of_steps).push(pid);
+        Ok(pid)
+    }
+
+    /// It has ended, and is to be reaped.
+    pub(super) fn ended_of_step(&self, pid: Pid) {
+        lock(&self.of_steps).retain(|&other| other != pid);
+    }
+
+    /// Calls for each process that runs for a step; none of them is reaped meanwhile.
+    pub(super) fn each_of_steps(&self, call: impl FnMut(Pid)) {
+        lock(&self.of_steps).iter().copied().for_each(call);
     }
 
     fn wake(&self) -> io::Result<Arc<Wake>> {
@@ -218,7 +245,8 @@ impl Running {
 
     fn kill_leaders(&self) {
         let leaders = std::mem::take(&mut *lock(&self.leaders));
-        let processes: Vec<Pid> = leaders.values().filter_map(|leader| leader.pid).collect();
+        let mut processes: Vec<Pid> = leaders.values().filter_map(|leader| leader.pid).collect();
+        processes.append(&mut lock(&self.of_steps));
         for &process in &processes {
             let _ = kill_process_group(process, Signal::KILL);
         }

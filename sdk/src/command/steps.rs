@@ -19,8 +19,8 @@ use std::thread::JoinHandle;
 
 use phalanx_protocol::codec;
 use phalanx_protocol::step::{
-    FromStep, STEP_ANSWER_BYTES_MAX, STEP_REQUEST_BYTES_MAX, STEPS_MAX, StepGrant, StepRefusal, StepRequest,
-    ToStep,
+    FromStep, STEP_ANSWER_BYTES_MAX, STEP_REQUEST_BYTES_MAX, STEPS_MAX, StepGrant, StepReach, StepRefusal,
+    StepRequest, ToStep,
 };
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, getrlimit};
@@ -32,9 +32,13 @@ use crate::host::lock;
 
 /// Bytes of the length before each frame.
 const LENGTH_BYTES: usize = 4;
+/// Bytes that are read at a time.
+const READ_BYTES: usize = 16 << 10;
 
 /// Ends the ranks that a step of a task has left behind.
 type EndRanks = Box<dyn Fn(u64, u32) + Send>;
+/// Starts a program on another node for whoever has connected there.
+type Reach = Box<dyn Fn(StepReach, UnixStream) + Send>;
 
 /// The socket, and the scripts whose launchers ask there.
 #[derive(Debug)]
@@ -54,11 +58,11 @@ struct Shared {
 
 impl Steps {
     /// Begins to listen in a new folder of `scratch` that nobody else may enter. `end_ranks` is called with the task and the
-    /// step of a launcher that has died before its ranks.
+    /// step of a launcher that has died before its ranks; `reach` with what is to run on another node.
     ///
     /// # Errors
     /// If the socket or the thread that serves it cannot be made.
-    pub(super) fn open(scratch: &Path, end_ranks: EndRanks) -> io::Result<Self> {
+    pub(super) fn open(scratch: &Path, end_ranks: EndRanks, reach: Reach) -> io::Result<Self> {
         let folder = scratch.join("steps");
         DirBuilder::new().mode(0o700).create(&folder)?;
         let socket = folder.join("socket");
@@ -77,6 +81,7 @@ impl Steps {
             is_full: false,
             shared: Arc::clone(&shared),
             end_ranks,
+            reach,
             launchers: BTreeMap::new(),
             next_id: 0,
         };
@@ -140,6 +145,7 @@ struct Server {
     is_full: bool,
     shared: Arc<Shared>,
     end_ranks: EndRanks,
+    reach: Reach,
     /// In the order in which they came.
     launchers: BTreeMap<u64, Launcher>,
     next_id: u64,
@@ -214,7 +220,7 @@ impl Server {
         let Some(launcher) = self.launchers.get_mut(&id) else {
             return Ok(());
         };
-        let mut piece = [0; STEP_REQUEST_BYTES_MAX];
+        let mut piece = [0; READ_BYTES];
         let is_over = match launcher.stream.read(&mut piece) {
             Ok(read) => {
                 launcher.inbox.extend_from_slice(&piece[..read]);
@@ -230,6 +236,7 @@ impl Server {
         {
             match said {
                 FromStep::Request(request) => self.ask(id, request)?,
+                FromStep::Reach(reach) => return self.hand_on(id, *reach),
                 FromStep::Done => {
                     let launcher = self.launchers.get_mut(&id).ok_or(Gone)?;
                     launcher.is_done = true;
@@ -251,6 +258,21 @@ impl Server {
             None => ToStep::Refused(StepRefusal::NoSuchTask(task)),
         };
         launcher.tell(&answer)
+    }
+
+    /// Gives a connection to whoever starts what it asks for elsewhere.
+    fn hand_on(&mut self, id: u64, reach: StepReach) -> Result<(), Gone> {
+        let launcher = self.launchers.get(&id).ok_or(Gone)?;
+        // what follows is not said before the answer
+        if launcher.task.is_some() || !launcher.inbox.is_empty() {
+            return Err(Gone);
+        }
+        launcher.stream.set_nonblocking(false).map_err(|_| Gone)?;
+        if let Some(launcher) = self.launchers.remove(&id) {
+            self.is_full = false;
+            (self.reach)(reach, launcher.stream);
+        }
+        Ok(())
     }
 
     /// Takes back what a launcher has, and gives it to whoever waits.
@@ -310,14 +332,21 @@ impl Launcher {
 
     /// Tells it something. There is room for it: at most two answers are on their way.
     fn tell(&mut self, answer: &ToStep) -> Result<(), Gone> {
-        let bytes = codec::encode(answer);
-        let length = u32::try_from(bytes.len()).map_err(|_| Gone)?;
-        if bytes.len() > STEP_ANSWER_BYTES_MAX {
-            return Err(Gone);
-        }
-        let frame = [&length.to_le_bytes()[..], &bytes].concat();
-        self.stream.write_all(&frame).map_err(|_| Gone)
+        tell(&self.stream, answer).map_err(|_| Gone)
     }
+}
+
+/// Answers a launcher.
+///
+/// # Errors
+/// It has left, or the answer is too long.
+pub(super) fn tell(mut stream: &UnixStream, answer: &ToStep) -> io::Result<()> {
+    let bytes = codec::encode(answer);
+    let length = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidData)?;
+    if bytes.len() > STEP_ANSWER_BYTES_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    stream.write_all(&[&length.to_le_bytes()[..], &bytes].concat())
 }
 
 #[cfg(test)]
@@ -335,7 +364,7 @@ mod tests {
     fn open(scratch: &Path) -> (Steps, mpsc::Receiver<(u64, u32)>) {
         let (ended, ends) = mpsc::channel();
         let end_ranks = move |task, step| ended.send((task, step)).unwrap();
-        let steps = Steps::open(scratch, Box::new(end_ranks)).unwrap();
+        let steps = Steps::open(scratch, Box::new(end_ranks), Box::new(|_, _| {})).unwrap();
         steps.begin(
             TASK,
             vec![NodeCpus {
@@ -366,6 +395,7 @@ mod tests {
             cpus_per_rank: 1,
             nodes_min: 1,
             ranks_per_node_max: 0,
+            only: Vec::new(),
             extent: Extent::Exact,
             overlap: false,
             immediate: false,
@@ -389,7 +419,7 @@ mod tests {
                 assert_eq!(grant.shares[0].cpus, [5]);
                 grant.step
             }
-            ToStep::Waiting | ToStep::Refused(_) => panic!("{answer:?}"),
+            ToStep::Waiting | ToStep::Refused(_) | ToStep::Reached => panic!("{answer:?}"),
         }
     }
 

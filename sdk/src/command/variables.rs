@@ -20,6 +20,7 @@ const HIP: &str = "HIP_VISIBLE_DEVICES";
 #[derive(Debug)]
 pub(super) struct Variables {
     job: JobId,
+    worker: String,
     dialect: Dialect,
     common: Environment,
     worker_has_gpus: bool,
@@ -84,6 +85,7 @@ impl Variables {
         }
         Self {
             job,
+            worker: command.worker.clone(),
             dialect: plan.dialect,
             common,
             worker_has_gpus: command.worker_has_gpus,
@@ -155,6 +157,19 @@ impl Variables {
 }
 
 impl Variables {
+    /// Tells a program of a step that is not on the node of its script what only its own node knows.
+    pub(super) fn set_of_node(&self, program: &mut Program<'_>, task: u64) {
+        program
+            .env(INDEX_VARIABLE, task.to_string())
+            .env("PHALANX_TASK_ID", format!("{}.{task}", self.job))
+            .env("PHALANX_WORKER", &self.worker)
+            .env("SLURMD_NODENAME", &self.worker)
+            .env("SLURM_TOPOLOGY_ADDR", &self.worker);
+        if let Some(mark) = std::env::var_os(HOST_MARK_VARIABLE) {
+            program.env(HOST_MARK_VARIABLE, mark);
+        }
+    }
+
     /// Tells a task its gpus by the variables that their makers' libraries read, whatever these were at submission. A task
     /// without any sees none on a worker that gives them out.
     pub(super) fn set_place(&self, program: &mut Program<'_>, place: Option<&Place>) {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-/// An event that, once raised, stays so.
+/// An event that, once raised, stays so until it is lowered.
 #[derive(Debug)]
 pub(super) struct Wake(OwnedFd);
 
@@ -18,6 +18,14 @@ impl Wake {
     pub(super) fn raise(&self) {
         // fails only if it was raised 2^64 times
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Wake {
+    /// Undoes that.
+    pub(super) fn lower(&self) {
+        // fails only if it was not raised
+        let _ = rustix::io::read(&self.0, &mut [0; 8]);
     }
 }
 

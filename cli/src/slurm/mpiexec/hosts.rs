@@ -68,12 +68,16 @@ fn of_lines(text: &str) -> Result<Vec<Host>, Complaint> {
     lines.map(host).collect()
 }
 
-/// The node of each rank, given of each program how many ranks it has and its own hosts, the hosts of all others, and how many
+/// The node of each rank, with the names of nodes, given of each program how many ranks it has and its own hosts, the hosts of all others, and how many
 /// ranks each takes if that is said for all. `None` if no hosts are named.
 ///
 /// Hosts take their ranks in turn, and in turn again as long as there are some; nodes are numbered as they come. A program
 /// for which no hosts are named goes where the others do.
-pub(super) fn nodes(sections: &[(u32, &[Host])], common: &[Host], each: Option<u32>) -> Option<Vec<u32>> {
+pub(super) fn nodes(
+    sections: &[(u32, &[Host])],
+    common: &[Host],
+    each: Option<u32>,
+) -> Option<(Vec<u32>, Vec<String>)> {
     let named: Vec<Host> = match common {
         [] => sections
             .iter()
@@ -99,7 +103,7 @@ pub(super) fn nodes(sections: &[(u32, &[Host])], common: &[Host], each: Option<u
             nodes.push(u32::try_from(node).unwrap_or(u32::MAX));
         }
     }
-    Some(nodes)
+    Some((nodes, names.into_iter().map(str::to_owned).collect()))
 }
 
 /// The name of the host of rank after rank.
@@ -133,7 +137,7 @@ mod tests {
 
     #[test]
     fn hosts_take_their_ranks_in_turn() {
-        let nodes = |list: &str, each| nodes(&[(5, &[])], &of(list), each);
+        let nodes = |list: &str, each| nodes(&[(5, &[])], &of(list), each).map(|(nodes, _)| nodes);
         assert_eq!(nodes("", None), None);
         assert_eq!(nodes("localhost", None), Some(vec![0; 5]));
         assert_eq!(nodes("a,b", None), Some(vec![0, 1, 0, 1, 0]));
@@ -147,17 +151,17 @@ mod tests {
     fn programs_may_have_hosts_of_their_own() {
         let (a, b) = (of("a"), of("b"));
         assert_eq!(
-            nodes(&[(2, &b), (1, &a), (1, &b)], &[], None),
+            nodes(&[(2, &b), (1, &a), (1, &b)], &[], None).map(|(nodes, _)| nodes),
             Some(vec![0, 0, 1, 0])
         );
         // the second goes on where the first has stopped
         assert_eq!(
-            nodes(&[(1, &[]), (2, &[])], &of("a,b"), None),
+            nodes(&[(1, &[]), (2, &[])], &of("a,b"), None).map(|(nodes, _)| nodes),
             Some(vec![0, 1, 0])
         );
         // where the others are
         assert_eq!(
-            nodes(&[(1, &b), (3, &[]), (1, &a)], &[], None),
+            nodes(&[(1, &b), (3, &[]), (1, &a)], &[], None).map(|(nodes, _)| nodes),
             Some(vec![0, 0, 1, 0, 1])
         );
     }

@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 
 use tokio::io::AsyncWriteExt;
-use tokio::process::{Child, ChildStdin};
+use tokio::process::ChildStdin;
 
+use super::far::FarInput;
 use crate::batch::settings::BatchSettings;
 use crate::commands::run::input::Input;
 
@@ -58,16 +59,33 @@ impl<'a> Source<'a> {
     }
 }
 
+/// What one rank reads from.
+#[derive(Debug)]
+pub(super) enum Reader {
+    Here(ChildStdin),
+    There(FarInput),
+}
+
+impl Reader {
+    /// Gives it all of that; whether it still reads.
+    pub(super) async fn write_all(&mut self, piece: &[u8]) -> bool {
+        match self {
+            Self::Here(stdin) => stdin.write_all(piece).await.is_ok(),
+            Self::There(input) => input.write_all(piece).await,
+        }
+    }
+}
+
 /// Copies what this process is given to several ranks. The slowest sets the pace; who reads no more is left out.
 #[derive(Debug, Default)]
 pub(super) struct Broadcast {
-    readers: Vec<ChildStdin>,
+    readers: Vec<Reader>,
 }
 
 impl Broadcast {
-    /// Takes in a rank that has just been started, if it reads a copy.
-    pub(super) fn add(&mut self, child: &mut Child) {
-        self.readers.extend(child.stdin.take());
+    /// Takes in a rank that has just been started and reads a copy.
+    pub(super) fn add(&mut self, reader: Reader) {
+        self.readers.push(reader);
     }
 
     /// Copies until all is copied, or nobody reads any more; then waits for ever. Dropped, it stops.
@@ -81,7 +99,7 @@ impl Broadcast {
                 }
                 let mut left = Vec::with_capacity(self.readers.len());
                 for mut reader in self.readers.drain(..) {
-                    if reader.write_all(&piece).await.is_ok() {
+                    if reader.write_all(&piece).await {
                         left.push(reader);
                     }
                 }

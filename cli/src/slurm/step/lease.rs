@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use phalanx_protocol::codec;
 use phalanx_protocol::step::{
-    FromStep, STEP_ANSWER_BYTES_MAX, STEPS_VARIABLE, StepGrant, StepRefusal, StepRequest, ToStep,
+    FromStep, STEP_ANSWER_BYTES_MAX, STEP_REQUEST_BYTES_MAX, STEPS_VARIABLE, StepGrant, StepReach,
+    StepRefusal, StepRequest, ToStep,
 };
 
 /// Why a step has no cpus.
@@ -65,6 +66,7 @@ impl Lease {
             match hear(&mut stream, deadline)? {
                 Some(ToStep::Granted(grant)) => return Ok(Self { stream, grant }),
                 Some(ToStep::Refused(refusal)) => return Err(refusal.into()),
+                Some(ToStep::Reached) => {}
                 Some(ToStep::Waiting) => {
                     if let Some(waits) = waits.take() {
                         waits();
@@ -87,6 +89,23 @@ impl Lease {
     }
 }
 
+/// Has a program started on another node; what connects with it.
+///
+/// # Errors
+/// [`LeaseError`].
+pub(super) fn reach(request: &StepReach) -> Result<UnixStream, LeaseError> {
+    let socket = std::env::var_os(STEPS_VARIABLE).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    let mut stream = connect(Path::new(&socket))?;
+    say(&mut stream, &FromStep::Reach(Box::new(request.clone())))?;
+    loop {
+        match hear(&mut stream, None)? {
+            Some(ToStep::Reached) => return Ok(stream),
+            Some(ToStep::Refused(refusal)) => return Err(refusal.into()),
+            Some(ToStep::Waiting | ToStep::Granted(_)) | None => {}
+        }
+    }
+}
+
 /// Connects to a socket whose name may be longer than the system takes: by its folder, once that is open.
 fn connect(socket: &Path) -> io::Result<UnixStream> {
     let (Some(folder), Some(name)) = (socket.parent(), socket.file_name()) else {
@@ -99,7 +118,10 @@ fn connect(socket: &Path) -> io::Result<UnixStream> {
 
 fn say(stream: &mut UnixStream, said: &FromStep) -> io::Result<()> {
     let bytes = codec::encode(said);
-    // a request has few
+    if bytes.len() > STEP_REQUEST_BYTES_MAX {
+        let message = format!("its variables have more than {STEP_REQUEST_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     stream.write_all(&[&length.to_le_bytes()[..], &bytes].concat())
 }
@@ -167,6 +189,7 @@ mod tests {
             cpus_per_rank: 1,
             nodes_min: 1,
             ranks_per_node_max: 0,
+            only: Vec::new(),
             extent: Extent::Whole,
             overlap: false,
             immediate: false,

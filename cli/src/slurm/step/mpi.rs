@@ -20,15 +20,17 @@ pub(super) struct Mpi {
     ends: Vec<Option<OwnedFd>>,
     departures: mpsc::UnboundedReceiver<Departure>,
     open_mpi: Option<OpenMpi>,
+    /// By which the start of the step is known.
+    pub(super) name: String,
 }
 
 impl Mpi {
-    pub(super) fn start(job: u64, programs: &[Program]) -> Result<Self, Complaint> {
+    /// Given the node of each rank.
+    pub(super) fn start(job: u64, programs: &[Program], node_of: Vec<u32>) -> Result<Self, Complaint> {
         let sections: Vec<u32> = programs.iter().map(|program| program.section).collect();
-        let ranks = u32::try_from(programs.len()).unwrap_or(u32::MAX);
         // libraries name their shared memory after it
         let name = format!("phalanx-{job}-{}", std::process::id());
-        let exchange = Exchange::new(&name, &Layout::one_node(ranks), &sections);
+        let exchange = Exchange::new(&name, &Layout { node_of }, &sections);
         // at most two for each rank
         let (tell, departures) = mpsc::unbounded_channel();
         let (server, connected) = Server::start(exchange, move |event| {
@@ -44,7 +46,25 @@ impl Mpi {
             departures,
             // a number, and another one for each step of this node
             open_mpi: OpenMpi::find(&name, std::process::id()),
+            name,
         })
+    }
+
+    /// Tells a rank who it is, the how many-th of how many on its node too.
+    pub(super) fn tell(&self, rank: u32, (local, locals): (u32, usize), command: &mut Command) {
+        command.env("PMI_RANK", rank.to_string());
+        command.env("PMI_SIZE", self.ends.len().to_string());
+        command.env("PMI_SPAWNED", "0");
+        // by which programs choose their gpus under MPICH's own launcher
+        command.env("MPI_LOCALRANKID", local.to_string());
+        command.env("MPI_LOCALNRANKS", locals.to_string());
+        // Intel MPI asks for a library otherwise
+        command.env("I_MPI_PMI", "pmi1");
+    }
+
+    /// The end of a rank that is started elsewhere.
+    pub(super) fn take(&mut self, rank: u32) -> Option<OwnedFd> {
+        self.ends.get_mut(rank as usize).and_then(Option::take)
     }
 
     /// Gives a rank its end of the socket, which is to be dropped as soon as it has started: nothing else may be started
@@ -56,14 +76,6 @@ impl Mpi {
         fcntl_setfd(&end, FdFlags::empty())
             .map_err(|error| Complaint::new(format!("cannot give task {rank} its socket: {error}")))?;
         command.env("PMI_FD", end.as_raw_fd().to_string());
-        command.env("PMI_RANK", rank.to_string());
-        command.env("PMI_SIZE", self.ends.len().to_string());
-        command.env("PMI_SPAWNED", "0");
-        // by which programs choose their gpus under MPICH's own launcher
-        command.env("MPI_LOCALRANKID", rank.to_string());
-        command.env("MPI_LOCALNRANKS", self.ends.len().to_string());
-        // Intel MPI asks for a library otherwise
-        command.env("I_MPI_PMI", "pmi1");
         if let Some(open_mpi) = &self.open_mpi {
             command.envs(open_mpi.variables());
         }

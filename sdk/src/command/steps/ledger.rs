@@ -130,7 +130,8 @@ impl Ledger {
 
     /// Whether a request can be met at all.
     fn judge(&self, request: &StepRequest) -> Result<(), StepRefusal> {
-        let there = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        let usable = (0..self.nodes.len()).filter(|&node| may_use(request, node));
+        let there = u32::try_from(usable.count()).unwrap_or(u32::MAX);
         let per_node = request.ranks_per_node_max;
         if request.ranks == 0 || request.cpus_per_rank == 0 {
             return Err(StepRefusal::Empty);
@@ -222,7 +223,7 @@ impl Ledger {
             (node, ranks.min(most))
         };
         let mut room: Vec<(usize, u32)> = free.iter().enumerate().map(capacity).collect();
-        room.retain(|&(_, ranks)| ranks > 0);
+        room.retain(|&(node, ranks)| ranks > 0 && may_use(request, node));
         // few nodes rather than many, the first ones among equals
         room.sort_by_key(|&(_, ranks)| std::cmp::Reverse(ranks));
         let mut sum = 0_u32;
@@ -258,10 +259,13 @@ impl Ledger {
 
     /// All cpus of all nodes, for ranks that they are too few for.
     fn overcommit(&self, request: &StepRequest) -> Vec<Placement> {
-        let n_nodes = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        let usable: Vec<usize> = (0..self.nodes.len())
+            .filter(|&node| may_use(request, node))
+            .collect();
+        let n_nodes = u32::try_from(usable.len()).unwrap_or(u32::MAX);
         // no node has a rank more than another needs
-        let each = request.ranks.div_ceil(n_nodes);
-        let room: Vec<(usize, u32)> = (0..self.nodes.len()).map(|node| (node, each)).collect();
+        let each = request.ranks.div_ceil(n_nodes.max(1));
+        let room: Vec<(usize, u32)> = usable.into_iter().map(|node| (node, each)).collect();
         let all = self.all();
         let ranks = distribute(request.ranks, &room);
         let with_some = ranks.into_iter().filter(|&(_, ranks)| ranks > 0);
@@ -302,6 +306,11 @@ impl Ledger {
             );
         }
     }
+}
+
+/// Whether a step may be on a node.
+fn may_use(request: &StepRequest, node: usize) -> bool {
+    request.only.is_empty() || request.only.iter().any(|&only| only as usize == node)
 }
 
 /// Fills nodes with ranks, one after the other, and leaves none of them empty if there are enough.

@@ -20,6 +20,7 @@ fn whole(ranks: u32) -> StepRequest {
         cpus_per_rank: 1,
         nodes_min: 1,
         ranks_per_node_max: 0,
+        only: Vec::new(),
         extent: Extent::Whole,
         overlap: false,
         immediate: false,
@@ -45,7 +46,7 @@ fn overlapping(request: StepRequest) -> StepRequest {
 fn granted(answer: ToStep) -> StepGrant {
     match answer {
         ToStep::Granted(grant) => grant,
-        other @ (ToStep::Waiting | ToStep::Refused(_)) => panic!("{other:?}"),
+        other @ (ToStep::Waiting | ToStep::Refused(_) | ToStep::Reached) => panic!("{other:?}"),
     }
 }
 
@@ -124,6 +125,27 @@ fn a_step_that_needs_more_than_there_is_has_all_of_it_when_all_is_free() {
 }
 
 #[test]
+fn a_step_is_on_no_other_node_than_those_that_it_may_be_on() {
+    let mut ledger = job(&[2, 2]);
+    let on = |only: &[u32], ranks| StepRequest {
+        only: only.to_vec(),
+        ..exact(ranks, 1)
+    };
+    assert_eq!(shares(&granted(ledger.ask(1, on(&[1], 1)))), [(1, 1, vec![100])]);
+    assert_eq!(ledger.ask(2, on(&[1], 2)), ToStep::Waiting);
+    assert_eq!(ledger.release(1).len(), 1);
+    ledger.release(2);
+    let crowded = granted(ledger.ask(3, on(&[1], 3)));
+    assert_eq!(shares(&crowded), [(1, 3, vec![100, 101])]);
+    let nowhere = ledger.ask(4, on(&[7], 1));
+    assert_eq!(
+        nowhere,
+        ToStep::Refused(StepRefusal::Nodes { asked: 1, there: 0 })
+    );
+    ledger.check();
+}
+
+#[test]
 fn what_is_not_to_wait_is_refused() {
     let mut ledger = job(&[1]);
     granted(ledger.ask(1, whole(1)));
@@ -146,7 +168,7 @@ fn what_cannot_be_is_refused_with_the_reason() {
     };
     let refused = |ledger: &mut Ledger, request| match ledger.ask(9, request) {
         ToStep::Refused(refusal) => refusal.to_string(),
-        other @ (ToStep::Waiting | ToStep::Granted(_)) => panic!("{other:?}"),
+        other @ (ToStep::Waiting | ToStep::Granted(_) | ToStep::Reached) => panic!("{other:?}"),
     };
     assert_eq!(
         refused(&mut ledger, on(3, 0)),
@@ -263,7 +285,7 @@ proptest! {
             let extent = if is_exact { Extent::Exact } else { Extent::Whole };
             let inside = running.first().and_then(|&id| ledger.step(id)).filter(|_| ends == 3);
             let request = StepRequest {
-                task: 0, inside, ranks, cpus_per_rank, nodes_min, ranks_per_node_max, extent, overlap, immediate: false,
+                task: 0, inside, ranks, cpus_per_rank, nodes_min, ranks_per_node_max, only: Vec::new(), extent, overlap, immediate: false,
             };
             match ledger.ask(id, request) {
                 ToStep::Granted(grant) => {
@@ -273,7 +295,7 @@ proptest! {
                     expected += 1;
                 }
                 ToStep::Waiting => expected += 1,
-                ToStep::Refused(_) => {}
+                ToStep::Refused(_) | ToStep::Reached => {}
             }
             ledger.check();
             for _ in 0..ends.min(running.len()) {
