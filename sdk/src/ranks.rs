@@ -37,6 +37,7 @@
 //!   receive that takes it, a receive takes the first message that it can: messages between two ranks do not overtake. The
 //!   sender's thread does the work, so progress never depends on the receiver.
 //! - A rank that **waits** listens for a few microseconds, if each rank has a core, and then sleeps until it is rung for.
+//!   Where it is the only rank of a process among several it waits in the network, which it runs meanwhile (`quic/helm`).
 //! - A **payload** between ranks of a process is the value itself, in a box, or a few numbers in place. Only what a `Gang`
 //!   routes to another process is encoded. A `Link` carries encoded messages and notices; everything above the gang is the same
 //!   whatever lies below. Between hosts that is QUIC (`quic`, which has its own essay): large messages are announced, and their

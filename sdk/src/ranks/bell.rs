@@ -3,8 +3,9 @@
 //! The count of rings makes it safe: whoever waits has read the count *before* looking for what it needs, and [`Bell::wait`]
 //! returns as soon as the count is another. A ring between the look and the sleep is therefore never lost.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ pub(super) struct Bell {
     rings: AtomicU32,
     sleeping: AtomicBool,
     owner: OnceLock<Thread>,
+    /// Wakes the owner while it runs a network's tasks instead of sleeping by itself.
+    waker: Mutex<Option<Waker>>,
     core_each: bool,
 }
 
@@ -32,6 +35,7 @@ impl Bell {
             rings: AtomicU32::new(0),
             sleeping: AtomicBool::new(false),
             owner: OnceLock::new(),
+            waker: Mutex::default(),
             core_each,
         }
     }
@@ -49,12 +53,41 @@ impl Bell {
     /// Ends the owner's wait, or its next one that begins with an older count.
     pub(super) fn ring(&self) {
         self.rings.fetch_add(1, Ordering::SeqCst);
-        if self.sleeping.load(Ordering::SeqCst)
-            && self.sleeping.swap(false, Ordering::SeqCst)
-            && let Some(owner) = self.owner.get()
-        {
-            owner.unpark();
+        if self.sleeping.load(Ordering::SeqCst) && self.sleeping.swap(false, Ordering::SeqCst) {
+            if let Some(waker) = &*self.waker() {
+                waker.wake_by_ref();
+            } else if let Some(owner) = self.owner.get() {
+                owner.unpark();
+            }
         }
+    }
+
+    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
+        self.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says whether the count is no longer `heard`; if it still is, the next ring wakes the task. For the owner's thread
+    /// alone, which calls [`Bell::awake`] when it polls no more.
+    pub(super) fn poll(&self, heard: u32, task: &Context<'_>) -> Poll<()> {
+        if self.rings() != heard {
+            return Poll::Ready(());
+        }
+        let mut waker = self.waker();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(task.waker())) {
+            *waker = Some(task.waker().clone());
+        }
+        drop(waker);
+        self.sleeping.store(true, Ordering::SeqCst);
+        match self.rings() == heard {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
+    }
+
+    /// Ends what [`Bell::poll`] began.
+    pub(super) fn awake(&self) {
+        self.sleeping.store(false, Ordering::SeqCst);
+        *self.waker() = None;
     }
 
     /// Returns once the count is no longer `heard`. For the owner's thread alone.

@@ -80,7 +80,7 @@ impl Endpoint {
             if let Some(value) = attempt() {
                 return value;
             }
-            bell.wait(heard);
+            self.gang.wait(bell, heard);
         }
     }
 

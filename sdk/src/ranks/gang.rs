@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use serde::{Deserialize, Serialize};
 
+use super::bell::Bell;
 use super::error::Ending;
 use super::mailbox::Mailbox;
 use super::matching::{Message, Needs, Trouble};
@@ -36,8 +37,17 @@ pub(super) trait Link: Send + Sync {
     /// Takes an encoded message to the rank at `place`, or gives it back: [`Notice::Room`] then says when to try again.
     fn carry(&self, place: u32, message: Message) -> Result<(), Message>;
 
+    /// Lets leave what was carried, which may wait for that. The rank on this thread holds no mailbox's lock.
+    fn push(&self);
+
     /// Tells the other process.
     fn notify(&self, notice: Notice);
+}
+
+/// What runs the links of a process. Its rank, if it has only one, runs them itself while it waits.
+pub(super) trait Network: Send + Sync {
+    /// Returns once the bell of the rank on this thread is no longer at `heard`. It holds no mailbox's lock.
+    fn wait(&self, bell: &Bell, heard: u32);
 }
 
 /// Where a rank lives.
@@ -103,6 +113,8 @@ pub(super) struct Gang {
     members: Vec<Member>,
     /// The other processes, each once.
     links: Vec<Arc<dyn Link>>,
+    /// What the rank of this process waits in, if it is not to wait by itself.
+    network: Option<Arc<dyn Network>>,
     /// How many members have ended: as long as there is none, nobody has to look.
     ended_count: AtomicUsize,
 }
@@ -112,7 +124,22 @@ impl Gang {
         Gang {
             members,
             links,
+            network: None,
             ended_count: AtomicUsize::new(0),
+        }
+    }
+
+    /// The same gang, whose only rank in this process waits in `network`.
+    pub(super) fn waiting_in(mut self, network: Arc<dyn Network>) -> Self {
+        self.network = Some(network);
+        self
+    }
+
+    /// Returns once the bell of the rank on this thread is no longer at `heard`.
+    pub(super) fn wait(&self, bell: &Bell, heard: u32) {
+        match &self.network {
+            Some(network) => network.wait(bell, heard),
+            None => bell.wait(heard),
         }
     }
 
@@ -144,7 +171,7 @@ impl Gang {
         }
         let sent = match &self.members[place as usize].route {
             Route::Near(mailbox) => mailbox.deliver(message),
-            Route::Far(link) => link.carry(place, message),
+            Route::Far(link) => link.carry(place, message).map(|()| link.push()),
         };
         sent.map_err(|message| Undelivered::Full(Box::new(message)))
     }

@@ -34,6 +34,10 @@ impl Link for Loopback {
         }
     }
 
+    fn push(&self) {
+        // it has arrived
+    }
+
     fn notify(&self, notice: Notice) {
         if let Some(gang) = self.other() {
             gang.apply(notice);

@@ -1,7 +1,8 @@
 //! Ranks on different hosts: the link between processes, over QUIC.
 //!
 //! Reading order: `wire` (what is said), `account` (how much may be under way), `link` (where ranks and the connection meet),
-//! `session` (one connection), `meeting` (how hosts find each other), `port` (the thread that all of it runs on).
+//! `session` (one connection), `meeting` (how hosts find each other), `port` (a host's part from beginning to end), `helm` (whose
+//! thread all of that runs on).
 //!
 //! Small messages are sent at once and count against the other host's window until they are received; large ones, and small
 //! ones beyond the window, are announced and wait at their sender until a receive has taken them. A host whose
@@ -9,6 +10,7 @@
 //! that survivors agree on who is left.
 
 mod account;
+mod helm;
 mod link;
 mod meeting;
 mod port;

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::account::{Account, Admission, Breach, Returns};
+use super::helm::Helm;
 use super::wire::{Bulk, Frame, Head, Lane, Load};
 use crate::ranks::gang::{Link, Notice};
 use crate::ranks::matching::Message;
@@ -61,14 +62,24 @@ struct State {
 }
 
 /// The link to another host.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct QuicLink {
     state: Mutex<State>,
+    helm: Arc<Helm>,
     /// There is something to send, or no more.
     filled: Notify,
 }
 
 impl QuicLink {
+    /// A link whose session runs under this helm.
+    pub(super) fn new(helm: Arc<Helm>) -> Self {
+        QuicLink {
+            state: Mutex::default(),
+            helm,
+            filled: Notify::new(),
+        }
+    }
+
     /// Each operation leaves it in order, so a panic elsewhere does not spoil it.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -258,9 +269,11 @@ impl Link for QuicLink {
             }
         };
         state.outbox.push(outgoing);
-        drop(state);
-        self.filled.notify_one();
         Ok(())
+    }
+
+    fn push(&self) {
+        self.helm.push(&self.filled);
     }
 
     fn notify(&self, notice: Notice) {

@@ -1,4 +1,4 @@
-//! A host's port: the thread with the endpoint on it, from the moment at which it listens to the gang's end.
+//! A host's port: the network's thread and the endpoint, from the moment at which it listens to the gang's end.
 //!
 //! Each pair of hosts has one connection, which the one with the higher number makes. A host begins to send when it has met all
 //! others. It stays until all ranks of the gang have ended: until then others may need what it holds.
@@ -19,6 +19,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::helm::Helm;
 use super::link::QuicLink;
 use super::meeting::{Met, meet};
 use super::session::{Cause, Session};
@@ -104,7 +105,7 @@ impl GangPort {
         let (opened, is_open) = mpsc::channel();
         let thread = thread::Builder::new()
             .name("gang network".to_owned())
-            .spawn(move || serve(address, &credential, &opened, orders))?;
+            .spawn(move || serve(address, credential, opened, orders))?;
         let gone = || io::Error::other("the network's thread has ended");
         let address = is_open.recv().map_err(|_| gone())??;
         Ok(GangPort {
@@ -151,8 +152,8 @@ pub(super) fn options() -> EndpointOptions {
 /// The thread's work.
 fn serve(
     address: SocketAddr,
-    credential: &Credential,
-    opened: &mpsc::Sender<Result<SocketAddr, JoinError>>,
+    credential: Credential,
+    opened: mpsc::Sender<Result<SocketAddr, JoinError>>,
     orders: oneshot::Receiver<Order>,
 ) {
     let runtime = match Builder::new_current_thread().enable_all().build() {
@@ -163,10 +164,12 @@ fn serve(
             return;
         }
     };
-    runtime.block_on(async {
+    let helm = Arc::new(Helm::new());
+    let steered = Arc::clone(&helm);
+    helm.keep(runtime, async move {
         let open = || -> Result<_, JoinError> {
-            let listener = Listener::bind_with(address, credential, &options(), None)?;
-            let dialer = Dialer::with_options(credential, options())?;
+            let listener = Listener::bind_with(address, &credential, &options(), None)?;
+            let dialer = Dialer::with_options(&credential, options())?;
             let address = listener.local_address()?;
             Ok((listener, dialer, address))
         };
@@ -174,7 +177,7 @@ fn serve(
             Ok((listener, dialer, address)) => {
                 let _ = opened.send(Ok(address));
                 if let Ok(order) = orders.await {
-                    take_part(listener, dialer, order).await;
+                    take_part(listener, dialer, order, steered).await;
                 }
             }
             Err(error) => {
@@ -184,7 +187,7 @@ fn serve(
     });
 }
 
-async fn take_part(mut listener: Listener, dialer: Dialer, order: Order) {
+async fn take_part(mut listener: Listener, dialer: Dialer, order: Order, helm: Arc<Helm>) {
     let Order {
         peers,
         patience,
@@ -200,9 +203,14 @@ async fn take_part(mut listener: Listener, dialer: Dialer, order: Order) {
         }
     };
     let links: Vec<Option<Arc<QuicLink>>> = (0..peers.addresses.len() as u32)
-        .map(|host| (host != peers.here).then(Arc::default))
+        .map(|host| (host != peers.here).then(|| Arc::new(QuicLink::new(Arc::clone(&helm)))))
         .collect();
-    let gang = Arc::new(gang_of(&peers, &links));
+    let mut gang = gang_of(&peers, &links);
+    if peers.ranks_of(peers.here).count() == 1 {
+        helm.share();
+        gang = gang.waiting_in(helm);
+    }
+    let gang = Arc::new(gang);
     let losses = Arc::<Mutex<Vec<Loss>>>::default();
     let (leave, leaving) = oneshot::channel();
     let joined = Joined {
