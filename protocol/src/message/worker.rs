@@ -199,7 +199,8 @@ pub enum ToWorker {
         /// Which tasks.
         range: IndexRange,
     },
-    /// What is granted of this job from now on are the ranks of one start of a gang. Comes before their grants.
+    /// What is granted of this job from now on are the ranks of one start of a gang, or those that it lost. Comes before their
+    /// grants, and also to workers whose ranks run on.
     Gang {
         /// Which job.
         job: JobId,

@@ -168,12 +168,12 @@ async fn another_protocol_version_is_named_on_both_sides() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("{} does not speak phalanx/9", server.address)
+        format!("{} does not speak phalanx/10", server.address)
     );
     assert!(error.hint().contains("same phalanx version"));
     assert_eq!(
         server.next_failure().await.to_string(),
-        "the caller does not speak phalanx/99"
+        "the caller does not speak phalanx/109"
     );
 }
 
