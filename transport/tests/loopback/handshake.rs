@@ -173,7 +173,7 @@ async fn another_protocol_version_is_named_on_both_sides() {
     assert!(error.hint().contains("same phalanx version"));
     assert_eq!(
         server.next_failure().await.to_string(),
-        "the caller does not speak phalanx/109"
+        "the caller does not speak phalanx/99"
     );
 }
 
