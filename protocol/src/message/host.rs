@@ -95,6 +95,11 @@ pub enum ToHost {
         /// What.
         signal: TaskSignal,
     },
+    /// This epoch of the gang comes, once there is room for the ranks that it has lost.
+    GangWaits {
+        /// Which.
+        epoch: u32,
+    },
     /// Where the hosts of this start of the gang listen.
     GangAddresses {
         /// Which start.

@@ -219,6 +219,14 @@ pub enum ToWorker {
         /// Each as `host:port`, in the order of nodes; at most [`crate::limits::GANG_HOSTS_MAX`].
         addresses: Vec<String>,
     },
+    /// Some ranks of a gang are lost: the others, which run on, wait for its next epoch, which begins once there is room for
+    /// those that are to replace them. Only said of a gang that respawns.
+    GangWaits {
+        /// Of which job.
+        job: JobId,
+        /// Which epoch comes.
+        epoch: u32,
+    },
     /// Send a signal to those of these tasks that run.
     Signal {
         /// Of which job.

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use phalanx_protocol::gang::{Gang, OnLoss, Shape};
+use phalanx_protocol::message::worker::ToWorker;
 use phalanx_protocol::record::{FailureCause, Record};
 use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, WorkerId};
 
@@ -41,6 +42,12 @@ impl Core {
             job.requeues.requeued(true, &tasks, last);
             let record = Record::TasksRequeued { job: id, tasks, last };
             self.durability.append(record, effects);
+        }
+        let epoch = job.epoch();
+        let others: BTreeSet<WorkerId> = job.holders().into_values().collect();
+        for worker in others {
+            let message = ToWorker::GangWaits { job: id, epoch };
+            effects.push(Effect::Send { worker, message });
         }
         self.plan_due = true;
         true

@@ -174,6 +174,12 @@ impl<K: RankKernel> Runner for Ranks<K> {
         }
     }
 
+    fn await_gang(&self, epoch: u32) {
+        if let Some(part) = lock(&self.part).as_ref() {
+            part.expect(epoch);
+        }
+    }
+
     fn stop(&self, stop: Stop) {
         let Some(part) = lock(&self.part).clone() else {
             return;

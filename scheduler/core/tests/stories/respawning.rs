@@ -117,6 +117,7 @@ fn the_others_wait_for_a_worker_that_fits_and_it_is_said_what_is_missing() {
     let (mut story, job, [w1, w2]) = pair();
     let small = story.worker(1);
     story.lose(w2);
+    assert_eq!((story.mail[&w1].awaited, story.mail[&small].awaited), (2, 0));
     story.pass(Duration::from_secs(1000));
     assert_eq!((story.held(w1), story.held(small)), (2, 0));
     let Verdict::Gang { slots, nodes, .. } = verdict(&story, job) else {

@@ -5,7 +5,7 @@
 //! heard of it. So a rank that fails after one elsewhere has ended waits for a moment before it says so: if the scheduler ends
 //! the epoch meanwhile, what is said here does not count.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,23 +22,29 @@ use crate::ranks::{CommError, Hosted, Succession};
 /// How long a rank that fails after one on another node has ended lets that one be heard first. The loss of a process is
 /// noticed before; that of a machine counts the same, whoever tells it.
 const OTHERS_FIRST: Duration = Duration::from_secs(3);
-/// How long ranks that go on after a loss, and did not meet, wait for another epoch: a host that was lost meanwhile is replaced.
-const NEXT_EPOCH_WAIT: Duration = Duration::from_secs(30);
+/// How long ranks that are to go on after a loss wait to hear of another epoch: nobody but hosts may have noticed the loss, which may be
+/// one of the network between them, and then all start again. So it is if those of an epoch did not meet. A scheduler that takes
+/// over has to be borne with.
+const NEXT_EPOCH_WAIT: Duration = Duration::from_secs(60);
 
 /// See the module's documentation.
 pub(super) struct Part {
     progress: Mutex<Progress>,
     /// Rung when there is another epoch, when its ranks are together, and when a rank or all has ended.
     change: Condvar,
+    /// See [`NEXT_EPOCH_WAIT`].
+    patience: Duration,
 }
 
 struct Progress {
     /// The latest epoch.
     epoch: Arc<Epoch>,
+    /// The latest that was announced.
+    expected: u32,
     /// The epoch that each rank is in, or was in last; and whether it still is.
     ranks: BTreeMap<u64, (Arc<Epoch>, bool)>,
     /// Ranks of this host that have not succeeded yet.
-    left: usize,
+    left: BTreeSet<u64>,
     /// One that has.
     succeeded: Option<u64>,
     /// Grants of which ranks have begun.
@@ -51,11 +57,16 @@ struct Progress {
 impl Part {
     /// The part of a gang that starts, or of its ranks that start with an epoch.
     pub(super) fn begin(gang: HostGang, link: Option<Arc<GangLink>>) -> Arc<Self> {
-        let left = starting_here(&gang);
+        Self::patient(gang, link, NEXT_EPOCH_WAIT)
+    }
+
+    fn patient(gang: HostGang, link: Option<Arc<GangLink>>, patience: Duration) -> Arc<Self> {
+        let left = here(&gang).collect();
         let epoch = Epoch::new(gang, link);
         let part = Arc::new(Self {
             progress: Mutex::new(Progress {
                 epoch: Arc::clone(&epoch),
+                expected: 0,
                 ranks: BTreeMap::new(),
                 left,
                 succeeded: None,
@@ -64,6 +75,7 @@ impl Part {
                 stopped: false,
             }),
             change: Condvar::new(),
+            patience,
         });
         part.meet(&epoch);
         part
@@ -72,14 +84,13 @@ impl Part {
     /// Lets its ranks go on to the next epoch, if they run on; whether they do. A rank that has returned cannot: all start again then,
     /// which is said as of something lost.
     pub(super) fn go_on(self: &Arc<Self>, gang: &HostGang, link: Option<&Arc<GangLink>>) -> bool {
-        let here = (0..).zip(&gang.placement.node_of);
-        let mut here = here.filter(|(_, node)| **node == gang.node);
-        let runs_on = here.any(|(rank, _)| !gang.placement.starting.contains(rank));
+        let runs_on = here(gang).any(|rank| !gang.placement.starting.contains(rank));
         let mut progress = lock(&self.progress);
-        if !runs_on || progress.stopped || progress.left == 0 {
-            return runs_on && progress.left == 0;
+        if !runs_on || progress.stopped || progress.left.is_empty() {
+            return runs_on && progress.left.is_empty();
         }
-        progress.left += starting_here(gang);
+        progress.left.extend(here(gang));
+
         if let Some(rank) = progress.succeeded {
             let message = format!("rank {rank} had returned when others were lost, so all start again");
             progress
@@ -125,14 +136,14 @@ impl Part {
         rank: u64,
         after: u32,
     ) -> Result<(Hosted, u32), Failed> {
-        let mut give_up: Option<(u32, Instant)> = None;
+        let mut patience: Option<(u32, Instant)> = None;
         loop {
             if let Some(failed) = progress.over(rank) {
                 return Err(failed);
             }
             let epoch = Arc::clone(&progress.epoch);
-            let mut wait = None;
-            match epoch.gang().filter(|_| epoch.number > after) {
+            let is_next = epoch.number > after;
+            let message = match epoch.gang().filter(|_| is_next) {
                 Some(Ok(gang)) => {
                     epoch.enter(u32::try_from(rank).unwrap_or(u32::MAX));
                     let entered = (gang.clone(), epoch.number);
@@ -140,27 +151,37 @@ impl Part {
                     return Ok(entered);
                 }
                 Some(Err(failed)) if !epoch.respawns => return Err(failed.clone()),
-                Some(Err((_, message))) => {
-                    let known = give_up.filter(|(number, _)| *number == epoch.number);
-                    let (_, until) =
-                        *give_up.insert(known.unwrap_or((epoch.number, Instant::now() + NEXT_EPOCH_WAIT)));
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        // nobody's fault here
-                        return Err((FailureCause::Lost, message.clone()));
-                    }
-                    wait = Some(left);
-                }
-                None => {}
-            }
-            progress = match wait {
-                Some(left) => {
-                    let waited = self.change.wait_timeout(progress, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.change.wait(progress).unwrap_or_else(PoisonError::into_inner),
+                Some(Err((_, message))) => message.clone(),
+                None => "nobody but ranks has heard that others are lost".to_owned(),
             };
+            let is_expected = progress.expected > epoch.number.max(after);
+            if is_expected || (is_next && epoch.gang().is_none()) {
+                patience = None;
+                progress = self.change.wait(progress).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let known = patience.filter(|(number, _)| *number == epoch.number);
+            let (number, until) = known.unwrap_or((epoch.number, Instant::now() + self.patience));
+            patience = Some((number, until));
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                // nobody's fault here
+                let failed = (FailureCause::Lost, message);
+                progress.failed.get_or_insert((rank, failed));
+                self.change.notify_all();
+                continue;
+            }
+            let waited = self.change.wait_timeout(progress, left);
+            progress = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Takes in that an epoch comes, as soon as there is room for ranks that are lost.
+    pub(super) fn expect(&self, epoch: u32) {
+        let mut progress = lock(&self.progress);
+        progress.expected = progress.expected.max(epoch);
+        drop(progress);
+        self.change.notify_all();
     }
 
     /// Notes that a rank needs the others no more.
@@ -171,7 +192,7 @@ impl Part {
     /// Notes that a rank has succeeded, and waits until all of this host have, or one has not.
     pub(super) fn await_others(&self, rank: u64) -> Result<(), Failed> {
         let mut progress = lock(&self.progress);
-        progress.left = progress.left.saturating_sub(1);
+        progress.left.remove(&rank);
         progress.succeeded = Some(rank);
         if progress.has_moved_on(rank) {
             let message = format!("rank {rank} returned when others had been lost, so all start again");
@@ -184,7 +205,7 @@ impl Part {
             if let Some(failed) = progress.over(rank) {
                 return Err(failed);
             }
-            if progress.left == 0 {
+            if progress.left.is_empty() {
                 return Ok(());
             }
             progress = self.change.wait(progress).unwrap_or_else(PoisonError::into_inner);
@@ -279,10 +300,12 @@ impl Progress {
     }
 }
 
-/// How many ranks of this host start with an epoch.
-fn starting_here(gang: &HostGang) -> usize {
-    let here = (0..).zip(&gang.placement.node_of);
-    let here = here.filter(|(_, node)| **node == gang.node);
-    here.filter(|(rank, _)| gang.placement.starting.contains(*rank))
-        .count()
+/// The ranks of this host.
+fn here(gang: &HostGang) -> impl Iterator<Item = u64> {
+    let ranks = (0..).zip(&gang.placement.node_of);
+    let here = ranks.filter(|(_, node)| **node == gang.node);
+    here.map(|(rank, _)| rank)
 }
+
+#[cfg(test)]
+mod tests;
