@@ -166,7 +166,10 @@ fn ranks_of_intel_mpi_find_each_other_on_one_worker_and_on_two() {
     let told = told.to_str().unwrap();
     let all = ["2 ranks of Intel(R) MPI Libra"; 2];
     for launcher in ["srun", "mpiexec"] {
-        let command = programs.desk.command(&[launcher, "-n", "2", &python, told]).spawn();
+        let command = programs
+            .desk
+            .command(&[launcher, "-n", "2", &python, told])
+            .spawn();
         let done = finish_within(command.unwrap(), Duration::from_secs(120));
         assert_eq!(done.lines(), all, "{done:?}");
     }

@@ -60,8 +60,8 @@ impl Members {
 
 #[cfg(test)]
 mod tests {
-    use phalanx_protocol::WorkerId;
     use phalanx_protocol::gang::GangNode;
+    use phalanx_protocol::{RangeSet, WorkerId};
 
     use super::*;
 
@@ -77,6 +77,8 @@ mod tests {
             nodes: [1, 2, 4].map(node).to_vec(),
             node_of: vec![0, 1, 2],
             is_led: true,
+            starting: RangeSet::new(),
+            respawns: false,
         });
         assert_eq!(
             [0, 1, 2, 3].map(|task| members.leads(task)),

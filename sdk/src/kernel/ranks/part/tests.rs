@@ -20,12 +20,14 @@ fn gang(epoch: u32, starting: RangeSet) -> HostGang {
     let node = GangNode {
         worker: WorkerId(1),
         address: "127.0.0.1:1".to_owned(),
+        name: "near".to_owned(),
     };
     HostGang {
         placement: Placement {
             epoch,
             nodes: vec![node],
             node_of: vec![0; 3],
+            is_led: false,
             starting,
             respawns: true,
         },
