@@ -150,16 +150,14 @@ impl Core {
             };
             self.durability.append(record, effects);
         }
-        match first {
-            Some(failure) => self.gang_lost(now, id, &Loss::Rank(failure), effects),
-            None if returned.is_some() => {
-                let loss = returned.map(|rank| Loss::Returned { rank });
-                loss.into_iter()
-                    .for_each(|loss| self.gang_lost(now, id, &loss, effects));
-            }
-            // of ranks that are to be replaced
-            None if void > 0 => self.gang_lost(now, id, &Loss::Unstarted, effects),
-            None => {}
+        let loss = match (first, returned) {
+            (Some(failure), _) => Some(Loss::Rank(failure)),
+            (None, Some(rank)) => Some(Loss::Returned { rank }),
+            // a rank that is to be replaced has ended at last
+            (None, None) => (void > 0).then_some(Loss::Unstarted),
+        };
+        if let Some(loss) = loss {
+            self.gang_lost(now, id, &loss, effects);
         }
         self.plan_due = true;
     }
