@@ -1,4 +1,4 @@
-//! Ranks of the SDK for the tests of the command line: `fixture_ranks RANKS RANKS_PER_NODE TRACE [count | survive]`.
+//! Ranks of the SDK for the tests of the command line: `fixture_ranks RANKS RANKS_PER_NODE TRACE [count | survive | endure]`.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -82,6 +82,43 @@ fn survive(comm: &Communicator, path: String) -> Result<usize, String> {
     }
 }
 
+/// Ranks sum over steps, checkpoint after each fourth, and go on with replacements for those that are lost. In the first epoch the
+/// last rank waits at step 10, for ever. Each leaves a line when it begins, with its process and its step, and ends with the sum and
+/// its process.
+#[phalanx::ranks]
+fn endure(comm: &Communicator, path: String) -> Result<(u64, u32), String> {
+    let pid = std::process::id();
+    let sum = add_up(comm, &path, true).map_err(|error| error.to_string())?;
+    Ok((sum, pid))
+}
+
+fn add_up(comm: &Communicator, path: &str, begins: bool) -> Result<u64, CheckpointError> {
+    let sum = || {
+        let (from, mut sum) = comm.restore()?.unwrap_or((0_u64, 0_u64));
+        if begins {
+            let (rank, pid) = (comm.rank(), std::process::id());
+            let _ = trace(path, "begins", &format!("{rank} {pid} {from}"));
+        }
+        for step in from + 1..=STEPS {
+            if step == 10 && comm.epoch() == 1 && comm.rank() + 1 == comm.size() {
+                let _ = trace(path, "waits", &std::process::id().to_string());
+                while !comm.context().is_cancelled() {
+                    sleep(Duration::from_millis(2));
+                }
+            }
+            sum += comm.all_reduce(step + comm.rank() as u64, |a, b| a + b)?;
+            if step % 4 == 0 {
+                comm.checkpoint(&(step, sum))?;
+            }
+        }
+        Ok(sum)
+    };
+    match sum() {
+        Err(_) if !comm.failed().is_empty() => add_up(&comm.respawn()?, path, false),
+        result => result,
+    }
+}
+
 fn trace(path: &str, what: &str, why: &str) -> Result<(), String> {
     let line = format!("{what} {} {why}\n", parent_id());
     let opened = OpenOptions::new().append(true).create(true).open(path);
@@ -100,7 +137,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let [ranks, per_node, path, what @ ..] = words.as_slice() else {
-        return Err("RANKS RANKS_PER_NODE TRACE [count | survive]".into());
+        return Err("RANKS RANKS_PER_NODE TRACE [count | survive | endure]".into());
     };
     let (n_ranks, per_node, path) = (ranks.parse()?, per_node.parse()?, (*path).to_owned());
     match what {
@@ -115,6 +152,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ["survive"] => {
             let ranks = cluster.ranks::<survive>(n_ranks, &path).shrink_on_loss();
             println!("{:?}", ranks.ranks_per_node(per_node).collect_survivors()?);
+        }
+        ["endure"] => {
+            let ranks = cluster.ranks::<endure>(n_ranks, &path).respawn_on_loss();
+            println!("{:?}", ranks.ranks_per_node(per_node).collect()?);
         }
         _ => return Err("what?".into()),
     }

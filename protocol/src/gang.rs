@@ -52,6 +52,9 @@ pub enum OnLoss {
     /// The ranks that are left go on, and what they return is the job's result; the lost ones have failed, the job has not. If none
     /// is left, all start again.
     Shrink,
+    /// Only the lost ranks start again, wherever there is room; the others run on and meet them in the gang's next epoch. If none
+    /// is left, or some have returned already, all start again.
+    Respawn,
 }
 
 /// How many ranks each node gets.
@@ -127,8 +130,8 @@ pub enum GangError {
     #[error("a gang of kernels is not led: all of its ranks run")]
     LedKernels,
     /// Programs cannot go on without some of their ranks.
-    #[error("programs cannot go on with fewer ranks: a gang of commands fails or restarts when it loses one")]
-    CannotShrink,
+    #[error("programs cannot go on when they lose a rank: a gang of commands fails or restarts then")]
+    CannotGoOn,
     /// What makes no sense of tasks that run together.
     #[error(
         "the ranks of a gang run together and once, all in one way: {what} is for tasks that run one by one"
@@ -255,7 +258,7 @@ fn counts(nodes: &[u32]) -> Vec<u32> {
 /// Where the ranks of a gang are in one epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placement {
-    /// Which start of the gang this is, from 1.
+    /// Which start of the gang, or of ranks that it lost, this is, from 1.
     pub epoch: u32,
     /// Its nodes; at most one for each rank.
     pub nodes: Vec<GangNode>,
@@ -263,6 +266,10 @@ pub struct Placement {
     pub node_of: Vec<u32>,
     /// Whether the first rank leads, and the others only keep their nodes ([`RankMap::Led`]).
     pub is_led: bool,
+    /// Ranks that start with this epoch; the others run on from the epoch before.
+    pub starting: RangeSet,
+    /// Whether the ranks that are left of a loss run on to a later epoch.
+    pub respawns: bool,
 }
 
 /// A node of a gang.
@@ -351,6 +358,8 @@ mod tests {
                 .to_vec(),
             node_of: assign(RankMap::Cyclic),
             is_led: false,
+            starting: IndexRange::new(0, 4).into(),
+            respawns: false,
         };
         assert_eq!(placement.counts(), [(WorkerId(4), 3), (WorkerId(7), 1)]);
         let first: Vec<IndexRange> = placement.ranks_by_node()[0].iter().collect();

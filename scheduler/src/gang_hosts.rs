@@ -80,6 +80,7 @@ fn make_reachable(addresses: &mut [String], own: &[String]) {
 
 #[cfg(test)]
 mod tests {
+    use phalanx_protocol::RangeSet;
     use phalanx_protocol::gang::{GangNode, Placement};
     use phalanx_transport::Credential;
 
@@ -98,6 +99,8 @@ mod tests {
                 nodes: workers.iter().map(node).collect(),
                 node_of: (0..workers.len() as u32).collect(),
                 is_led: false,
+                starting: RangeSet::new(),
+                respawns: false,
             }),
             credential: None,
         }

@@ -1,5 +1,5 @@
 //! Ranks of a job, for the tests: `gang sum N`, `gang spread N NODES`, `gang restarts MARKER RETRIES`, `gang resumes NODES`,
-//! `gang shrinks WHAT`.
+//! `gang shrinks WHAT`, `gang respawns`.
 
 #![expect(clippy::print_stdout, reason = "what it finds is its output")]
 
@@ -83,12 +83,40 @@ fn survive(comm: &Communicator, what: String) -> Result<(usize, usize), CommErro
     Ok((left.size(), left.all_reduce(comm.rank(), |a, b| a + b)?))
 }
 
+/// Sums over steps, and checkpoints after each fourth; the last rank takes its process with it at step 10 in the first epoch, and
+/// the others go on with replacements. Says in which epoch each began, from which step each went on last, and with what it ended.
+#[phalanx::ranks]
+fn endure(comm: &Communicator) -> Result<(u32, u64, u64), CheckpointError> {
+    let (from, sum) = add_up(comm)?;
+    Ok((comm.epoch(), from, sum))
+}
+
+fn add_up(comm: &Communicator) -> Result<(u64, u64), CheckpointError> {
+    let sum = || {
+        let (from, mut sum) = comm.restore()?.unwrap_or((0_u64, 0_u64));
+        for step in from..20 {
+            if step == 10 && comm.epoch() == 1 && comm.rank() + 1 == comm.size() {
+                std::process::abort();
+            }
+            sum += comm.all_reduce(step + comm.context().index(), |a, b| a + b)?;
+            if (step + 1) % 4 == 0 {
+                comm.checkpoint(&(step + 1, sum))?;
+            }
+        }
+        Ok((from, sum))
+    };
+    match sum() {
+        Err(_) if !comm.failed().is_empty() => add_up(&comm.respawn()?),
+        result => result,
+    }
+}
+
 #[phalanx::main]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let (workers, cpus) = match words.first() {
-        Some(&"spread" | &"refuse" | &"resumes" | &"shrinks") => (3, 2),
+        Some(&"spread" | &"refuse" | &"resumes" | &"shrinks" | &"respawns") => (3, 2),
         _ => (1, 4),
     };
     let options = EmbeddedOptions {
@@ -118,6 +146,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ["shrinks", what] => {
             let ranks = cluster.ranks::<survive>(6, &what.to_owned()).nodes(3);
             println!("{:?}", ranks.shrink_on_loss().collect_survivors()?);
+        }
+        ["respawns"] => {
+            let ranks = cluster.ranks::<endure>(4, &()).nodes(2);
+            println!("{:?}", ranks.respawn_on_loss().collect()?);
         }
         _ => return Err("what?".into()),
     }

@@ -16,7 +16,7 @@ use phalanx_storage::{Checkpoints, Directory, GangCheckpoints, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::gang::PartInMemory;
+use self::gang::PartsInMemory;
 pub(crate) use self::gang::SavedPart;
 use crate::ranks::CommError;
 
@@ -71,8 +71,8 @@ pub(crate) struct Vault {
     root: Option<PathBuf>,
     checkpoints: OnceLock<Checkpoints>,
     memory: Mutex<Option<Vec<u8>>>,
-    /// The same for the rank of a gang outside any job.
-    part_in_memory: Mutex<PartInMemory>,
+    /// The same for the ranks of a gang outside any job.
+    parts_in_memory: Mutex<PartsInMemory>,
     gang_checkpoints: OnceLock<GangCheckpoints>,
     /// How often all tasks were asked to save what they have.
     calls: AtomicU64,
@@ -98,7 +98,7 @@ impl Vault {
             root,
             checkpoints: OnceLock::new(),
             memory: Mutex::default(),
-            part_in_memory: Mutex::default(),
+            parts_in_memory: Mutex::default(),
             gang_checkpoints: OnceLock::new(),
             calls: AtomicU64::new(0),
             mtbf,

@@ -44,13 +44,13 @@ pub struct TaskContext {
 impl TaskContext {
     /// A context outside any job, for calling a kernel directly: job 0, never cancelled, checkpoints in memory.
     pub fn standalone(index: u64) -> Self {
-        let context = Self::new(
-            JobId(0),
-            Arc::default(),
-            Lines::private(1).of_slot(0),
-            Arc::new(Vault::in_memory()),
-            None,
-        );
+        Self::standalone_in(index, Arc::new(Vault::in_memory()))
+    }
+
+    /// The same, with checkpoints in a vault that others may have, too.
+    pub(crate) fn standalone_in(index: u64, vault: Arc<Vault>) -> Self {
+        let line = Lines::private(1).of_slot(0);
+        let context = Self::new(JobId(0), Arc::default(), line, vault, None);
         context.running().store(index, Ordering::Relaxed);
         context
     }

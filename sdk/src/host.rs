@@ -230,6 +230,12 @@ impl Desk {
                 self.begin_gang(*gang);
                 Ok(())
             }
+            ToHost::GangWaits { epoch } => {
+                if let Some(job) = self.host.look(|state| state.job.clone()) {
+                    job.runner.await_gang(epoch);
+                }
+                Ok(())
+            }
             ToHost::GangAddresses { epoch, addresses } => {
                 let job = self.host.look(|state| state.job.clone());
                 let link = job.and_then(|job| lock(&job.gang).clone());

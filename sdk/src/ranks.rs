@@ -45,6 +45,7 @@
 //! - **Failure**: a rank that returns, panics or is lost has *ended*. The notice of it comes after all that it has sent. It ends the
 //!   receives that need that rank, and later ones fail at once. A collective operation that fails at one rank *breaks*
 //!   everywhere. A communicator can be revoked; agreements go on despite all that.
+//! - **Replacements** (`respawn`) meet those that are left in another gang, which has the same ranks.
 //! - **Checkpoints** (`checkpoint`) are collective: what each rank has saved counts once all have, and all resume from the same.
 
 mod agreement;
@@ -65,9 +66,9 @@ mod point_to_point;
 mod quic;
 mod remote;
 mod request;
+mod respawn;
 
 pub use communicator::Communicator;
-pub(crate) use communicator::Standing;
 pub use envelope::{Source, Status, Tag, Tags};
 pub use error::{CommError, Ending};
 pub(crate) use local::Hosted;
@@ -81,3 +82,4 @@ pub(crate) use remote::on_loopback;
 #[doc(hidden)]
 pub use remote::{HostOutcome, RemoteGang};
 pub use request::{Request, wait_all, wait_any};
+pub(crate) use respawn::{Standing, Succession};

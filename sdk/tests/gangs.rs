@@ -75,6 +75,14 @@ fn ranks_that_are_left_go_on_and_what_they_return_is_the_result() {
 }
 
 #[test]
+fn ranks_that_are_lost_with_their_process_start_again_while_the_others_run_on() {
+    let (out, err, _) = gang(&["respawns"]);
+    // 4 ranks, 20 steps: 4 (0 + .. + 19) + 20 (0 + 1 + 2 + 3)
+    let ends = [1, 1, 2, 2].map(|began_in| (began_in, 8, 880));
+    assert_eq!(out.trim(), format!("{ends:?}"), "{err}");
+}
+
+#[test]
 fn a_rank_that_does_not_go_on_after_a_loss_fails_the_gang() {
     let (out, err, is_success) = gang(&["shrinks", "gives up"]);
     assert!(!is_success && out.is_empty(), "{out}");

@@ -59,6 +59,7 @@ impl Worker {
                 | ToWorker::CheckpointNow { .. }
                 | ToWorker::Schedulers(_)
                 | ToWorker::Gang { .. }
+                | ToWorker::GangWaits { .. }
                 | ToWorker::GangAddresses { .. },
             ) => true,
             (Presence::Stopping, _) => false,

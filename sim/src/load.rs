@@ -195,11 +195,14 @@ impl Plan {
         // programs cannot go on with fewer ranks, and what ranks return is not merged
         let kernels = !self.spec.work.is_command() && !self.spec.work.reduces();
         let shrinks = kernels && drawn & 3 << 22 > 0;
+        let respawns = !shrinks && drawn & 1 << 24 > 0 && !self.spec.work.is_command();
+        let on_loss = match (shrinks, respawns) {
+            (true, _) => OnLoss::Shrink,
+            (false, true) => OnLoss::Respawn,
+            (false, false) => OnLoss::Restart,
+        };
         let gang = Gang {
-            on_loss: match shrinks {
-                true => OnLoss::Shrink,
-                false => OnLoss::Restart,
-            },
+            on_loss,
             ranks_per_node: (shrinks || drawn & 1 << 20 > 0).then_some(1),
             map: match drawn & 1 << 21 {
                 0 => RankMap::Block,
@@ -214,7 +217,9 @@ impl Plan {
         let spec = &mut self.spec;
         spec.gang = Some(Box::new(gang));
         spec.tasks = ranks;
-        if !shrinks {
+        if let (true, Work::Kernel(work)) = (respawns, &mut spec.work) {
+            work.reduce = false;
+        } else if !shrinks {
             spec.work = Work::Command(CommandWork {
                 command: number.to_string(),
                 plan: Payload::Inline(Bytes::new()),
@@ -233,8 +238,12 @@ impl Plan {
         }
         self.fates = Fates::harmless();
         self.spec.task_time_limit_millis = None;
-        // of one that shrinks, workers are to be lost while it runs
-        let least_nanos = if shrinks { 5_000_000_000 } else { 20_000_000 };
+        // of one that goes on, workers are to be lost while it runs
+        let least_nanos = if shrinks || respawns {
+            5_000_000_000
+        } else {
+            20_000_000
+        };
         self.task_nanos = self.task_nanos.max(least_nanos);
         self
     }

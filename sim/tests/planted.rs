@@ -84,6 +84,11 @@ fn a_gang_that_goes_on_with_some_ranks_of_an_earlier_start_is_found() {
 }
 
 #[test]
+fn ranks_that_start_again_alone_without_a_record_are_found() {
+    core_with(|term| Core::with_bug(term, PlantedBug::ForgetsRespawn), &["GANG"]);
+}
+
+#[test]
 fn ranks_that_are_lost_without_a_record_are_found() {
     core_with(
         |term| Core::with_bug(term, PlantedBug::ForgetsLostRanks),

@@ -36,6 +36,7 @@ fn seeds_0_to_64_keep_every_invariant() {
     let known = [
         "crashed",
         "error",
+        "gang respawned",
         "gang restarted",
         "gang shrank",
         "job cancelled",

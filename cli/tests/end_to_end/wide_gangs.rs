@@ -133,6 +133,65 @@ fn ranks_that_are_left_go_on_when_a_worker_is_killed_and_their_job_succeeds() {
     );
 }
 
+/// Kills what the last rank of four waits in, with that of the rank beside it, and checks that the two others run on.
+fn only_the_lost_start_again(up: &Up, kill: impl Fn(u32, u32)) {
+    let path = up.file("trace", "");
+    let child = start_as(up, ["4", "2"], &path, &["endure"]);
+    eventually("the last rank waits", || count(&path, "waits") == 1);
+    let (_, worker, host) = trace(&path).into_iter().find(|line| line.0 == "waits").unwrap();
+    let host: u32 = host.parse().unwrap();
+    kill(worker, host);
+    let done = finish(child);
+    let begun = trace(&path).into_iter().filter(|line| line.0 == "begins");
+    let mut begun: Vec<(usize, u32, u64)> = begun
+        .map(|line| {
+            let words: Vec<&str> = line.2.split(' ').collect();
+            let number = |word: usize| words[word].parse::<u64>().unwrap();
+            (number(0) as usize, number(1) as u32, number(2))
+        })
+        .collect();
+    let again = begun.split_off(4);
+    begun.sort_unstable();
+    let mut from: Vec<(usize, u64)> = again.iter().map(|&(rank, _, step)| (rank, step)).collect();
+    from.sort_unstable();
+    assert_eq!(from, [(2, 8), (3, 8)], "{done:?}");
+    assert!(again.iter().all(|&(_, process, _)| process != host));
+    // 4 ranks, 20 steps: 4 (1 + .. + 20) + 20 (0 + 1 + 2 + 3); the first two in the processes in which they began
+    let replaced = again[0].1;
+    let processes = [begun[0].1, begun[1].1, replaced, replaced];
+    let ends = processes.map(|process| (960, process));
+    assert_eq!(done.stdout.trim(), format!("{ends:?}"), "{done:?}");
+}
+
+#[test]
+fn ranks_whose_worker_is_killed_start_again_alone_and_the_others_processes_run_on() {
+    let up = Up::start_equipped(&["--workers", "3", "--cpus", "2"]);
+    only_the_lost_start_again(&up, |worker, _| send(worker, Signal::KILL));
+    let job: serde_json::Value = up.job("1");
+    assert_eq!(
+        (&job["state"], &job["failed"]),
+        (&"succeeded".into(), &0.into()),
+        "{job}"
+    );
+}
+
+#[test]
+fn ranks_whose_process_is_killed_start_again_alone_and_the_others_processes_run_on() {
+    let up = Up::start_equipped(&["--workers", "2", "--cpus", "2"]);
+    only_the_lost_start_again(&up, |_, host| send(host, Signal::KILL));
+}
+
+#[test]
+fn lost_ranks_are_replaced_by_another_scheduler_if_theirs_is_lost_with_them() {
+    let up = Up::start_equipped(&["--workers", "3", "--cpus", "2", "--schedulers", "2"]);
+    only_the_lost_start_again(&up, |worker, _| {
+        let old = up.scheduler_pid();
+        send(old, Signal::KILL);
+        send(worker, Signal::KILL);
+        another_leads(&up, old);
+    });
+}
+
 #[test]
 fn ranks_on_two_workers_go_on_under_another_scheduler() {
     let up = Up::start_equipped(&["--workers", "2", "--cpus", "2", "--schedulers", "2"]);

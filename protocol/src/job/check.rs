@@ -187,8 +187,12 @@ impl JobSpec {
             return Ok(());
         };
         gang.check(self.tasks)?;
-        if gang.on_loss == OnLoss::Shrink && self.work.is_command() {
-            return Err(GangError::CannotShrink);
+        let goes_on = match gang.on_loss {
+            OnLoss::Fail | OnLoss::Restart => false,
+            OnLoss::Shrink | OnLoss::Respawn => true,
+        };
+        if goes_on && self.work.is_command() {
+            return Err(GangError::CannotGoOn);
         }
         if gang.is_led() && !self.work.is_command() {
             return Err(GangError::LedKernels);

@@ -83,7 +83,8 @@ pub enum ToHost {
         /// Which tasks.
         range: IndexRange,
     },
-    /// What is granted from now on are ranks of this start of a gang; nothing of an earlier one runs any more.
+    /// What is granted from now on are ranks that start in this epoch of a gang; of an earlier one nothing runs any more but the ranks
+    /// that run on.
     Gang(Box<HostGang>),
     /// Send a signal to those of these tasks that run; only to a host of commands.
     Signal {
@@ -93,6 +94,11 @@ pub enum ToHost {
         range: IndexRange,
         /// What.
         signal: TaskSignal,
+    },
+    /// This epoch of the gang comes, once there is room for the ranks that it has lost.
+    GangWaits {
+        /// Which.
+        epoch: u32,
     },
     /// Where the hosts of this start of the gang listen.
     GangAddresses {
@@ -265,7 +271,7 @@ impl Progress {
 }
 
 /// Version of the conversations in this module and its siblings.
-pub const PROTOCOL_VERSION: u32 = 9;
+pub const PROTOCOL_VERSION: u32 = 10;
 
 /// One line of [`KERNELS_SECTION`]: `name<TAB>input type<TAB>output type<TAB>parameter type or -<TAB>reduce or -`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

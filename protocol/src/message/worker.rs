@@ -199,7 +199,8 @@ pub enum ToWorker {
         /// Which tasks.
         range: IndexRange,
     },
-    /// What is granted of this job from now on are the ranks of one start of a gang. Comes before their grants.
+    /// What is granted of this job from now on are the ranks of one start of a gang, or those that it lost. Comes before their
+    /// grants, and also to workers whose ranks run on.
     Gang {
         /// Which job.
         job: JobId,
@@ -217,6 +218,14 @@ pub enum ToWorker {
         epoch: u32,
         /// Each as `host:port`, in the order of nodes; at most [`crate::limits::GANG_HOSTS_MAX`].
         addresses: Vec<String>,
+    },
+    /// Some ranks of a gang are lost: the others, which run on, wait for its next epoch, which begins once there is room for
+    /// those that are to replace them. Only said of a gang that respawns.
+    GangWaits {
+        /// Of which job.
+        job: JobId,
+        /// Which epoch comes.
+        epoch: u32,
     },
     /// Send a signal to those of these tasks that run.
     Signal {

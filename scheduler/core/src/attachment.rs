@@ -9,10 +9,10 @@ use phalanx_protocol::record::Outcome;
 use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, WorkerId};
 
 use crate::core::Core;
-use crate::gang::Loss;
 use crate::holding::Grant;
 use crate::input::{Effect, Now, SessionId};
 use crate::job::{Job, Phase};
+use crate::losses::Loss;
 use crate::planted::PlantedBug;
 use crate::trouble::HostDeath;
 use crate::worker::Worker;
@@ -118,8 +118,9 @@ impl Core {
         held: &RangeSet,
         effects: &mut Vec<Effect>,
     ) {
-        // ranks of which it is not known with whom they run, run in vain
-        let is_current = |job: &Job| job.gang.granted && grant.term == self.term;
+        // ranks of which it is not known with whom they run, run in vain, as do those that are to be replaced
+        let is_current =
+            |job: &Job| job.gang.granted && grant.term == self.term && !job.requeues.voids(grant, held);
         let fits = |job: &Job| !job.is_gang() || self.is_reattaching(job) || is_current(job);
         let fits = self.jobs.get(&id).is_some_and(fits);
         let (Some(job), Some(model)) = (self.jobs.get_mut(&id), self.workers.get_mut(&worker)) else {

@@ -9,9 +9,9 @@ use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, TaskId, WorkerId};
 
 use crate::core::Core;
 use crate::durability::Held;
-use crate::gang::Loss;
 use crate::input::{Effect, Now, RequestId};
 use crate::job::Job;
+use crate::losses::Loss;
 use crate::planted::PlantedBug;
 use crate::submission::refuse;
 

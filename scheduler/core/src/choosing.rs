@@ -83,9 +83,11 @@ impl Core {
         waits.then_some(missing)
     }
 
-    /// Marks the rooms that a gang is to use by all means; `false` if one of its workers has none.
-    pub(crate) fn demand(&self, choice: &WorkerChoice, rooms: &mut [Room]) -> bool {
-        if choice.all_of.is_empty() {
+    /// Marks the rooms that a gang is to use by all means; `false` if one of its workers has none. Ranks that start again
+    /// beside others go where there is room.
+    pub(crate) fn demand(&self, claim: &GangClaim<'_>, rooms: &mut [Room]) -> bool {
+        let choice = &claim.job.spec.choice;
+        if choice.all_of.is_empty() || claim.job.gang.granted {
             return true;
         }
         // of several workers of one name the largest room

@@ -87,7 +87,7 @@ impl Core {
         if let Some(slots_max) = job.spec.slots_max.filter(|_| may_not_have_more) {
             return Verdict::SlotsMax { slots_max };
         }
-        if job.slots > 0 {
+        if job.slots > 0 && !job.lacks_replacements() {
             return Verdict::Running;
         }
         if self.workers.is_empty() {
@@ -115,7 +115,16 @@ impl Core {
 
     /// What a gang needs and what there is of it.
     fn gang_waiting(&self, id: JobId, job: &Job, offers: &[Offer], usable: &[WorkerId]) -> Verdict {
-        let shape = job.spec.gang.as_ref().map(|gang| gang.shape(job.spec.tasks));
+        let missing = &job.gang.missing;
+        let gang = job.spec.gang.as_ref();
+        let shape = gang.map(|gang| match missing.is_empty() {
+            true => gang.shape(job.spec.tasks),
+            false => job.shape_of_missing(gang),
+        });
+        let slots = match missing.is_empty() {
+            true => job.spec.tasks,
+            false => missing.len(),
+        };
         let nodes = match shape {
             Some(Shape::Nodes(counts)) => u32::try_from(counts.len()).ok(),
             Some(Shape::Any) | None => None,
@@ -124,7 +133,7 @@ impl Core {
         let holders = usable.iter().flat_map(|worker| self.workers[worker].slots.keys());
         let holders: BTreeSet<JobId> = holders.copied().filter(|&holder| holder != id).collect();
         Verdict::Gang {
-            slots: job.spec.tasks,
+            slots,
             nodes,
             slots_free: sum(&|offer| offer.slots_free),
             slots_capacity: sum(&|offer| offer.slots_capacity),

@@ -14,10 +14,10 @@ use phalanx_protocol::message::worker::ToWorker;
 use phalanx_protocol::{Feeding, GrantId, IndexRange, JobId, RangeSet, WorkerId};
 
 use crate::core::Core;
-use crate::gang::Loss;
 use crate::holding::{Grant, Holding};
 use crate::input::{Effect, Now};
 use crate::job::Job;
+use crate::losses::Loss;
 use crate::planted::PlantedBug;
 
 /// Most work that a slot holds, in picoseconds: 2 s.

@@ -1,25 +1,27 @@
-//! The life of a gang: all its ranks are granted at once, and what any of them loses is lost to all.
+//! The life of a gang: all its ranks are granted at once, and what any of them loses is lost to all, unless it is to shrink
+//! (`shrinking`) or to replace what it loses (`respawning`).
 //!
-//! One start of a gang is an *epoch*. Its ranks are granted only when all have slots, when nothing of an earlier epoch is
+//! One start of a gang, or of what it lost, is an *epoch*. Its ranks are granted only when all have slots, when nothing of an earlier epoch is
 //! left, and when the records by which a later leader knows of that are durable: that the job has started, and that what
 //! ran before does not count. So whoever leads next either finds every rank of the latest epoch on the workers that come
 //! back, or begins another one. A new epoch is a requeue of all ranks, and is counted by those (see `requeuing`).
 
 use std::time::Duration;
 
-use phalanx_protocol::gang::{OnLoss, Placement};
+use phalanx_protocol::gang::Placement;
 use phalanx_protocol::limits::MESSAGE_BYTES_MAX;
 use phalanx_protocol::message::worker::{Report, ToWorker};
-use phalanx_protocol::record::{FailureCause, Record, ResultBlock, TaskFailure};
+use phalanx_protocol::record::{Record, ResultBlock, TaskFailure};
 use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, Usage, WorkerId};
 
 use crate::core::Core;
 use crate::input::{Effect, Now};
 use crate::job::Job;
+use crate::losses::{Loss, Next};
 use crate::planted::PlantedBug;
-use crate::rendezvous::{MEETING_WAIT, Meeting};
+use crate::rendezvous::Meeting;
 use crate::report::{decide, within};
-use crate::trouble::{HostDeath, one, rest_until};
+use crate::trouble::one;
 use crate::usage::of_ended;
 
 /// How it stands with a gang.
@@ -35,40 +37,18 @@ pub(crate) struct GangState {
     pub(crate) has_failed: bool,
     /// It is to rest until then.
     rests: Option<Duration>,
+    /// Ranks that were lost while the others run on, and that wait to be granted again; that is on record, durable or not.
+    pub(crate) missing: RangeSet,
     /// What its ranks returned in this epoch, until all have ended: a later epoch returns something else.
     results: Vec<ResultBlock>,
-    errors: u32,
-    timeouts: u32,
-    crashes: u32,
-    lost: u32,
-}
-
-/// What ends an epoch before its time.
-#[derive(Debug)]
-pub(crate) enum Loss {
-    /// A rank failed.
-    Rank(TaskFailure),
-    /// A worker is gone.
-    Worker(WorkerId),
-    /// The host of ranks died.
-    Host { cause: FailureCause, how: String },
-    /// Not all ranks were brought back to a new leader.
-    Leader,
-    /// A rank did not start where it was to.
-    Unstarted,
-    /// The host of a rank, which has not ended, does not listen to the others.
-    Unmet { worker: WorkerId, rank: u64 },
-}
-
-/// What becomes of a gang that lost something.
-enum Next {
-    Again,
-    Rest(Duration),
-    Fail(FailureCause, String),
+    pub(crate) errors: u32,
+    pub(crate) timeouts: u32,
+    pub(crate) crashes: u32,
+    pub(crate) lost: u32,
 }
 
 impl Core {
-    /// Grants all ranks of a gang that has its slots, if nothing stands against it.
+    /// Grants all ranks of a gang that has its slots, or those that it lost, if nothing stands against it.
     pub(crate) fn start_gang(&mut self, id: JobId, effects: &mut Vec<Effect>) {
         let is_held_back = self.jobs.get(&id).is_none_or(|job| self.is_held_back(job));
         let job = self
@@ -82,6 +62,7 @@ impl Core {
             return;
         };
         job.gang.granted = true;
+        job.gang.missing = RangeSet::new();
         job.gang.meeting = Meeting::begin(placement.epoch, placement.nodes.len(), self.clock);
         self.alarms
             .extend(job.gang.meeting.until().map(|until| (until, id)));
@@ -93,7 +74,8 @@ impl Core {
                 credential: None,
             };
             effects.push(Effect::Send { worker, message });
-            for range in ranks.iter() {
+            let starting = ranks.iter().flat_map(|range| placement.starting.pieces(range));
+            for range in starting {
                 job.waiting.remove(range);
                 self.grants_made += 1;
                 let grant = GrantId {
@@ -117,7 +99,8 @@ impl Core {
         let is_reattaching = self.jobs.get(&id).is_some_and(|job| self.is_reattaching(job));
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let overhang = job.holdings.get(&worker).map_or(0, |holding| holding.overhang);
-        let mut over = job.end_void_runs(&mut report);
+        let void = job.end_void_runs(&mut report);
+        let mut over = void;
         let mut done = RangeSet::new();
         for (grant, range) in within(job.spec.tasks, &report.done) {
             for piece in job.runs_under(grant, range, is_reattaching) {
@@ -154,6 +137,7 @@ impl Core {
         if job.is_led() && done.contains(0) {
             done.extend(job.end_followers(now));
         }
+        let returned = done.first().filter(|_| job.meets_replacements());
         let (done, results) = job.sift_ranks(done, report.results);
         let tasks = job.spec.tasks;
         if !done.is_empty() {
@@ -166,8 +150,14 @@ impl Core {
             };
             self.durability.append(record, effects);
         }
-        if let Some(failure) = first {
-            self.gang_lost(now, id, &Loss::Rank(failure), effects);
+        let loss = match (first, returned) {
+            (Some(failure), _) => Some(Loss::Rank(failure)),
+            (None, Some(rank)) => Some(Loss::Returned { rank }),
+            // a rank that is to be replaced has ended at last
+            (None, None) => (void > 0).then_some(Loss::Unstarted),
+        };
+        if let Some(loss) = loss {
+            self.gang_lost(now, id, &loss, effects);
         }
         self.plan_due = true;
     }
@@ -186,9 +176,9 @@ impl Core {
         self.plan_due = true;
         let may_run = job.gang.granted || (matches!(loss, Loss::Leader) && job.start_written);
         let index = match loss {
-            Loss::Unmet { rank, .. } => Some(*rank),
+            Loss::Unmet { rank, .. } | Loss::Returned { rank } => Some(*rank),
             Loss::Rank(_) | Loss::Worker(_) | Loss::Host { .. } | Loss::Leader | Loss::Unstarted => {
-                job.waiting.first()
+                job.newly_lost().first()
             }
         };
         let Some(index) = index.filter(|_| may_run) else {
@@ -199,7 +189,11 @@ impl Core {
         }
         let Some(job) = self.jobs.get_mut(&id) else { return };
         match job.after_loss(loss, now.elapsed) {
-            Next::Again => self.begin_epoch(id, effects),
+            Next::Again => {
+                if !self.respawn_lost(id, loss, effects) {
+                    self.begin_epoch(id, effects);
+                }
+            }
             Next::Rest(until) => {
                 job.gang.rests = Some(until);
                 self.alarms.insert((until, id));
@@ -216,7 +210,8 @@ impl Core {
                     | Loss::Host { .. }
                     | Loss::Leader
                     | Loss::Unstarted
-                    | Loss::Unmet { .. } => TaskFailure {
+                    | Loss::Unmet { .. }
+                    | Loss::Returned { .. } => TaskFailure {
                         index,
                         cause,
                         message,
@@ -307,10 +302,10 @@ impl Core {
         }
         if job.gang.granted {
             assert!(
-                job.waiting.is_empty(),
+                job.newly_lost().is_empty(),
                 "GANG: a part of job {id} waits and another one runs"
             );
-            return;
+            return self.check_missing(id, job);
         }
         let mut grants = job.grants.iter();
         let all_void = grants.all(|(&grant, open)| job.requeues.voids(grant, &open.rest));
@@ -322,15 +317,6 @@ impl Core {
             job.ended.is_empty(),
             "GANG: ranks of job {id} have ended before all started"
         );
-    }
-}
-
-impl From<&HostDeath> for Loss {
-    fn from(death: &HostDeath) -> Self {
-        Self::Host {
-            cause: death.cause,
-            how: death.how.clone(),
-        }
     }
 }
 
@@ -373,11 +359,12 @@ impl Job {
     /// Whether it is a gang that is to get slots.
     pub(crate) fn awaits_placement(&self) -> bool {
         let may = self.is_active() && self.is_gang() && self.gang.rests.is_none();
-        may && !self.gang.granted && !self.has_placement() && self.gate.blocked.is_empty()
+        let lacks = !self.gang.granted || !self.gang.missing.is_empty();
+        may && lacks && !self.has_placement() && self.gate.blocked.is_empty()
     }
 
     /// Whether every worker that it was placed on has its slots.
-    fn has_placement(&self) -> bool {
+    pub(crate) fn has_placement(&self) -> bool {
         let has = |(worker, ranks): (WorkerId, u32)| {
             let holding = self.holdings.get(&worker);
             holding.is_some_and(|holding| holding.slots == ranks)
@@ -424,8 +411,11 @@ impl Job {
     fn may_start(&self) -> bool {
         let is_durable =
             self.seen.started_unix_millis.is_some() && self.seen.requeues.most() == self.requeues.most();
-        let all_wait = self.grants.is_empty() && self.waiting.len() == self.spec.tasks;
-        self.is_active() && !self.gang.granted && is_durable && all_wait && self.has_placement()
+        let waits = match self.gang.granted {
+            true => self.can_replace_missing(),
+            false => self.grants.is_empty() && self.waiting.len() == self.spec.tasks,
+        };
+        self.is_active() && is_durable && waits && self.has_placement()
     }
 
     /// Ends its rest, if that is due; whether it is.
@@ -437,85 +427,9 @@ impl Job {
     pub(crate) fn forget_placement(&mut self) {
         self.gang.placement = None;
         self.gang.granted = false;
+        self.gang.missing = RangeSet::new();
         self.gang.has_failed = false;
         self.gang.meeting = Meeting::default();
         self.gang.results.clear();
-    }
-
-    /// Counts a loss and decides.
-    fn after_loss(&mut self, loss: &Loss, now: Duration) -> Next {
-        let retries = self.spec.retries;
-        let fails = self.spec.gang.as_ref().map(|gang| gang.on_loss) == Some(OnLoss::Fail);
-        let (epoch, shrinks) = (self.epoch(), self.goes_on_without_lost());
-        let allowed_losses = match fails {
-            true => 0,
-            false => retries
-                .lost_limit
-                .map_or(u32::MAX, |limit| limit.saturating_sub(1)),
-        };
-        let gang = &mut self.gang;
-        let (cause, how, count, limit) = match loss {
-            Loss::Rank(failure) if failure.cause == FailureCause::TimeLimit => {
-                gang.timeouts = gang.timeouts.saturating_add(1);
-                (
-                    failure.cause,
-                    failure.message.clone(),
-                    gang.timeouts,
-                    retries.timeouts,
-                )
-            }
-            // nobody's fault who says so: another host was lost to it
-            Loss::Rank(failure) if failure.cause == FailureCause::Lost && !shrinks => {
-                gang.lost = gang.lost.saturating_add(1);
-                (failure.cause, failure.message.clone(), gang.lost, allowed_losses)
-            }
-            Loss::Rank(failure) => {
-                gang.errors = gang.errors.saturating_add(1);
-                (
-                    failure.cause,
-                    failure.message.clone(),
-                    gang.errors,
-                    retries.errors,
-                )
-            }
-            Loss::Host { cause, how } if *cause == FailureCause::TimeLimit => {
-                gang.timeouts = gang.timeouts.saturating_add(1);
-                (*cause, how.clone(), gang.timeouts, retries.timeouts)
-            }
-            Loss::Host { cause, how } => {
-                gang.crashes = gang.crashes.saturating_add(1);
-                let allowed = retries.crash_limit.saturating_sub(1);
-                let how = format!("the host of some of its ranks died: {how}");
-                (*cause, how, gang.crashes, if fails { 0 } else { allowed })
-            }
-            Loss::Worker(worker) => {
-                gang.lost = gang.lost.saturating_add(1);
-                let how = format!("worker {worker} was lost with some of its ranks");
-                (FailureCause::Lost, how, gang.lost, allowed_losses)
-            }
-            Loss::Unmet { worker, .. } => {
-                gang.lost = gang.lost.saturating_add(1);
-                let seconds = MEETING_WAIT.as_secs();
-                let how =
-                    format!("the host of its ranks on worker {worker} did not listen within {seconds} s");
-                (FailureCause::Lost, how, gang.lost, allowed_losses)
-            }
-            Loss::Leader if fails => {
-                let how = "not all of its ranks were found again by a new leader".to_owned();
-                (FailureCause::Lost, how, 1, 0)
-            }
-            Loss::Leader | Loss::Unstarted => return Next::Again,
-        };
-        // of such a gang, what is on record as lost is not what it failed of
-        let cause = match shrinks && cause == FailureCause::Lost {
-            true => FailureCause::Error,
-            false => cause,
-        };
-        match (count <= limit, loss) {
-            (true, Loss::Rank(_)) => Next::Rest(rest_until(&retries, count, now)),
-            (true, _) => Next::Again,
-            (false, _) if epoch > 1 => Next::Fail(cause, format!("{how} (in epoch {epoch})")),
-            (false, _) => Next::Fail(cause, how),
-        }
     }
 }

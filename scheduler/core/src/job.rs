@@ -383,6 +383,9 @@ impl Job {
 
     /// How often the tasks of a range were started before, of which the same is to be said; 0 if it is not.
     pub(crate) fn restarts(&self, range: IndexRange) -> u32 {
+        if self.is_gang() {
+            return self.requeues.most();
+        }
         let requeued = match self.requeues.cut(range) == range.end {
             true => self.requeues.count(range.start),
             false => 0,

@@ -14,13 +14,14 @@
 //! - **SLOT**: the slots that jobs hold on a worker never ask for more than the worker has; one that is to leave
 //!   has none of them, and beside a job that shares its workers with no other there is none, and a job has some of those only that it may run on. No more than 5 % of a job's slots, but one at least, run what others run.
 //! - **GANG**: of a gang, all ranks run or have ended, or all wait; none runs twice in one epoch. Of one that shrinks, ranks that are
-//!   lost have ended: it has failed only if another rank has, and no worker goes on with what was taken for lost.
+//!   lost have ended: it has failed only if another rank has, and no worker goes on with what was taken for lost. Of one that
+//!   respawns, ranks that are lost wait alone, once it is on record that their runs do not count.
 //! - **KEEP**: nothing is answered, acknowledged or published before the record that says it is durable. All such
 //!   effects pass through `durability`.
 //!
 //! Reading order: `input` (the contract), `core` (dispatch of inputs), `job`, `seen`, `usage`, `holding` and `worker` (the model),
 //! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan`, `owners` and `choosing` (the slow path: who holds
-//! which slots, beside whom, and on which workers), `feed` (the fast path: grants and revokes), `fitting`, `reserving`, `gang` and `rendezvous` (ranks, which are placed all or none and find each other), `gate`, `dependency` and `element` (jobs that are not to go on yet), `tail` and
+//! which slots, beside whom, and on which workers), `feed` (the fast path: grants and revokes), `fitting`, `reserving`, `gang`, `losses`, `shrinking`, `respawning` and `rendezvous` (ranks, which are placed all or none and find each other), `gate`, `dependency` and `element` (jobs that are not to go on yet), `tail` and
 //! `twins` (who does not answer, and what is run twice therefore), `report` (what ended), `trouble` and `again` (what is run
 //! again), `limits`, `ending`, `reopening`, `cancelling`, `requeues` and `requeuing`, `durability`, `replay`, `snapshot`,
 //! `view`, `tasks`, `explain`.
@@ -44,6 +45,7 @@ mod holding;
 mod input;
 mod job;
 mod limits;
+mod losses;
 mod owners;
 mod plan;
 mod planted;
@@ -54,6 +56,7 @@ mod report;
 mod requeues;
 mod requeuing;
 mod reserving;
+mod respawning;
 mod seen;
 mod shrinking;
 mod signalling;

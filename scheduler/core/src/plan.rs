@@ -181,6 +181,7 @@ impl Core {
     }
 
     fn carry_out(&mut self, now: Now, (planned, placements): Decision, effects: &mut Vec<Effect>) {
+        let placed: Vec<JobId> = placements.iter().map(|&(id, _)| id).collect();
         for (id, placement) in placements {
             if let Some(job) = self.jobs.get_mut(&id) {
                 job.gang.placement = Some(placement);
@@ -209,6 +210,8 @@ impl Core {
                 self.feed(job, worker, effects);
             }
         }
+        // a gang may have had the slots that its lost ranks are given
+        placed.into_iter().for_each(|id| self.start_gang(id, effects));
     }
 
     pub(crate) fn change_slots(

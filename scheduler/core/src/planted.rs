@@ -50,6 +50,8 @@ pub enum PlantedBug {
     PlacesPartOfGang,
     /// Of a gang that loses ranks only those start again.
     RestartsLostRanksAlone,
+    /// Lost ranks of a gang start again while the others run on, and it is not written down that what ran of them is void.
+    ForgetsRespawn,
     /// A gang goes on without the ranks that it loses, and that they are lost is not written down.
     ForgetsLostRanks,
 }

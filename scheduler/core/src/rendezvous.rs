@@ -12,9 +12,9 @@ use phalanx_protocol::message::worker::ToWorker;
 use phalanx_protocol::{JobId, WorkerId};
 
 use crate::core::Core;
-use crate::gang::Loss;
 use crate::input::{Effect, Now};
 use crate::job::Job;
+use crate::losses::Loss;
 
 /// How long hosts have to open their ports: programs may have to be fetched first.
 pub(crate) const MEETING_WAIT: Duration = Duration::from_secs(300);

@@ -23,11 +23,22 @@ pub(crate) struct Requeues {
 
 impl Requeues {
     /// Counts a requeue of tasks, whose runs up to `last` do not count from now on.
-    pub(crate) fn add(&mut self, range: IndexRange, last: GrantId) {
+    fn add(&mut self, range: IndexRange, last: GrantId) {
         self.change(range, |mark| Mark {
             count: mark.map_or(0, |mark| mark.count).saturating_add(1),
             last,
         });
+    }
+
+    /// Counts a requeue as a record has it. Of ranks, what starts with them has a number that nothing of their gang had before.
+    pub(crate) fn requeued(&mut self, are_ranks: bool, tasks: &[IndexRange], last: GrantId) {
+        let count = self.most().saturating_add(1);
+        for &range in tasks {
+            match are_ranks {
+                true => self.change(range, |_| Mark { count, last }),
+                false => self.add(range, last),
+            }
+        }
     }
 
     /// Takes back what was counted for runs that never began.

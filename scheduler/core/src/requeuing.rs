@@ -128,8 +128,8 @@ impl Job {
             for ended in self.ended.pieces(range) {
                 self.end_no_more(ended);
             }
-            self.requeues.add(range, last);
         }
+        self.requeues.requeued(self.is_gang(), tasks, last);
     }
 
     /// Takes runs that do not count any more out of a report, and lets their tasks wait again; returns how many those are.

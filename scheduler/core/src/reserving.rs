@@ -11,19 +11,24 @@ use std::time::Duration;
 
 use phalanx_protocol::gang::{GangNode, Placement, Shape};
 use phalanx_protocol::hostlist;
-use phalanx_protocol::{Amount, JobId, Resources, Sharing, WorkerId};
+use phalanx_protocol::{Amount, IndexRange, JobId, RangeSet, Resources, Sharing, WorkerId};
 
 use crate::core::Core;
 use crate::fitting::{Room, fit};
 use crate::job::Job;
 use crate::plan::Board;
 use crate::planted::PlantedBug;
+use crate::worker::Worker;
 
 /// A gang that waits for its slots.
 pub(crate) struct GangClaim<'a> {
     pub(crate) id: JobId,
     pub(crate) job: &'a Job,
+    /// Ranks that are to be placed: all, or those that it lost.
+    ranks: RangeSet,
     shape: Shape,
+    /// Where it has ranks already and is to have no more.
+    avoided: BTreeSet<WorkerId>,
     /// When it will have ended, if it starts now and has a time limit.
     ends: Option<Duration>,
     /// No run of an earlier epoch is left.
@@ -40,12 +45,27 @@ impl Core {
         let waiting = live.filter(|(_, job)| job.awaits_placement() && !self.is_held_back(job));
         let mut claims: Vec<GangClaim<'_>> = waiting
             .filter_map(|(id, job)| {
-                Some(GangClaim {
-                    id,
-                    job,
-                    shape: job.spec.gang.as_ref()?.shape(job.spec.tasks),
-                    ends: job.ends(self.clock),
-                    ready: job.grants.is_empty(),
+                let gang = job.spec.gang.as_ref()?;
+                let ends = job.ends(self.clock);
+                Some(match job.gang.granted {
+                    false => GangClaim {
+                        id,
+                        job,
+                        ranks: IndexRange::new(0, job.spec.tasks).into(),
+                        shape: gang.shape(job.spec.tasks),
+                        avoided: BTreeSet::new(),
+                        ends,
+                        ready: job.grants.is_empty(),
+                    },
+                    true => GangClaim {
+                        id,
+                        job,
+                        ranks: job.gang.missing.clone(),
+                        shape: job.shape_of_missing(gang),
+                        avoided: job.avoided(gang),
+                        ends,
+                        ready: job.can_replace_missing(),
+                    },
                 })
             })
             .collect();
@@ -63,6 +83,10 @@ impl Core {
                 let is_unplanned = self.workers[&worker].unplanned.contains(&id);
                 let held = match holding.slots {
                     0 if is_unplanned => u32::try_from(holding.open).unwrap_or(u32::MAX),
+                    // what was given to lost ranks, which are placed once more
+                    slots if job.awaits_placement() => {
+                        slots.min(u32::try_from(holding.open).unwrap_or(u32::MAX))
+                    }
                     slots => slots,
                 };
                 let free = board.free.get(&worker);
@@ -98,17 +122,17 @@ impl Core {
         claim: &GangClaim<'_>,
         running: &Running,
     ) -> Option<Placement> {
-        let ranks = claim.job.spec.tasks;
+        let ranks = claim.ranks.len();
         if claim.ready {
             let mut rooms: Vec<Room> = board
                 .free
                 .keys()
                 .map(|&worker| self.room_now(board, claim, worker, running))
                 .collect();
-            let has_demanded = self.demand(&claim.job.spec.choice, &mut rooms);
+            let has_demanded = self.demand(claim, &mut rooms);
             let fitting = || fit(&claim.shape, ranks, rooms.clone());
             let mut nodes = has_demanded.then(fitting).flatten();
-            if nodes.is_none() && self.planted.is(PlantedBug::PlacesPartOfGang) {
+            if nodes.is_none() && !claim.job.gang.granted && self.planted.is(PlantedBug::PlacesPartOfGang) {
                 let slots = rooms.iter().map(|room| u64::from(room.slots)).sum();
                 nodes = fit(&Shape::Any, ranks.min(slots), rooms).filter(|_| slots > 0);
             }
@@ -156,7 +180,7 @@ impl Core {
                 free.cpus = 0;
             }
         }
-        if board.is_company(claim, worker) && claim.job.may_use(worker, &self.workers[&worker]) {
+        if board.is_company(claim, worker) && claim.may_use(worker, &self.workers[&worker]) {
             room.slots = free.slots(&claim.job.spec.request);
         }
         room
@@ -170,10 +194,10 @@ impl Core {
         let times: Vec<Duration> = times.into_iter().collect();
         let fitting = |&time: &Duration| {
             let mut rooms = self.rooms_at(board, claim, time, running);
-            if !self.demand(&claim.job.spec.choice, &mut rooms) {
+            if !self.demand(claim, &mut rooms) {
                 return None;
             }
-            fit(&claim.shape, claim.job.spec.tasks, rooms)
+            fit(&claim.shape, claim.ranks.len(), rooms)
         };
         // what fits at one time fits later, too
         let soonest = times.partition_point(|time| fitting(time).is_none());
@@ -204,7 +228,7 @@ impl Core {
     ) -> Vec<Room> {
         let workers = self.workers.iter();
         let staying = workers.filter(|&(&worker, model)| {
-            !model.draining && model.capacity.cpus > 0 && claim.job.may_use(worker, model)
+            !model.draining && model.capacity.cpus > 0 && claim.may_use(worker, model)
         });
         let room = |(&worker, _): (&WorkerId, _)| {
             let mut others = board.others(worker, claim.id);
@@ -248,14 +272,19 @@ impl Core {
 
     fn placement(&self, claim: &GangClaim<'_>, nodes: &[(WorkerId, u32)]) -> Placement {
         let counts: Vec<u32> = nodes.iter().map(|&(_, ranks)| ranks).collect();
-        let node = |&(worker, _): &(WorkerId, u32)| GangNode {
+        let gang = claim.job.spec.gang.as_ref();
+        let assigned = gang.map(|gang| gang.assign(&counts)).unwrap_or_default();
+        let (workers, node_of) = match claim.job.gang.granted {
+            false => (nodes.iter().map(|&(worker, _)| worker).collect(), assigned),
+            true => claim.job.with_replacements(nodes),
+        };
+        let node = |worker: WorkerId| GangNode {
             worker,
             address: self.workers[&worker].address.clone(),
             name: self.workers[&worker].name.clone(),
         };
-        let gang = claim.job.spec.gang.as_ref();
         let is_led = gang.is_some_and(|gang| gang.is_led());
-        let mut nodes: Vec<GangNode> = nodes.iter().map(node).collect();
+        let mut nodes: Vec<GangNode> = workers.into_iter().map(node).collect();
         if is_led {
             // who leads is on the first of a list that people sort
             nodes.sort_by(|a, b| hostlist::order(&a.name).cmp(&hostlist::order(&b.name)));
@@ -264,7 +293,9 @@ impl Core {
             epoch: claim.job.epoch(),
             nodes,
             is_led,
-            node_of: gang.map(|gang| gang.assign(&counts)).unwrap_or_default(),
+            node_of,
+            starting: claim.ranks.clone(),
+            respawns: claim.job.respawns(),
         }
     }
 }
@@ -272,6 +303,11 @@ impl Core {
 impl GangClaim<'_> {
     pub(crate) fn priority(&self) -> i32 {
         self.job.spec.priority
+    }
+
+    /// Whether ranks of it may be placed there, if there is room.
+    fn may_use(&self, id: WorkerId, worker: &Worker) -> bool {
+        !self.avoided.contains(&id) && self.job.may_use(id, worker)
     }
 
     fn is_exclusive(&self) -> bool {

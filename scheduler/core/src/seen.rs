@@ -70,9 +70,8 @@ impl Job {
             Record::JobReopened { tasks, .. } => self.see_reopened(tasks),
             Record::TasksRequeued { tasks, last, .. } => {
                 self.see_reopened(tasks);
-                for &range in tasks {
-                    self.seen.requeues.add(range, *last);
-                }
+                let are_ranks = self.is_gang();
+                self.seen.requeues.requeued(are_ranks, tasks, *last);
             }
         }
     }

@@ -13,9 +13,9 @@ use phalanx_protocol::{GrantId, JobId, RangeSet, Usage, WorkerId};
 
 use crate::cancelling::Run;
 use crate::core::Core;
-use crate::gang::Loss;
 use crate::input::{Effect, Now};
 use crate::job::Job;
+use crate::losses::Loss;
 use crate::planted::PlantedBug;
 
 impl Core {
@@ -35,9 +35,12 @@ impl Core {
             Loss::Host { cause, how } if *cause != FailureCause::TimeLimit => {
                 format!("its host died: {how}")
             }
-            Loss::Host { .. } | Loss::Rank(_) | Loss::Leader | Loss::Unstarted | Loss::Unmet { .. } => {
-                return false;
-            }
+            Loss::Host { .. }
+            | Loss::Rank(_)
+            | Loss::Leader
+            | Loss::Unstarted
+            | Loss::Unmet { .. }
+            | Loss::Returned { .. } => return false,
         };
         let message = match job.epoch() {
             1 => how,

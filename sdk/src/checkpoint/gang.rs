@@ -1,6 +1,7 @@
 //! A rank's part of its gang's checkpoints: saved, then kept or dropped, as all ranks together have fared. Who decides that,
 //! and how ranks hear of it, is `crate::ranks::checkpoint`'s; the rules of what counts are `phalanx_storage::gang_checkpoints`'.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,13 +11,26 @@ use serde::Serialize;
 
 use super::{CheckpointError, Desk, Vault, lock};
 
-/// The part of a rank outside any job.
+/// Complete generations that are kept in memory, as on storage.
+const KEPT_IN_MEMORY: usize = 2;
+
+/// The checkpoints of a gang outside any job.
 #[derive(Debug, Default)]
-pub(super) struct PartInMemory {
-    /// What was saved and does not count yet.
-    saved: Option<(PartName, Vec<u8>)>,
-    /// Of the last complete generation.
-    complete: Option<(PartName, Vec<u8>)>,
+pub(super) struct PartsInMemory {
+    /// By rank.
+    parts: BTreeMap<(u64, PartName), Vec<u8>>,
+    /// The complete generations, the oldest first.
+    generations: Vec<Vec<PartName>>,
+}
+
+impl PartsInMemory {
+    /// Keeps a generation, and gives the oldest that is kept.
+    fn complete(&mut self, parts: Vec<PartName>) -> Vec<PartName> {
+        self.generations.push(parts);
+        let excess = self.generations.len().saturating_sub(KEPT_IN_MEMORY);
+        self.generations.drain(..excess);
+        self.generations[0].clone()
+    }
 }
 
 /// A part that was saved, of a generation that is not complete yet.
@@ -66,7 +80,11 @@ impl Desk {
             Some(checkpoints) => checkpoints
                 .save_part(rank.job, rank.index, name, &payload)
                 .map_err(CheckpointError::Save)?,
-            None => lock(&self.vault.part_in_memory).saved = Some((name, payload)),
+            None => drop(
+                lock(&self.vault.parts_in_memory)
+                    .parts
+                    .insert((rank.index, name), payload),
+            ),
         }
         Ok(SavedPart { name, began, calls })
     }
@@ -80,7 +98,7 @@ impl Desk {
         parts: Vec<PartName>,
     ) -> Result<Option<Vec<PartName>>, CheckpointError> {
         let Some(checkpoints) = self.vault.gang_checkpoints()? else {
-            return Ok(None);
+            return Ok(Some(lock(&self.vault.parts_in_memory).complete(parts)));
         };
         let kept = checkpoints.complete(job, own, &Generation { parts });
         Ok(kept
@@ -94,14 +112,16 @@ impl Desk {
             (Ok(Some(checkpoints)), Some(floor)) => {
                 checkpoints.remove_parts_before(rank.job, rank.index, floor)
             }
-            (Ok(None) | Err(_), _) | (Ok(Some(_)), None) => Ok(()),
+            (Ok(None), Some(floor)) => {
+                let mut memory = lock(&self.vault.parts_in_memory);
+                let is_old = |(of, name): &(u64, PartName)| *of == rank.index && *name < floor;
+                memory.parts.retain(|part, _| !is_old(part));
+                Ok(())
+            }
+            (Err(_), _) | (Ok(_), None) => Ok(()),
         };
         if let Err(error) = removed {
             tracing::warn!(task = %rank, %error, "old checkpoints of a rank stay for now");
-        }
-        let mut memory = lock(&self.vault.part_in_memory);
-        if let Some(saved) = memory.saved.take() {
-            memory.complete = Some(saved);
         }
         lock(&self.piece)
             .progress(rank.index)
@@ -110,7 +130,9 @@ impl Desk {
 
     /// Removes a part of a generation that will not be complete.
     pub(crate) fn drop_part(&self, rank: TaskId, part: &SavedPart) {
-        lock(&self.vault.part_in_memory).saved = None;
+        lock(&self.vault.parts_in_memory)
+            .parts
+            .remove(&(rank.index, part.name));
         let removed = match self.vault.gang_checkpoints() {
             Ok(Some(checkpoints)) => checkpoints.remove_part(rank.job, rank.index, part.name),
             Ok(None) | Err(_) => Ok(()),
@@ -127,10 +149,12 @@ impl Desk {
         ranks: usize,
     ) -> Result<Vec<Vec<PartName>>, CheckpointError> {
         let Some(checkpoints) = self.vault.gang_checkpoints()? else {
-            let memory = lock(&self.vault.part_in_memory);
-            let complete = memory.complete.iter();
-            // others have their own, of the same generation
-            return Ok(complete.map(|(name, _)| vec![*name; ranks]).collect());
+            let memory = lock(&self.vault.parts_in_memory);
+            let newest_first = memory.generations.iter().rev();
+            return Ok(newest_first
+                .filter(|parts| parts.len() == ranks)
+                .cloned()
+                .collect());
         };
         let found = checkpoints.generations(job).map_err(CheckpointError::Read)?;
         let parts = found.into_iter().map(|generation| generation.parts);
@@ -145,8 +169,8 @@ impl Desk {
                 part.map_err(CheckpointError::Read)
             }
             None => {
-                let memory = lock(&self.vault.part_in_memory);
-                Ok(memory.complete.as_ref().map(|(_, payload)| payload.clone()))
+                let memory = lock(&self.vault.parts_in_memory);
+                Ok(memory.parts.get(&(rank.index, name)).cloned())
             }
         }
     }

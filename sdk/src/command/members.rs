@@ -86,8 +86,8 @@ impl Members {
 
 #[cfg(test)]
 mod tests {
-    use phalanx_protocol::WorkerId;
     use phalanx_protocol::gang::GangNode;
+    use phalanx_protocol::{RangeSet, WorkerId};
 
     use super::*;
 
@@ -103,6 +103,8 @@ mod tests {
             nodes: [1, 2, 4].map(node).to_vec(),
             node_of: vec![0, 1, 2],
             is_led: true,
+            starting: RangeSet::new(),
+            respawns: false,
         };
         let members = Members::new(placement, None);
         assert_eq!(

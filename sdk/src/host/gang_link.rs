@@ -166,6 +166,7 @@ fn listening_place(gang: &HostGang) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    use phalanx_protocol::RangeSet;
     use phalanx_protocol::gang::{GangNode, Placement, host_name};
     use phalanx_protocol::id::WorkerId;
     use phalanx_transport::{Authority, Role};
@@ -185,6 +186,8 @@ mod tests {
                 nodes: nodes.collect(),
                 node_of: (0..addresses.len() as u32).collect(),
                 is_led: false,
+                starting: RangeSet::new(),
+                respawns: false,
             },
             node,
             credential: Some(credential.to_pem().to_owned()),

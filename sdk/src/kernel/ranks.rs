@@ -1,9 +1,11 @@
 //! Ranks: tasks that run one function together, each on a slot of this host, with a communicator between them.
 //!
 //! A rank that succeeds waits for the others of its host before it is reported: what it returned counts only if all return.
-//! One that fails is reported at once, and the others after it as failed because of it. See [`epoch`] for those elsewhere.
+//! One that fails is reported at once, and the others after it as failed because of it. See [`part`] for those elsewhere, and
+//! [`epoch`] for how they meet.
 
 mod epoch;
+mod part;
 
 use std::any::Any;
 use std::marker::PhantomData;
@@ -18,7 +20,7 @@ use phalanx_protocol::message::host::HostGang;
 use phalanx_protocol::range::IndexRange;
 use phalanx_protocol::record::FailureCause;
 
-use self::epoch::Epoch;
+use self::part::Part;
 use super::collect::{join, too_large};
 use super::output::{Block, ChunkOutput, Piece, Yield};
 use super::runner::{Chunk, Failed, Runner, Stop, decode, encode};
@@ -26,7 +28,7 @@ use super::{Kernel, RankKernel};
 use crate::context::TaskContext;
 use crate::host::gang_link::GangLink;
 use crate::host::{lock, panics};
-use crate::ranks::{Communicator, Standing};
+use crate::ranks::{Communicator, Standing, Succession};
 
 /// What follows the results of ranks: like a kernel's, one of each task. No entry opens it, so nobody calls it.
 #[derive(Clone, Copy)]
@@ -51,7 +53,7 @@ struct Ranks<K> {
     /// Encoded; each rank has its own.
     input: Vec<u8>,
     encoding: Encoding,
-    epoch: Mutex<Option<Arc<Epoch>>>,
+    part: Mutex<Option<Arc<Part>>>,
     kernel: PhantomData<fn() -> K>,
 }
 
@@ -64,7 +66,7 @@ pub(super) fn open<K: RankKernel>(input: &[u8], encoding: Encoding) -> Result<Bo
     Ok(Box::new(Ranks::<K> {
         input: input.to_vec(),
         encoding,
-        epoch: Mutex::default(),
+        part: Mutex::default(),
         kernel: PhantomData,
     }))
 }
@@ -73,31 +75,33 @@ impl<K: RankKernel> Ranks<K> {
     /// Lives a rank's life and waits for the others; its encoded result.
     fn run_rank(&self, rank: u64, grant: GrantId, context: &TaskContext) -> Result<Vec<u8>, Failed> {
         let error = |message| (FailureCause::Error, message);
-        let epoch = lock(&self.epoch).clone();
-        let epoch = epoch.ok_or_else(|| error(apart(K::NAME)))?;
+        let part = lock(&self.part).clone();
+        let part = part.ok_or_else(|| error(apart(K::NAME)))?;
         let Ok(place) = usize::try_from(rank) else {
             return Err(error(format!("there is no rank {rank}")));
         };
-        let body = |communicator: &Communicator| self.live(&epoch, rank, communicator);
-        let standing = Standing {
-            context: context.of_rank(),
-            epoch: epoch.number(),
-        };
-        let ended = match epoch.enter(rank, grant) {
-            Ok(gang) => gang
-                .live(place, standing, &body)
-                .unwrap_or_else(|payload| Err(panicked(&*payload))),
+        let body = |communicator: &Communicator| self.live(&part, rank, communicator);
+        let ended = match part.enter(rank, grant) {
+            Ok((gang, epoch)) => {
+                let standing = Standing {
+                    context: context.of_rank(),
+                    epoch,
+                    succession: Some(Arc::clone(&part) as Arc<dyn Succession>),
+                };
+                gang.live(place, standing, &body)
+                    .unwrap_or_else(|payload| Err(panicked(&*payload)))
+            }
             Err(failed) => Err(failed),
         };
-        epoch.leave();
+        part.leave(rank);
         match ended {
-            Ok(bytes) => epoch.await_others(rank).map(|()| bytes),
-            Err(failed) => Err(epoch.blame(rank).unwrap_or(failed)),
+            Ok(bytes) => part.await_others(rank).map(|()| bytes),
+            Err(failed) => Err(part.blame(rank).unwrap_or(failed)),
         }
     }
 
     /// Calls the function; a failure is noted before any other rank can fail because of it.
-    fn live(&self, epoch: &Epoch, rank: u64, communicator: &Communicator) -> Result<Vec<u8>, Failed> {
+    fn live(&self, part: &Part, rank: u64, communicator: &Communicator) -> Result<Vec<u8>, Failed> {
         let call = || {
             let input =
                 decode(&self.input, self.encoding).map_err(|message| (FailureCause::Input, message))?;
@@ -113,11 +117,11 @@ impl<K: RankKernel> Ranks<K> {
         match catch_unwind(AssertUnwindSafe(call)) {
             Ok(Ok(bytes)) => Ok(bytes),
             Ok(Err(failed)) => {
-                epoch.fail(rank, failed.clone());
+                part.fail(rank, failed.clone());
                 Err(failed)
             }
             Err(payload) => {
-                epoch.fail(rank, panicked(&*payload));
+                part.fail(rank, panicked(&*payload));
                 // to the others it has panicked, not returned
                 resume_unwind(payload)
             }
@@ -159,22 +163,33 @@ impl<K: RankKernel> Runner for Ranks<K> {
     }
 
     fn begin_gang(&self, gang: HostGang, link: Option<Arc<GangLink>>) {
-        let before = lock(&self.epoch).replace(Epoch::begin(gang, link));
+        let mut part = lock(&self.part);
+        if (part.as_ref()).is_some_and(|part| part.go_on(&gang, link.as_ref())) {
+            return;
+        }
+        let before = part.replace(Part::begin(gang, link));
+        drop(part);
         if let Some(before) = before {
             before.stop();
         }
     }
 
+    fn await_gang(&self, epoch: u32) {
+        if let Some(part) = lock(&self.part).as_ref() {
+            part.expect(epoch);
+        }
+    }
+
     fn stop(&self, stop: Stop) {
-        let Some(epoch) = lock(&self.epoch).clone() else {
+        let Some(part) = lock(&self.part).clone() else {
             return;
         };
         let concerns = match stop {
             Stop::InGrace | Stop::AtOnce => true,
-            Stop::Tasks(grant, _) => epoch.concerns(grant),
+            Stop::Tasks(grant, _) => part.concerns(grant),
         };
         if concerns {
-            epoch.stop();
+            part.stop();
         }
     }
 }

@@ -50,6 +50,9 @@ pub(crate) trait Runner: Send + Sync {
     /// reached. Does not wait.
     fn begin_gang(&self, _gang: HostGang, _link: Option<Arc<GangLink>>) {}
 
+    /// Learns that ranks of the gang are lost, and that its next epoch, this one, begins once there is room for their replacements.
+    fn await_gang(&self, _epoch: u32) {}
+
     /// Ends tasks that would not look whether they are cancelled. Does not wait.
     fn stop(&self, _stop: Stop) {}
 

@@ -135,6 +135,46 @@ impl<K: RankKernel> Ranks<K> {
         self
     }
 
+    /// Lets only those ranks start again whose worker or host is lost, wherever there is room, while the others run on; unless
+    /// called, all ranks start again. Operations that need a lost rank fail with an error that names it; the others meet the
+    /// replacements with [`respawn`](crate::Communicator::respawn), and all go on from the last complete
+    /// [checkpoint](crate::Communicator::checkpoint). A rank that returns such an error instead lets all start again. If nobody is
+    /// left, or a rank has returned already, all start again, too.
+    ///
+    /// ```no_run
+    /// use phalanx::{CheckpointError, Cluster, Communicator};
+    ///
+    /// #[phalanx::ranks]
+    /// fn simulate(comm: &Communicator, steps: u64) -> Result<f64, CheckpointError> {
+    ///     match advance(comm, steps) {
+    ///         Err(_) if !comm.failed().is_empty() => simulate(&comm.respawn()?, steps),
+    ///         result => result,
+    ///     }
+    /// }
+    ///
+    /// fn advance(comm: &Communicator, steps: u64) -> Result<f64, CheckpointError> {
+    ///     let (mut step, mut value) = comm.restore()?.unwrap_or((0_u64, 1.0));
+    ///     while step < steps {
+    ///         value = comm.all_reduce(value, |a, b| (a + b) / 2.0)?;
+    ///         step += 1;
+    ///         if comm.checkpoint_due()? {
+    ///             comm.checkpoint(&(step, value))?;
+    ///         }
+    ///     }
+    ///     Ok(value)
+    /// }
+    ///
+    /// # fn example(cluster: Cluster) -> Result<(), phalanx::JobError> {
+    /// let ranks = cluster.ranks::<simulate>(8, &10_000).nodes(4).respawn_on_loss();
+    /// println!("{:?}", ranks.collect()?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn respawn_on_loss(mut self) -> Self {
+        self.gang.on_loss = OnLoss::Respawn;
+        self
+    }
+
     /// Says how often all ranks start again, by what went wrong with one of them; [`Retries::default`] unless called: not
     /// once after an error or a panic.
     pub fn retries(mut self, retries: Retries) -> Self {

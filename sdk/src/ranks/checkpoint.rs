@@ -62,12 +62,13 @@ impl Communicator {
     /// });
     /// ```
     pub fn context(&self) -> &TaskContext {
-        &self.endpoint().standing().context
+        self.endpoint().life().context()
     }
 
-    /// Which start of the gang this is, from 1.
+    /// Which start of the gang this is, or of ranks that it lost, from 1: that of the communicator, as
+    /// [respawning](Self::respawn) gives one of the next.
     pub fn epoch(&self) -> u32 {
-        self.endpoint().standing().epoch
+        self.endpoint().epoch()
     }
 
     /// Saves the state of all ranks to shared storage, each its own, where the next start of the gang finds it, on whichever

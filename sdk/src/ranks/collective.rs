@@ -159,6 +159,9 @@ impl Communicator {
                 | CommError::MailboxFull { .. }
                 | CommError::RootGaveNothing { .. }
                 | CommError::WrongLength { .. }
+                | CommError::NobodyFailed
+                | CommError::NotReplaced
+                | CommError::Over
                 | CommError::Encode(_)
                 | CommError::Decode(_),
             ) => Some(own),

@@ -13,34 +13,17 @@ use super::group::Group;
 use super::mailbox::{Mailbox, Receive};
 use super::matching::{Message, Needs, Outcome, Taken, Ticket, Trouble};
 use super::payload::Payload;
-use crate::context::TaskContext;
+use super::respawn::Life;
 
 /// The id of the communicator of all ranks.
 const WORLD: u64 = 0;
-
-/// What a rank is, beside being one of its gang.
-pub(crate) struct Standing {
-    /// The task that it is.
-    pub(crate) context: TaskContext,
-    /// Which start of its gang it lives in, from 1.
-    pub(crate) epoch: u32,
-}
-
-impl Standing {
-    /// Of a rank outside any job.
-    pub(super) fn standalone(place: u32) -> Self {
-        Self {
-            context: TaskContext::standalone(place.into()),
-            epoch: 1,
-        }
-    }
-}
 
 /// A rank's own end of the gang, shared by its communicators.
 pub(super) struct Endpoint {
     gang: Arc<Gang>,
     place: u32,
-    standing: Standing,
+    life: Rc<Life>,
+    epoch: u32,
 }
 
 impl Endpoint {
@@ -48,11 +31,12 @@ impl Endpoint {
     ///
     /// # Panics
     /// If it lives elsewhere.
-    pub(super) fn new(gang: Arc<Gang>, place: u32, standing: Standing) -> Self {
+    pub(super) fn new(gang: Arc<Gang>, place: u32, life: Rc<Life>, epoch: u32) -> Self {
         let endpoint = Endpoint {
             gang,
             place,
-            standing,
+            life,
+            epoch,
         };
         endpoint.mailbox().bell().adopt();
         endpoint
@@ -62,8 +46,13 @@ impl Endpoint {
         &self.gang
     }
 
-    pub(super) fn standing(&self) -> &Standing {
-        &self.standing
+    pub(super) fn life(&self) -> &Rc<Life> {
+        &self.life
+    }
+
+    /// Which start of the gang, or of ranks that it lost, it belongs to.
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch
     }
 
     pub(super) fn mailbox(&self) -> &Mailbox {

@@ -14,6 +14,8 @@ pub enum Ending {
     Panicked,
     /// The process or node that it lived on is gone.
     Lost,
+    /// It goes on elsewhere, with replacements for those that are lost: see [`respawn`](super::Communicator::respawn).
+    Left,
 }
 
 impl Ending {
@@ -21,7 +23,7 @@ impl Ending {
     pub(super) fn is_failure(self) -> bool {
         match self {
             Ending::Returned => false,
-            Ending::Panicked | Ending::Lost => true,
+            Ending::Panicked | Ending::Lost | Ending::Left => true,
         }
     }
 }
@@ -32,6 +34,7 @@ impl fmt::Display for Ending {
             Ending::Returned => "has returned",
             Ending::Panicked => "has panicked",
             Ending::Lost => "is lost",
+            Ending::Left => "has left, to go on with replacements",
         })
     }
 }
@@ -64,6 +67,15 @@ pub enum CommError {
     /// Some rank has revoked the communicator.
     #[error("the communicator was revoked")]
     Revoked,
+    /// No rank has failed, so there is nobody to be replaced.
+    #[error("no rank of the gang has failed, so none is replaced")]
+    NobodyFailed,
+    /// The gang replaces no ranks that it loses.
+    #[error("ranks that are lost to this gang are not replaced: it is not one that respawns")]
+    NotReplaced,
+    /// The gang has come to its end, or all of it starts again.
+    #[error("this start of the gang is over")]
+    Over,
     /// The message is longer than the buffer it was to be received into; it is dropped.
     #[error("a message of {length} numbers does not fit into {capacity}")]
     Truncated {

@@ -82,7 +82,8 @@ impl Member {
             0 => None,
             1 => Some(Ending::Returned),
             2 => Some(Ending::Panicked),
-            _ => Some(Ending::Lost),
+            3 => Some(Ending::Lost),
+            _ => Some(Ending::Left),
         }
     }
 
@@ -92,6 +93,7 @@ impl Member {
             Ending::Returned => 1,
             Ending::Panicked => 2,
             Ending::Lost => 3,
+            Ending::Left => 4,
         };
         self.ending
             .compare_exchange(0, code, Ordering::SeqCst, Ordering::SeqCst)
@@ -154,6 +156,12 @@ impl Gang {
     /// How the rank at `place` ended, if it has.
     pub(super) fn ending(&self, place: u32) -> Option<Ending> {
         self.members[place as usize].ending()
+    }
+
+    /// Whether some rank has ended by a failure.
+    pub(super) fn has_failures(&self) -> bool {
+        let endings = self.members.iter().filter_map(Member::ending);
+        endings.into_iter().any(Ending::is_failure)
     }
 
     /// The mailbox of a rank of this process.

@@ -1,18 +1,22 @@
 //! Gangs whose ranks are all threads of this process.
 
+mod replacing;
+
 use std::any::Any;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 
-use super::communicator::{Communicator, Endpoint, Standing};
+use self::replacing::Replacing;
+use super::communicator::Communicator;
 use super::error::Ending;
 use super::gang::{Gang, Link, Member, Notice, Route};
 use super::loopback::Loopback;
 use super::mailbox::Mailbox;
+use super::quic::JoinError;
 use super::remote::{RemoteGang, on_loopback};
+use super::respawn::{Life, Standing};
 
 /// A rank that panicked, or could not be started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +49,7 @@ pub struct LocalGang {
     n_ranks: usize,
     per_node: usize,
     over_quic: bool,
+    replacements: u32,
 }
 
 impl LocalGang {
@@ -54,6 +59,7 @@ impl LocalGang {
             n_ranks,
             per_node: n_ranks,
             over_quic: false,
+            replacements: 0,
         }
     }
 
@@ -73,28 +79,21 @@ impl LocalGang {
         self
     }
 
+    /// Replaces ranks that panic, up to this many times in all, as if each had been lost with its node: how a program fares that
+    /// [goes on with replacements](Communicator::respawn) can so be tried.
+    #[must_use]
+    pub fn respawn(mut self, times: u32) -> Self {
+        self.replacements = times;
+        self
+    }
+
     /// Runs `body` in all ranks, and returns what each returned, by rank.
     ///
     /// # Panics
     /// If there are more than `u32::MAX` ranks.
     pub fn run<R: Send>(self, body: impl Fn(&Communicator) -> R + Sync) -> Vec<Result<R, RankFailure>> {
-        if self.over_quic {
-            return self.run_over_quic(&body);
-        }
-        let gangs = self.gangs();
-        let seat = |rank: usize| Seat {
-            gang: Arc::clone(&gangs[rank / self.per_node]),
-            rank,
-        };
-        run_ranks((0..self.n_ranks).map(seat).collect(), &body)
-    }
-
-    fn run_over_quic<R: Send>(
-        self,
-        body: &(impl Fn(&Communicator) -> R + Sync),
-    ) -> Vec<Result<R, RankFailure>> {
-        let hosts = match on_loopback(self.n_ranks, self.per_node) {
-            Ok(hosts) => hosts,
+        let replacing = match Replacing::begin(self) {
+            Ok(replacing) => replacing,
             Err(error) => {
                 let message = format!("no gang: {error}");
                 let failure = |rank| RankFailure {
@@ -104,14 +103,27 @@ impl LocalGang {
                 return (0..self.n_ranks).map(|rank| Err(failure(rank))).collect();
             }
         };
-        // blocks of ranks, so they come in order
-        let ends = run_ranks(hosts.iter().flat_map(RemoteGang::seats).collect(), body);
-        thread::scope(|scope| {
-            for host in hosts {
-                scope.spawn(|| host.leave());
-            }
-        });
+        let life = |rank| replacing.live(rank, &body);
+        // else those that were started would wait for it
+        let lose = |rank| replacing.end(rank, Ending::Lost);
+        let ends = run_ranks((0..self.n_ranks).collect(), &life, &lose);
+        replacing.leave();
         ends
+    }
+
+    /// A gang that has not begun, as the node of each rank sees it, and its hosts, if they talk over QUIC.
+    fn form(&self) -> Result<(Vec<Arc<Gang>>, Vec<RemoteGang>), JoinError> {
+        let nodes = |node: usize| (0..self.n_ranks).filter(move |rank| rank / self.per_node == node);
+        let (gangs, hosts) = match self.over_quic {
+            false => (self.gangs(), Vec::new()),
+            true => {
+                let hosts = on_loopback(self.n_ranks, self.per_node)?;
+                (hosts.iter().map(RemoteGang::gang).collect(), hosts)
+            }
+        };
+        let seats = gangs.iter().enumerate();
+        let seats = seats.flat_map(|(node, gang)| nodes(node).map(|_| Arc::clone(gang)));
+        Ok((seats.collect(), hosts))
     }
 
     /// The gang as each of its nodes sees it.
@@ -148,6 +160,7 @@ impl LocalGang {
 }
 
 /// A gang of this process whose ranks live on threads that others have started.
+#[derive(Clone)]
 pub(crate) struct Hosted {
     gang: Arc<Gang>,
 }
@@ -162,6 +175,16 @@ impl Hosted {
     /// A gang whose other ranks may live elsewhere.
     pub(super) fn of(gang: Arc<Gang>) -> Self {
         Self { gang }
+    }
+
+    pub(super) fn into_gang(self) -> Arc<Gang> {
+        self.gang
+    }
+
+    /// Lets the others know that a rank of this process, which never came to this gang, goes on in another.
+    pub(crate) fn leave(&self, rank: u32) {
+        let (place, ending) = (rank, Ending::Left);
+        self.gang.announce(Notice::Ended { place, ending });
     }
 
     /// How a rank has ended, wherever it lived.
@@ -188,33 +211,23 @@ impl Hosted {
     }
 }
 
-/// Where a rank takes part.
-pub(super) struct Seat {
-    pub gang: Arc<Gang>,
-    /// Its rank in the whole gang.
-    pub rank: usize,
-}
-
-/// Runs `body` in all these ranks, on a thread each, and returns what each returned, in their order.
+/// Runs `life` for all these ranks, on a thread each, and returns what each returned, in their order; `lose` is told of those
+/// that have no thread.
 pub(super) fn run_ranks<R: Send>(
-    seats: Vec<Seat>,
-    body: &(impl Fn(&Communicator) -> R + Sync),
+    ranks: Vec<usize>,
+    life: &(impl Fn(usize) -> thread::Result<R> + Sync),
+    lose: &impl Fn(usize),
 ) -> Vec<Result<R, RankFailure>> {
     thread::scope(|scope| {
-        let start = |Seat { gang, rank }: Seat| {
-            let own = Arc::clone(&gang);
+        let start = |rank: usize| {
             let builder = thread::Builder::new().name(format!("rank {rank}"));
-            let started = builder.spawn_scoped(scope, move || {
-                live(own, rank, Standing::standalone(rank as u32), body)
-            });
+            let started = builder.spawn_scoped(scope, move || life(rank));
             if started.is_err() {
-                // else those that were started would wait for it
-                let (place, ending) = (rank as u32, Ending::Lost);
-                gang.announce(Notice::Ended { place, ending });
+                lose(rank);
             }
             (rank, started)
         };
-        let started: Vec<_> = seats.into_iter().map(start).collect();
+        let started: Vec<_> = ranks.into_iter().map(start).collect();
         let ends = started.into_iter().map(|(rank, thread)| {
             let end = thread.map_err(|cause| cause.to_string());
             let end = end.and_then(|thread| {
@@ -235,17 +248,16 @@ fn live<R>(
     body: &(impl Fn(&Communicator) -> R + Sync),
 ) -> thread::Result<R> {
     let place = rank as u32;
-    let endpoint = Rc::new(Endpoint::new(Arc::clone(&gang), place, standing));
+    let (life, world) = Life::begin(gang, place, standing);
     let end = catch_unwind(AssertUnwindSafe(|| {
-        let world = Communicator::world(endpoint);
+        let world = world;
         body(&world)
     }));
     let ending = match end {
         Ok(_) => Ending::Returned,
         Err(_) => Ending::Panicked,
     };
-    gang.announce(Notice::Ended { place, ending });
-    if let Some(mailbox) = gang.mailbox(place) {
+    if let Some(mailbox) = life.leave(ending).mailbox(place) {
         mailbox.clear();
     }
     end

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -10,8 +10,13 @@ use phalanx_protocol::gang::{Peers, host_name};
 use phalanx_transport::{Authority, Role};
 
 use super::communicator::Communicator;
-use super::local::{Hosted, RankFailure, Seat, run_ranks};
+use super::error::Ending;
+use super::gang::{Gang, Notice};
+use super::local::{Hosted, RankFailure, run_ranks};
 use super::quic::{GangPort, JoinError, Joined, Loss};
+use super::respawn::Standing;
+use crate::checkpoint::Vault;
+use crate::context::TaskContext;
 
 /// What the authority of a gang is called whose hosts are all in this process.
 const LOOPBACK_NAME: &str = "loopback";
@@ -60,9 +65,23 @@ impl RemoteGang {
     /// Runs `body` in all ranks of this host. Returns once all ranks of the gang have ended, wherever they live: until then
     /// others may receive what was sent here.
     pub fn run<R: Send>(self, body: impl Fn(&Communicator) -> R + Sync) -> HostOutcome<R> {
-        let places = self.places.clone();
-        let ends = run_ranks(self.seats(), &body);
-        let ranks = places.into_iter().map(|place| place as usize).zip(ends).collect();
+        let ranks: Vec<usize> = self.places.iter().map(|&place| place as usize).collect();
+        let (hosted, vault) = (self.hosted(), Arc::new(Vault::in_memory()));
+        let life = |rank: usize| {
+            let standing = Standing {
+                context: TaskContext::standalone_in(rank as u64, Arc::clone(&vault)),
+                epoch: 1,
+                succession: None,
+            };
+            hosted.live(rank, standing, &body)
+        };
+        let lose = |rank: usize| {
+            // else those that were started would wait for it
+            let (place, ending) = (rank as u32, Ending::Lost);
+            self.joined.gang.announce(Notice::Ended { place, ending });
+        };
+        let ends = run_ranks(ranks.clone(), &life, &lose);
+        let ranks = ranks.into_iter().zip(ends).collect();
         let losses = self.leave();
         HostOutcome { ranks, losses }
     }
@@ -72,13 +91,9 @@ impl RemoteGang {
         Hosted::of(self.joined.gang.clone())
     }
 
-    /// The ranks to be run here.
-    pub(super) fn seats(&self) -> Vec<Seat> {
-        let seat = |&place: &u32| Seat {
-            gang: self.joined.gang.clone(),
-            rank: place as usize,
-        };
-        self.places.iter().map(seat).collect()
+    /// The same, for threads of this process.
+    pub(super) fn gang(&self) -> Arc<Gang> {
+        Arc::clone(&self.joined.gang)
     }
 
     /// Waits for the gang's end, after that of this host's ranks. Gives the hosts that were lost.

@@ -6,3 +6,4 @@ mod failures;
 mod gangs;
 mod hosts;
 mod messages;
+mod respawning;

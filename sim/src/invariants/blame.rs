@@ -68,7 +68,11 @@ impl Blame {
             }
             Record::JobReopened { .. } => drop(self.endings.insert("reopened".to_owned())),
             Record::JobSubmitted { .. } | Record::JobStarted { .. } | Record::JobHeld { .. } => {}
-            Record::TasksRequeued { .. } => drop(self.endings.insert("gang restarted".to_owned())),
+            Record::TasksRequeued { tasks, .. } => {
+                let all = tasks.iter().map(|range| range.len()).sum::<u64>() == plan.spec.tasks;
+                let what = if all { "gang restarted" } else { "gang respawned" };
+                self.endings.insert(what.to_owned());
+            }
             Record::TasksCancelled { job, tasks, .. } => {
                 self.endings.insert("tasks cancelled".to_owned());
                 let wanted = plan.tasks_cancelled.as_ref();

@@ -26,8 +26,8 @@ pub(crate) struct Entry {
     pub(crate) outcome: Option<Outcome>,
     /// Tasks of it were let wait again.
     pub(crate) reopened: bool,
-    /// How often its tasks were requeued.
-    pub(crate) requeues: u32,
+    /// Which of its tasks were requeued, record by record, and by the leader of which term.
+    pub(crate) requeues: Vec<(Term, RangeSet)>,
     /// Somebody holds it.
     pub(crate) held: bool,
     /// Whether anybody ever held it, and whether nobody ever did.
@@ -89,7 +89,7 @@ impl Ledger {
                     cancelled: RangeSet::new(),
                     outcome: None,
                     reopened: false,
-                    requeues: 0,
+                    requeues: Vec::new(),
                     started_unix_millis: None,
                 };
                 assert!(
@@ -119,7 +119,7 @@ impl Ledger {
                 let entry = self.jobs.get_mut(&id);
                 let entry = entry.expect("ONCE: a record is about a job that was submitted");
                 tasks.iter().for_each(|&range| entry.requeue(range));
-                entry.requeues += 1;
+                entry.requeues.push((term, tasks.clone().into()));
             }
             Record::TasksCancelled { tasks, .. } => {
                 let entry = self.open(id);

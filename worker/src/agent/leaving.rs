@@ -68,6 +68,7 @@ impl Agent {
                 | ToWorker::CheckpointNow { .. }
                 | ToWorker::Schedulers(_)
                 | ToWorker::Gang { .. }
+                | ToWorker::GangWaits { .. }
                 | ToWorker::GangAddresses { .. },
             ) => true,
             // once it has left, the scheduler gives what it had to others

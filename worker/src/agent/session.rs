@@ -112,6 +112,10 @@ impl Agent {
                 placement,
                 credential,
             } => self.gang_begins(job, *placement, credential, effects),
+            ToWorker::GangWaits { job, epoch } => {
+                let host = self.jobs.get(&job).and_then(Job::open_host);
+                effects.extend(host.map(|host| Effect::TellHost(host, ToHost::GangWaits { epoch })));
+            }
             ToWorker::GangAddresses {
                 job,
                 epoch,

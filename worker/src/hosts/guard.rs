@@ -75,6 +75,7 @@ impl Guard {
             | ToHost::Stop { .. }
             | ToHost::Signal { .. }
             | ToHost::Gang(_)
+            | ToHost::GangWaits { .. }
             | ToHost::GangAddresses { .. }
             | ToHost::Pause(_)
             | ToHost::CheckpointNow => {}

@@ -31,6 +31,7 @@ mod reopening;
 mod replaying;
 mod reports;
 mod requeuing;
+mod respawning;
 mod retrying;
 mod returning;
 mod sharing;

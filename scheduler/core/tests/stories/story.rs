@@ -121,6 +121,8 @@ pub(crate) struct Mailbox {
     pub(crate) open: BTreeSet<JobId>,
     /// Where the ranks of the last gang are that it was told of.
     pub(crate) gang: Option<Placement>,
+    /// The epoch of a gang that it was told to wait for last.
+    pub(crate) awaited: u32,
     /// By epoch, where the hosts of a gang are.
     pub(crate) hosts: Vec<(u32, Vec<String>)>,
     pub(crate) acknowledged: u64,
@@ -255,6 +257,7 @@ impl Story {
             }),
             ToWorker::GangAddresses { epoch, addresses, .. } => mail.hosts.push((*epoch, addresses.clone())),
             ToWorker::Gang { placement, .. } => mail.gang = Some((**placement).clone()),
+            ToWorker::GangWaits { epoch, .. } => mail.awaited = *epoch,
             ToWorker::Welcome { .. }
             | ToWorker::CheckpointNow { .. }
             | ToWorker::Drain

@@ -1,15 +1,12 @@
-//! One start of a gang, as far as its ranks are on this host: how they get together, and what ends it.
+//! One epoch of a gang, as far as it is on this host: how its ranks get together, and when the host leaves it.
 //!
-//! If ranks are on other nodes, theirs may be the first failure, and its consequences arrive here before the scheduler has
-//! heard of it. So a rank that fails after one elsewhere has ended waits for a moment before it says so: if the scheduler ends
-//! the epoch meanwhile, what is said here does not count.
+//! Ranks that run on from the epoch before come to it one by one, each once it has left that one; those that have not come when
+//! the next epoch begins never will.
 
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use phalanx_protocol::gang::GangNode;
-use phalanx_protocol::id::GrantId;
 use phalanx_protocol::message::host::HostGang;
 use phalanx_protocol::record::FailureCause;
 
@@ -18,19 +15,18 @@ use crate::host::lock;
 use crate::kernel::runner::Failed;
 use crate::ranks::{Ending, Hosted, RemoteGang};
 
-/// How long a rank that fails after one on another node has ended lets that one be heard first. The loss of a process is
-/// noticed before; that of a machine counts the same, whoever tells it.
-const OTHERS_FIRST: Duration = Duration::from_secs(3);
-
 /// See the module's documentation.
 pub(super) struct Epoch {
-    number: u32,
+    /// From 1.
+    pub(super) number: u32,
+    /// Whether ranks go on to a later epoch when others are lost.
+    pub(super) respawns: bool,
+    /// Ranks of this host.
+    here: Vec<u32>,
     /// Set once the ranks can talk, or it is known that they never will.
     gang: OnceLock<Result<Hosted, Failed>>,
     far: Option<Far>,
-    progress: Mutex<Progress>,
-    /// Rung when the gang is there, and when a rank or the epoch has ended.
-    change: Condvar,
+    inside: Mutex<Inside>,
 }
 
 /// The gang's other nodes.
@@ -40,115 +36,133 @@ struct Far {
     nodes: Vec<GangNode>,
     /// The node of each rank.
     node_of: Vec<u32>,
-    /// From the moment they are met until the last rank here has ended.
-    joined: Mutex<Option<RemoteGang>>,
 }
 
-struct Progress {
-    /// Ranks of this host that have not succeeded yet.
+/// Who of this host is there.
+#[derive(Default)]
+struct Inside {
+    /// Ranks that have come.
+    came: Vec<u32>,
+    /// Ranks that have left, or will never come.
     left: usize,
-    /// Ranks of this host that may still need the others.
-    living: usize,
-    /// Grants of which ranks have begun.
-    grants: Vec<GrantId>,
-    /// Why the epoch is over, and by which rank.
-    failed: Option<(u64, Failed)>,
-    stopped: bool,
+    /// Another epoch has begun.
+    is_over: bool,
+    /// From the moment at which the nodes have met until all of this host have left.
+    joined: Option<RemoteGang>,
 }
 
 impl Epoch {
-    /// Gets the ranks together, in the background if some are elsewhere.
-    pub(super) fn begin(gang: HostGang, link: Option<Arc<GangLink>>) -> Arc<Self> {
+    /// An epoch whose ranks are not together yet, unless all are on this host.
+    pub(super) fn new(gang: HostGang, link: Option<Arc<GangLink>>) -> Arc<Self> {
         let HostGang { placement, node, .. } = gang;
         let is_far = placement.nodes.len() > 1;
-        let here = placement.node_of.iter().filter(|&&of| of == node).count();
         let ranks = u32::try_from(placement.node_of.len()).unwrap_or(u32::MAX);
+        let here = (0..).zip(&placement.node_of).filter(|(_, of)| **of == node);
+        let here = here.map(|(rank, _)| rank).collect();
         let far = link.filter(|_| is_far).map(|link| Far {
             link,
             here: node,
             nodes: placement.nodes,
             node_of: placement.node_of,
-            joined: Mutex::default(),
         });
-        let epoch = Arc::new(Self {
+        let epoch = Self {
             number: placement.epoch,
+            respawns: placement.respawns,
+            here,
             gang: OnceLock::new(),
             far,
-            progress: Mutex::new(Progress {
-                left: here,
-                living: here,
-                grants: Vec::new(),
-                failed: None,
-                stopped: false,
-            }),
-            change: Condvar::new(),
-        });
-        if epoch.far.is_some() {
-            let meeting = Arc::clone(&epoch);
-            let thread = thread::Builder::new().name("gang meeting".to_owned());
-            if let Err(error) = thread.spawn(move || meeting.meet()) {
-                epoch.settle(Err(apart(&error)));
-            }
-        } else if is_far {
-            epoch.settle(Err(apart(&"this host has no port for them")));
-        } else {
-            epoch.settle(Hosted::new(ranks).ok_or_else(|| apart(&"it has no ranks")));
+            inside: Mutex::default(),
+        };
+        if epoch.far.is_none() {
+            let hosted = match is_far {
+                true => Err(apart(&"this host has no port for them")),
+                false => Hosted::new(ranks).ok_or_else(|| apart(&"it has no ranks")),
+            };
+            // nobody else has it yet
+            let _ = epoch.gang.set(hosted);
         }
-        epoch
+        Arc::new(epoch)
     }
 
-    /// Which start of the gang it is, from 1.
-    pub(super) fn number(&self) -> u32 {
-        self.number
+    /// Meets the other nodes in the background, if there are some, and then calls `settled`.
+    pub(super) fn meet(self: &Arc<Self>, settled: impl FnOnce() + Send + 'static) {
+        if self.gang.get().is_some() {
+            return settled();
+        }
+        let epoch = Arc::clone(self);
+        let thread = thread::Builder::new().name("gang meeting".to_owned());
+        let started = thread.spawn(move || {
+            epoch.join();
+            settled();
+        });
+        if let Err(error) = started {
+            let _ = self.gang.set(Err(apart(&error)));
+        }
     }
 
-    /// Waits until the other nodes are met.
-    fn meet(&self) {
+    fn join(&self) {
         let Some(far) = &self.far else { return };
         let met = far.link.join(far.node_of.clone());
-        self.settle(met.map_err(|error| apart(&error)).map(|joined| {
+        let hosted = met.map_err(|error| apart(&error)).map(|joined| {
             let hosted = joined.hosted();
-            *lock(&far.joined) = Some(joined);
+            lock(&self.inside).joined = Some(joined);
             hosted
-        }));
-    }
-
-    fn settle(&self, gang: Result<Hosted, Failed>) {
+        });
         // set once, by whoever gets the ranks together
-        let _ = self.gang.set(gang);
-        let stopped = lock(&self.progress).stopped;
-        self.change.notify_all();
-        if stopped {
-            self.disband();
+        let _ = self.gang.set(hosted);
+        if lock(&self.inside).is_over {
+            self.end_absent();
         }
     }
 
-    /// Notes that a rank begins, unless the epoch is over, and waits until it can talk to the others.
-    pub(super) fn enter(&self, rank: u64, grant: GrantId) -> Result<&Hosted, Failed> {
-        let mut progress = lock(&self.progress);
-        if !progress.grants.contains(&grant) {
-            progress.grants.push(grant);
-        }
-        loop {
-            if let Some(failed) = progress.over(rank) {
-                return Err(failed);
-            }
-            if let Some(gang) = self.gang.get() {
-                return gang.as_ref().map_err(Clone::clone);
-            }
-            progress = self.change.wait(progress).unwrap_or_else(PoisonError::into_inner);
-        }
+    /// Whether the ranks can talk, once that is known.
+    pub(super) fn gang(&self) -> Option<&Result<Hosted, Failed>> {
+        self.gang.get()
     }
 
-    /// Notes that a rank needs the others no more. With the last one, this host leaves: others may still receive what was
-    /// sent here, so that is not waited for.
+    /// A rank of this host has come.
+    pub(super) fn enter(&self, rank: u32) {
+        lock(&self.inside).came.push(rank);
+    }
+
+    /// A rank that had come needs the others no more. With the last one, this host leaves: others may still receive what was sent
+    /// here, so that is not waited for.
     pub(super) fn leave(&self) {
-        let mut progress = lock(&self.progress);
-        progress.living = progress.living.saturating_sub(1);
-        let is_last = progress.living == 0;
-        drop(progress);
-        let joined = self.far.as_ref().filter(|_| is_last);
-        if let Some(joined) = joined.and_then(|far| lock(&far.joined).take()) {
+        lock(&self.inside).left += 1;
+        self.leave_with_last();
+    }
+
+    /// Another epoch has begun: who has not come yet goes there.
+    pub(super) fn end(&self) {
+        if let Some(far) = &self.far {
+            far.link.abandon();
+        }
+        lock(&self.inside).is_over = true;
+        if self.gang.get().is_some() {
+            self.end_absent();
+        }
+    }
+
+    /// Tells the others of ranks that will not come.
+    fn end_absent(&self) {
+        let mut inside = lock(&self.inside);
+        let absent = self.here.iter().filter(|rank| !inside.came.contains(rank));
+        let absent: Vec<u32> = absent.copied().collect();
+        inside.came.extend(&absent);
+        inside.left += absent.len();
+        drop(inside);
+        if let Some(Ok(gang)) = self.gang.get() {
+            absent.into_iter().for_each(|rank| gang.leave(rank));
+        }
+        self.leave_with_last();
+    }
+
+    fn leave_with_last(&self) {
+        let mut inside = lock(&self.inside);
+        let is_last = inside.left >= self.here.len();
+        let joined = inside.joined.take_if(|_| is_last);
+        drop(inside);
+        if let Some(joined) = joined {
             let thread = thread::Builder::new().name("gang farewell".to_owned());
             if let Err(error) = thread.spawn(move || joined.leave()) {
                 tracing::warn!(%error, "left a gang without a farewell");
@@ -156,45 +170,8 @@ impl Epoch {
         }
     }
 
-    /// Notes that a rank has succeeded, and waits until all of this host have, or one has not.
-    pub(super) fn await_others(&self, rank: u64) -> Result<(), Failed> {
-        let mut progress = lock(&self.progress);
-        progress.left = progress.left.saturating_sub(1);
-        self.change.notify_all();
-        loop {
-            if progress.left == 0 {
-                return Ok(());
-            }
-            if let Some(failed) = progress.over(rank) {
-                return Err(failed);
-            }
-            progress = self.change.wait(progress).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Notes that a rank has failed, or what that comes from.
-    pub(super) fn fail(&self, rank: u64, failed: Failed) {
-        let elsewhere = self.ended_elsewhere();
-        let mut progress = lock(&self.progress);
-        if elsewhere.is_some() {
-            let until = Instant::now() + OTHERS_FIRST;
-            while progress.over(rank).is_none() {
-                let left = until.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    break;
-                }
-                let waited = self.change.wait_timeout(progress, left);
-                progress = waited.unwrap_or_else(PoisonError::into_inner).0;
-            }
-        }
-        let lost = elsewhere.and_then(|(node, ending)| self.loss_of(node, ending));
-        progress.failed.get_or_insert((rank, lost.unwrap_or(failed)));
-        drop(progress);
-        self.change.notify_all();
-    }
-
     /// The node of a rank that has ended elsewhere, and how: one that is lost, if there is one.
-    fn ended_elsewhere(&self) -> Option<(u32, Ending)> {
+    pub(super) fn ended_elsewhere(&self) -> Option<(u32, Ending)> {
         let (far, gang) = (self.far.as_ref()?, self.gang.get()?.as_ref().ok()?);
         let ranks = (0..).zip(far.node_of.iter().copied());
         let elsewhere = ranks.filter(|&(_, node)| node != far.here);
@@ -203,34 +180,23 @@ impl Epoch {
     }
 
     /// What is to be said of a node if it is lost.
-    fn loss_of(&self, node: u32, ending: Ending) -> Option<Failed> {
+    pub(super) fn loss_of(&self, node: u32, ending: Ending) -> Option<Failed> {
         let at = self.far.as_ref()?.nodes.get(node as usize)?;
         let (worker, address) = (at.worker, &at.address);
         let message = format!("node {node} of the gang was lost: worker {worker} at {address}");
         (ending == Ending::Lost).then_some((FailureCause::Lost, message))
     }
 
-    /// Why a rank has failed, if that is known.
-    pub(super) fn blame(&self, rank: u64) -> Option<Failed> {
-        lock(&self.progress).over(rank)
-    }
-
-    /// Whether ranks of a grant have begun.
-    pub(super) fn concerns(&self, grant: GrantId) -> bool {
-        lock(&self.progress).grants.contains(&grant)
-    }
-
-    /// Ends the epoch before its time.
+    /// Ends what its ranks do together.
     pub(super) fn stop(&self) {
-        lock(&self.progress).stopped = true;
-        self.change.notify_all();
         if let Some(far) = &self.far {
             far.link.abandon();
         }
         self.disband();
     }
 
-    fn disband(&self) {
+    /// Ends what its ranks wait for.
+    pub(super) fn disband(&self) {
         if let Some(Ok(gang)) = self.gang.get() {
             gang.disband();
         }
@@ -243,18 +209,4 @@ fn apart(why: &dyn std::fmt::Display) -> Failed {
         FailureCause::Error,
         format!("the ranks did not get together: {why}"),
     )
-}
-
-impl Progress {
-    /// What a rank has failed of, if the epoch is over.
-    fn over(&self, rank: u64) -> Option<Failed> {
-        match &self.failed {
-            Some((by, failed)) if *by == rank => Some(failed.clone()),
-            // no rank's doing
-            Some((_, failed)) if failed.0 == FailureCause::Lost => Some(failed.clone()),
-            Some((by, (cause, message))) => Some((*cause, format!("rank {by} failed: {message}"))),
-            None if self.stopped => Some((FailureCause::Error, "it was ended".to_owned())),
-            None => None,
-        }
-    }
 }

@@ -40,7 +40,11 @@ fn start<R: Send>(
             term: Term(1),
             number: first_grant + rank,
         });
-        let standing = Standing { context, epoch: 1 };
+        let standing = Standing {
+            context,
+            epoch: 1,
+            succession: None,
+        };
         let body = |comm: &Communicator| body(comm, &vault);
         gang.live(rank as usize, standing, &body).unwrap()
     };

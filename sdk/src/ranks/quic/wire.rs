@@ -12,7 +12,7 @@ use crate::ranks::gang::Notice;
 use crate::ranks::payload::Form;
 
 /// Protocol and version, agreed on in the handshake (ALPN).
-pub(super) const PROTOCOL: &str = "phalanx-ranks/1";
+pub(super) const PROTOCOL: &str = "phalanx-ranks/2";
 /// Bytes of a message up to which it is sent without being asked for. To be asked for costs a round trip, which larger ones
 /// hardly notice; and this much delays what is behind it by a tenth of a millisecond.
 pub(super) const EAGER_BYTES_MAX: usize = 128 << 10;

@@ -7,6 +7,8 @@ use super::*;
 
 fn gang(epoch: u32) -> Placement {
     Placement {
+        starting: RangeSet::new(),
+        respawns: false,
         epoch,
         nodes: [8, 3]
             .map(|worker| GangNode {
