@@ -157,6 +157,13 @@ impl Plan {
             gang: None,
             choice,
         };
+        // what none of its workers could hold would be refused for good
+        let holds = |node: &Node| spec.choice.admits(&node.name) && spec.slots_on(&node.capacity) > 0;
+        let choice = match nodes.iter().any(holds) {
+            true => spec.choice.clone(),
+            false => WorkerChoice::default(),
+        };
+        let spec = JobSpec { choice, ..spec };
         let cancelled = dice.one_in(6);
         let retried = (!fates.is_empty() || time_limit.is_some()) && !cancelled && dice.one_in(2);
         let some_cancelled = tasks > 0 && !retried && dice.one_in(4);
