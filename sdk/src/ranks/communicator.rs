@@ -24,6 +24,8 @@ pub(super) struct Endpoint {
     place: u32,
     life: Rc<Life>,
     epoch: u32,
+    /// Places of whose failure an operation has told the user, though the notice of it may still be on its way.
+    told: RefCell<BTreeSet<u32>>,
 }
 
 impl Endpoint {
@@ -37,6 +39,7 @@ impl Endpoint {
             place,
             life,
             epoch,
+            told: RefCell::default(),
         };
         endpoint.mailbox().bell().adopt();
         endpoint
@@ -59,6 +62,17 @@ impl Endpoint {
         self.gang
             .mailbox(self.place)
             .expect("a rank's own mailbox is in its process")
+    }
+
+    /// Whether the rank at `place` is known to have failed.
+    fn has_failed(&self, place: u32) -> bool {
+        let ending = self.gang.ending(place);
+        ending.is_some_and(Ending::is_failure) || self.told.borrow().contains(&place)
+    }
+
+    /// Whether any rank is.
+    pub(super) fn knows_failures(&self) -> bool {
+        (0..self.gang.size() as u32).any(|place| self.has_failed(place))
     }
 
     /// Tries again after every ring until `attempt` gives something.
@@ -288,6 +302,11 @@ impl Communicator {
 
     /// The error for the user, who knows ranks.
     pub(super) fn error(&self, trouble: Trouble) -> CommError {
+        if let Trouble::Ended { place, ending } = trouble
+            && ending.is_failure()
+        {
+            self.endpoint.told.borrow_mut().insert(place);
+        }
         trouble.error(&self.group)
     }
 
@@ -416,11 +435,9 @@ impl Communicator {
 
     /// Ranks that have failed, ascending; those that have returned are not among them.
     pub fn failed(&self) -> Vec<usize> {
-        let gang = self.endpoint.gang();
-        let failed = |place: u32| gang.ending(place).is_some_and(Ending::is_failure);
         let ranks = (0..).zip(self.group.places());
         ranks
-            .filter(|(_, place)| failed(**place))
+            .filter(|(_, place)| self.endpoint.has_failed(**place))
             .map(|(rank, _)| rank)
             .collect()
     }

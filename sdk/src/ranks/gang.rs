@@ -158,12 +158,6 @@ impl Gang {
         self.members[place as usize].ending()
     }
 
-    /// Whether some rank has ended by a failure.
-    pub(super) fn has_failures(&self) -> bool {
-        let endings = self.members.iter().filter_map(Member::ending);
-        endings.into_iter().any(Ending::is_failure)
-    }
-
     /// The mailbox of a rank of this process.
     pub(super) fn mailbox(&self, place: u32) -> Option<&Mailbox> {
         match &self.members[place as usize].route {

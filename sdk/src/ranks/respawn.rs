@@ -78,10 +78,10 @@ impl Life {
         gang
     }
 
-    fn go_on(self: &Rc<Self>) -> Result<Communicator, CommError> {
+    fn go_on(self: &Rc<Self>, from: &Endpoint) -> Result<Communicator, CommError> {
         let succession = self.succession.as_ref().ok_or(CommError::NotReplaced)?;
         // else it would wait for what never comes
-        if !self.gang.borrow().has_failures() {
+        if !from.knows_failures() {
             return Err(CommError::NobodyFailed);
         }
         self.leave(Ending::Left);
@@ -134,6 +134,7 @@ impl Communicator {
     /// [`CommError::NobodyFailed`] as long as it is not known here that a rank has, [`CommError::NotReplaced`] if this gang replaces
     /// nobody, and [`CommError::Over`] if it is ended, or all of it starts again.
     pub fn respawn(&self) -> Result<Communicator, CommError> {
-        self.endpoint().life().go_on()
+        let endpoint = self.endpoint();
+        endpoint.life().go_on(endpoint)
     }
 }

@@ -46,6 +46,13 @@ fn add_up(comm: &Communicator, falls: &impl Fn(&Communicator, u64) -> bool) -> R
     }
 }
 
+/// Waits until all have begun, in the first epoch.
+fn begin(comm: &Communicator) {
+    if comm.epoch() == 1 {
+        comm.barrier().unwrap();
+    }
+}
+
 fn undisturbed(ranks: u64) -> u64 {
     ranks * (0..STEPS).sum::<u64>() + STEPS * (0..ranks).sum::<u64>()
 }
@@ -101,6 +108,7 @@ fn ranks_that_are_lost_at_any_time_are_replaced_and_the_result_is_the_same() {
 fn whoever_waits_for_a_rank_that_goes_on_is_told_and_follows() {
     for gang in gangs_of(3) {
         let ends = run(gang.respawn(1), |comm| {
+            begin(comm);
             if comm.epoch() == 1 {
                 match comm.rank() {
                     0 => assert!(comm.receive::<()>(2, 0).is_err()),
@@ -125,6 +133,7 @@ fn whoever_waits_for_a_rank_that_goes_on_is_told_and_follows() {
 fn what_was_sent_in_one_epoch_is_not_received_in_the_next() {
     for gang in gangs_of(3) {
         let ends = run(gang.respawn(1), |comm| {
+            begin(comm);
             if comm.epoch() > 1 {
                 return comm.receive::<String>(0, 7);
             }
@@ -169,6 +178,7 @@ fn those_that_are_left_are_told_when_nobody_more_is_replaced() {
     for gang in gangs_of(4) {
         let lives = Arc::new(AtomicUsize::new(0));
         let ends = run(gang.respawn(1), move |comm| {
+            begin(comm);
             lives.fetch_add(1, Ordering::SeqCst);
             match comm.rank() {
                 3 => panic!("this rank is to fail"),
@@ -191,6 +201,7 @@ fn those_that_are_left_are_told_when_nobody_more_is_replaced() {
 fn a_rank_that_has_returned_is_missed_by_its_name() {
     for gang in gangs_of(3) {
         let ends = run(gang.respawn(1), |comm| {
+            begin(comm);
             match (comm.rank(), comm.epoch()) {
                 (2, _) => return None,
                 (1, 1) => panic!("this rank is to fail"),
