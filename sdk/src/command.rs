@@ -347,6 +347,12 @@ impl Commands {
         }
     }
 
+    fn leave_others(&self) {
+        if let Some(relay) = lock(&self.relay).upgrade() {
+            relay.leave();
+        }
+    }
+
     /// Takes in on which nodes the job is that is about to start.
     fn begin_on_nodes(&self, gang: HostGang, link: Option<Arc<GangLink>>) {
         let nodes = u32::try_from(gang.placement.nodes.len()).unwrap_or(u32::MAX);
@@ -455,6 +461,11 @@ impl Runner for Commands {
 
     fn stop(&self, stop: Stop) {
         match stop {
+            // the job may go on elsewhere, and its other nodes are told of that by nobody sooner
+            Stop::InGrace | Stop::AtOnce => self.leave_others(),
+            Stop::Tasks(..) => {}
+        }
+        match stop {
             Stop::InGrace => self.wake.raise(),
             Stop::AtOnce => self.running.kill_all(),
             Stop::Tasks(grant, range) => self.running.end(grant, range),
@@ -481,6 +492,7 @@ impl Drop for Commands {
         if let Some(ranks) = lock(&self.ranks).take() {
             ranks.retire();
         }
+        self.leave_others();
         self.running.kill_all();
         // what is left of it lies in the worker's cache, which it sweeps when it starts
         let _ = fs::remove_dir_all(&self.scratch);

@@ -51,6 +51,8 @@ enum Word {
     End(u64),
     /// This node will say no more.
     Farewell,
+    /// What runs there is about to be ended, whoever wanted it.
+    Leaving,
 }
 
 /// What came for the end of a stream that is here.
@@ -161,6 +163,14 @@ impl Relay {
     /// Has a program started on another node, and answers whoever wants it.
     pub(super) fn reach(&self, reach: StepReach, socket: UnixStream) {
         self.shared.reach(reach, socket);
+    }
+
+    /// Tells the node of the script that what runs here for its steps is about to be ended: before anything of it ends, so that
+    /// what fails of that there is known to.
+    pub(super) fn leave(&self) {
+        if self.shared.here > 0 {
+            self.shared.tell(0, Word::Leaving);
+        }
     }
 
     /// Whether a node was lost to the others, so that what failed here may have failed of that.
@@ -284,7 +294,8 @@ impl Shared {
                         | Word::Started(..)
                         | Word::Bytes(..)
                         | Word::Taken(..)
-                        | Word::End(_)) => self.hear(node, word),
+                        | Word::End(_)
+                        | Word::Leaving) => self.hear(node, word),
                     }
                 }
                 Err(error) => {
@@ -351,6 +362,7 @@ impl Shared {
                 let ended = lock(&self.streams).remove(&id);
                 ended.iter().for_each(|stream| stream.close());
             }
+            Word::Leaving => self.has_lost_node.store(true, Ordering::Relaxed),
             Word::Farewell => {}
         }
     }
