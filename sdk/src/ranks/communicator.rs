@@ -75,6 +75,16 @@ impl Endpoint {
         (0..self.gang.size() as u32).any(|place| self.has_failed(place))
     }
 
+    /// The error for the user, who knows the ranks of a group, and from now on of a failure that it names.
+    pub(super) fn error(&self, trouble: Trouble, group: &Group) -> CommError {
+        if let Trouble::Ended { place, ending } = trouble
+            && ending.is_failure()
+        {
+            self.told.borrow_mut().insert(place);
+        }
+        trouble.error(group)
+    }
+
     /// Tries again after every ring until `attempt` gives something.
     pub(super) fn wait_until<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> T {
         let bell = self.mailbox().bell();
@@ -302,12 +312,7 @@ impl Communicator {
 
     /// The error for the user, who knows ranks.
     pub(super) fn error(&self, trouble: Trouble) -> CommError {
-        if let Trouble::Ended { place, ending } = trouble
-            && ending.is_failure()
-        {
-            self.endpoint.told.borrow_mut().insert(place);
-        }
-        trouble.error(&self.group)
+        self.endpoint.error(trouble, &self.group)
     }
 
     /// Sends without waiting; gives the message back if there is no room.

@@ -99,7 +99,7 @@ impl<T> Request<T> {
             State::Done(outcome) => Some(outcome),
             State::Posted(ticket, finish) => match self.endpoint.outcome(ticket) {
                 Some(Ok(message)) => self.finish(message, finish),
-                Some(Err(trouble)) => Some(Err(trouble.error(&self.group))),
+                Some(Err(trouble)) => Some(Err(self.endpoint.error(trouble, &self.group))),
                 None => {
                     self.state = State::Posted(ticket, finish);
                     None
@@ -113,7 +113,7 @@ impl<T> Request<T> {
     fn finish(&mut self, message: Message, finish: Finish<T>) -> Option<Result<T, CommError>> {
         match message.whole() {
             Ok(Ok(message)) => Some(finish(message)),
-            Ok(Err(trouble)) => Some(Err(trouble.error(&self.group))),
+            Ok(Err(trouble)) => Some(Err(self.endpoint.error(trouble, &self.group))),
             Err(coming) => {
                 self.state = State::Coming(coming, finish);
                 None
