@@ -135,7 +135,7 @@ fn of_step(kind: Kind) -> Meaning {
         Kind::MultiProg => honoured("its argument is a file that names the program of each rank"),
         Kind::Ntasks => honoured("number of ranks; else that of the job"),
         Kind::NtasksPerNode => honoured("so many on each node, or at most so many if their number is said"),
-        Kind::Nodes => honoured("nodes of the job that it is on, at least; else all of them, as far as there are ranks"),
+        Kind::Nodes => honoured("nodes of the job that it is on, at least; else as many as it has ranks"),
         Kind::Nodelist => honoured("the nodes of the job that it may be on"),
         Kind::Exclude => honoured("nodes of the job that it may not be on"),
         Kind::Relative => honoured("it is on nodes of the job from that one on, the first of which is 0"),

@@ -143,8 +143,9 @@ fn hpcc_passes_all_its_own_checks() {
         2,
         "{told}"
     );
-    // PTRANS measures five times by two clocks; HPL has one problem
-    assert_eq!(count(" PASSED "), 10, "{told}");
+    // PTRANS measures five times; what it says by the clock of its cpus it leaves out where that has not moved. HPL has one problem
+    let by_wall = |line: &&str| line.trim_start().starts_with("WALL ") && line.contains(" PASSED ");
+    assert_eq!(told.lines().filter(by_wall).count(), 5, "{told}");
     assert_eq!(count("...... PASSED"), 1, "{told}");
 }
 
