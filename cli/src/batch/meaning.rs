@@ -82,7 +82,7 @@ fn of_job(kind: Kind) -> Meaning {
         Kind::Nice => honoured("lets others go first"),
         Kind::NoRequeue => honoured("a job whose worker is lost fails"),
         Kind::Nodelist => honoured("on as many of these as it has nodes, or on all and others; else it waits"),
-        Kind::Nodes => honoured("so many workers at a time, of a range the least; more than one not for arrays"),
+        Kind::Nodes => honoured("so many workers at a time, of a range the least; one for each element"),
         Kind::Ntasks => honoured("tasks that srun starts"),
         Kind::NtasksPerGpu => warned("ask for --ntasks"),
         Kind::NtasksPerNode => honoured("tasks that srun starts on each node"),

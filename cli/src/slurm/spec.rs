@@ -84,18 +84,18 @@ pub(super) fn draft(
     settings: &BatchSettings,
     script: Script,
 ) -> Result<(CommandDraft, Vec<String>), Complaint> {
-    let shape = Shape::of(settings);
-    let mut warnings: Vec<String> = shape.fewer_than_asked(settings).into_iter().collect();
-    if shape.nodes > 1 && settings.array.is_some() {
-        return Err(Complaint::with_hint(
-            format!(
-                "the elements of an array are on one node each, and {} nodes are asked for",
-                shape.nodes
-            ),
-            "write --nodes=1, or submit a job for each element",
+    let asked = Shape::of(settings);
+    let mut warnings: Vec<String> = asked.fewer_than_asked(settings).into_iter().collect();
+    let mut shape = asked;
+    if settings.array.is_some() && asked.nodes > 1 {
+        // an array of scripts that would each have many nodes is worth more slowly than not at all
+        shape = asked.of_one_node();
+        warnings.push(format!(
+            "each element of the array runs on one node, and has what it would have on one of {}: {} tasks of {}",
+            asked.nodes, shape.ranks, asked.ranks
         ));
     }
-    let (request, unmet) = needs::request(settings, shape);
+    let (request, unmet) = needs::request(settings, asked);
     warnings.extend(unmet);
     warnings.extend(unheeded(settings));
     let name = settings.job_name.clone().unwrap_or_else(|| script.name.clone());

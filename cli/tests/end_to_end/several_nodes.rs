@@ -138,13 +138,17 @@ while :; do sleep 0.05; done
     });
     let job = submit(&desk, &["-N2", "-t", "0:01", "-o", "/dev/null"], "sleep 100");
     eventually("its time is over", || ended(&desk, &job, "State") == "TIMEOUT");
-    let refused = desk.run(&["sbatch", "-N2", "-a", "1-2", "--wrap", "true"]);
-    assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(
-        refused
-            .stderr
-            .contains("elements of an array are on one node each"),
-        "{refused:?}"
+    let line = "sbatch --wait -N2 -n4 -c2 -a 1-2 -o element-%a.txt --wrap";
+    let says = "echo $SLURM_NNODES $SLURM_NTASKS $SLURM_CPUS_ON_NODE; srun -l hostname | wc -l";
+    let words: Vec<&str> = line.split(' ').chain([says]).collect();
+    let array = desk.run(&words);
+    assert_eq!(array.code, Some(0), "{array:?}");
+    let warning =
+        "each element of the array runs on one node, and has what it would have on one of 2: 2 tasks of 4";
+    assert!(array.stderr.contains(warning), "{array:?}");
+    assert_eq!(
+        ["element-1.txt", "element-2.txt"].map(|file| desk.read(file)),
+        ["1 2 4\n2\n"; 2]
     );
     let waits = desk.run(&["sbatch", "-N3", "--wrap", "true"]);
     assert!(

@@ -19,6 +19,8 @@ const LOOKS_BEFORE_YIELD: u32 = 300;
 const YIELDS_IF_CROWDED: u32 = 3;
 
 /// One rank's bell: anybody rings it, its owner waits.
+// whoever listens would else slow down those who write beside it
+#[repr(align(128))]
 pub(super) struct Bell {
     rings: AtomicU32,
     sleeping: AtomicBool,

@@ -51,6 +51,15 @@ impl Shape {
         self.ranks.div_ceil(self.nodes)
     }
 
+    /// What one of its nodes has.
+    pub(super) fn of_one_node(self) -> Self {
+        Self {
+            nodes: 1,
+            ranks: self.ranks_per_node(),
+            ..self
+        }
+    }
+
     /// Cpus of each node.
     pub(in crate::slurm) fn cpus_per_node(self) -> u32 {
         self.ranks_per_node().saturating_mul(self.cpus_per_rank)
