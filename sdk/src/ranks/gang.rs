@@ -51,6 +51,10 @@ pub(super) trait Network: Send + Sync {
 }
 
 /// Where a rank lives.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one for each rank of a gang, and a box would be one more fetch for each message"
+)]
 pub(super) enum Route {
     /// In this process.
     Near(Mailbox),
