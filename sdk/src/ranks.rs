@@ -55,6 +55,7 @@ mod collective;
 mod communicator;
 mod envelope;
 mod error;
+mod fast_box;
 mod gang;
 mod group;
 mod local;

@@ -3,7 +3,7 @@
 //! The count of rings makes it safe: whoever waits has read the count *before* looking for what it needs, and [`Bell::wait`]
 //! returns as soon as the count is another. A ring between the look and the sleep is therefore never lost.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, Thread};
@@ -92,27 +92,40 @@ impl Bell {
         *self.waker() = None;
     }
 
-    /// Returns once the count is no longer `heard`. For the owner's thread alone.
-    pub(super) fn wait(&self, heard: u32) {
-        if self.listen(heard) {
+    /// Whether the owner may have to be woken. Whoever leaves something where the owner looks, asks this after a
+    /// [fence](std::sync::atomic::fence).
+    pub(super) fn is_asleep(&self) -> bool {
+        self.sleeping.load(Ordering::SeqCst)
+    }
+
+    /// Returns once the count is no longer `heard`, or `news` holds. For the owner's thread alone.
+    pub(super) fn wait(&self, heard: u32, news: impl Fn() -> bool) {
+        let is_over = || self.rings() != heard || news();
+        if self.listen(&is_over) {
             return;
         }
         debug_assert_eq!(self.owner.get().map(Thread::id), Some(thread::current().id()));
-        while self.rings() == heard {
+        while !is_over() {
             self.sleeping.store(true, Ordering::SeqCst);
-            if self.rings() == heard {
+            fence(Ordering::SeqCst);
+            if !is_over() {
                 thread::park();
             }
         }
         self.sleeping.store(false, Ordering::SeqCst);
     }
 
-    /// Whether it rang while its owner listened.
-    fn listen(&self, heard: u32) -> bool {
+    /// Whether the owner listens for longer than others need to come to their turn.
+    pub(super) fn listens(&self) -> bool {
+        self.core_each
+    }
+
+    /// Whether the wait was over while the owner listened.
+    pub(super) fn listen(&self, is_over: impl Fn() -> bool) -> bool {
         let mut yields_left = YIELDS_IF_CROWDED;
         let begin = if self.core_each {
             for _ in 0..LOOKS_BEFORE_YIELD {
-                if self.rings() != heard {
+                if is_over() {
                     return true;
                 }
                 std::hint::spin_loop();
@@ -122,7 +135,7 @@ impl Bell {
             None
         };
         loop {
-            if self.rings() != heard {
+            if is_over() {
                 return true;
             }
             match begin {

@@ -22,6 +22,8 @@ const WORLD: u64 = 0;
 pub(super) struct Endpoint {
     gang: Arc<Gang>,
     place: u32,
+    /// Its number among the ranks of this process.
+    seat: usize,
     life: Rc<Life>,
     epoch: u32,
     /// Places of whose failure an operation has told the user, though the notice of it may still be on its way.
@@ -35,6 +37,7 @@ impl Endpoint {
     /// If it lives elsewhere.
     pub(super) fn new(gang: Arc<Gang>, place: u32, life: Rc<Life>, epoch: u32) -> Self {
         let endpoint = Endpoint {
+            seat: gang.seat(place),
             gang,
             place,
             life,
@@ -87,13 +90,14 @@ impl Endpoint {
 
     /// Tries again after every ring until `attempt` gives something.
     pub(super) fn wait_until<T>(&self, mut attempt: impl FnMut() -> Option<T>) -> T {
-        let bell = self.mailbox().bell();
+        let mailbox = self.mailbox();
+        let bell = mailbox.bell();
         loop {
             let heard = bell.rings();
             if let Some(value) = attempt() {
                 return value;
             }
-            self.gang.wait(bell, heard);
+            self.gang.wait(mailbox, heard);
         }
     }
 
@@ -113,6 +117,9 @@ impl Endpoint {
 
     /// Waits until all of a message is here.
     pub(super) fn whole(&self, message: Message) -> Outcome {
+        if !matches!(message.payload, Payload::Announced(_)) {
+            return Ok(message);
+        }
         let mut rest = Some(message);
         self.wait_until(|| match rest.take()?.whole() {
             Ok(outcome) => Some(outcome),
@@ -333,7 +340,8 @@ impl Communicator {
             tag,
             sender: self.endpoint.place,
         };
-        match self.endpoint.gang().send(place, Message { envelope, payload }) {
+        let (gang, seat) = (self.endpoint.gang(), self.endpoint.seat);
+        match gang.send(seat, place, Message { envelope, payload }) {
             Ok(()) => Ok(None),
             Err(Undelivered::Full(message)) => Ok(Some(message.payload)),
             Err(Undelivered::Ended(ending)) => Err(self.error(Trouble::Ended { place, ending })),
@@ -348,7 +356,10 @@ impl Communicator {
         tag: u64,
         payload: Payload,
     ) -> Result<(), CommError> {
-        let mut rest = Some(payload);
+        let mut rest = match self.try_dispatch(kind, place, tag, payload)? {
+            None => return Ok(()),
+            rest => rest,
+        };
         self.endpoint.wait_until(|| {
             let payload = rest.take()?;
             match self.try_dispatch(kind, place, tag, payload) {
@@ -412,11 +423,25 @@ impl Communicator {
         source: Option<usize>,
         tag: Option<u64>,
     ) -> Result<Message, CommError> {
+        if self.endpoint.gang().listens() {
+            let (pattern, needs) = (self.pattern(kind, source, tag), self.needs(source)?);
+            let mailbox = self.endpoint.mailbox();
+            match mailbox.receive_listening(&pattern, || self.hopeless(&needs)) {
+                Some(Ok(taken)) => return self.whole(Ok(self.endpoint.admit(taken))),
+                Some(Err(trouble)) => return Err(self.error(trouble)),
+                None => {}
+            }
+        }
         let outcome: Outcome = match self.receive_or_post(kind, source, tag)? {
             Receive::Now(taken) => Ok(self.endpoint.admit(taken)),
             Receive::Posted(ticket) => self.endpoint.wait_until(|| self.endpoint.outcome(ticket)),
             Receive::Never(trouble) => Err(trouble),
         };
+        self.whole(outcome)
+    }
+
+    /// The message with all its bytes.
+    fn whole(&self, outcome: Outcome) -> Result<Message, CommError> {
         let outcome = outcome.and_then(|message| self.endpoint.whole(message));
         outcome.map_err(|trouble| self.error(trouble))
     }

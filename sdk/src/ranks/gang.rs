@@ -141,11 +141,16 @@ impl Gang {
         self
     }
 
-    /// Returns once the bell of the rank on this thread is no longer at `heard`.
-    pub(super) fn wait(&self, bell: &Bell, heard: u32) {
+    /// Whether the rank on this thread may listen for messages by itself: no network stands still meanwhile.
+    pub(super) fn listens(&self) -> bool {
+        self.network.is_none()
+    }
+
+    /// Returns once the bell of `mailbox`, that of the rank on this thread, is no longer at `heard`.
+    pub(super) fn wait(&self, mailbox: &Mailbox, heard: u32) {
         match &self.network {
-            Some(network) => network.wait(bell, heard),
-            None => bell.wait(heard),
+            Some(network) => network.wait(mailbox.bell(), heard),
+            None => mailbox.wait(heard),
         }
     }
 
@@ -170,13 +175,20 @@ impl Gang {
         }
     }
 
-    /// Sends a message on its way; for a rank of another process it must be encoded.
-    pub(super) fn send(&self, place: u32, message: Message) -> Result<(), Undelivered> {
+    /// Which of the ranks of this process lives at `place`, from 0.
+    pub(super) fn seat(&self, place: u32) -> usize {
+        let before = &self.members[..place as usize];
+        let is_near = |member: &&Member| matches!(member.route, Route::Near(_));
+        before.iter().filter(is_near).count()
+    }
+
+    /// Sends a message of the rank on this thread, at `seat`, on its way; for a rank of another process it must be encoded.
+    pub(super) fn send(&self, seat: usize, place: u32, message: Message) -> Result<(), Undelivered> {
         if let Some(ending) = self.ending(place) {
             return Err(Undelivered::Ended(ending));
         }
         let sent = match &self.members[place as usize].route {
-            Route::Near(mailbox) => mailbox.deliver(message),
+            Route::Near(mailbox) => mailbox.hand(seat, message),
             Route::Far(link) => link.carry(place, message).map(|()| link.push()),
         };
         sent.map_err(|message| Undelivered::Full(Box::new(message)))

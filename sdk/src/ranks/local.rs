@@ -138,10 +138,13 @@ impl LocalGang {
         let core_each = self.n_ranks <= cores;
         let links: Vec<Arc<Loopback>> = (0..n_nodes).map(|_| Arc::default()).collect();
         let gang = |here: usize| {
+            let ranks_here = (0..self.n_ranks)
+                .filter(|rank| rank / self.per_node == here)
+                .count();
             let members = (0..self.n_ranks).map(|rank| {
                 let node = rank / self.per_node;
                 let route = if node == here {
-                    Route::Near(Mailbox::new(core_each))
+                    Route::Near(Mailbox::new(ranks_here, core_each))
                 } else {
                     Route::Far(Arc::clone(&links[node]) as Arc<dyn Link>)
                 };

@@ -1,14 +1,19 @@
-//! Where a rank of this process gets its messages: the matching engine behind a lock, and the owner's bell.
+//! Where a rank of this process gets its messages: fast boxes for those from its own process, the matching engine behind a
+//! lock, and the owner's bell.
 //!
-//! Senders hold the lock for the time of one match and one move. The owner, one thread, posts, takes and waits; it is rung
-//! for only when one of its receives has ended, when it waits to see any message at all (a probe), or when something
-//! happened that it must look at itself.
+//! A sender of this process leaves its message in its fast box. Whoever takes the lock first brings in what lies there, so
+//! that the engine has all that came before; the owner does so as soon as it sees mail. If the box is full, or the owner sleeps, or
+//! the message comes from elsewhere, the sender takes the lock for the time of one match and one move. The owner, one thread,
+//! posts, takes and waits; it is rung for only when one of its receives has ended, when it waits to see any message at all (a
+//! probe), or when something happened that it must look at itself.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use self::turns::{put, take};
 use super::bell::Bell;
 use super::envelope::{Context, Pattern, Status};
+use super::fast_box::FastBox;
 use super::matching::{Arrival, Matching, Message, Needs, Outcome, Taken, Ticket, Trouble};
 
 /// What a receive found at once.
@@ -22,9 +27,21 @@ pub(super) enum Receive {
     Never(Trouble),
 }
 
+/// Ranks of a process beyond which they have no fast boxes: a rank that waits looks into all that it has.
+const FAST_BOX_RANKS_MAX: usize = 64;
+
+// the owner's lock would else slow down those who only read beside it
+#[derive(Default)]
+#[repr(align(128))]
+struct Engine(Mutex<Matching>);
+
 /// One rank's mailbox.
 pub(super) struct Mailbox {
-    matching: Mutex<Matching>,
+    engine: Engine,
+    /// What others of this process have left, by their seats; made when they first leave something.
+    fast_boxes: Vec<OnceLock<Box<FastBox>>>,
+    /// A lane may be so full that nothing is left in fast boxes any more: then each sender is to hear when there is no room.
+    crowded: AtomicBool,
     /// The owner waits to see any message.
     probing: AtomicBool,
     /// Something may be known against an operation: as long as not, senders need not look under the lock.
@@ -33,9 +50,15 @@ pub(super) struct Mailbox {
 }
 
 impl Mailbox {
-    pub(super) fn new(core_each: bool) -> Self {
+    /// That of one of so many ranks of this process, each of which may have a core.
+    pub(super) fn new(ranks_here: usize, core_each: bool) -> Self {
+        let with_fast_boxes = (2..=FAST_BOX_RANKS_MAX).contains(&ranks_here);
+        let mut fast_boxes = Vec::new();
+        fast_boxes.resize_with(if with_fast_boxes { ranks_here } else { 0 }, OnceLock::new);
         Mailbox {
-            matching: Mutex::new(Matching::default()),
+            engine: Engine::default(),
+            fast_boxes,
+            crowded: AtomicBool::new(false),
             probing: AtomicBool::new(false),
             troubled: AtomicBool::new(false),
             bell: Bell::new(core_each),
@@ -46,22 +69,104 @@ impl Mailbox {
         &self.bell
     }
 
-    /// The engine. Each of its operations leaves it in order, so a panic elsewhere does not spoil it.
+    /// The engine, with all that has been left for it. Each of its operations leaves it in order, so a panic elsewhere does
+    /// not spoil it.
     pub(super) fn matching(&self) -> MutexGuard<'_, Matching> {
-        self.matching.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut matching = self.engine();
+        self.take_in(&mut matching, None);
+        matching
     }
 
-    /// Gives the message to the rank, or back if its lane is full.
-    pub(super) fn deliver(&self, message: Message) -> Result<(), Message> {
-        let arrival = self.matching().arrive(message);
+    fn engine(&self) -> MutexGuard<'_, Matching> {
+        self.engine.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Brings in all that has been left, but the first message that `sought` takes and no posted receive does: that it gives.
+    fn take_in(&self, matching: &mut MutexGuard<'_, Matching>, sought: Option<&Pattern>) -> Option<Message> {
+        let mut found = None;
+        let mut is_called_for = false;
+        for fast_box in self.fast_boxes.iter().filter_map(OnceLock::get) {
+            while let Some(message) = take(fast_box, matching) {
+                let is_sought = |sought: &Pattern| sought.takes(&message.envelope);
+                if found.is_none() && sought.is_some_and(is_sought) && !matching.is_awaited(&message) {
+                    found = Some(message);
+                    continue;
+                }
+                let arrival = matching.arrive_late(message);
+                is_called_for |= self.is_called_for(&arrival);
+                if matches!(arrival, Arrival::Kept { crowded: true }) {
+                    // seen by whoever sees that there is room again for what comes next
+                    self.crowded.store(true, Ordering::Relaxed);
+                }
+            }
+        }
+        if is_called_for {
+            self.bell.ring();
+        }
+        found
+    }
+
+    /// Whether the owner waits for a message that has become this.
+    fn is_called_for(&self, arrival: &Arrival) -> bool {
         match arrival {
-            Arrival::Matched => self.bell.ring(),
-            // the owner sets this before it looks, under the lock that was just held
-            Arrival::Kept if self.probing.load(Ordering::SeqCst) => self.bell.ring(),
-            Arrival::Kept => {}
-            Arrival::Full(message) => return Err(message),
+            Arrival::Matched => true,
+            // the owner sets this before it looks, under the lock that is held, or was just now
+            Arrival::Kept { .. } => self.probing.load(Ordering::SeqCst),
+            Arrival::Full(_) => false,
+        }
+    }
+
+    fn has_mail(&self) -> bool {
+        let mut fast_boxes = self.fast_boxes.iter().filter_map(OnceLock::get);
+        fast_boxes.any(|fast_box| fast_box.has_mail())
+    }
+
+    /// Returns once the owner's bell is no longer at `heard`. For the owner's thread alone.
+    pub(super) fn wait(&self, heard: u32) {
+        loop {
+            self.bell.wait(heard, || self.has_mail());
+            if self.bell.rings() != heard {
+                return;
+            }
+            // rings if it is what the owner waits for
+            drop(self.matching());
+        }
+    }
+
+    /// Gives a message of the rank on this thread, at that seat, to the owner, or back if its lane is full.
+    pub(super) fn hand(&self, seat: usize, message: Message) -> Result<(), Message> {
+        // most often a sleeper sleeps for another message: better to find that out than to wake it
+        let Some(fast_box) = self.fast_boxes.get(seat).filter(|_| !self.bell.is_asleep()) else {
+            return self.deliver(message);
+        };
+        let fast_box = fast_box.get_or_init(Box::default);
+        if !fast_box.has_room() || self.crowded.load(Ordering::Relaxed) {
+            return self.deliver(message);
+        }
+        put(fast_box, message);
+        // either this sees that the owner is asleep, or the owner, before it sleeps, sees the message
+        fence(Ordering::SeqCst);
+        if self.bell.is_asleep() {
+            drop(self.matching());
         }
         Ok(())
+    }
+
+    /// Gives a message to the owner, or back if its lane is full.
+    pub(super) fn deliver(&self, message: Message) -> Result<(), Message> {
+        let mut matching = self.matching();
+        let arrival = matching.arrive(message);
+        if self.crowded.load(Ordering::Relaxed) && !matching.is_crowded() {
+            self.crowded.store(false, Ordering::Relaxed);
+        }
+        drop(matching);
+        if self.is_called_for(&arrival) {
+            self.bell.ring();
+        }
+        match arrival {
+            Arrival::Matched | Arrival::Kept { .. } => Ok(()),
+            Arrival::Full(message) => Err(message),
+        }
     }
 
     /// Takes a message, or posts a receive unless `hopeless` says that nobody is left to send.
@@ -71,18 +176,68 @@ impl Mailbox {
         needs: Needs,
         hopeless: impl FnOnce(&Needs) -> Option<Trouble>,
     ) -> Receive {
-        let mut matching = self.matching();
-        // before any message: where a collective operation broke, ranks may count the later ones differently
-        if let Some(trouble) = matching.trouble(pattern.context, pattern.tag) {
-            return Receive::Never(trouble);
-        }
-        if let Some(taken) = matching.take(&pattern) {
-            return Receive::Now(taken);
-        }
-        match hopeless(&needs) {
-            Some(trouble) => Receive::Never(trouble),
+        let mut matching = self.engine();
+        match self.seek(&mut matching, &pattern, || hopeless(&needs)) {
+            Some(Ok(taken)) => Receive::Now(taken),
+            Some(Err(trouble)) => Receive::Never(trouble),
             None => Receive::Posted(matching.post(pattern, needs)),
         }
+    }
+
+    /// Takes a message as it comes, without posting a receive, as long as the owner listens; `hopeless` says that nobody is left
+    /// to send. For the owner's thread alone.
+    pub(super) fn receive_listening(
+        &self,
+        pattern: &Pattern,
+        hopeless: impl Fn() -> Option<Trouble>,
+    ) -> Option<Result<Taken, Trouble>> {
+        loop {
+            let heard = self.bell.rings();
+            let received = self.seek(&mut self.engine(), pattern, &hopeless);
+            if received.is_some() || !self.bell.listens() {
+                return received;
+            }
+            if !self.bell.listen(|| self.bell.rings() != heard || self.has_mail()) {
+                return None;
+            }
+        }
+    }
+
+    /// The first message that `pattern` takes, or why there is none and never will be.
+    fn seek(
+        &self,
+        matching: &mut MutexGuard<'_, Matching>,
+        pattern: &Pattern,
+        hopeless: impl FnOnce() -> Option<Trouble>,
+    ) -> Option<Result<Taken, Trouble>> {
+        // before any message: where a collective operation broke, ranks may count the later ones differently
+        if self.troubled.load(Ordering::SeqCst)
+            && let Some(trouble) = matching.trouble(pattern.context, pattern.tag)
+        {
+            return Some(Err(trouble));
+        }
+        let mut take = || {
+            matching.take(pattern).or_else(|| {
+                let message = self.take_in(matching, Some(pattern))?;
+                let made_room = false;
+                Some(Taken { message, made_room })
+            })
+        };
+        self.found_or(&mut take, hopeless)
+    }
+
+    /// What `find` finds, or why there is nothing and never will be.
+    fn found_or<T>(
+        &self,
+        mut find: impl FnMut() -> Option<T>,
+        hopeless: impl FnOnce() -> Option<Trouble>,
+    ) -> Option<Result<T, Trouble>> {
+        if let Some(found) = find() {
+            return Some(Ok(found));
+        }
+        let trouble = hopeless()?;
+        // it may have left something before it ended
+        Some(find().ok_or(trouble))
     }
 
     /// What [`Mailbox::receive`] would take now, if anything.
@@ -96,13 +251,11 @@ impl Mailbox {
         if matching.is_revoked(pattern.context) {
             return Err(Trouble::Revoked);
         }
-        if let Some(message) = matching.peek(pattern) {
-            return Ok(Some(message.status()));
-        }
-        match hopeless(needs) {
-            Some(trouble) => Err(trouble),
-            None => Ok(None),
-        }
+        let find = || {
+            self.take_in(&mut matching, None);
+            matching.peek(pattern).map(Message::status)
+        };
+        self.found_or(find, || hopeless(needs)).transpose()
     }
 
     /// How a posted receive ended, if it has, or ends now since `alone` says that nobody is left to send.
@@ -115,7 +268,10 @@ impl Mailbox {
         if let Some(outcome) = matching.outcome(ticket) {
             return Some(outcome);
         }
-        matching.end(ticket, alone);
+        let trouble = matching.needs(ticket).and_then(alone)?;
+        // somebody may have left something before it ended
+        self.take_in(&mut matching, None);
+        matching.end(ticket, trouble);
         matching.outcome(ticket)
     }
 
@@ -156,3 +312,25 @@ impl Mailbox {
         self.bell.ring();
     }
 }
+
+#[expect(unsafe_code, reason = "fast boxes leave to others whose turn it is")]
+mod turns {
+    use super::*;
+
+    /// Takes a message out of a box of the mailbox whose lock is held.
+    #[inline]
+    pub(super) fn take(fast_box: &FastBox, _held: &MutexGuard<'_, Matching>) -> Option<Message> {
+        // SAFETY: one thread at a time holds the lock.
+        unsafe { fast_box.take() }
+    }
+
+    /// Leaves a message in a box that has room. Only for the rank at whose seat the box stands.
+    #[inline]
+    pub(super) fn put(fast_box: &FastBox, message: Message) {
+        // SAFETY: a rank has one seat and one thread, which has found that there is room.
+        unsafe { fast_box.put(message) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

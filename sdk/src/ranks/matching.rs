@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::envelope::{Context, Envelope, Kind, Pattern, Status};
 use super::error::{CommError, Ending};
+use super::fast_box;
 use super::group::Group;
 use super::payload::{Fetched, Payload};
 
@@ -94,6 +95,10 @@ pub(super) struct Ticket(usize);
 /// How a receive ended.
 pub(super) type Outcome = Result<Message, Trouble>;
 
+fn is_crowded(lane_messages: usize) -> bool {
+    lane_messages + fast_box::SLOTS >= LANE_MESSAGES_MAX
+}
+
 #[derive(Debug)]
 struct Posted {
     pattern: Pattern,
@@ -149,8 +154,8 @@ pub(super) struct Taken {
 pub(super) enum Arrival {
     /// A posted receive has it.
     Matched,
-    /// It waits in its lane.
-    Kept,
+    /// It waits in its lane, which may be [crowded](Matching::is_crowded) now.
+    Kept { crowded: bool },
     /// Its lane is full.
     Full(Message),
 }
@@ -162,6 +167,8 @@ pub(super) struct Matching {
     slots: Vec<Slot>,
     free: Vec<usize>,
     arrivals: u64,
+    /// Messages in all lanes.
+    kept: usize,
     revoked: Vec<u64>,
     /// By communicator: from which collective operation on they fail, and why.
     broken: BTreeMap<u64, (u64, Trouble)>,
@@ -181,8 +188,24 @@ impl Matching {
         &mut self.queues[index]
     }
 
-    /// Gives a message to the receive that waits for it, or keeps it.
+    /// Whether a posted receive would take the message.
+    pub(super) fn is_awaited(&self, message: &Message) -> bool {
+        let mut posted = self.queues.iter().flat_map(|queue| &queue.posted);
+        posted.any(|posted| posted.pattern.takes(&message.envelope))
+    }
+
+    /// Gives a message to the receive that waits for it, or keeps it if its lane has room.
     pub(super) fn arrive(&mut self, message: Message) -> Arrival {
+        self.arrive_within(LANE_MESSAGES_MAX, message)
+    }
+
+    /// The same with one of the few messages that may be under way when a lane [gets crowded](Matching::is_crowded): it is kept
+    /// in any case.
+    pub(super) fn arrive_late(&mut self, message: Message) -> Arrival {
+        self.arrive_within(usize::MAX, message)
+    }
+
+    fn arrive_within(&mut self, lane_max: usize, message: Message) -> Arrival {
         let number = self.arrivals;
         let envelope = message.envelope;
         let queue = self.queue(envelope.context);
@@ -201,21 +224,33 @@ impl Matching {
             queue.lanes.resize_with(source + 1, VecDeque::new);
         }
         let lane = &mut queue.lanes[source];
-        if lane.len() >= LANE_MESSAGES_MAX {
+        if lane.len() >= lane_max {
             return Arrival::Full(message);
         }
         lane.push_back((number, message));
+        let crowded = is_crowded(lane.len());
         self.arrivals += 1;
-        Arrival::Kept
+        self.kept += 1;
+        Arrival::Kept { crowded }
+    }
+
+    /// Whether a lane has room for no more than what a fast box holds.
+    pub(super) fn is_crowded(&self) -> bool {
+        let mut lanes = self.queues.iter().flat_map(|queue| &queue.lanes);
+        lanes.any(|lane| is_crowded(lane.len()))
     }
 
     /// The first message that `pattern` takes, if one is there.
     pub(super) fn take(&mut self, pattern: &Pattern) -> Option<Taken> {
+        if self.kept == 0 {
+            return None;
+        }
         let queue = self.queue(pattern.context);
         let (lane, position) = queue.find(pattern)?;
         let lane = &mut queue.lanes[lane];
         let made_room = lane.len() >= LANE_MESSAGES_MAX;
         let (_, message) = lane.remove(position)?;
+        self.kept -= 1;
         Some(Taken { message, made_room })
     }
 
@@ -254,15 +289,19 @@ impl Matching {
         }
     }
 
-    /// Ends a posted receive if `trouble` knows a reason.
-    pub(super) fn end(&mut self, ticket: Ticket, trouble: impl Fn(&Needs) -> Option<Trouble>) {
-        let posted = self.queues.iter().flat_map(|queue| &queue.posted);
-        let found = posted.into_iter().find(|posted| posted.ticket == ticket);
-        let Some(trouble) = found.and_then(|posted| trouble(&posted.needs)) else {
-            return;
-        };
-        self.unpost(ticket);
-        self.slots[ticket.0] = Slot::Done(Err(trouble));
+    /// What a receive needs that is posted still.
+    pub(super) fn needs(&self, ticket: Ticket) -> Option<&Needs> {
+        let mut posted = self.queues.iter().flat_map(|queue| &queue.posted);
+        let found = posted.find(|posted| posted.ticket == ticket);
+        found.map(|posted| &posted.needs)
+    }
+
+    /// Ends a receive that is posted still.
+    pub(super) fn end(&mut self, ticket: Ticket, trouble: Trouble) {
+        if self.needs(ticket).is_some() {
+            self.unpost(ticket);
+            self.slots[ticket.0] = Slot::Done(Err(trouble));
+        }
     }
 
     fn unpost(&mut self, ticket: Ticket) {
@@ -348,6 +387,7 @@ impl Matching {
         for lane in &mut self.queue(context).lanes {
             lane.retain(|(_, message)| message.envelope.tag >= tag);
         }
+        self.count_kept();
     }
 
     /// Drops all that belongs to a communicator.
@@ -356,5 +396,11 @@ impl Matching {
             .retain(|queue| queue.context.communicator != communicator || !queue.posted.is_empty());
         self.revoked.retain(|&revoked| revoked != communicator);
         self.broken.remove(&communicator);
+        self.count_kept();
+    }
+
+    fn count_kept(&mut self) {
+        let lanes = self.queues.iter().flat_map(|queue| &queue.lanes);
+        self.kept = lanes.map(VecDeque::len).sum();
     }
 }

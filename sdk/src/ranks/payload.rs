@@ -24,16 +24,21 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Message for T {}
 pub trait Plain: bytemuck::Pod + Send + Sync {}
 impl<E: bytemuck::Pod + Send + Sync> Plain for E {}
 
-/// Bytes of numbers that need no memory of their own on their way within a process.
-const INLINE_BYTES_MAX: usize = 64;
+/// Bytes of numbers that need no memory of their own on their way within a process: so many that a message is no longer than a
+/// cache line, with what a fast box notes on it.
+const TINY_BYTES_MAX: usize = size_of::<u64>();
+/// Bytes of numbers that are copied with what is said of them.
+const FEW_BYTES_MAX: usize = 64;
 
 /// What holds of every payload that is opened.
 const FETCHED_FIRST: &str = "a payload is fetched before it is opened";
 
 /// A type of numbers, at run time.
 struct Numbers {
-    id: fn() -> TypeId,
+    id: TypeId,
+    /// Of a vector of them.
     name: fn() -> &'static str,
+    name_of_one: fn() -> &'static str,
     bytes: usize,
     to_vec: fn(&[u8]) -> Box<dyn Any + Send>,
 }
@@ -45,8 +50,9 @@ trait NumbersOf: Plain {
 
 impl<E: Plain> NumbersOf for E {
     const NUMBERS: &'static Numbers = &Numbers {
-        id: TypeId::of::<E>,
+        id: TypeId::of::<E>(),
         name: type_name::<Vec<E>>,
+        name_of_one: type_name::<E>,
         bytes: size_of::<E>(),
         to_vec: |bytes| Box::new(pod_collect_to_vec::<u8, E>(bytes)),
     };
@@ -54,46 +60,141 @@ impl<E: Plain> NumbersOf for E {
 
 /// The inside of a message.
 pub(super) enum Payload {
-    /// A value on its way to another thread.
-    Moved(Moved),
+    /// Hardly anything, on its way to another thread.
+    Tiny(Tiny),
     /// A few numbers on their way to another thread.
-    Inline(Inline),
+    Few(Box<Few>),
+    /// A value on its way to another thread.
+    Moved(Box<dyn Moved>),
     /// Something on its way to or from another node.
-    Encoded(Encoded),
+    Encoded(Box<Encoded>),
     /// Something whose bytes are on another node still.
-    Announced(Announced),
+    Announced(Box<Announced>),
 }
+
+// the rest of a cache line is the envelope, and what a fast box notes
+const _: () = assert!(size_of::<Payload>() == 24);
 
 impl std::fmt::Debug for Payload {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Payload::Moved(moved) => write!(formatter, "Moved({})", moved.name),
-            Payload::Inline(inline) => write!(formatter, "Inline({} bytes)", inline.length),
+            Payload::Tiny(tiny) => write!(formatter, "Tiny({} bytes)", tiny.bytes),
+            Payload::Few(few) => write!(formatter, "Few({} bytes)", few.length_bytes),
+            Payload::Moved(moved) => write!(formatter, "Moved({})", moved.name()),
             Payload::Encoded(encoded) => write!(formatter, "Encoded({} bytes)", encoded.bytes.len()),
             Payload::Announced(announced) => write!(formatter, "Announced({} bytes)", announced.length_bytes),
         }
     }
 }
 
-/// A value and what it is.
-pub(super) struct Moved {
-    value: Box<dyn Any + Send>,
-    name: &'static str,
-    /// In numbers, if it was sent as a slice.
+/// One number, or as many as take no more room.
+pub(super) struct Tiny {
+    numbers: &'static Numbers,
+    word: [u8; TINY_BYTES_MAX],
+    bytes: u8,
+    /// It was sent as a value, not as a slice of one.
+    is_value: bool,
+}
+
+impl Tiny {
+    /// None if these are more.
+    fn of<E: Plain>(numbers: &[E]) -> Option<Self> {
+        let source: &[u8] = bytemuck::cast_slice(numbers);
+        let mut word = [0; TINY_BYTES_MAX];
+        word.get_mut(..source.len())?.copy_from_slice(source);
+        Some(Tiny {
+            numbers: E::NUMBERS,
+            word,
+            bytes: source.len() as u8,
+            is_value: false,
+        })
+    }
+
+    /// The bytes of a slice of that type.
+    fn numbers<E: Plain>(&self) -> Result<&[u8], CommError> {
+        match self.numbers.id == TypeId::of::<E>() && !self.is_value {
+            true => Ok(self.bytes()),
+            false => Err(wrong_type::<Vec<E>>(Some(self.name()))),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.word[..usize::from(self.bytes)]
+    }
+
+    /// What the sender said that it is.
+    fn name(&self) -> &'static str {
+        match self.is_value {
+            true => (self.numbers.name_of_one)(),
+            false => (self.numbers.name)(),
+        }
+    }
+}
+
+/// Numbers, and what they are.
+pub(super) struct Few {
+    numbers: &'static Numbers,
+    bytes: [u8; FEW_BYTES_MAX],
+    length_bytes: u8,
+}
+
+impl Few {
+    /// None if these are more.
+    fn of<E: Plain>(numbers: &[E]) -> Option<Self> {
+        let source: &[u8] = bytemuck::cast_slice(numbers);
+        let mut bytes = [0; FEW_BYTES_MAX];
+        bytes.get_mut(..source.len())?.copy_from_slice(source);
+        Some(Few {
+            numbers: E::NUMBERS,
+            bytes,
+            length_bytes: source.len() as u8,
+        })
+    }
+
+    /// The bytes, if they are of that type.
+    fn numbers<E: Plain>(&self) -> Result<&[u8], CommError> {
+        match self.numbers.id == TypeId::of::<E>() {
+            true => Ok(self.bytes()),
+            false => Err(wrong_type::<Vec<E>>(Some((self.numbers.name)()))),
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length_bytes)]
+    }
+}
+
+/// A [`Sent`] of any type.
+pub(super) trait Moved: Any + Send {
+    /// The type's name.
+    fn name(&self) -> &'static str;
+
+    /// How many numbers it is, if it was sent as a slice.
+    fn length(&self) -> Option<usize>;
+}
+
+/// A value on its way.
+struct Sent<T> {
+    value: T,
     length: Option<usize>,
 }
 
-/// Numbers in place.
-pub(super) struct Inline {
-    numbers: &'static Numbers,
-    bytes: [u8; INLINE_BYTES_MAX],
-    length: u8,
+impl<T: Send + 'static> Moved for Sent<T> {
+    fn name(&self) -> &'static str {
+        type_name::<T>()
+    }
+
+    fn length(&self) -> Option<usize> {
+        self.length
+    }
 }
 
-impl Inline {
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.length)]
-    }
+/// The value, if it is a `T`.
+fn unpacked<T: 'static>(moved: Box<dyn Moved>) -> Result<T, CommError> {
+    let name = moved.name();
+    let sent = (moved as Box<dyn Any>).downcast::<Sent<T>>();
+    sent.map(|sent| sent.value)
+        .map_err(|_| wrong_type::<T>(Some(name)))
 }
 
 /// What goes over the network. Both sides are the same program, so a hash of a type's name tells types apart.
@@ -201,7 +302,7 @@ fn from_numbers<T: 'static>(bytes: &[u8]) -> Option<T> {
     macro_rules! case {
         ($($number:ty),*) => {
             $(if TypeId::of::<T>() == TypeId::of::<Vec<$number>>() {
-                return unboxed(Box::new(pod_collect_to_vec::<u8, $number>(bytes)));
+                return same(pod_collect_to_vec::<u8, $number>(bytes));
             })*
         };
     }
@@ -209,18 +310,55 @@ fn from_numbers<T: 'static>(bytes: &[u8]) -> Option<T> {
     None
 }
 
-fn unboxed<T: 'static>(value: Box<dyn Any>) -> Option<T> {
-    value.downcast::<T>().ok().map(|value| *value)
+/// The numbers as a `T`, if that is a vector of such.
+fn vec_as<T: 'static>(numbers: &'static Numbers, bytes: &[u8]) -> Result<T, CommError> {
+    let vec = (numbers.to_vec)(bytes).downcast::<T>();
+    vec.map(|vec| *vec)
+        .map_err(|_| wrong_type::<T>(Some((numbers.name)())))
+}
+
+/// `value` as a `T`, if it is one.
+fn same<V: 'static, T: 'static>(value: V) -> Option<T> {
+    let mut result: Option<T> = None;
+    let place: &mut dyn Any = &mut result;
+    *place.downcast_mut::<Option<V>>()? = Some(value);
+    result
+}
+
+/// The number that `value` is, if it is one.
+fn as_one(value: &dyn Any) -> Option<Tiny> {
+    macro_rules! case {
+        ($($number:ty),*) => {
+            $(if let Some(number) = value.downcast_ref::<$number>() {
+                let is_value = true;
+                return Some(Tiny { is_value, ..Tiny::of(std::slice::from_ref(number))? });
+            })*
+        };
+    }
+    for_each_number!(case);
+    None
+}
+
+/// The number that a `T` is, if it is one.
+fn from_one<T: 'static>(bytes: &[u8]) -> Option<T> {
+    macro_rules! case {
+        ($($number:ty),*) => {
+            $(if TypeId::of::<T>() == TypeId::of::<$number>() {
+                return same(bytemuck::pod_read_unaligned::<$number>(bytes));
+            })*
+        };
+    }
+    for_each_number!(case);
+    None
 }
 
 impl Payload {
     /// A value for a rank of this process.
     pub(super) fn moved<T: Send + 'static>(value: T) -> Self {
-        Payload::Moved(Moved {
-            value: Box::new(value),
-            name: type_name::<T>(),
-            length: None,
-        })
+        match as_one(&value) {
+            Some(tiny) => Payload::Tiny(tiny),
+            None => Payload::Moved(Box::new(Sent { value, length: None })),
+        }
     }
 
     /// A value for another node.
@@ -237,70 +375,58 @@ impl Payload {
                 (bytes, None)
             }
         };
-        Ok(Payload::Encoded(Encoded {
-            bytes: bytes.into(),
-            form: Form {
-                type_hash,
-                number_bytes,
-            },
-            receipt: None,
-        }))
+        let form = Form {
+            type_hash,
+            number_bytes,
+        };
+        Ok(Payload::encoded_bytes(bytes.into(), form))
     }
 
-    /// Numbers for a rank of this process: the few in place, the many copied once.
+    /// Numbers for a rank of this process, which are copied once.
     pub(super) fn numbers<E: Plain>(numbers: &[E]) -> Self {
-        match Payload::inline(numbers) {
-            Some(payload) => payload,
+        if let Some(tiny) = Tiny::of(numbers) {
+            return Payload::Tiny(tiny);
+        }
+        match Few::of(numbers) {
+            Some(few) => Payload::Few(Box::new(few)),
             None => Payload::vec(numbers.to_vec()),
         }
     }
 
     /// Numbers for a rank of this process: the few in place, the many moved.
     pub(super) fn vec<E: Plain>(numbers: Vec<E>) -> Self {
-        if let Some(payload) = Payload::inline(&numbers) {
-            return payload;
+        match Tiny::of(&numbers) {
+            Some(tiny) => Payload::Tiny(tiny),
+            None => Payload::Moved(Box::new(Sent {
+                length: Some(numbers.len()),
+                value: numbers,
+            })),
         }
-        Payload::Moved(Moved {
-            length: Some(numbers.len()),
-            value: Box::new(numbers),
-            name: type_name::<Vec<E>>(),
-        })
-    }
-
-    fn inline<E: Plain>(numbers: &[E]) -> Option<Self> {
-        let source: &[u8] = bytemuck::cast_slice(numbers);
-        let mut bytes = [0; INLINE_BYTES_MAX];
-        bytes.get_mut(..source.len())?.copy_from_slice(source);
-        Some(Payload::Inline(Inline {
-            numbers: E::NUMBERS,
-            bytes,
-            length: source.len() as u8,
-        }))
     }
 
     /// Numbers for another node.
     pub(super) fn encoded_numbers<E: Plain>(numbers: &[E]) -> Self {
-        Payload::Encoded(Encoded {
-            bytes: Bytes::copy_from_slice(bytemuck::cast_slice(numbers)),
-            form: Form::of_numbers::<E>(),
-            receipt: None,
-        })
+        let bytes = Bytes::copy_from_slice(bytemuck::cast_slice(numbers));
+        Payload::encoded_bytes(bytes, Form::of_numbers::<E>())
     }
 
     /// Numbers for another node, which are sent as they lie in memory from where they are.
     pub(super) fn encoded_vec<E: Plain>(numbers: Vec<E>) -> Self {
-        Payload::Encoded(Encoded {
-            bytes: Bytes::from_owner(Owned(numbers)),
-            form: Form::of_numbers::<E>(),
-            receipt: None,
-        })
+        Payload::encoded_bytes(Bytes::from_owner(Owned(numbers)), Form::of_numbers::<E>())
+    }
+
+    fn encoded_bytes(bytes: Bytes, form: Form) -> Self {
+        let receipt = None;
+        Payload::Encoded(Box::new(Encoded { bytes, form, receipt }))
     }
 
     /// How many numbers it holds, if it was sent as a slice.
     pub(super) fn length(&self) -> Option<usize> {
         match self {
-            Payload::Moved(moved) => moved.length,
-            Payload::Inline(inline) => usize::from(inline.length).checked_div(inline.numbers.bytes),
+            Payload::Tiny(tiny) if tiny.is_value => None,
+            Payload::Tiny(tiny) => usize::from(tiny.bytes).checked_div(tiny.numbers.bytes),
+            Payload::Few(few) => usize::from(few.length_bytes).checked_div(few.numbers.bytes),
+            Payload::Moved(moved) => moved.length(),
             Payload::Encoded(encoded) => encoded.form.length(encoded.bytes.len()),
             Payload::Announced(announced) => announced.form.length(announced.length_bytes),
         }
@@ -310,7 +436,7 @@ impl Payload {
     pub(super) fn fetch(&self) {
         match self {
             Payload::Announced(announced) => announced.remote.fetch(),
-            Payload::Moved(_) | Payload::Inline(_) | Payload::Encoded(_) => {}
+            Payload::Tiny(_) | Payload::Few(_) | Payload::Moved(_) | Payload::Encoded(_) => {}
         }
     }
 
@@ -318,14 +444,16 @@ impl Payload {
     pub(super) fn fetched(self) -> Fetched {
         let announced = match self {
             Payload::Announced(announced) => announced,
-            Payload::Moved(_) | Payload::Inline(_) | Payload::Encoded(_) => return Fetched::Here(self),
+            Payload::Tiny(_) | Payload::Few(_) | Payload::Moved(_) | Payload::Encoded(_) => {
+                return Fetched::Here(self);
+            }
         };
         match announced.remote.fetched() {
-            Some(Ok(bytes)) => Fetched::Here(Payload::Encoded(Encoded {
+            Some(Ok(bytes)) => Fetched::Here(Payload::Encoded(Box::new(Encoded {
                 bytes,
                 form: announced.form,
                 receipt: Some(announced.receipt),
-            })),
+            }))),
             Some(Err(Gone)) => Fetched::Gone,
             None => Fetched::Coming(Payload::Announced(announced)),
         }
@@ -336,16 +464,17 @@ impl Payload {
     /// # Errors
     /// [`CommError::WrongType`] or [`CommError::Decode`].
     pub(super) fn into_value<T: Message>(self) -> Result<T, CommError> {
-        let (value, found): (Box<dyn Any>, _) = match self {
-            Payload::Moved(moved) => (moved.value, Some(moved.name)),
-            Payload::Inline(inline) => {
-                let vec = (inline.numbers.to_vec)(inline.bytes());
-                (vec, Some((inline.numbers.name)()))
+        match self {
+            Payload::Tiny(tiny) if tiny.is_value => {
+                let value = (tiny.numbers.id == TypeId::of::<T>()).then(|| from_one(tiny.bytes()));
+                value.flatten().ok_or_else(|| wrong_type::<T>(Some(tiny.name())))
             }
-            Payload::Encoded(encoded) => return encoded.into_value(),
+            Payload::Tiny(tiny) => vec_as(tiny.numbers, tiny.bytes()),
+            Payload::Few(few) => vec_as(few.numbers, few.bytes()),
+            Payload::Moved(moved) => unpacked(moved),
+            Payload::Encoded(encoded) => encoded.into_value(),
             Payload::Announced(_) => unreachable!("{FETCHED_FIRST}"),
-        };
-        unboxed(value).ok_or_else(|| wrong_type::<T>(found))
+        }
     }
 
     /// The numbers.
@@ -354,13 +483,9 @@ impl Payload {
     /// [`CommError::WrongType`].
     pub(super) fn into_vec<E: Plain>(self) -> Result<Vec<E>, CommError> {
         match self {
-            Payload::Moved(moved) => {
-                unboxed(moved.value).ok_or_else(|| wrong_type::<Vec<E>>(Some(moved.name)))
-            }
-            Payload::Inline(inline) if (inline.numbers.id)() == TypeId::of::<E>() => {
-                Ok(pod_collect_to_vec(inline.bytes()))
-            }
-            Payload::Inline(inline) => Err(wrong_type::<Vec<E>>(Some((inline.numbers.name)()))),
+            Payload::Tiny(tiny) => Ok(pod_collect_to_vec(tiny.numbers::<E>()?)),
+            Payload::Few(few) => Ok(pod_collect_to_vec(few.numbers::<E>()?)),
+            Payload::Moved(moved) => unpacked(moved),
             Payload::Encoded(encoded) => Ok(pod_collect_to_vec(encoded.numbers::<E>()?)),
             Payload::Announced(_) => unreachable!("{FETCHED_FIRST}"),
         }
@@ -386,12 +511,9 @@ impl Payload {
             }
         };
         match self {
-            Payload::Moved(moved) => match moved.value.downcast::<Vec<E>>() {
-                Ok(numbers) => copy(bytemuck::cast_slice(&numbers)),
-                Err(_) => Err(wrong_type::<Vec<E>>(Some(moved.name))),
-            },
-            Payload::Inline(inline) if (inline.numbers.id)() == TypeId::of::<E>() => copy(inline.bytes()),
-            Payload::Inline(inline) => Err(wrong_type::<Vec<E>>(Some((inline.numbers.name)()))),
+            Payload::Tiny(tiny) => copy(tiny.numbers::<E>()?),
+            Payload::Few(few) => copy(few.numbers::<E>()?),
+            Payload::Moved(moved) => copy(bytemuck::cast_slice(&unpacked::<Vec<E>>(moved)?)),
             Payload::Encoded(encoded) => copy(encoded.numbers::<E>()?),
             Payload::Announced(_) => unreachable!("{FETCHED_FIRST}"),
         }

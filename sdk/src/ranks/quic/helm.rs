@@ -208,7 +208,7 @@ impl Helm {
 impl Network for Helm {
     fn wait(&self, bell: &Bell, heard: u32) {
         if !self.may_take() {
-            return bell.wait(heard);
+            return bell.wait(heard, || false);
         }
         self.pushes.store(0, Ordering::Relaxed);
         let helm = self.try_take().unwrap_or_else(|| {
@@ -220,7 +220,7 @@ impl Network for Helm {
         });
         if helm.is_none() {
             drop(helm);
-            return bell.wait(heard);
+            return bell.wait(heard, || false);
         }
         let begin = Instant::now();
         let rung = poll_fn(|task| {

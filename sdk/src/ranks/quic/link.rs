@@ -141,11 +141,11 @@ impl QuicLink {
     pub(super) fn came(self: &Arc<Self>, head: Head, bytes: Bytes) -> Result<Payload, Breach> {
         self.state().returns.came(bytes.len())?;
         let receipt = self.receipt(head, Load::one(bytes.len(), true));
-        Ok(Payload::Encoded(Encoded {
+        Ok(Payload::Encoded(Box::new(Encoded {
             bytes,
             form: head.form,
             receipt: Some(receipt),
-        }))
+        })))
     }
 
     /// A message was announced: what stands for it.
@@ -155,7 +155,7 @@ impl QuicLink {
             bytes,
             arrived: OnceLock::new(),
         });
-        Payload::Announced(Announced {
+        Payload::Announced(Box::new(Announced {
             remote: Box::new(Waiting {
                 link: Arc::clone(self),
                 id,
@@ -165,7 +165,7 @@ impl QuicLink {
             form: head.form,
             length_bytes: bytes,
             receipt: self.receipt(head, Load::one(bytes, false)),
-        })
+        }))
     }
 
     fn receipt(self: &Arc<Self>, head: Head, load: Load) -> Receipt {
@@ -233,9 +233,10 @@ impl QuicLink {
 impl Link for QuicLink {
     fn carry(&self, place: u32, message: Message) -> Result<(), Message> {
         let envelope = message.envelope;
-        let Payload::Encoded(Encoded { bytes, form, receipt }) = message.payload else {
+        let Payload::Encoded(encoded) = message.payload else {
             unreachable!("what goes to another process is encoded");
         };
+        let Encoded { bytes, form, receipt } = *encoded;
         let head = Head {
             to: place,
             envelope,
@@ -264,7 +265,7 @@ impl Link for QuicLink {
                 if refused == Admission::Refused {
                     self.post(Outgoing::Frame(Frame::Pressing(head.lane())));
                 }
-                let payload = Payload::Encoded(Encoded { bytes, form, receipt });
+                let payload = Payload::Encoded(Box::new(Encoded { bytes, form, receipt }));
                 return Err(Message { envelope, payload });
             }
         };

@@ -240,7 +240,7 @@ fn gang_of(peers: &Peers, links: &[Option<Arc<QuicLink>>]) -> Gang {
     let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let member = |&host: &u32| {
         let route = match &links[host as usize] {
-            None => Route::Near(Mailbox::new(here <= cores)),
+            None => Route::Near(Mailbox::new(here, here <= cores)),
             Some(link) => Route::Far(Arc::clone(link) as Arc<dyn Link>),
         };
         Member::new(route, host)

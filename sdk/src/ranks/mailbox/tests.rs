@@ -1,0 +1,140 @@
+use super::super::envelope::{Envelope, Kind};
+use super::super::fast_box::SLOTS;
+use super::super::matching::LANE_MESSAGES_MAX;
+use super::super::payload::Payload;
+use super::*;
+
+const SEAT: usize = 1;
+const CONTEXT: Context = Context {
+    communicator: 0,
+    kind: Kind::PointToPoint,
+};
+
+fn message(number: u64) -> Message {
+    Message {
+        envelope: Envelope {
+            context: CONTEXT,
+            source: SEAT as u32,
+            tag: number % 2,
+            sender: SEAT as u32,
+        },
+        payload: Payload::numbers(&[number]),
+    }
+}
+
+fn number_in(message: Message) -> u64 {
+    message.payload.into_vec().unwrap()[0]
+}
+
+fn pattern(tag: Option<u64>) -> Pattern {
+    Pattern {
+        context: CONTEXT,
+        source: None,
+        tag,
+    }
+}
+
+fn receive(mailbox: &Mailbox, tag: Option<u64>) -> Option<u64> {
+    match mailbox.receive(pattern(tag), Needs::One(SEAT as u32), |_| None) {
+        Receive::Now(taken) => Some(number_in(taken.message)),
+        Receive::Posted(ticket) => {
+            mailbox.matching().cancel(ticket);
+            None
+        }
+        Receive::Never(trouble) => panic!("{trouble:?}"),
+    }
+}
+
+fn mailbox() -> Mailbox {
+    let mailbox = Mailbox::new(2, true);
+    mailbox.bell().adopt();
+    mailbox
+}
+
+#[test]
+fn messages_keep_their_order_through_the_fast_box_and_beside_it() {
+    let mailbox = mailbox();
+    let total = 5 * SLOTS as u64 + 3;
+    for number in 0..total {
+        mailbox.hand(SEAT, message(number)).unwrap();
+    }
+    let received: Vec<u64> = std::iter::from_fn(|| receive(&mailbox, None)).collect();
+    assert_eq!(received, (0..total).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_receive_takes_what_it_asks_for_out_of_what_was_left() {
+    let mailbox = mailbox();
+    for number in 0..6 {
+        mailbox.hand(SEAT, message(number)).unwrap();
+    }
+    let order = [Some(1), None, None, Some(0), None, None, None].map(|tag| receive(&mailbox, tag));
+    assert_eq!(
+        order,
+        [Some(1), Some(0), Some(2), Some(4), Some(3), Some(5), None]
+    );
+}
+
+#[test]
+fn a_wait_is_over_when_what_it_waits_for_was_left() {
+    let mailbox = mailbox();
+    let Receive::Posted(ticket) = mailbox.receive(pattern(Some(1)), Needs::One(SEAT as u32), |_| None) else {
+        panic!("there is nothing yet");
+    };
+    let heard = mailbox.bell().rings();
+    std::thread::scope(|scope| {
+        // the first is not what it waits for
+        scope.spawn(|| (0..2).for_each(|number| mailbox.hand(SEAT, message(number)).unwrap()));
+        mailbox.wait(heard);
+    });
+    let outcome = mailbox.outcome(ticket, |_| None).unwrap().unwrap();
+    assert_eq!(number_in(outcome), 1);
+}
+
+#[test]
+fn whoever_looks_for_any_message_is_rung_for_what_is_left() {
+    let mailbox = mailbox();
+    mailbox.set_probing(true);
+    let heard = mailbox.bell().rings();
+    mailbox.hand(SEAT, message(0)).unwrap();
+    mailbox.wait(heard);
+    let seen = mailbox.peek(&pattern(None), &Needs::One(SEAT as u32), |_| None);
+    assert_eq!(seen.unwrap().map(|status| status.length), Some(Some(1)));
+}
+
+#[test]
+fn a_message_that_was_left_before_its_sender_ended_is_received() {
+    let mailbox = mailbox();
+    let Receive::Posted(ticket) = mailbox.receive(pattern(None), Needs::One(SEAT as u32), |_| None) else {
+        panic!("there is nothing yet");
+    };
+    mailbox.hand(SEAT, message(7)).unwrap();
+    mailbox.sweep(|_, _| Some(Trouble::Revoked));
+    let outcome = mailbox.outcome(ticket, |_| None).unwrap().unwrap();
+    assert_eq!(number_in(outcome), 7);
+}
+
+#[test]
+fn a_lane_never_holds_more_than_it_may_and_opens_again() {
+    let mailbox = mailbox();
+    let mut sent = 0;
+    // of the owner's looks at odd moments, none lets in too much
+    let mut fill = |mailbox: &Mailbox| {
+        loop {
+            if sent % 5 == 0 {
+                assert!(!mailbox.matching().is_revoked(CONTEXT));
+            }
+            match mailbox.hand(SEAT, message(sent)) {
+                Ok(()) => sent += 1,
+                Err(refused) => {
+                    assert_eq!(number_in(refused), sent);
+                    return sent;
+                }
+            }
+        }
+    };
+    assert_eq!(fill(&mailbox), LANE_MESSAGES_MAX as u64);
+    let received: Vec<u64> = std::iter::from_fn(|| receive(&mailbox, None)).collect();
+    assert_eq!(received, (0..LANE_MESSAGES_MAX as u64).collect::<Vec<_>>());
+    assert_eq!(fill(&mailbox), 2 * LANE_MESSAGES_MAX as u64);
+}
