@@ -21,24 +21,25 @@
 //!
 //! ```text
 //!  Communicator   point_to_point, request, collective, agreement: what users call
-//!       │ envelope (context, source, tag) + payload (moved | inline | encoded)
+//!       │ envelope (context, source, tag) + payload (tiny | few | moved | encoded)
 //!       ▼
 //!     Gang        where each place lives, who has ended; notices about ends and revocations
 //!       │ Route::Near                       │ Route::Far
 //!       ▼                                   ▼
 //!    Mailbox ◄── Gang of the other ◄──    Link       (quic: another host; loopback: a pretended one in this process)
 //!       │        process
-//!   Matching + Bell
+//!   FastBox for each neighbour, Matching, Bell
 //! ```
 //!
 //! - A **context** is a communicator's id and a kind of traffic: the user's messages, collective operations, and agreements
 //!   never match each other. Ids of new communicators are computed by all ranks alike from the old one's, without a message.
 //! - The **mailbox** of a rank matches arriving messages with posted receives under one short lock; a message goes to the first
-//!   receive that takes it, a receive takes the first message that it can: messages between two ranks do not overtake. The
-//!   sender's thread does the work, so progress never depends on the receiver.
+//!   receive that takes it, a receive takes the first message that it can: messages between two ranks do not overtake. A
+//!   rank of the same process leaves its message in a **fast box**, a cache line each, which whoever takes the lock next brings in. If
+//!   the box is full or the receiver sleeps, the sender takes the lock itself, so progress never depends on the receiver.
 //! - A rank that **waits** listens for a few microseconds, if each rank has a core, and then sleeps until it is rung for.
 //!   Where it is the only rank of a process among several it waits in the network, which it runs meanwhile (`quic/helm`).
-//! - A **payload** between ranks of a process is the value itself, in a box, or a few numbers in place. Only what a `Gang`
+//! - A **payload** between ranks of a process is the value itself, in a box, or a number or two in place. Only what a `Gang`
 //!   routes to another process is encoded. A `Link` carries encoded messages and notices; everything above the gang is the same
 //!   whatever lies below. Between hosts that is QUIC (`quic`, which has its own essay): large messages are announced, and their
 //!   bytes stay at the sender until a receive has taken them. A gang that meets its peers is a `RemoteGang` (`remote`).

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::collective::Levels;
-use super::envelope::{Context, Envelope, Kind, Pattern};
+use super::envelope::{Context, Envelope, Kind, Pattern, communicator_id};
 use super::error::{CommError, Ending};
 use super::gang::{Gang, Notice, Undelivered};
 use super::group::Group;
@@ -261,7 +261,7 @@ impl Communicator {
         }
         let mut id = [0; 8];
         hasher.finalize_xof().fill(&mut id);
-        u64::from_le_bytes(id)
+        communicator_id(u64::from_le_bytes(id))
     }
 
     /// The number of the collective operation that begins now.
@@ -295,10 +295,7 @@ impl Communicator {
     }
 
     pub(super) fn traffic(&self, kind: Kind) -> Context {
-        Context {
-            communicator: self.id,
-            kind,
-        }
+        Context::new(self.id, kind)
     }
 
     /// Where the rank lives.

@@ -57,12 +57,53 @@ pub(super) enum Kind {
     Agreement,
 }
 
-/// A space of messages of its own.
+impl Kind {
+    const ALL: [Kind; 3] = [Kind::PointToPoint, Kind::Collective, Kind::Agreement];
+}
+
+/// A space of messages of its own: those of one kind on one communicator, in one word, so that an envelope is short.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Context {
-    /// The communicator's id, the same at all its ranks.
-    pub communicator: u64,
-    pub kind: Kind,
+#[serde(try_from = "u64", into = "u64")]
+pub(super) struct Context(u64);
+
+/// The bits of a [`Context`] that are the kind.
+const KIND_BITS: u64 = 0b11;
+
+impl Context {
+    /// Of the communicator with that [id](communicator_id).
+    pub(super) const fn new(communicator: u64, kind: Kind) -> Self {
+        Context(communicator_id(communicator) | kind as u64)
+    }
+
+    pub(super) fn communicator(self) -> u64 {
+        communicator_id(self.0)
+    }
+
+    pub(super) fn kind(self) -> Kind {
+        Kind::ALL[(self.0 & KIND_BITS) as usize]
+    }
+}
+
+/// The id of a communicator, the same at all its ranks, out of a number that is another for each.
+pub(super) const fn communicator_id(number: u64) -> u64 {
+    number & !KIND_BITS
+}
+
+impl From<Context> for u64 {
+    fn from(context: Context) -> u64 {
+        context.0
+    }
+}
+
+impl TryFrom<u64> for Context {
+    type Error = &'static str;
+
+    fn try_from(word: u64) -> Result<Self, &'static str> {
+        match word & KIND_BITS < Kind::ALL.len() as u64 {
+            true => Ok(Context(word)),
+            false => Err("there is no such kind of traffic between ranks"),
+        }
+    }
 }
 
 /// What stands on a message.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::matching::Message;
 
 /// Messages that it holds: enough for a sender to run ahead a little, few enough to stay in a core's cache.
-pub(super) const SLOTS: usize = 8;
+pub(super) const SLOTS: usize = 32;
 
 /// Messages from one rank to another that the receiver has not looked at.
 #[derive(Default)]

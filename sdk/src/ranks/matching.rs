@@ -342,7 +342,7 @@ impl Matching {
         }
         self.sweep(|pattern, _| {
             let context = pattern.context;
-            let concerned = context.communicator == communicator && context.kind != Kind::Agreement;
+            let concerned = context.communicator() == communicator && context.kind() != Kind::Agreement;
             concerned.then_some(Trouble::Revoked)
         });
     }
@@ -353,10 +353,7 @@ impl Matching {
         if operation < broken.0 {
             *broken = (operation, trouble);
         }
-        let context = Context {
-            communicator,
-            kind: Kind::Collective,
-        };
+        let context = Context::new(communicator, Kind::Collective);
         self.sweep(|pattern, _| {
             let concerned = pattern.context == context && pattern.tag.is_some_and(|tag| tag >= operation);
             concerned.then_some(trouble)
@@ -365,7 +362,7 @@ impl Matching {
 
     /// Whether all operations in this context are to fail.
     pub(super) fn is_revoked(&self, context: Context) -> bool {
-        context.kind != Kind::Agreement && self.revoked.contains(&context.communicator)
+        context.kind() != Kind::Agreement && self.revoked.contains(&context.communicator())
     }
 
     /// What is known against an operation in this context, if anything; `tag` is that of the message that it sends or needs.
@@ -373,10 +370,10 @@ impl Matching {
         if self.is_revoked(context) {
             return Some(Trouble::Revoked);
         }
-        match context.kind {
+        match context.kind() {
             Kind::Agreement | Kind::PointToPoint => None,
             Kind::Collective => {
-                let (first, trouble) = self.broken.get(&context.communicator)?;
+                let (first, trouble) = self.broken.get(&context.communicator())?;
                 (tag? >= *first).then_some(*trouble)
             }
         }
@@ -393,7 +390,7 @@ impl Matching {
     /// Drops all that belongs to a communicator.
     pub(super) fn forget(&mut self, communicator: u64) {
         self.queues
-            .retain(|queue| queue.context.communicator != communicator || !queue.posted.is_empty());
+            .retain(|queue| queue.context.communicator() != communicator || !queue.posted.is_empty());
         self.revoked.retain(|&revoked| revoked != communicator);
         self.broken.remove(&communicator);
         self.count_kept();

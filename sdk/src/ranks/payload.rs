@@ -26,7 +26,7 @@ impl<E: bytemuck::Pod + Send + Sync> Plain for E {}
 
 /// Bytes of numbers that need no memory of their own on their way within a process: so many that a message is no longer than a
 /// cache line, with what a fast box notes on it.
-const TINY_BYTES_MAX: usize = size_of::<u64>();
+const TINY_BYTES_MAX: usize = 16;
 /// Bytes of numbers that are copied with what is said of them.
 const FEW_BYTES_MAX: usize = 64;
 
@@ -73,7 +73,7 @@ pub(super) enum Payload {
 }
 
 // the rest of a cache line is the envelope, and what a fast box notes
-const _: () = assert!(size_of::<Payload>() == 24);
+const _: () = assert!(size_of::<Payload>() == 32);
 
 impl std::fmt::Debug for Payload {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -87,10 +87,10 @@ impl std::fmt::Debug for Payload {
     }
 }
 
-/// One number, or as many as take no more room.
+/// A number or two.
 pub(super) struct Tiny {
     numbers: &'static Numbers,
-    word: [u8; TINY_BYTES_MAX],
+    room: [u8; TINY_BYTES_MAX],
     bytes: u8,
     /// It was sent as a value, not as a slice of one.
     is_value: bool,
@@ -100,11 +100,11 @@ impl Tiny {
     /// None if these are more.
     fn of<E: Plain>(numbers: &[E]) -> Option<Self> {
         let source: &[u8] = bytemuck::cast_slice(numbers);
-        let mut word = [0; TINY_BYTES_MAX];
-        word.get_mut(..source.len())?.copy_from_slice(source);
+        let mut room = [0; TINY_BYTES_MAX];
+        room.get_mut(..source.len())?.copy_from_slice(source);
         Some(Tiny {
             numbers: E::NUMBERS,
-            word,
+            room,
             bytes: source.len() as u8,
             is_value: false,
         })
@@ -119,7 +119,7 @@ impl Tiny {
     }
 
     fn bytes(&self) -> &[u8] {
-        &self.word[..usize::from(self.bytes)]
+        &self.room[..usize::from(self.bytes)]
     }
 
     /// What the sender said that it is.

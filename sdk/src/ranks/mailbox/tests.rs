@@ -5,10 +5,7 @@ use super::super::payload::Payload;
 use super::*;
 
 const SEAT: usize = 1;
-const CONTEXT: Context = Context {
-    communicator: 0,
-    kind: Kind::PointToPoint,
-};
+const CONTEXT: Context = Context::new(0, Kind::PointToPoint);
 
 fn message(number: u64) -> Message {
     Message {

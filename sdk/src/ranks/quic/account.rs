@@ -166,10 +166,7 @@ mod tests {
     use crate::ranks::envelope::{Context, Kind};
 
     fn lane(to: u32) -> Lane {
-        let context = Context {
-            communicator: 0,
-            kind: Kind::PointToPoint,
-        };
+        let context = Context::new(0, Kind::PointToPoint);
         Lane {
             to,
             sender: 7,

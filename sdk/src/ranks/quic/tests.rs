@@ -30,10 +30,7 @@ fn credential(authority: &Authority, host: u32) -> Credential {
 }
 
 fn head(sender: u32, to: u32) -> Head {
-    let context = Context {
-        communicator: 0,
-        kind: Kind::PointToPoint,
-    };
+    let context = Context::new(0, Kind::PointToPoint);
     Head {
         to,
         envelope: Envelope {

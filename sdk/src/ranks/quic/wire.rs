@@ -13,9 +13,9 @@ use crate::ranks::payload::Form;
 
 /// Protocol and version, agreed on in the handshake (ALPN).
 pub(super) const PROTOCOL: &str = "phalanx-ranks/2";
-/// Bytes of a message up to which it is sent without being asked for. To be asked for costs a round trip, which larger ones
-/// hardly notice; and this much delays what is behind it by a tenth of a millisecond.
-pub(super) const EAGER_BYTES_MAX: usize = 128 << 10;
+/// Bytes of a message up to which it is sent without being asked for. To be asked for costs a round trip and two turns of the
+/// hosts, as much as 256 KiB take to cross a machine's loopback; and this much delays what is behind it by half a millisecond there.
+pub(super) const EAGER_BYTES_MAX: usize = 512 << 10;
 /// Bytes of a frame: a message that is sent unasked and what stands on it, or a list of loads.
 pub(super) const FRAME_BYTES_MAX: usize = EAGER_BYTES_MAX + (4 << 10);
 /// Lanes in one list of loads.
