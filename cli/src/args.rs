@@ -135,6 +135,10 @@ pub(crate) enum Command {
     #[command(hide = true)]
     StepRanks,
 
+    /// Receive a file from another node of a job, which is standard input
+    #[command(hide = true)]
+    StepFile,
+
     /// Submit a job and print its id
     ///
     /// A program of kernels is checked before anything is sent: that it is a kernel program for this machine, that it has the

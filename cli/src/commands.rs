@@ -52,6 +52,7 @@ pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
         Command::Up(arguments) => up::run(&global, &arguments, ui),
         Command::Down => up::detached::down(&global, ui),
         Command::Mpiexec(arguments) => Ok(ExitCode::Command(slurm::mpiexec(&arguments.words, &global))),
+        Command::StepFile => Ok(ExitCode::Command(slurm::receive_file())),
         Command::StepRanks => Ok(ExitCode::Command(slurm::keep_ranks())),
         Command::Shims(arguments) => shims::run(&arguments, ui),
         Command::Init(arguments) => init::run(&global, arguments, ui),

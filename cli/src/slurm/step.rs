@@ -14,7 +14,7 @@ mod mpi;
 mod outpost;
 mod spreading;
 mod streams;
-mod words;
+pub(super) mod words;
 
 use std::ffi::OsStr;
 use std::io;
@@ -34,6 +34,7 @@ use tokio::time::{Instant, sleep_until};
 use self::binding::{Bound, Wish};
 use self::course::{Course, Ended, Living};
 use self::far::FarError;
+pub(super) use self::far::connect;
 pub(super) use self::input::Source;
 use self::input::{Broadcast, Reader};
 use self::layout::Layout;

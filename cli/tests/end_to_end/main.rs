@@ -19,6 +19,7 @@ mod commands;
 mod corpus;
 mod desk;
 mod failures;
+mod far_files;
 mod far_steps;
 mod gangs;
 mod inspection;

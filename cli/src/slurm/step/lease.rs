@@ -15,7 +15,7 @@ use phalanx_protocol::step::{
 
 /// Why a step has no cpus.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LeaseError {
+pub(in crate::slurm) enum LeaseError {
     /// The job has none for it.
     #[error(transparent)]
     Refused(#[from] StepRefusal),

@@ -6,8 +6,9 @@ use tokio::signal::unix::Signal;
 use tokio::task::JoinSet;
 
 use super::course::{Course, Living};
-use super::far::{Far, FarEnds, FarStart, Say, connect, order};
+use super::far::{Far, FarEnds, FarStart, OUTPOST, Say, connect, order};
 use super::input::{Broadcast, Reader};
+use super::layout::StepNode;
 use super::mpi::Mpi;
 use super::words::ToFar;
 use super::{Step, number, streams};
@@ -25,7 +26,8 @@ impl Step {
         let others = || self.layout.nodes.iter().filter(|node| node.position > 0);
         let task = number(INDEX_VARIABLE).unwrap_or_default();
         // before anything runs that would have to be ended if there is no way there
-        let sockets: Result<Vec<_>, _> = others().map(|node| connect(task, node.position)).collect();
+        let reach = |node: &StepNode| connect(task, node.position, OUTPOST, &std::env::current_dir()?);
+        let sockets: Result<Vec<_>, _> = others().map(reach).collect();
         let sockets = sockets.map_err(|error| self.complain(&error))?;
         let mut fars = Vec::new();
         for (node, socket) in others().zip(sockets) {
