@@ -22,6 +22,7 @@ mod failures;
 mod far_files;
 mod far_steps;
 mod gangs;
+mod gpu_steps;
 mod inspection;
 mod job_files;
 mod jobs;

@@ -147,6 +147,7 @@ pub(super) fn order(rank: u32, command: &Command, reads: bool, cpus: Option<Vec<
             .collect(),
         reads,
         cpus,
+        gpus: None,
     }
 }
 

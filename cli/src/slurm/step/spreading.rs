@@ -10,7 +10,7 @@ use super::far::{Far, FarEnds, FarStart, OUTPOST, Say, connect, order};
 use super::input::{Broadcast, Reader};
 use super::layout::StepNode;
 use super::mpi::Mpi;
-use super::words::ToFar;
+use super::words::{RankOrder, ToFar};
 use super::{Step, number, streams};
 use crate::slurm::Complaint;
 
@@ -38,7 +38,10 @@ impl Step {
                 let (file, reads) = self.far_input(rank)?;
                 let cpus = self.bound(rank).map(<[u32]>::to_vec);
                 starts.push(FarStart {
-                    order: order(rank, &command, reads, cpus),
+                    order: RankOrder {
+                        gpus: self.gpus(rank),
+                        ..order(rank, &command, reads, cpus)
+                    },
                     pmi: mpi.take(rank),
                 });
                 streams.push((file, self.far_sinks(rank)?));

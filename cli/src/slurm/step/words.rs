@@ -9,6 +9,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
+use super::gpus::RankGpus;
+
 /// Bytes of one frame, after its length: of the one that says what all ranks are to run.
 const FRAME_BYTES_MAX: usize = 64 << 20;
 /// Bytes of one piece of what ranks read and write.
@@ -30,6 +32,8 @@ pub(super) struct RankOrder {
     pub(super) reads: bool,
     /// The cpus that it may use, if that is said.
     pub(super) cpus: Option<Vec<u32>>,
+    /// The gpus of that node that it sees, if not all of its job.
+    pub(super) gpus: Option<RankGpus>,
 }
 
 /// To the other node.
