@@ -103,7 +103,7 @@ pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
             retry::run(cluster, arguments.job, ui).await
         }),
         Command::Explain(arguments) => with_cluster(&global, async |cluster| {
-            explain::run(cluster, arguments.job, ui).await
+            explain::run(cluster, arguments.target, ui).await
         }),
         Command::Graph(arguments) => match graph::subject(&arguments) {
             graph::Subject::File(path) => graph::of_file(path, arguments.format, ui),
