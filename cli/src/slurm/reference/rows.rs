@@ -337,7 +337,7 @@ const FORMS: &[(&str, Here, &str)] = &[
     ("dependency: afterany", Yes, "ended; so is a number alone"),
     ("dependency: afterok", Yes, "ended well"),
     ("dependency: afternotok", Yes, "ended badly"),
-    ("dependency: aftercorr", Yes, "the element of the same number ended well"),
+    ("dependency: aftercorr", Yes, "the element of the same number ended well; arrays that do not begin with the same numbers are refused"),
     ("dependency: singleton", Yes, "no earlier job of this name and user is left"),
     ("dependency: AND", Yes, "`,` and `:` between jobs"),
     ("dependency: OR", Yes, "`?` between conditions"),
