@@ -135,6 +135,10 @@ pub(crate) enum Command {
     #[command(hide = true)]
     StepRanks,
 
+    /// Receive a file from another node of a job, which is standard input
+    #[command(hide = true)]
+    StepFile,
+
     /// Submit a job and print its id
     ///
     /// A program of kernels is checked before anything is sent: that it is a kernel program for this machine, that it has the
@@ -213,11 +217,11 @@ pub(crate) enum Command {
     /// Example: phalanx requeue 42 43.7 44.0-99
     Requeue(JobsToRequeue),
 
-    /// Say why a job is where it is
+    /// Say why a job, or a task, is where it is
     ///
-    /// One sentence with the reason, then what each worker offers.
-    /// Example: phalanx explain 42
-    Explain(JobArguments),
+    /// The reason in a sentence, also why tasks wait while others of the job run; then what each worker offers.
+    /// Examples: phalanx explain 42, phalanx explain 42.7
+    Explain(ExplainArguments),
 
     /// Draw jobs and what they wait for of each other
     ///
@@ -388,6 +392,15 @@ pub(crate) struct JobsToRequeue {
     /// Example: 42 43.7 44.0-99
     #[arg(value_name = "ID[.TASKS]", required = true)]
     pub(crate) targets: Vec<Target>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExplainArguments {
+    /// The job's id, alone or with the index of a task
+    ///
+    /// Example: 42.7
+    #[arg(value_name = "ID[.TASK]")]
+    pub(crate) target: Target,
 }
 
 #[derive(Debug, clap::Args)]

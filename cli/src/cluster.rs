@@ -200,6 +200,7 @@ fn of_refusal(refusal: &Refusal) -> CliError {
         | Refusal::NoSuchDependency(_)
         | Refusal::NothingToRequeue { .. }
         | Refusal::NoSuchElement { .. }
+        | Refusal::Unpaired { .. }
         | Refusal::NothingRuns { .. }
         | Refusal::NoSuchSignal(_)
         | Refusal::NoSuchTask { .. } => told(ExitCode::Usage),

@@ -52,6 +52,7 @@ pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
         Command::Up(arguments) => up::run(&global, &arguments, ui),
         Command::Down => up::detached::down(&global, ui),
         Command::Mpiexec(arguments) => Ok(ExitCode::Command(slurm::mpiexec(&arguments.words, &global))),
+        Command::StepFile => Ok(ExitCode::Command(slurm::receive_file())),
         Command::StepRanks => Ok(ExitCode::Command(slurm::keep_ranks())),
         Command::Shims(arguments) => shims::run(&arguments, ui),
         Command::Init(arguments) => init::run(&global, arguments, ui),
@@ -102,7 +103,7 @@ pub(crate) fn run(arguments: Arguments, ui: Ui) -> Result<ExitCode, CliError> {
             retry::run(cluster, arguments.job, ui).await
         }),
         Command::Explain(arguments) => with_cluster(&global, async |cluster| {
-            explain::run(cluster, arguments.job, ui).await
+            explain::run(cluster, arguments.target, ui).await
         }),
         Command::Graph(arguments) => match graph::subject(&arguments) {
             graph::Subject::File(path) => graph::of_file(path, arguments.format, ui),

@@ -133,6 +133,11 @@ pub(crate) fn keep_ranks() -> u8 {
     step::keep_ranks()
 }
 
+/// `phalanx step-file`: receives a file from where `sbcast` runs. Returns its exit code.
+pub(crate) fn receive_file() -> u8 {
+    sbcast::receive()
+}
+
 /// `phalanx mpiexec`: the same as `mpiexec`, for the cluster that is named. Returns its exit code.
 pub(crate) fn mpiexec(words: &[String], global: &GlobalArguments) -> u8 {
     mpiexec::told(words, global)

@@ -221,6 +221,15 @@ impl ArrayPart {
             .checked_mul(self.count.checked_sub(1)?)?
             .checked_add(self.first)
     }
+
+    /// What is left of it behind its first `count` numbers, if anything is.
+    fn behind(self, count: u64) -> Option<Self> {
+        (count < self.count).then(|| Self {
+            first: self.first + count * self.step,
+            count: self.count - count,
+            ..self
+        })
+    }
 }
 
 impl ArrayIds {
@@ -283,6 +292,24 @@ impl ArrayIds {
         None
     }
 
+    /// The first of its own numbers that another array does not have at the same place.
+    pub fn first_unlike(&self, other: &Self) -> Option<u64> {
+        let (mut own, mut others) = (self.parts.iter(), other.parts.iter());
+        let (mut left, mut right) = (own.next().copied(), others.next().copied());
+        while let Some(part) = left {
+            let Some(like) = right.filter(|like| like.first == part.first) else {
+                return Some(part.first);
+            };
+            let alike = match part.step == like.step {
+                true => part.count.min(like.count),
+                false => 1,
+            };
+            left = part.behind(alike).or_else(|| own.next().copied());
+            right = like.behind(alike).or_else(|| others.next().copied());
+        }
+        None
+    }
+
     /// The task that has the number `id`.
     pub fn index(&self, id: u64) -> Option<u64> {
         let mut before = 0;
@@ -337,6 +364,26 @@ mod tests {
         }
         assert_eq!((ids.id(5), ids.index(2), ids.index(6)), (None, None, None));
         assert_eq!((ids.bounds(), ids.step()), ((1, 9), 1));
+    }
+
+    #[test]
+    fn arrays_are_alike_as_far_as_they_have_the_same_numbers_at_the_same_places() {
+        let unlike = |own: &[(u64, u64, u64)], other: &[(u64, u64, u64)]| {
+            let ids = |parts: &[(u64, u64, u64)]| {
+                let parts = parts.iter().map(|&(first, count, step)| part(first, count, step));
+                ArrayIds::new(parts.collect()).unwrap()
+            };
+            ids(own).first_unlike(&ids(other))
+        };
+        assert_eq!(unlike(&[(1, 3, 1)], &[(1, 3, 1)]), None);
+        assert_eq!(unlike(&[(1, 3, 1)], &[(1, 9, 1)]), None);
+        assert_eq!(unlike(&[(1, 9, 1)], &[(1, 3, 1)]), Some(4));
+        assert_eq!(unlike(&[(1, 3, 1)], &[(0, 4, 1)]), Some(1));
+        assert_eq!(
+            unlike(&[(1, 1, 1), (2, 2, 1)], &[(1, 1, 1), (2, 1, 5), (3, 7, 1)]),
+            None
+        );
+        assert_eq!(unlike(&[(1, 3, 2)], &[(1, 3, 1)]), Some(3));
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! A connection that begins with [`FromStep::Reach`] instead starts a program on another node of the job. Once that is answered
 //! with [`ToStep::Reached`], it is the program's standard input, both ways; at its end the program is ended, with its group.
 
+use std::fmt;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -89,12 +91,45 @@ pub struct StepRequest {
     pub ranks_per_node_max: u32,
     /// The nodes that it may be on, by their positions in the job; any if there are none.
     pub only: Vec<u32>,
+    /// Gpus that it has; no other step that asks for some has these.
+    pub gpus: StepGpus,
     /// Which cpus it gets.
     pub extent: Extent,
     /// It neither waits for others nor do others wait for it.
     pub overlap: bool,
     /// It is refused if it would have to wait.
     pub immediate: bool,
+}
+
+/// Gpus that a step asks for; none if nothing is counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepGpus {
+    /// Each rank has so many; else the step on each of its nodes.
+    pub per_rank: bool,
+    /// How many of that type, in small letters, or of any; each at least 1.
+    pub counts: Vec<(Option<String>, u32)>,
+}
+
+impl StepGpus {
+    /// How many a rank has, or a node.
+    pub fn count(&self) -> u32 {
+        let counts = self.counts.iter().map(|&(_, count)| count);
+        counts.fold(0, u32::saturating_add)
+    }
+}
+
+impl fmt::Display for StepGpus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, (kind, count)) in self.counts.iter().enumerate() {
+            let kind = kind.as_ref().map(|kind| format!(":{kind}")).unwrap_or_default();
+            let comma = if position > 0 { ", " } else { "" };
+            write!(f, "{comma}{count} gpu{kind}")?;
+        }
+        f.write_str(match self.per_rank {
+            true => " for each task",
+            false => " on each node",
+        })
+    }
 }
 
 /// Which cpus of its nodes a step gets.
@@ -128,6 +163,8 @@ pub struct NodeShare {
     pub cpu_count: u32,
     /// Which these are, by the system's numbers, ascending; empty if the job was not told which cpus it has.
     pub cpus: Vec<u32>,
+    /// The gpus that it has asked for, by their positions among those of the job there; if each rank has some, rank after rank.
+    pub gpus: Vec<u32>,
 }
 
 /// Why a step gets nothing.
@@ -154,8 +191,18 @@ pub enum StepRefusal {
         /// Nodes of the job.
         there: u32,
     },
+    /// The job has fewer gpus, or none of that type.
+    #[error("the step asks for {asked} (tasks: {ranks}), and its job has {there} gpu in all")]
+    Gpus {
+        /// So many were asked for.
+        asked: StepGpus,
+        /// For so many ranks.
+        ranks: u32,
+        /// So many are there that it could have.
+        there: u32,
+    },
     /// It would have to wait, and says that it does not.
-    #[error("other steps have its cpus, and it is not to wait")]
+    #[error("other steps have what it needs, and it is not to wait")]
     Busy,
     /// Nothing can be started on that node.
     #[error("node {node} of the job cannot be reached: {why}")]
@@ -188,6 +235,10 @@ mod tests {
             nodes_min: u32::MAX,
             ranks_per_node_max: u32::MAX,
             only: (0..4096).collect(),
+            gpus: StepGpus {
+                per_rank: true,
+                counts: vec![(Some("a".repeat(256)), u32::MAX)],
+            },
             extent: Extent::Whole,
             overlap: true,
             immediate: true,
@@ -204,6 +255,7 @@ mod tests {
             ranks: u32::MAX,
             cpu_count: 256,
             cpus: (0..256).collect(),
+            gpus: (0..16).collect(),
         };
         let granted = ToStep::Granted(StepGrant {
             step: u32::MAX,

@@ -210,8 +210,19 @@ pub struct Explanation {
     pub job: JobView,
     /// The reason.
     pub verdict: Verdict,
+    /// Tasks that wait while others of the job run, by what they wait for.
+    pub idle: Vec<Idle>,
     /// What each worker offers it, the best first, at most 20.
     pub offers: Vec<Offer>,
+}
+
+/// Tasks that wait while others of their job run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Idle {
+    /// How many, at least 1.
+    pub tasks: u64,
+    /// For what.
+    pub why: Verdict,
 }
 
 /// What one worker offers a job.

@@ -62,7 +62,7 @@ pub use self::own_pid::tell_own_pid;
 use self::process::{Ending, Limits, Order};
 use self::ranks::Ranks;
 use self::relay::Relay;
-use self::steps::{NodeCpus, Steps};
+use self::steps::{NodeStock, Steps};
 use self::variables::Variables;
 use self::wake::Wake;
 use crate::host::gang_link::GangLink;
@@ -282,17 +282,12 @@ impl Commands {
         };
         let checkpoints = self.checkpoints(index, chunk.grant)?;
         if let Some(steps) = &self.steps {
-            let mut nodes = vec![NodeCpus::of_task(&self.command, chunk.context.place())];
+            let mut nodes = vec![NodeStock::of_task(&self.command, chunk.context.place())];
             let others = lock(&self.members)
                 .as_ref()
                 .map_or(1, |members| members.node_count())
                 - 1;
-            // nobody says here which cpus these are
-            let elsewhere = NodeCpus {
-                count: self.command.request.cpus.max(1),
-                numbers: Vec::new(),
-            };
-            nodes.extend(vec![elsewhere; others]);
+            nodes.extend(vec![NodeStock::elsewhere(&self.command); others]);
             steps.begin(index, nodes);
         }
         let ended = loop {

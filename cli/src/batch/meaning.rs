@@ -69,6 +69,7 @@ fn of_job(kind: Kind) -> Meaning {
         Kind::GpusPerTask => honoured("gpus of each task"),
         Kind::Gres => honoured("gpus; others of the names that workers offer, else told not to be counted"),
         Kind::Help => honoured("shows this"),
+        Kind::Hint => honoured("nomultithread, compute_bound: bound to cpus of different cores"),
         Kind::Hold => honoured("waits until it is released"),
         Kind::IgnorePbs => honoured("#PBS lines are comments"),
         Kind::Immediate => warned("the job waits as any other"),
@@ -127,6 +128,10 @@ fn of_step(kind: Kind) -> Meaning {
         Kind::Quiet => honoured("does not say that it waits"),
         Kind::Whole => honoured("the step has all cpus of the job, whatever says --exact"),
         Kind::Export => honoured("variables that the ranks get besides"),
+        Kind::Gpus => honoured("gpus that it has to itself and waits for, on all its nodes together"),
+        Kind::GpusPerNode => honoured("the same on each of its nodes"),
+        Kind::GpusPerTask => honoured("gpus of each rank, which sees no others; also what the job has said"),
+        Kind::Gres => honoured("gpu is --gpus-per-node, none shows no gpus; others change nothing"),
         Kind::Help => honoured("shows this"),
         Kind::Input => honoured("file for standard input, none, or the only rank that gets what srun reads"),
         Kind::KillOnBadExit => honoured("one failed rank ends the step"),
@@ -145,8 +150,8 @@ fn of_step(kind: Kind) -> Meaning {
         Kind::Unbuffered => honoured("nothing is buffered"),
         Kind::Usage => honoured("shows one line"),
         Kind::Version => honoured("shows the version of phalanx"),
-        Kind::Array | Kind::Begin | Kind::CpusPerGpu | Kind::Dependency | Kind::ExportFile | Kind::Gpus
-        | Kind::GpusPerNode | Kind::GpusPerTask | Kind::Gres | Kind::Hold | Kind::IgnorePbs | Kind::JobId
+        Kind::Array | Kind::Begin | Kind::CpusPerGpu | Kind::Dependency | Kind::ExportFile | Kind::Hint
+        | Kind::Hold | Kind::IgnorePbs | Kind::JobId
         | Kind::JobName | Kind::KillOnInvalidDependency | Kind::Mem | Kind::MemPerCpu | Kind::MemPerGpu | Kind::Nice
         | Kind::NoRequeue | Kind::NtasksPerGpu | Kind::Parsable | Kind::Partition
         | Kind::Priority | Kind::Pty | Kind::Recorded | Kind::Requeue | Kind::Signal

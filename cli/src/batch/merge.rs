@@ -3,6 +3,7 @@
 use std::fmt;
 
 use phalanx_protocol::hostlist::{self, HostListError};
+use phalanx_protocol::resources::GPU;
 
 use super::array::{ArrayError, ArraySpec};
 use super::begin::{Begin, BeginError};
@@ -13,9 +14,9 @@ use super::getopt::{self, Given, OnUnknown, OptionError};
 use super::memory::{MemoryError, parse_memory};
 use super::options::{Command, OptionKind as Kind, OptionSpec};
 use super::pbs::{self, PbsError};
-use super::settings::{BatchSettings, Memory, Question};
+use super::settings::{BatchSettings, GpuWish, Memory, Question};
 use super::time::{TimeError, parse_time_limit};
-use super::values::{self, ValueError};
+use super::values::{self, Gres, ValueError};
 
 /// Where something is said. What is later in this list wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,6 +142,8 @@ struct Merger {
     merged: Merged,
     /// What said how much memory there must be.
     memory_from: Option<(Place, &'static OptionSpec)>,
+    /// Where it was said which gpus a step wants.
+    gpus_from: Option<Place>,
     unknown: Vec<String>,
 }
 
@@ -208,6 +211,14 @@ impl Merger {
         if given.spec.kind == Kind::CpusPerTask && place != Place::Variable("SLURM_CPUS_PER_TASK") {
             settings.step.cpus_per_task = settings.cpus_per_task;
         }
+        if let Some(wish) = gpu_wish(settings, given.spec.kind, place) {
+            let is_kept = matches!(settings.step.gpus, Some(GpuWish::PerTask(_)))
+                && self.gpus_from.is_some_and(|from| from.equals_in_rank(place));
+            if !is_kept {
+                settings.step.gpus = Some(wish);
+                self.gpus_from = Some(place);
+            }
+        }
         Ok(())
     }
 
@@ -249,6 +260,27 @@ impl Merger {
     }
 }
 
+/// What a step wants by that option. How many gpus its job has, and its nodes, says nothing of its steps.
+fn gpu_wish(settings: &BatchSettings, kind: Kind, place: Place) -> Option<GpuWish> {
+    if kind == Kind::GpusPerTask {
+        return Some(GpuWish::PerTask(settings.gpus_per_task.clone()));
+    }
+    let of_job = ["SLURM_GPUS", "SLURM_GPUS_PER_NODE", "SLURM_GRES"].map(Place::Variable);
+    if of_job.contains(&place) {
+        return None;
+    }
+    if kind == Kind::Gpus {
+        return Some(GpuWish::InAll(settings.gpus.clone()));
+    }
+    if kind == Kind::GpusPerNode {
+        return Some(GpuWish::PerNode(settings.gpus_per_node.clone()));
+    }
+    let gres = (kind == Kind::Gres).then_some(&settings.gres)?;
+    let gpus: Vec<Gres> = gres.iter().filter(|gres| gres.name == GPU).cloned().collect();
+    // other things say nothing of gpus; nothing at all does
+    (gres.is_empty() || !gpus.is_empty()).then_some(GpuWish::PerNode(gpus))
+}
+
 /// Sets what one option says.
 #[rustfmt::skip] // a table: one option a line
 fn set(settings: &mut BatchSettings, spec: &OptionSpec, given: Option<&str>) -> Result<(), Reason> {
@@ -276,6 +308,7 @@ fn set(settings: &mut BatchSettings, spec: &OptionSpec, given: Option<&str>) -> 
         Kind::GpusPerTask => settings.gpus_per_task = values::gpus(text)?,
         Kind::Gres => settings.gres = values::gres(text)?,
         Kind::Help => settings.question = Some(Question::Help),
+        Kind::Hint => record(settings, spec.long, text),
         Kind::Hold => settings.hold = true,
         Kind::IgnorePbs => settings.ignore_pbs = true,
         Kind::Immediate => settings.immediate = Some(values::seconds(given.unwrap_or("0"))?),

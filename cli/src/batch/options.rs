@@ -61,6 +61,7 @@ pub(crate) enum OptionKind {
     GpusPerTask,
     Gres,
     Help,
+    Hint,
     Hold,
     IgnorePbs,
     Immediate,
@@ -265,7 +266,7 @@ static OPTIONS: &[OptionSpec] = &[
     kept("gpus-per-socket", Required, ALL),
     kept("gres-flags", Required, ALL),
     kept("het-group", Required, RUN),
-    kept("hint", Required, ALL),
+    long("hint", Required, Kind::Hint, ALL),
     kept("interactive", Flag, RUN),
     kept("mail-type", Required, ALL),
     kept("mail-user", Required, ALL),
@@ -437,7 +438,6 @@ mod tests {
             "licenses",
             "comment",
             "constraint",
-            "hint",
         ] {
             let spec = by_long(Command::Sbatch, name).unwrap();
             assert_eq!(spec.kind, Kind::Recorded, "{name}");

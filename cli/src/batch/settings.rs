@@ -103,6 +103,14 @@ impl BatchSettings {
     }
 }
 
+/// Gpus that a step asks for; none if all counts are 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum GpuWish {
+    PerTask(Vec<Gres>),
+    PerNode(Vec<Gres>),
+    InAll(Vec<Gres>),
+}
+
 /// What only `srun` is told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct StepSettings {
@@ -127,6 +135,8 @@ pub(crate) struct StepSettings {
     /// Cpus of each rank, if that is said of the step and not of its job.
     pub(crate) cpus_per_task: Option<u32>,
     pub(crate) cpu_bind: Option<String>,
+    /// Gpus that it asks for itself, or of which its job has said how many each rank has; else it shares all of its job's.
+    pub(crate) gpus: Option<GpuWish>,
     /// The argument is a file with a program for each rank.
     pub(crate) multi_prog: bool,
     pub(crate) pty: bool,

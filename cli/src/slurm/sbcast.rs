@@ -1,16 +1,33 @@
-//! `sbcast`: copies a file to the nodes of the job that it runs in. A job runs on one node, so that this is a copy there: whole
-//! or not at all.
+//! `sbcast`: copies a file to all nodes of the job that it runs in, whole or not at all: [`copy`] on each node; on the others
+//! by a process there ([`receiver`]) to which this one is connected ([`far`]). No node puts its copy in its place before all
+//! have theirs.
 
-use std::fs::{self, File, FileTimes};
-use std::io;
+mod copy;
+mod far;
+mod receiver;
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use clap::{ArgAction, Parser};
+use phalanx_protocol::hostlist;
 
-use super::{Complaint, Name, words};
+use self::copy::{Copy, Order};
+use self::far::{FarNode, FarNodes};
+pub(super) use self::receiver::run as receive;
+use super::step::job_nodes;
+use super::{Complaint, Name, inform, words};
+use crate::process::runtime;
 
-/// Copies a file to the nodes of a job
+/// Bytes that are read and sent at a time.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Copies a file to all nodes of a job
 #[derive(Debug, Parser)]
 #[command(
     name = "sbcast",
@@ -40,11 +57,11 @@ struct Arguments {
     #[arg(short = 'j', long, value_name = "ID")]
     jobid: Option<String>,
 
-    /// Accepted: nothing crosses the network
+    /// Accepted; what crosses the network is not compressed
     #[arg(short = 'C', long, value_name = "LIBRARY", num_args = 0..=1, require_equals = true)]
     compress: Option<Option<String>>,
 
-    /// Accepted: nothing crosses the network
+    /// Accepted; each node is sent the file from here
     #[arg(short = 'F', long, value_name = "NUMBER")]
     fanout: Option<String>,
 
@@ -60,7 +77,7 @@ struct Arguments {
     #[arg(long, value_name = "YES", num_args = 0..=1, require_equals = true)]
     send_libs: Option<Option<String>>,
 
-    /// Accepted
+    /// Says which nodes have it
     #[arg(short = 'v', long, action = ArgAction::Count)]
     verbose: u8,
 }
@@ -81,125 +98,119 @@ pub(super) fn run(words: &[String]) -> Result<u8, Complaint> {
             asked == own || Some(asked) == element.as_ref()
         }
     };
-    if !is_own {
+    let Some(own) = own.filter(|_| is_own) else {
         return Err(Complaint::new(
             "this is not inside the job: write it into the batch script, or behind salloc",
         ));
-    }
-    let destination = destination(&arguments)?;
-    copy(&arguments, &destination).map_err(|error| {
-        let (from, to) = (arguments.source.display(), destination.display());
-        Complaint::new(match error.kind() == io::ErrorKind::AlreadyExists {
-            true => format!("`{to}` is there already; --force replaces it"),
-            false => format!("cannot copy `{from}` to `{to}`: {error}"),
-        })
+    };
+    let nodes = nodes()?;
+    let (file, order) = read(&arguments, &own)?;
+    runtime()?.block_on(async {
+        let others = (0..).zip(&nodes).skip(1);
+        let far: Result<Vec<FarNode>, Complaint> = others
+            .map(|(position, name)| FarNode::start(position, name))
+            .collect();
+        let mut far = FarNodes { nodes: far? };
+        let done = copy(file, &arguments, &order, &mut far).await;
+        if done.is_err() {
+            far.abandon().await;
+        }
+        done
     })?;
+    if arguments.verbose > 0 {
+        let (from, to) = (arguments.source.display(), arguments.destination.display());
+        let of = hostlist::compress(&nodes);
+        inform(Name::Sbcast, &format!("`{from}` is copied to `{to}` of {of}"));
+    }
     Ok(0)
 }
 
-/// Where the copy will lie.
-fn destination(arguments: &Arguments) -> Result<PathBuf, Complaint> {
-    let given = &arguments.destination;
-    if !given.is_absolute() {
+/// The names of the nodes that are to have it, this one first.
+fn nodes() -> Result<Vec<String>, Complaint> {
+    let list = std::env::var("SLURM_JOB_NODELIST").unwrap_or_default();
+    let all = hostlist::expand(&list).unwrap_or_default();
+    let reachable = job_nodes();
+    match all.len() > reachable.len() {
+        true => Err(Complaint::with_hint(
+            format!("the other nodes of {list} cannot be reached from here"),
+            "call it in the batch script itself",
+        )),
+        // there is one, whatever its name
+        false if all.is_empty() => Ok(reachable),
+        false => Ok(all),
+    }
+}
+
+/// Opens the file, and says what nodes are to have of it.
+fn read(arguments: &Arguments, job: &str) -> Result<(File, Order), Complaint> {
+    let (source, destination) = (&arguments.source, &arguments.destination);
+    if !destination.is_absolute() {
         return Err(Complaint::new(format!(
             "`{}` is not absolute: a node has no working directory; write it as in /tmp/data",
-            given.display()
+            destination.display()
         )));
     }
-    match (given.is_dir(), arguments.source.file_name()) {
-        (true, Some(name)) => Ok(given.join(name)),
-        (true | false, _) => Ok(given.clone()),
-    }
-}
-
-/// Copies under another name first, so that nobody sees half a file.
-fn copy(arguments: &Arguments, destination: &Path) -> io::Result<()> {
-    if !arguments.force && destination.symlink_metadata().is_ok() {
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
-    let name = destination.file_name().unwrap_or_default().to_string_lossy();
-    let partial = destination.with_file_name(format!(".{name}.{}.sbcast", std::process::id()));
-    let done = copy_as(arguments, &partial).and_then(|()| match arguments.force {
-        true => fs::rename(&partial, destination),
-        // somebody else may have been quicker, whose file stays
-        false => fs::hard_link(&partial, destination).and_then(|()| fs::remove_file(&partial)),
+    let opened = File::open(source).and_then(|file| {
+        let known = file.metadata()?;
+        let kept = arguments
+            .preserve
+            .then(|| Ok((known.accessed()?, known.modified()?)));
+        let kept = kept.transpose().map_err(|error: std::io::Error| error)?;
+        match known.is_file() {
+            true => Ok((file, known.permissions().mode(), kept)),
+            false => Err(std::io::Error::other("it is no file")),
+        }
     });
-    if done.is_err() {
-        // what matters is why it failed
-        let _ = fs::remove_file(&partial);
-    }
-    done
-}
-
-fn copy_as(arguments: &Arguments, partial: &Path) -> io::Result<()> {
-    let mut from = File::open(&arguments.source)?;
-    let known = from.metadata()?;
-    if !known.is_file() {
-        return Err(io::Error::other("it is no file"));
-    }
-    let mut to = File::options().write(true).create_new(true).open(partial)?;
-    io::copy(&mut from, &mut to)?;
-    // a program stays one, whether the rest is kept or not
-    let mode = match arguments.preserve {
-        true => known.permissions().mode(),
-        false => to.metadata()?.permissions().mode() | (known.permissions().mode() & 0o111),
+    let (file, mode, kept) = opened.map_err(|error| cannot_read(arguments, &error))?;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let order = Order {
+        destination: Bytes::copy_from_slice(destination.as_os_str().as_bytes()),
+        name: Bytes::copy_from_slice(source.file_name().unwrap_or_default().as_bytes()),
+        token: format!("{job}-{}-{}", std::process::id(), since.as_nanos()),
+        force: arguments.force,
+        mode,
+        kept,
     };
-    to.set_permissions(fs::Permissions::from_mode(mode))?;
-    if arguments.preserve {
-        let times = FileTimes::new()
-            .set_accessed(known.accessed()?)
-            .set_modified(known.modified()?);
-        to.set_times(times)?;
-    }
-    to.sync_all()
+    Ok((file, order))
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::{Duration, SystemTime};
+fn cannot_read(arguments: &Arguments, error: &std::io::Error) -> Complaint {
+    Complaint::new(format!("cannot read `{}`: {error}", arguments.source.display()))
+}
 
-    use super::*;
-
-    fn arguments(words: &[&str]) -> Arguments {
-        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-        words::read::<Arguments>(Name::Sbcast, &words).unwrap().unwrap()
+/// Copies the file to this node and the others; if that fails somewhere, nobody has it, and nobody has been told so.
+async fn copy(
+    mut file: File,
+    arguments: &Arguments,
+    order: &Order,
+    far: &mut FarNodes,
+) -> Result<(), Complaint> {
+    let complain = |error: copy::CopyError| Complaint::new(error.to_string());
+    let failed = |far: &FarNodes| match far.failures() {
+        lines if lines.is_empty() => Ok(()),
+        lines => Err(Complaint { lines, code: 1 }),
+    };
+    let mut here = Copy::begin(order).map_err(complain)?;
+    far.begin(order).await;
+    failed(far)?;
+    let mut piece = vec![0; PIECE_BYTES];
+    loop {
+        let count = file
+            .read(&mut piece)
+            .map_err(|error| cannot_read(arguments, &error))?;
+        if count == 0 {
+            break;
+        }
+        if let Some(here) = &mut here {
+            here.write(&piece[..count]).map_err(complain)?;
+        }
+        far.send(&piece[..count]).await;
+        failed(far)?;
     }
-
-    #[test]
-    fn a_copy_is_whole_keeps_what_is_asked_for_and_replaces_nothing_unasked() {
-        let folder = tempfile::tempdir().unwrap();
-        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
-        fs::write(&from, "first").unwrap();
-        fs::set_permissions(&from, fs::Permissions::from_mode(0o740)).unwrap();
-        let yesterday = SystemTime::now() - Duration::from_hours(24);
-        File::options()
-            .append(true)
-            .open(&from)
-            .unwrap()
-            .set_modified(yesterday)
-            .unwrap();
-        let (from, to) = (from.to_str().unwrap(), to.to_str().unwrap());
-        let kept = arguments(&["-p", from, to]);
-        copy(&kept, &destination(&kept).unwrap()).unwrap();
-        let known = fs::metadata(to).unwrap();
-        assert_eq!(
-            (known.permissions().mode() & 0o777, known.modified().unwrap()),
-            (0o740, yesterday)
-        );
-        fs::write(from, "second").unwrap();
-        let again = arguments(&[from, to]);
-        let error = copy(&again, &destination(&again).unwrap()).unwrap_err();
-        assert_eq!(
-            (error.kind(), fs::read_to_string(to).unwrap().as_str()),
-            (io::ErrorKind::AlreadyExists, "first")
-        );
-        let forced = arguments(&["--force", from, to]);
-        copy(&forced, &destination(&forced).unwrap()).unwrap();
-        assert_eq!(fs::read_to_string(to).unwrap(), "second");
-        // nothing else is left
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
-        assert!(destination(&arguments(&[from, "relative"])).is_err());
-        let into = destination(&arguments(&[from, "/"])).unwrap();
-        assert_eq!(into, Path::new("/from"));
-    }
+    here.as_mut().map_or(Ok(()), Copy::finish).map_err(complain)?;
+    far.end().await;
+    failed(far)?;
+    here.map_or(Ok(()), Copy::place).map_err(complain)?;
+    far.place().await;
+    failed(far)
 }

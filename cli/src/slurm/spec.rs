@@ -273,22 +273,31 @@ fn after_element(
     on: &text::JobElement,
     element: u64,
 ) -> Result<Condition, Complaint> {
-    let refused = |what: &str| {
-        let job = on.job;
-        Complaint::new(format!("{what} ({on}) is not there; name its job, {job}"))
-    };
+    let job = on.job;
     let ending = match condition {
         text::Condition::AfterAny => Ending::Any,
         text::Condition::AfterOk => Ending::Ok,
         text::Condition::AfterNotOk => Ending::NotOk,
-        text::Condition::After { .. } => return Err(refused("a dependency on the start of one element")),
-        text::Condition::AfterCorr => return Err(refused("an element of one element")),
+        text::Condition::After { .. } => {
+            return Err(Complaint::with_hint(
+                format!(
+                    "--dependency: `after:{on}` waits for the start of one element, of which nobody here keeps a note"
+                ),
+                &format!(
+                    "after:{job} waits for the start of its job, afterany:{on} for the end of the element"
+                ),
+            ));
+        }
+        text::Condition::AfterCorr => {
+            return Err(Complaint::with_hint(
+                format!(
+                    "--dependency: `aftercorr:{on}` names one element, and pairs each with one of its own number"
+                ),
+                &format!("aftercorr:{job} names the array, afterok:{on} waits for that element alone"),
+            ));
+        }
     };
-    Ok(Condition::AfterElement {
-        job: on.job,
-        element,
-        ending,
-    })
+    Ok(Condition::AfterElement { job, element, ending })
 }
 
 /// What other commands show of the job: all that is said of it and does nothing too.

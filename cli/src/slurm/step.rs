@@ -1,5 +1,5 @@
 //! The ranks of a step, started side by side on cpus of the job that it runs in: those that are given to the step ([`cpus`],
-//! [`lease`]), of which each rank may have its own ([`binding`]). Where the job has several nodes, they are on these ([`layout`]):
+//! [`lease`]), of which each rank may have its own ([`binding`]), as of the job's gpus ([`gpus`]). Where the job has several nodes, they are on these ([`layout`]):
 //! on this one as this process's own children, on each other one as those of a process ([`outpost`]) to which it is connected
 //! ([`far`]).
 
@@ -7,6 +7,7 @@ mod binding;
 mod course;
 mod cpus;
 mod far;
+mod gpus;
 mod input;
 mod layout;
 mod lease;
@@ -14,7 +15,7 @@ mod mpi;
 mod outpost;
 mod spreading;
 mod streams;
-mod words;
+pub(super) mod words;
 
 use std::ffi::OsStr;
 use std::io;
@@ -34,6 +35,7 @@ use tokio::time::{Instant, sleep_until};
 use self::binding::{Bound, Wish};
 use self::course::{Course, Ended, Living};
 use self::far::FarError;
+pub(super) use self::far::connect;
 pub(super) use self::input::Source;
 use self::input::{Broadcast, Reader};
 use self::layout::Layout;
@@ -352,6 +354,9 @@ impl Step {
             command.env("SLURM_CPUS_PER_TASK", cpus.to_string());
         }
         self.tell_cpus(rank, &mut command);
+        if let Some(gpus) = self.gpus(rank).filter(|_| node.position == 0) {
+            gpus.tell(&mut command);
+        }
         mpi.tell(rank, (local, node.ranks.len()), &mut command);
         for (name, value) in &program.environment {
             command.env(name, value);

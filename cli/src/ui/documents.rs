@@ -1,6 +1,7 @@
 //! What programs read: JSON with a version. These shapes are a promise, apart from the types that travel between our
 //! own processes; a change that breaks a reader raises [`VERSION`].
 
+mod explanation;
 pub(crate) mod storage;
 #[cfg(test)]
 mod tests;
@@ -8,12 +9,13 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use phalanx_protocol::record::{FailureCause, Outcome, TaskFailure};
-use phalanx_protocol::view::{Explanation, JobView, Offer, Verdict, WorkerView};
+use phalanx_protocol::view::{JobView, WorkerView};
 use phalanx_protocol::{Amount, IndexRange, JobId, Request, Resources, UsageSum};
 use serde::Serialize;
 use serde_json::Number;
 use serde_json::value::RawValue;
 
+pub(crate) use self::explanation::ExplanationShape;
 use super::error::CliError;
 use super::graph::Graph;
 use phalanx_protocol::exit::ExitCode;
@@ -357,73 +359,6 @@ impl<'a> From<&'a WorkerView> for WorkerShape<'a> {
             jobs: &view.jobs,
             tasks_ended: view.tasks_ended,
             draining: view.draining,
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct ExplanationShape<'a> {
-    job: JobShape<'a>,
-    verdict: &'static str,
-    text: String,
-    /// Jobs that come first, or that it waits for.
-    behind: &'a [JobId],
-    offers: Vec<OfferShape<'a>>,
-}
-
-impl<'a> ExplanationShape<'a> {
-    pub(crate) fn new(explanation: &'a Explanation, text: String) -> Self {
-        let none: &[JobId] = &[];
-        let (verdict, behind) = match &explanation.verdict {
-            Verdict::Finished => ("finished", none),
-            Verdict::Running => ("running", none),
-            Verdict::NoWorkers => ("no_workers", none),
-            Verdict::Elsewhere { .. } => ("elsewhere", none),
-            Verdict::TooLarge { .. } => ("too_large", none),
-            Verdict::Behind { jobs } => ("behind", jobs.as_slice()),
-            Verdict::Scarce { jobs, .. } => ("scarce", jobs.as_slice()),
-            Verdict::NotAlone { jobs } => ("not_alone", jobs.as_slice()),
-            Verdict::Gang { jobs, .. } => ("gang", jobs.as_slice()),
-            Verdict::KeptOff { jobs } => ("kept_off", jobs.as_slice()),
-            Verdict::Resting => ("resting", none),
-            Verdict::Reattaching => ("reattaching", none),
-            Verdict::Storage { .. } => ("storage", none),
-            Verdict::Draining => ("draining", none),
-            Verdict::SlotsMax { .. } => ("slots_max", none),
-            Verdict::Held => ("held", none),
-            Verdict::Dependency { jobs } => ("dependency", jobs.as_slice()),
-            Verdict::DependencyNeverSatisfied { jobs } => ("dependency_never_satisfied", jobs.as_slice()),
-            Verdict::NotYet { .. } => ("not_yet", none),
-        };
-        Self {
-            job: (&explanation.job).into(),
-            verdict,
-            text,
-            behind,
-            offers: explanation.offers.iter().map(OfferShape::from).collect(),
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct OfferShape<'a> {
-    worker: String,
-    name: &'a str,
-    capacity: ResourcesShape<'a>,
-    slots_capacity: u32,
-    slots_free: u32,
-    slots_held: u32,
-}
-
-impl<'a> From<&'a Offer> for OfferShape<'a> {
-    fn from(offer: &'a Offer) -> Self {
-        Self {
-            worker: offer.worker.to_string(),
-            name: &offer.name,
-            capacity: (&offer.capacity).into(),
-            slots_capacity: offer.slots_capacity,
-            slots_free: offer.slots_free,
-            slots_held: offer.slots_held,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Jobs, workers and explanations, in words and tables for people.
 
+pub(crate) mod idle;
+
 use phalanx_protocol::record::Outcome;
 use phalanx_protocol::resources::either;
 use phalanx_protocol::resources::format_bytes;
@@ -401,9 +403,8 @@ fn unoffered(explanation: &Explanation) -> Option<&str> {
         .filter(|_| !offers.is_empty())
 }
 
-/// The reason, then what each worker offers.
-pub(crate) fn explanation_text(explanation: &Explanation, style: Style) -> String {
-    let mut text = verdict_text(explanation);
+/// The reason, in these words, then what each worker offers.
+pub(crate) fn explanation_text(explanation: &Explanation, mut text: String, style: Style) -> String {
     text.push('\n');
     if explanation.offers.is_empty() {
         return text;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::command::{login, run};
+use crate::command::{eventually, login, run};
 use crate::up::Up;
 
 #[test]
@@ -149,4 +149,43 @@ fn a_reader_that_leaves_is_no_error() {
     let mut said = String::new();
     std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
     assert_eq!((child.wait().unwrap().code(), said.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn a_task_says_why_it_waits_while_another_of_its_job_runs() {
+    let up = Up::start();
+    let job = up.run("submit --array 0-3%1 -- sleep 1000").lines()[0].to_owned();
+    let explained = |of: &str| up.run(&format!("explain {job}{of}"));
+    eventually("its first task runs", || {
+        explained(".0")
+            .stdout
+            .starts_with(&format!("task {job}.0 is running on worker "))
+    });
+    let waits = "waits: the job allows no more than 1 at a time.";
+    assert_eq!(explained(".3").lines()[0], format!("task {job}.3 {waits}"));
+    let of_job = explained("");
+    let (runs, idle) = of_job.lines()[0].split_once(": 1. ").unwrap();
+    assert_eq!(
+        runs,
+        format!("job {job} runs as many of its tasks at a time as it allows")
+    );
+    assert!(
+        idle.contains("wait: the job allows no more than 1 at a time."),
+        "{of_job:?}"
+    );
+    let document = up.run(&format!("--output json explain {job}.3")).json();
+    let told = &document["explanation"];
+    assert_eq!(told["task"], json!({"index": 3, "state": "waiting"}));
+    assert_eq!(told["idle"][0]["verdict"], "slots_max");
+    for (wrong, why) in [
+        (".9", format!("job {job} has no task 9: it has 4")),
+        (".0-1", "one task is explained at a time".to_owned()),
+    ] {
+        let refused = explained(wrong);
+        assert!(
+            refused.code == Some(2) && refused.stderr.contains(&why),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(up.run(&format!("cancel {job}")).code, Some(0));
 }

@@ -134,7 +134,7 @@ fn a_job_waits_for_one_element_of_an_array() {
     );
     let start = after("after", 5);
     assert!(
-        start.stderr.contains("a dependency on the start of one element"),
+        start.stderr.contains("waits for the start of one element"),
         "{start:?}"
     );
 }

@@ -297,6 +297,16 @@ pub enum Refusal {
         /// The number.
         element: u64,
     },
+    /// Elements of an array wait for those of another one, task by task, of which one stands at another place.
+    #[error(
+        "its element {element} is at another place among those of job {job}: aftercorr pairs arrays that begin with the same numbers"
+    )]
+    Unpaired {
+        /// The other job.
+        job: JobId,
+        /// The number.
+        element: u64,
+    },
     /// There is nothing to start from the top.
     #[error("no task of job {job} can be requeued: {why}")]
     NothingToRequeue {

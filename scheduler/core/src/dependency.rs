@@ -40,7 +40,9 @@ impl Core {
         let mut jobs = conditions.filter_map(Condition::job);
         let unknown = jobs.find(|&job| job == JobId(0) || job > self.last_job);
         let unknown = unknown.map(Refusal::NoSuchDependency);
-        unknown.or_else(|| self.unknown_element(spec))
+        unknown
+            .or_else(|| self.unknown_element(spec))
+            .or_else(|| self.unpaired(spec))
     }
 
     /// Notes whom a job waits for, and weighs its conditions: when it is submitted, or somebody else leads.

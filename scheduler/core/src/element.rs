@@ -1,9 +1,10 @@
 //! Conditions on one task of another job: what they are weighed by, and when.
 
+use phalanx_protocol::command::ArrayIds;
 use phalanx_protocol::dependency::{Condition, Ending};
 use phalanx_protocol::message::client::Refusal;
 use phalanx_protocol::record::{Record, TaskFailure};
-use phalanx_protocol::{IndexRange, JobId, JobSpec, RangeSet};
+use phalanx_protocol::{IndexRange, JobId, JobSpec, RangeSet, Work};
 
 use crate::core::Core;
 use crate::gate::Standing;
@@ -20,6 +21,31 @@ impl Core {
             other.is_some_and(|other| other.index_of(*element).is_none())
         });
         unknown.map(|(job, element)| Refusal::NoSuchElement { job, element })
+    }
+
+    /// Refuses an array that waits task by task for one whose elements of the same numbers are not at the same places: tasks are
+    /// paired by these.
+    pub(crate) fn unpaired(&self, spec: &JobSpec) -> Option<Refusal> {
+        let own = array(spec)?;
+        let conditions = spec.dependency.iter().flat_map(|wanted| &wanted.conditions);
+        let others = conditions.filter_map(|condition| match condition {
+            Condition::AfterCorresponding(job) => Some(*job),
+            Condition::After { .. }
+            | Condition::AfterAny(_)
+            | Condition::AfterOk(_)
+            | Condition::AfterNotOk(_)
+            | Condition::AfterElement { .. }
+            | Condition::Singleton => None,
+        });
+        let mut unpaired = others.filter_map(|job| {
+            let other = array(&self.jobs.get(&job)?.spec)?;
+            let element = own.first_unlike(other)?;
+            Some(match other.index(element) {
+                None => Refusal::NoSuchElement { job, element },
+                Some(_) => Refusal::Unpaired { job, element },
+            })
+        });
+        unpaired.next()
     }
 
     /// How it stands with an element of a job, which may be forgotten.
@@ -77,6 +103,14 @@ impl Core {
 impl Job {
     fn index_of(&self, element: u64) -> Option<u64> {
         self.spec.work.index_of(element, self.spec.tasks)
+    }
+}
+
+/// The numbers of an array.
+fn array(spec: &JobSpec) -> Option<&ArrayIds> {
+    match &spec.work {
+        Work::Kernel(_) => None,
+        Work::Command(work) => work.array.as_ref(),
     }
 }
 

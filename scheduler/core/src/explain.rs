@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use phalanx_protocol::gang::Shape;
-use phalanx_protocol::view::{Explanation, JobView, Offer, Verdict, WorkerView};
+use phalanx_protocol::view::{Explanation, Idle, JobView, Offer, Verdict, WorkerView};
 use phalanx_protocol::{JobId, Request, Resources, Sharing, WorkerId};
 
 use crate::core::Core;
@@ -56,12 +56,41 @@ impl Core {
             std::cmp::Reverse((offer.slots_held, offer.slots_free, offer.slots_capacity))
         });
         let verdict = self.verdict(id, job, &offers);
+        let runs = matches!(verdict, Verdict::Running | Verdict::SlotsMax { .. });
+        let idle = match runs && !job.is_gang() {
+            true => self.idle(id, job, &offers),
+            false => Vec::new(),
+        };
         offers.truncate(NAMED_MAX);
         Some(Explanation {
             job: job.view(id),
             verdict,
+            idle,
             offers,
         })
+    }
+
+    /// What tasks wait for while others of their job run.
+    fn idle(&self, id: JobId, job: &Job, offers: &[Offer]) -> Vec<Idle> {
+        let jobs = job.gate.waits_for.clone();
+        let in_vain = job.gate.lost.min(job.gate.blocked.len());
+        let waiting = job.waiting.len() + job.trouble.suspects.len();
+        let why = match (job.kept_back(), job.spec.slots_max) {
+            (Some(verdict), _) => verdict,
+            (None, Some(slots_max)) if job.slots >= job.slots_allowed() => Verdict::SlotsMax { slots_max },
+            (None, _) => self.without_slots(id, job, offers),
+        };
+        let all = [
+            (waiting, why),
+            (
+                job.gate.blocked.len() - in_vain,
+                Verdict::Dependency { jobs: jobs.clone() },
+            ),
+            (in_vain, Verdict::DependencyNeverSatisfied { jobs }),
+            (job.trouble.resting(), Verdict::Resting),
+        ];
+        let some = all.into_iter().filter(|&(tasks, _)| tasks > 0);
+        some.map(|(tasks, why)| Idle { tasks, why }).collect()
     }
 
     fn verdict(&self, id: JobId, job: &Job, offers: &[Offer]) -> Verdict {
@@ -90,6 +119,11 @@ impl Core {
         if job.slots > 0 && !job.lacks_replacements() {
             return Verdict::Running;
         }
+        self.without_slots(id, job, offers)
+    }
+
+    /// Why it has no slots for what waits.
+    fn without_slots(&self, id: JobId, job: &Job, offers: &[Offer]) -> Verdict {
         if self.workers.is_empty() {
             return Verdict::NoWorkers;
         }

@@ -4,8 +4,8 @@
 //! One thread serves the launchers of all scripts of the job. A script is known here from before it is started until it has
 //! ended.
 
-mod cpus;
 mod ledger;
+mod stock;
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, Permissions};
@@ -26,7 +26,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Resource, getrlimit};
 
 use self::ledger::Ledger;
-pub(super) use self::ledger::NodeCpus;
+pub(super) use self::ledger::NodeStock;
 use super::wake::Wake;
 use crate::host::lock;
 
@@ -98,8 +98,8 @@ impl Steps {
         &self.socket
     }
 
-    /// A task's script is about to start, with these cpus.
-    pub(super) fn begin(&self, task: u64, nodes: Vec<NodeCpus>) {
+    /// A task's script is about to start, with what its job has on these nodes.
+    pub(super) fn begin(&self, task: u64, nodes: Vec<NodeStock>) {
         lock(&self.shared.ledgers).insert(task, Ledger::new(nodes));
     }
 
@@ -354,7 +354,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    use phalanx_protocol::step::Extent;
+    use phalanx_protocol::step::{Extent, StepGpus};
 
     use super::*;
 
@@ -367,9 +367,10 @@ mod tests {
         let steps = Steps::open(scratch, Box::new(end_ranks), Box::new(|_, _| {})).unwrap();
         steps.begin(
             TASK,
-            vec![NodeCpus {
+            vec![NodeStock {
                 count: 1,
                 numbers: vec![5],
+                gpus: Vec::new(),
             }],
         );
         (steps, ends)
@@ -396,6 +397,7 @@ mod tests {
             nodes_min: 1,
             ranks_per_node_max: 0,
             only: Vec::new(),
+            gpus: StepGpus::default(),
             extent: Extent::Exact,
             overlap: false,
             immediate: false,
@@ -475,9 +477,10 @@ mod tests {
         let late = connect(&steps);
         assert_eq!(step(&ask(&late, TASK)), 0);
         steps.end(TASK);
-        let again = vec![NodeCpus {
+        let again = vec![NodeStock {
             count: 1,
             numbers: vec![5],
+            gpus: Vec::new(),
         }];
         steps.begin(TASK, again);
         drop(late);

@@ -36,6 +36,7 @@ mod tests {
         let mut explanation = Explanation {
             job: job_view(),
             verdict: Verdict::NoWorkers,
+            idle: Vec::new(),
             offers: Vec::new(),
         };
         let job = &mut explanation.job;

@@ -53,6 +53,9 @@ pub(super) struct Section {
 /// What is honoured and shown by no case; tests elsewhere have it.
 pub(super) const WITHOUT_CASE: &[&str] = &[];
 
+/// What a job tells its steps that is said of the job only.
+const OF_JOB: &[&str] = &["srun SLURM_GPUS", "srun SLURM_GPUS_PER_NODE", "srun SLURM_GRES"];
+
 /// All of the page.
 pub(super) fn all() -> Vec<Section> {
     vec![
@@ -142,11 +145,21 @@ fn option_variables(command: Command) -> Vec<Row> {
     };
     let row = |&(variable, option): &(&str, &str)| {
         let standing = by_long(command, option).map(|spec| meaning(command, spec).standing);
+        let name = format!("{prefix}{variable}");
+        let is_of_job = OF_JOB.contains(&name.as_str());
         Row {
-            name: format!("{prefix}{variable}"),
+            here: match is_of_job {
+                true => Here::Recorded,
+                false => standing.map_or(Here::Absent, Here::of),
+            },
+            name,
             shown: format!("`{variable}`"),
-            here: standing.map_or(Here::Absent, Here::of),
-            text: format!("`--{option}`"),
+            text: match is_of_job {
+                true => {
+                    format!("`--{option}` of the job, whose steps share what it has unless they say more")
+                }
+                false => format!("`--{option}`"),
+            },
         }
     };
     variables(command).iter().map(row).collect()
@@ -196,7 +209,10 @@ const COMMANDS: &[(&str, &str)] = &[
     ),
     ("sinfo", "lists nodes"),
     ("seff", "how well a job has used its cpus and memory"),
-    ("sbcast", "copies a file to the nodes of a job"),
+    (
+        "sbcast",
+        "copies a file to all nodes of a job, or to none; on one machine once",
+    ),
     ("qsub", "submits a script as PBS does"),
     ("qstat", "lists jobs as PBS does"),
     ("qdel", "ends jobs"),
@@ -239,8 +255,9 @@ const VARIABLES: &[(&str, Here, &str)] = &[
     ("SLURM_GPUS", Yes, "what --gpus said"),
     ("SLURM_GPUS_PER_NODE", Yes, "what --gpus-per-node or --gres said"),
     ("SLURM_GPUS_PER_TASK", Yes, "what --gpus-per-task said"),
-    ("SLURM_GPUS_ON_NODE", Yes, "number of gpus of the job on the node"),
-    ("SLURM_JOB_GPUS", Yes, "which gpus these are; the same in SLURM_STEP_GPUS and CUDA_VISIBLE_DEVICES"),
+    ("SLURM_GPUS_ON_NODE", Yes, "number of gpus of the job on the node; of a step that asks for some, its own"),
+    ("SLURM_JOB_GPUS", Yes, "which gpus of the node the job has"),
+    ("SLURM_STEP_GPUS", Yes, "which of them the step has; a rank sees its own in CUDA_VISIBLE_DEVICES or ROCR_VISIBLE_DEVICES"),
     ("SLURM_ARRAY_JOB_ID", Yes, "the number of the array"),
     ("SLURM_ARRAY_TASK_ID", Yes, "the element's number in it"),
     ("SLURM_ARRAY_TASK_COUNT", Yes, "how many elements there are"),
@@ -320,7 +337,7 @@ const FORMS: &[(&str, Here, &str)] = &[
     ("dependency: afterany", Yes, "ended; so is a number alone"),
     ("dependency: afterok", Yes, "ended well"),
     ("dependency: afternotok", Yes, "ended badly"),
-    ("dependency: aftercorr", Yes, "the element of the same number ended well"),
+    ("dependency: aftercorr", Yes, "the element of the same number ended well; arrays that do not begin with the same numbers are refused"),
     ("dependency: singleton", Yes, "no earlier job of this name and user is left"),
     ("dependency: AND", Yes, "`,` and `:` between jobs"),
     ("dependency: OR", Yes, "`?` between conditions"),

@@ -7,6 +7,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tokio::process::{Child, Command};
 
 use super::binding::{Bound, mask_text};
+use super::gpus;
 use super::layout::StepNode;
 use super::lease::{Lease, LeaseError};
 use super::{Step, number};
@@ -144,7 +145,7 @@ impl Step {
     }
 
     /// What it has on a node.
-    fn share(&self, position: u32) -> Option<&NodeShare> {
+    pub(super) fn share(&self, position: u32) -> Option<&NodeShare> {
         let shares = &self.lease.as_ref()?.grant().shares;
         shares.iter().find(|share| share.node == position)
     }
@@ -263,6 +264,7 @@ fn request(name: Name, settings: &BatchSettings, ranks: u32, spread: Spread) -> 
         nodes_min: spread.nodes_min,
         ranks_per_node_max: spread.ranks_per_node_max,
         only: spread.only,
+        gpus: gpus::asked(settings, spread.nodes_min),
         extent: match is_exact && !step.whole {
             true => Extent::Exact,
             false => Extent::Whole,

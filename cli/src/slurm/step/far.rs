@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream as Socket;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use super::lease::{LeaseError, reach};
 use super::words::{FromFar, INPUT_WINDOW_BYTES, PIECE_BYTES, RankOrder, ToFar, hear, say};
 
 /// What starts ranks on the other node: this program, by this word.
-pub(in crate::slurm) const OUTPOST: &str = "step-ranks";
+pub(super) const OUTPOST: &str = "step-ranks";
 /// Bytes of a rank's output that are read before somebody takes them.
 const OUTPUT_BYTES: usize = 4 * PIECE_BYTES;
 
@@ -146,25 +147,31 @@ pub(super) fn order(rank: u32, command: &Command, reads: bool, cpus: Option<Vec<
             .collect(),
         reads,
         cpus,
+        gpus: None,
     }
 }
 
-/// Connects to a node of the job of that task.
+/// Connects to a node of the job of that task, where this program is started by that word in that directory.
 ///
 /// # Errors
 /// [`LeaseError`].
-pub(super) fn connect(task: u64, node: u32) -> Result<Socket, LeaseError> {
+pub(in crate::slurm) fn connect(
+    task: u64,
+    node: u32,
+    word: &str,
+    directory: &Path,
+) -> Result<Socket, LeaseError> {
     let bytes = |text: &std::ffi::OsStr| Bytes::copy_from_slice(text.as_bytes());
     let program = std::env::current_exe()?;
     let request = StepReach {
         task,
         node,
         program: StepProgram {
-            words: vec![bytes(program.as_os_str()), Bytes::from_static(OUTPOST.as_bytes())],
+            words: vec![bytes(program.as_os_str()), bytes(word.as_ref())],
             environment: std::env::vars_os()
                 .map(|(name, value)| (bytes(&name), bytes(&value)))
                 .collect(),
-            directory: bytes(std::env::current_dir()?.as_os_str()),
+            directory: bytes(directory.as_os_str()),
         },
     };
     reach(&request)

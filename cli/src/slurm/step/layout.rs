@@ -122,6 +122,7 @@ mod tests {
             ranks,
             cpu_count: ranks,
             cpus: Vec::new(),
+            gpus: Vec::new(),
         };
         let shares: Vec<NodeShare> = counts.iter().map(share).collect();
         Layout::new(&shares, &["a", "b", "c"].map(str::to_owned), order)

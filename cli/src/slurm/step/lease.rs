@@ -15,7 +15,7 @@ use phalanx_protocol::step::{
 
 /// Why a step has no cpus.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LeaseError {
+pub(in crate::slurm) enum LeaseError {
     /// The job has none for it.
     #[error(transparent)]
     Refused(#[from] StepRefusal),
@@ -177,7 +177,7 @@ fn read(stream: &mut UnixStream, mut bytes: &mut [u8], deadline: Option<Instant>
 mod tests {
     use std::os::unix::net::UnixListener;
 
-    use phalanx_protocol::step::Extent;
+    use phalanx_protocol::step::{Extent, StepGpus};
 
     use super::*;
 
@@ -190,6 +190,7 @@ mod tests {
             nodes_min: 1,
             ranks_per_node_max: 0,
             only: Vec::new(),
+            gpus: StepGpus::default(),
             extent: Extent::Whole,
             overlap: false,
             immediate: false,

@@ -180,6 +180,9 @@ fn start(order: &RankOrder, open_mpi: Option<&OpenMpi>, tell: &Say, tasks: &mut 
     if let Some(directory) = &order.directory {
         command.current_dir(text(directory));
     }
+    if let Some(gpus) = &order.gpus {
+        gpus.tell(&mut command);
+    }
     for (name, value) in &order.environment {
         match value {
             Some(value) => command.env(text(name), text(value)),

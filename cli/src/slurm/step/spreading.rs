@@ -6,10 +6,11 @@ use tokio::signal::unix::Signal;
 use tokio::task::JoinSet;
 
 use super::course::{Course, Living};
-use super::far::{Far, FarEnds, FarStart, Say, connect, order};
+use super::far::{Far, FarEnds, FarStart, OUTPOST, Say, connect, order};
 use super::input::{Broadcast, Reader};
+use super::layout::StepNode;
 use super::mpi::Mpi;
-use super::words::ToFar;
+use super::words::{RankOrder, ToFar};
 use super::{Step, number, streams};
 use crate::slurm::Complaint;
 
@@ -25,7 +26,8 @@ impl Step {
         let others = || self.layout.nodes.iter().filter(|node| node.position > 0);
         let task = number(INDEX_VARIABLE).unwrap_or_default();
         // before anything runs that would have to be ended if there is no way there
-        let sockets: Result<Vec<_>, _> = others().map(|node| connect(task, node.position)).collect();
+        let reach = |node: &StepNode| connect(task, node.position, OUTPOST, &std::env::current_dir()?);
+        let sockets: Result<Vec<_>, _> = others().map(reach).collect();
         let sockets = sockets.map_err(|error| self.complain(&error))?;
         let mut fars = Vec::new();
         for (node, socket) in others().zip(sockets) {
@@ -36,7 +38,10 @@ impl Step {
                 let (file, reads) = self.far_input(rank)?;
                 let cpus = self.bound(rank).map(<[u32]>::to_vec);
                 starts.push(FarStart {
-                    order: order(rank, &command, reads, cpus),
+                    order: RankOrder {
+                        gpus: self.gpus(rank),
+                        ..order(rank, &command, reads, cpus)
+                    },
                     pmi: mpi.take(rank),
                 });
                 streams.push((file, self.far_sinks(rank)?));

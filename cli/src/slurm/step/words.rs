@@ -1,5 +1,5 @@
 //! What `srun` and the process that keeps the ranks of its step on another node say to each other: frames of a length (`u32`,
-//! little-endian) and that many bytes.
+//! little-endian) and that many bytes, by which `sbcast` talks to what receives its file, too.
 
 use std::io;
 
@@ -8,6 +8,8 @@ use phalanx_protocol::codec;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use super::gpus::RankGpus;
 
 /// Bytes of one frame, after its length: of the one that says what all ranks are to run.
 const FRAME_BYTES_MAX: usize = 64 << 20;
@@ -30,6 +32,8 @@ pub(super) struct RankOrder {
     pub(super) reads: bool,
     /// The cpus that it may use, if that is said.
     pub(super) cpus: Option<Vec<u32>>,
+    /// The gpus of that node that it sees, if not all of its job.
+    pub(super) gpus: Option<RankGpus>,
 }
 
 /// To the other node.
@@ -74,7 +78,9 @@ pub(super) enum FromFar {
 ///
 /// # Errors
 /// As the system says, and if it is none.
-pub(super) async fn hear<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<T>> {
+pub(in crate::slurm) async fn hear<T: DeserializeOwned>(
+    from: &mut (impl AsyncRead + Unpin),
+) -> io::Result<Option<T>> {
     let mut length = [0; 4];
     match from.read_exact(&mut length).await {
         Ok(_) => {}
@@ -96,7 +102,10 @@ pub(super) async fn hear<T: DeserializeOwned>(from: &mut (impl AsyncRead + Unpin
 ///
 /// # Errors
 /// As the system says, and if it is too long.
-pub(super) async fn say<T: Serialize>(to: &mut (impl AsyncWrite + Unpin), said: &T) -> io::Result<()> {
+pub(in crate::slurm) async fn say<T: Serialize>(
+    to: &mut (impl AsyncWrite + Unpin),
+    said: &T,
+) -> io::Result<()> {
     let bytes = codec::encode(said);
     if bytes.len() > FRAME_BYTES_MAX {
         let message = "the variables and arguments of its tasks are too long for one node";

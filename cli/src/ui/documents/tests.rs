@@ -1,7 +1,7 @@
 //! Shapes of documents, letter by letter, since programs read them.
 
 use phalanx_protocol::UsageSum;
-use phalanx_protocol::view::CommandView;
+use phalanx_protocol::view::{CommandView, Explanation, Idle, TaskRange, TaskState, Verdict};
 
 use super::*;
 use crate::ui::views::tests::{explanation, job_view, worker_view};
@@ -70,17 +70,34 @@ fn a_worker_keeps_its_shape() {
 
 #[test]
 fn an_explanation_keeps_its_shape() {
-    let explanation = explanation(Verdict::Behind {
-        jobs: vec![JobId(40), JobId(41)],
-    });
-    let shape = ExplanationShape::new(&explanation, "because".to_owned());
+    let explanation = Explanation {
+        idle: vec![Idle {
+            tasks: 3,
+            why: Verdict::Resting,
+        }],
+        ..explanation(Verdict::Behind {
+            jobs: vec![JobId(40), JobId(41)],
+        })
+    };
+    let task = TaskRange {
+        range: IndexRange::new(7, 8),
+        state: TaskState::Blocked,
+        worker: None,
+        started_unix_millis: None,
+        ended_unix_millis: None,
+        restarts: 0,
+        usage: None,
+    };
+    let shape = ExplanationShape::new(&explanation, Some(&task), "because".to_owned());
     let text = json(Content::Explanation(shape));
     assert!(
         text.starts_with(r#"{"version":1,"explanation":{"job":{"id":42,"#),
         "{text}"
     );
     let end = concat!(
-        r#""verdict":"behind","text":"because","behind":[40,41],"offers":[{"worker":"w3","name":"node7","#,
+        r#""verdict":"behind","text":"because","behind":[40,41],"idle":[{"tasks":3,"verdict":"resting","#,
+        r#""text":"3 tasks were run in vain, and rest before they are run again.","behind":[]}],"#,
+        r#""task":{"index":7,"state":"blocked"},"offers":[{"worker":"w3","name":"node7","#,
         r#""capacity":{"cpus":8,"memory_bytes":17179869184,"named":{"gpu":2}},"#,
         r#""slots_capacity":2,"slots_free":0,"slots_held":1}]}}"#,
         "\n"

@@ -90,6 +90,7 @@ pub(crate) fn explanation(verdict: Verdict) -> Explanation {
     Explanation {
         job: job_view(),
         verdict,
+        idle: Vec::new(),
         offers: vec![Offer {
             worker: worker.worker,
             name: worker.name,
@@ -291,5 +292,6 @@ job 42 waits: job 40 holds the slots that it could use, and came first by priori
 WORKER  NAME   FITS EMPTY  FITS NOW  HOLDS  HAS
 w3      node7           2         0      1  8 cpus, 16 GiB, 2 gpu
 ";
-    assert_eq!(explanation_text(&explanation, Style::Plain), expected);
+    let text = explanation_text(&explanation, verdict_text(&explanation), Style::Plain);
+    assert_eq!(text, expected);
 }

@@ -144,6 +144,49 @@ fn only_elements_that_there_are_can_be_waited_for() {
 }
 
 #[test]
+fn arrays_are_paired_only_if_they_begin_with_the_same_numbers() {
+    let mut story = Story::new();
+    let first = story.submit(array(3));
+    let corresponding = |mut spec: JobSpec, parts: Option<ArrayPart>| {
+        if let (Work::Command(work), Some(part)) = (&mut spec.work, parts) {
+            work.array = ArrayIds::new(vec![part]);
+        }
+        spec.dependency = Some(Dependency {
+            joined: Joined::All,
+            conditions: vec![Condition::AfterCorresponding(first)],
+            never: Never::Stay,
+        });
+        spec
+    };
+    let part = |first, step| {
+        Some(ArrayPart {
+            first,
+            count: 2,
+            step,
+        })
+    };
+    story.submit(corresponding(array(2), None));
+    let job = first;
+    for (spec, refusal) in [
+        (
+            corresponding(array(4), None),
+            Refusal::NoSuchElement { job, element: 16 },
+        ),
+        (
+            corresponding(array(2), part(11, 1)),
+            Refusal::NoSuchElement { job, element: 11 },
+        ),
+        (
+            corresponding(array(2), part(12, 2)),
+            Refusal::Unpaired { job, element: 12 },
+        ),
+    ] {
+        let asked = story.ask_to_submit("ada", spec);
+        assert_eq!(story.refusal(asked), Some(refusal));
+    }
+}
+
+#[test]
 fn a_later_leader_comes_to_the_same() {
     let mut story = Story::new();
     let first = story.submit(array(3));

@@ -1,7 +1,8 @@
 //! Explanations: why a job is where it is, as data.
 
+use phalanx_protocol::dependency::{Condition, Dependency, Joined, Never};
 use phalanx_protocol::view::Verdict;
-use phalanx_protocol::{JobId, JobSpec, WorkerId};
+use phalanx_protocol::{Feeding, JobId, JobSpec, Retries, WorkerId};
 use phalanx_scheduler_core::Input;
 
 use crate::story::{Story, cpus, kernel_job, node};
@@ -99,6 +100,79 @@ fn at_most_twenty_offers_are_listed_the_best_first() {
     let best = &explanation.offers[0];
     assert_eq!((best.worker, best.slots_held), (workers[0], 1));
     assert_eq!(explanation.offers[1].slots_free, 7);
+}
+
+/// How many tasks wait while others run, and for what.
+fn idle(story: &Story, job: JobId) -> Vec<(u64, Verdict)> {
+    let explanation = story.core.explain(job).expect("the job exists");
+    let idle = explanation.idle.into_iter();
+    idle.map(|idle| (idle.tasks, idle.why)).collect()
+}
+
+#[test]
+fn a_job_that_runs_says_what_its_other_tasks_wait_for() {
+    let mut story = Story::new();
+    let w1 = story.worker(8);
+    let whole = JobSpec {
+        feeding: Feeding::Static,
+        retries: Retries {
+            errors: 1,
+            ..Retries::default()
+        },
+        ..kernel_job(6)
+    };
+    let first = story.submit(JobSpec {
+        retries: Retries::default(),
+        ..whole.clone()
+    });
+    let second = story.submit(JobSpec {
+        dependency: Some(Dependency {
+            joined: Joined::All,
+            conditions: vec![Condition::AfterCorresponding(first)],
+            never: Never::Stay,
+        }),
+        ..whole
+    });
+    assert_eq!(idle(&story, first), []);
+    let grant = story.grant(w1, first).grant;
+    story.report(w1, first, vec![(grant, vec![1..3])], 1000);
+    let dependency = Verdict::Dependency { jobs: vec![first] };
+    assert_eq!(verdict(&story, second), Verdict::Running);
+    assert_eq!(idle(&story, second), [(4, dependency)]);
+    let second_grant = story.grant(w1, second).grant;
+    story.fail(w1, second, second_grant, &[1]);
+    story.fail(w1, first, grant, &[0]);
+    story.report(w1, first, vec![(grant, vec![3..6])], 1000);
+    let never = Verdict::DependencyNeverSatisfied { jobs: vec![first] };
+    assert_eq!(verdict(&story, second), Verdict::Running);
+    assert_eq!(idle(&story, second), [(1, never), (1, Verdict::Resting)]);
+}
+
+#[test]
+fn tasks_that_wait_beside_others_wait_for_slots_or_may_not_have_more() {
+    let mut story = Story::new();
+    story.worker(4);
+    let limited = story.submit(JobSpec {
+        slots_max: Some(2),
+        ..kernel_job(1000)
+    });
+    let waiting = |idle: &[(u64, Verdict)]| -> Vec<Verdict> {
+        assert!(
+            idle.iter().all(|&(tasks, _)| 0 < tasks && tasks < 1000),
+            "{idle:?}"
+        );
+        idle.iter().map(|(_, why)| why.clone()).collect()
+    };
+    assert_eq!(
+        waiting(&idle(&story, limited)),
+        [Verdict::SlotsMax { slots_max: 2 }]
+    );
+    let other = story.submit(kernel_job(1000));
+    assert_eq!(verdict(&story, other), Verdict::Running);
+    assert_eq!(
+        waiting(&idle(&story, other)),
+        [Verdict::Behind { jobs: vec![limited] }]
+    );
 }
 
 #[test]

@@ -1,37 +1,70 @@
-//! Which step of a script has which of its job's cpus, and which waits for some. Pure: it knows no socket and no process.
+//! Which step of a script has which of its job's cpus and gpus, and which waits for some. Pure: it knows no socket and no process.
 //!
 //! Any step that fits goes, in the order in which they came: one that needs little passes one that needs much, as under Slurm.
 //! A step that overlaps others has no cpus to itself, and waits for nobody. A step that needs more than the job has gets all
 //! there is. One that a rank of another step starts, and for which there is not enough beside that one, would wait for its own
-//! launcher: it overlaps.
+//! launcher: it overlaps. A step that asks for no gpus holds none; one that asks for more than the job has is refused.
 //!
-//! Invariant STEP: no cpu is held by two steps, and each is either free or held.
+//! Invariant STEP: no cpu and no gpu is held by two steps, and each is either free or held.
 
+mod gpus;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use phalanx_protocol::step::{Extent, NodeShare, STEPS_MAX, StepGrant, StepRefusal, StepRequest, ToStep};
+use phalanx_protocol::step::{
+    Extent, NodeShare, STEPS_MAX, StepGpus, StepGrant, StepRefusal, StepRequest, ToStep,
+};
 
-/// Cpus by their position on a node.
-type Cpus = BTreeSet<u32>;
+use self::gpus::{choose, most_ranks};
 
-/// The cpus of a job on one of its nodes.
+/// What is free or held on a node, by positions there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Parts {
+    cpus: BTreeSet<u32>,
+    gpus: BTreeSet<u32>,
+}
+
+impl Parts {
+    fn add(&mut self, other: Self) {
+        self.cpus.extend(other.cpus);
+        self.gpus.extend(other.gpus);
+    }
+
+    fn take(&mut self, other: &Self) {
+        self.cpus.retain(|cpu| !other.cpus.contains(cpu));
+        self.gpus.retain(|gpu| !other.gpus.contains(gpu));
+    }
+}
+
+/// What a job has on one of its nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::command) struct NodeCpus {
-    /// How many, at least 1.
+pub(in crate::command) struct NodeStock {
+    /// How many cpus, at least 1.
     pub(in crate::command) count: u32,
     /// Which, by the system's numbers, ascending; as many as there are, or none if nobody knows.
     pub(in crate::command) numbers: Vec<u32>,
+    /// The types of its gpus, as far as they are known.
+    pub(in crate::command) gpus: Vec<Option<String>>,
 }
 
-/// The cpus of one script's job.
+impl NodeStock {
+    fn all(&self) -> Parts {
+        let gpus = u32::try_from(self.gpus.len()).unwrap_or(u32::MAX);
+        Parts {
+            cpus: (0..self.count).collect(),
+            gpus: (0..gpus).collect(),
+        }
+    }
+}
+
+/// The cpus and gpus of one script's job.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    nodes: Vec<NodeCpus>,
+    nodes: Vec<NodeStock>,
     /// By node.
-    free: Vec<Cpus>,
+    free: Vec<Parts>,
     leases: BTreeMap<u64, Lease>,
     /// Their ids ascend in the order in which they came.
     waiting: BTreeMap<u64, StepRequest>,
@@ -44,7 +77,7 @@ struct Lease {
     step: u32,
     inside: Option<u32>,
     /// By node; nothing if it overlaps others.
-    held: Vec<Cpus>,
+    held: Vec<Parts>,
 }
 
 /// Where a step would run.
@@ -52,14 +85,16 @@ struct Lease {
 struct Placement {
     node: usize,
     ranks: u32,
-    cpus: Cpus,
+    cpus: BTreeSet<u32>,
+    /// Rank after rank, if each has its own.
+    gpus: Vec<u32>,
 }
 
 impl Ledger {
-    /// All cpus are free.
-    pub(super) fn new(nodes: Vec<NodeCpus>) -> Self {
+    /// All is free.
+    pub(super) fn new(nodes: Vec<NodeStock>) -> Self {
         Self {
-            free: nodes.iter().map(|node| (0..node.count).collect()).collect(),
+            free: nodes.iter().map(NodeStock::all).collect(),
             nodes,
             leases: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -94,7 +129,7 @@ impl Ledger {
             return Vec::new();
         };
         for (free, held) in self.free.iter_mut().zip(lease.held) {
-            free.extend(held);
+            free.add(held);
         }
         let mut granted = Vec::new();
         let mut next = 0;
@@ -110,7 +145,7 @@ impl Ledger {
 
     /// The first that waits, from that id on, for no more cpus than are free; for any number if all are.
     fn next_that_may_fit(&self, from: u64) -> Option<(u64, StepRequest)> {
-        let free: u64 = self.free.iter().map(|free| free.len() as u64).sum();
+        let free: u64 = self.free.iter().map(|free| free.cpus.len() as u64).sum();
         let all: u64 = self.nodes.iter().map(|node| u64::from(node.count)).sum();
         if free == 0 {
             return None;
@@ -148,10 +183,42 @@ impl Ledger {
                 there,
             });
         }
+        if self.lacks_gpus(request) {
+            let nodes = (0..).zip(&self.nodes).filter(|&(node, _)| may_use(request, node));
+            let there = nodes.map(|(_, node)| node.gpus.len()).sum::<usize>();
+            return Err(StepRefusal::Gpus {
+                asked: request.gpus.clone(),
+                ranks: request.ranks,
+                there: u32::try_from(there).unwrap_or(u32::MAX),
+            });
+        }
         match self.leases.len() + self.waiting.len() < STEPS_MAX {
             true => Ok(()),
             false => Err(StepRefusal::TooMany),
         }
+    }
+
+    /// Whether all gpus of the job are too few for it, wherever its cpus let its ranks be.
+    fn lacks_gpus(&self, request: &StepRequest) -> bool {
+        let all = self.all();
+        if request.gpus.count() == 0 || self.fits(request, &all).is_some() {
+            return false;
+        }
+        let without = StepRequest {
+            gpus: StepGpus::default(),
+            ..request.clone()
+        };
+        let lacks = |placement: Placement| {
+            let gpus: Vec<u32> = all[placement.node].gpus.iter().copied().collect();
+            choose(
+                &self.nodes[placement.node].gpus,
+                &gpus,
+                &request.gpus,
+                placement.ranks,
+            )
+            .is_none()
+        };
+        self.fits(&without, &all).is_some() || self.overcommit(&without).into_iter().any(lacks)
     }
 
     /// Whether there is never enough for it while the step runs that has started it.
@@ -164,14 +231,14 @@ impl Ledger {
                 break;
             };
             for (others, held) in others.iter_mut().zip(&lease.held) {
-                others.retain(|cpu| !held.contains(cpu));
+                others.take(held);
             }
             inside = lease.inside.filter(|&outer| outer < step);
         }
         others != self.all() && self.place(request, &others).is_none()
     }
 
-    /// Gives a step its cpus, if they are free or it shares them.
+    /// Gives a step its cpus and gpus, if they are free or it shares them.
     fn grant(&mut self, id: u64, request: &StepRequest) -> Option<StepGrant> {
         let all = self.all();
         let usual = self.place(request, if request.overlap { &all } else { &self.free });
@@ -182,14 +249,18 @@ impl Ledger {
             (None, true) if request.overlap || self.free == all => self.overcommit(request),
             (None, true) => return None,
         };
-        let mut held = vec![Cpus::new(); self.nodes.len()];
+        let mut held = vec![Parts::default(); self.nodes.len()];
         if !request.overlap {
             for placement in &placements {
+                let parts = Parts {
+                    cpus: placement.cpus.clone(),
+                    gpus: placement.gpus.iter().copied().collect(),
+                };
                 let free = &mut self.free[placement.node];
-                let count = free.len();
-                free.retain(|cpu| !placement.cpus.contains(cpu));
-                assert_eq!(count - free.len(), placement.cpus.len(), "STEP");
-                held[placement.node].clone_from(&placement.cpus);
+                let are_free = parts.cpus.is_subset(&free.cpus) && parts.gpus.is_subset(&free.gpus);
+                assert!(are_free, "STEP");
+                free.take(&parts);
+                held[placement.node] = parts;
             }
         }
         let step = self.next_step;
@@ -203,24 +274,26 @@ impl Ledger {
         })
     }
 
-    fn all(&self) -> Vec<Cpus> {
-        self.nodes.iter().map(|node| (0..node.count).collect()).collect()
+    fn all(&self) -> Vec<Parts> {
+        self.nodes.iter().map(NodeStock::all).collect()
     }
 
-    /// How many ranks each node takes, if they all find a place on cpus that are `free`.
-    fn fits(&self, request: &StepRequest, free: &[Cpus]) -> Option<Vec<(usize, u32)>> {
+    /// How many ranks each node takes, if they all find a place on what is `free`.
+    fn fits(&self, request: &StepRequest, free: &[Parts]) -> Option<Vec<(usize, u32)>> {
         let most = match request.ranks_per_node_max {
             0 => u32::MAX,
             most => most,
         };
-        let capacity = |(node, free): (usize, &Cpus)| {
-            let count = u32::try_from(free.len()).unwrap_or(u32::MAX);
+        let capacity = |(node, free): (usize, &Parts)| {
+            let count = u32::try_from(free.cpus.len()).unwrap_or(u32::MAX);
             let is_whole = count == self.nodes[node].count;
             let ranks = match request.extent {
                 Extent::Whole if !is_whole => 0,
                 Extent::Whole | Extent::Exact => count / request.cpus_per_rank,
             };
-            (node, ranks.min(most))
+            let gpus: Vec<u32> = free.gpus.iter().copied().collect();
+            let kinds = &self.nodes[node].gpus;
+            (node, most_ranks(kinds, &gpus, &request.gpus, ranks.min(most)))
         };
         let mut room: Vec<(usize, u32)> = free.iter().enumerate().map(capacity).collect();
         room.retain(|&(node, ranks)| ranks > 0 && may_use(request, node));
@@ -237,21 +310,21 @@ impl Ledger {
         Some(distribute(request.ranks, &room))
     }
 
-    /// Chooses cpus among those that are `free`.
-    fn place(&self, request: &StepRequest, free: &[Cpus]) -> Option<Vec<Placement>> {
+    /// Chooses cpus and gpus among those that are `free`.
+    fn place(&self, request: &StepRequest, free: &[Parts]) -> Option<Vec<Placement>> {
         let fitting = self.fits(request, free)?;
         let place = |(node, ranks): (usize, u32)| {
             let count = match request.extent {
                 Extent::Exact => (ranks * request.cpus_per_rank) as usize,
-                Extent::Whole => free[node].len(),
+                Extent::Whole => free[node].cpus.len(),
             };
-            // whoever shares cpus shares as few as possible
-            let (alone, shared): (Vec<u32>, Vec<u32>) =
-                free[node].iter().partition(|cpu| self.free[node].contains(cpu));
+            let cpus = free_first(&free[node].cpus, &self.free[node].cpus);
+            let gpus = free_first(&free[node].gpus, &self.free[node].gpus);
             Placement {
                 node,
                 ranks,
-                cpus: alone.into_iter().chain(shared).take(count).collect(),
+                cpus: cpus.into_iter().take(count).collect(),
+                gpus: choose(&self.nodes[node].gpus, &gpus, &request.gpus, ranks).unwrap_or_default(),
             }
         };
         Some(fitting.into_iter().map(place).collect())
@@ -273,7 +346,11 @@ impl Ledger {
             .map(|(node, ranks)| Placement {
                 node,
                 ranks,
-                cpus: all[node].clone(),
+                cpus: all[node].cpus.clone(),
+                gpus: {
+                    let gpus = free_first(&all[node].gpus, &self.free[node].gpus);
+                    choose(&self.nodes[node].gpus, &gpus, &request.gpus, ranks).unwrap_or_default()
+                },
             })
             .collect()
     }
@@ -286,26 +363,32 @@ impl Ledger {
             ranks: placement.ranks,
             cpu_count: u32::try_from(placement.cpus.len()).unwrap_or(u32::MAX),
             cpus: placement.cpus.iter().filter_map(number).collect(),
+            gpus: placement.gpus.clone(),
         }
     }
 
     /// Checks STEP.
     #[cfg(test)]
     fn check(&self) {
-        for (node, cpus) in self.nodes.iter().enumerate() {
-            let held: usize = self.leases.values().map(|lease| lease.held[node].len()).sum();
-            let leases = self.leases.values();
-            let all: Cpus = leases
-                .flat_map(|lease| &lease.held[node])
-                .chain(&self.free[node])
-                .copied()
-                .collect();
-            assert_eq!(
-                (all.len(), held + self.free[node].len()),
-                (cpus.count as usize, all.len())
-            );
+        for (node, stock) in self.nodes.iter().enumerate() {
+            let mut all = self.free[node].clone();
+            let (mut n_cpus, mut n_gpus) = (all.cpus.len(), all.gpus.len());
+            for lease in self.leases.values() {
+                let held = &lease.held[node];
+                n_cpus += held.cpus.len();
+                n_gpus += held.gpus.len();
+                all.add(held.clone());
+            }
+            assert_eq!((n_cpus, n_gpus), (all.cpus.len(), all.gpus.len()));
+            assert_eq!(all, stock.all());
         }
     }
+}
+
+/// Those that may be used, the ones that nobody holds first: whoever shares some shares as few as possible.
+fn free_first(usable: &BTreeSet<u32>, free: &BTreeSet<u32>) -> Vec<u32> {
+    let (alone, shared): (Vec<u32>, Vec<u32>) = usable.iter().partition(|part| free.contains(part));
+    alone.into_iter().chain(shared).collect()
 }
 
 /// Whether a step may be on a node.

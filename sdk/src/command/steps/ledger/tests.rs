@@ -5,11 +5,33 @@ use proptest::prelude::*;
 use super::*;
 
 fn job(cpus: &[u32]) -> Ledger {
-    let node = |&count: &u32| NodeCpus {
+    job_with_gpus(cpus, &[])
+}
+
+/// The same with gpus of these types on each node.
+fn job_with_gpus(cpus: &[u32], kinds: &[&str]) -> Ledger {
+    let node = |&count: &u32| NodeStock {
         count,
         numbers: (100..100 + count).collect(),
+        gpus: kinds.iter().map(|&kind| Some(kind.to_owned())).collect(),
     };
     Ledger::new(cpus.iter().map(node).collect())
+}
+
+/// The same with so many gpus for each rank, or for the step on each node.
+fn with_gpus(request: StepRequest, per_rank: bool, count: u32) -> StepRequest {
+    StepRequest {
+        gpus: StepGpus {
+            per_rank,
+            counts: vec![(None, count)],
+        },
+        ..request
+    }
+}
+
+/// The gpus of each share.
+fn gpus(grant: &StepGrant) -> Vec<Vec<u32>> {
+    grant.shares.iter().map(|share| share.gpus.clone()).collect()
 }
 
 fn whole(ranks: u32) -> StepRequest {
@@ -21,6 +43,7 @@ fn whole(ranks: u32) -> StepRequest {
         nodes_min: 1,
         ranks_per_node_max: 0,
         only: Vec::new(),
+        gpus: StepGpus::default(),
         extent: Extent::Whole,
         overlap: false,
         immediate: false,
@@ -249,13 +272,64 @@ fn ranks_go_to_few_nodes_and_to_as_many_as_they_ask_for() {
 
 #[test]
 fn cpus_that_nobody_knows_are_counted() {
-    let mut ledger = Ledger::new(vec![NodeCpus {
+    let mut ledger = Ledger::new(vec![NodeStock {
         count: 2,
         numbers: Vec::new(),
+        gpus: Vec::new(),
     }]);
     let grant = granted(ledger.ask(1, exact(1, 2)));
     assert_eq!((grant.shares[0].cpu_count, grant.shares[0].cpus.len()), (2, 0));
     assert_eq!(ledger.ask(2, exact(1, 1)), ToStep::Waiting);
+}
+
+#[test]
+fn gpus_are_counted_as_cpus_are_and_waited_for() {
+    let mut ledger = job_with_gpus(&[4], &["a", "a", "b"]);
+    let first = granted(ledger.ask(1, with_gpus(exact(2, 1), true, 1)));
+    assert_eq!(gpus(&first), [[0, 1]]);
+    // whoever asks for none holds none
+    assert_eq!(gpus(&granted(ledger.ask(2, exact(1, 1)))), [[0; 0]]);
+    assert_eq!(ledger.ask(3, with_gpus(exact(1, 1), false, 2)), ToStep::Waiting);
+    let one = granted(ledger.ask(4, with_gpus(exact(1, 1), false, 1)));
+    assert_eq!(gpus(&one), [[2]]);
+    let beside = granted(ledger.ask(5, overlapping(with_gpus(whole(1), false, 1))));
+    assert_eq!(gpus(&beside), [[0]]);
+    ledger.check();
+    assert_eq!(ledger.release(4), []);
+    let next = ledger.release(1);
+    assert_eq!((next[0].0, gpus(&next[0].1)), (3, vec![vec![0, 1]]));
+    ledger.check();
+}
+
+#[test]
+fn gpus_that_a_job_does_not_have_are_refused_by_name() {
+    let mut ledger = job_with_gpus(&[2, 2], &["a", "a"]);
+    let refused = |ledger: &mut Ledger, request| match ledger.ask(9, request) {
+        ToStep::Refused(refusal) => refusal.to_string(),
+        other @ (ToStep::Waiting | ToStep::Granted(_) | ToStep::Reached) => panic!("{other:?}"),
+    };
+    assert_eq!(
+        refused(&mut ledger, with_gpus(exact(2, 1), true, 3)),
+        "the step asks for 3 gpu for each task (tasks: 2), and its job has 4 gpu in all"
+    );
+    let typed = StepRequest {
+        gpus: StepGpus {
+            per_rank: false,
+            counts: vec![(Some("b".to_owned()), 1)],
+        },
+        ..whole(1)
+    };
+    let why = refused(&mut ledger, typed);
+    assert!(why.starts_with("the step asks for 1 gpu:b on each node"), "{why}");
+    // as many ranks as there are cpus for, or more
+    let spread = granted(ledger.ask(1, with_gpus(exact(4, 1), true, 1)));
+    assert_eq!(gpus(&spread), [[0, 1], [0, 1]]);
+    let crowded = refused(&mut ledger, with_gpus(exact(9, 1), true, 1));
+    assert!(crowded.contains("(tasks: 9)"), "{crowded}");
+    ledger.release(1);
+    let crowded = granted(ledger.ask(2, with_gpus(exact(9, 1), false, 1)));
+    assert_eq!(gpus(&crowded), [[0], [0]]);
+    ledger.check();
 }
 
 #[test]
@@ -276,16 +350,20 @@ proptest! {
     fn whatever_comes_and_goes_no_cpu_is_given_twice_and_all_get_their_turn(
         nodes in prop::collection::vec(1u32..5, 1..4),
         asked in prop::collection::vec((1u32..6, 1u32..4, 1u32..4, 0u32..3, any::<bool>(), any::<bool>(), 0usize..4), 1..40),
+        asked_gpus in prop::collection::vec((any::<bool>(), 0u32..3), 40),
     ) {
-        let mut ledger = job(&nodes);
+        let mut ledger = job_with_gpus(&nodes, &["a", "b"]);
         let mut running: Vec<u64> = Vec::new();
         let mut begun = 0;
         let mut expected = 0;
         for (id, (ranks, cpus_per_rank, nodes_min, ranks_per_node_max, is_exact, overlap, ends)) in (0..).zip(asked) {
             let extent = if is_exact { Extent::Exact } else { Extent::Whole };
             let inside = running.first().and_then(|&id| ledger.step(id)).filter(|_| ends == 3);
+            let (per_rank, n_gpus) = asked_gpus[id as usize];
+            let gpus = StepGpus { per_rank, counts: vec![(None, n_gpus)] };
             let request = StepRequest {
-                task: 0, inside, ranks, cpus_per_rank, nodes_min, ranks_per_node_max, only: Vec::new(), extent, overlap, immediate: false,
+                task: 0, inside, ranks, cpus_per_rank, nodes_min, ranks_per_node_max, only: Vec::new(), gpus, extent, overlap,
+                immediate: false,
             };
             match ledger.ask(id, request) {
                 ToStep::Granted(grant) => {

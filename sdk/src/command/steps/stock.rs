@@ -1,13 +1,17 @@
-//! The cpus that the steps of a task's script share, as far as they are known.
+//! The cpus and gpus that the steps of a task's script share, as far as they are known.
 
 use phalanx_protocol::Sharing;
 use phalanx_protocol::message::host::{HostCommand, Place};
+use phalanx_protocol::resources::GPU;
 use rustix::thread::{CpuSet, sched_getaffinity};
 
-use super::NodeCpus;
+use super::NodeStock;
 
-impl NodeCpus {
-    /// Those of a task that runs there.
+/// Gpus of another node that are counted.
+const GPUS_MAX: usize = 1024;
+
+impl NodeStock {
+    /// What a task has that runs here.
     pub(in crate::command) fn of_task(command: &HostCommand, place: Option<&Place>) -> Self {
         let pinned = place.map(|place| place.cpus.clone()).unwrap_or_default();
         let (count, known) = match command.request.sharing {
@@ -16,17 +20,27 @@ impl NodeCpus {
             Sharing::Nobody if pinned.is_empty() => (command.worker_cpus, own_cpus()),
             Sharing::Nobody => (command.worker_cpus, pinned),
         };
-        Self::new(count, known)
+        let gpus = place.map_or(&[][..], |place| &place.gpus);
+        let kinds = gpus.iter().map(|gpu| gpu.kind.clone());
+        Self::new(count, known, kinds.collect())
+    }
+
+    /// What a task has that runs on another node, where nobody says which cpus and gpus these are.
+    pub(in crate::command) fn elsewhere(command: &HostCommand) -> Self {
+        let gpus = command.request.named.get(GPU).map_or(0, |gpus| gpus.wholes());
+        let gpus = usize::try_from(gpus).unwrap_or_default().min(GPUS_MAX);
+        Self::new(command.request.cpus, Vec::new(), vec![None; gpus])
     }
 
     /// So many, and which if those that are known are as many.
-    fn new(count: u32, mut known: Vec<u32>) -> Self {
+    fn new(count: u32, mut known: Vec<u32>, gpus: Vec<Option<String>>) -> Self {
         if known.len() != count as usize {
             known.clear();
         }
         Self {
             count: count.max(1),
             numbers: known,
+            gpus,
         }
     }
 }
@@ -79,7 +93,7 @@ mod tests {
     #[test]
     fn cpus_are_known_if_the_task_was_told_as_many_as_it_has() {
         let of = |command: &HostCommand, cpus: &[u32]| {
-            let found = NodeCpus::of_task(command, Some(&place(cpus)));
+            let found = NodeStock::of_task(command, Some(&place(cpus)));
             (found.count, found.numbers)
         };
         let shared = command(2, Sharing::Anybody, 8);
@@ -93,9 +107,9 @@ mod tests {
     fn a_task_without_neighbours_has_all_cpus_of_its_worker() {
         let own = own_cpus();
         let count = own.len() as u32;
-        let all = NodeCpus::of_task(&command(1, Sharing::Nobody, count), None);
+        let all = NodeStock::of_task(&command(1, Sharing::Nobody, count), None);
         assert_eq!((all.count, all.numbers), (count, own));
-        let part = NodeCpus::of_task(&command(1, Sharing::Nobody, count + 1), None);
+        let part = NodeStock::of_task(&command(1, Sharing::Nobody, count + 1), None);
         assert_eq!((part.count, part.numbers), (count + 1, vec![]));
     }
 }
