@@ -145,7 +145,8 @@ pub(crate) enum Command {
 
     /// Print what a job's commands have printed
     ///
-    /// Standard output to stdout, standard error to stderr, task by task; of those whose output is kept with the job.
+    /// Standard output to stdout, standard error to stderr, task by task: what is kept with the job, or what is in the files that
+    /// it was to go to (`--stdout`, batch scripts), if this machine sees them.
     /// Examples: phalanx logs 42, phalanx logs 42.7 --follow
     Logs(LogsArguments),
 

@@ -24,6 +24,7 @@ mod gangs;
 mod inspection;
 mod job_files;
 mod jobs;
+mod logs;
 mod losses;
 mod members;
 mod mistakes;

@@ -11,7 +11,7 @@ use phalanx_protocol::{JobId, RangeSet};
 use tokio::time::Instant;
 
 use super::super::logs::{LOOK_PAUSE_MIN, next_pause};
-use super::super::output::{Followed, OutputCopy, Rest, TaskCopy};
+use super::super::output::{Copied, Followed, OutputCopy, Rest, TaskCopy};
 use super::input::Input;
 use super::ranks::RanksCopy;
 use super::reason;
@@ -228,7 +228,7 @@ impl<'a> Follower<'a> {
     /// Copies what each task has written once it has ended, in the order in which they end.
     pub(in crate::commands) async fn each_as_it_ends(
         &self,
-        copy: &mut OutputCopy,
+        copy: &mut impl Copied,
     ) -> Result<JobView, CliError> {
         let mut results = self.client.results(self.job, false);
         while let Some(event) = results.next().await? {

@@ -1,12 +1,10 @@
 //! What the ranks of a gang print, all of them at once, in whole lines.
 
-use std::io::{self, Write};
-
 use phalanx::Client;
 use phalanx_protocol::message::client::{OutputPiece, OutputPosition, OutputQuery};
 use phalanx_protocol::{IndexRange, JobId};
 
-use super::super::output::{Followed, Rest};
+use super::super::output::{Followed, Rest, pass_on};
 use crate::ui::error::CliError;
 use crate::ui::{DataStream, Ui};
 
@@ -78,15 +76,7 @@ impl RanksCopy {
     fn show(&mut self, rank: usize, line: &[u8], is_error: bool) -> Result<(), CliError> {
         let label = self.label_width.map(|width| format!("{rank:>width$}: "));
         let line = [label.unwrap_or_default().as_bytes(), line].concat();
-        match is_error {
-            false => self.stream.write(&line)?,
-            true => {
-                self.stream.flush()?;
-                // whoever closed it does not want to know
-                let _ = io::stderr().write_all(&line);
-            }
-        }
-        Ok(())
+        pass_on(&mut self.stream, &line, is_error)
     }
 
     /// Copies what one rank has written since the last call. A later attempt begins anew.
