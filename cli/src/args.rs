@@ -115,7 +115,8 @@ pub(crate) enum Command {
     /// A program's output goes to stdout and stderr as it comes; one that is run once ends this command with its own exit
     /// code. For kernels:
     /// Results go to stdout in the order of their indices, one JSON value per line; the progress bar and a summary go
-    /// to stderr. Ctrl-C cancels the job; a second Ctrl-C leaves at once. Tasks that fail are listed at the end and
+    /// to stderr. Ctrl-C is sent on to a program that is run once, which may do about it what it likes; a second one within 5 s
+    /// cancels the job, as the first does with any other; the next leaves at once. Tasks that fail are listed at the end and
     /// make the exit code 1.
     /// Examples: phalanx run -- make -C sim all
     /// phalanx run target/release/ep --kernel gaussians --range 0..256

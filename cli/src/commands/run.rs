@@ -4,6 +4,7 @@ mod follower;
 pub(crate) mod input;
 mod ranks;
 mod reason;
+mod wish;
 
 use phalanx::{Client, ClientError, JobView, ProgressBar, ResultEvent};
 use phalanx_protocol::JobId;
@@ -35,6 +36,7 @@ pub(crate) async fn follow_command(
         is_single: true,
         ranks: None,
         explains: false,
+        passes_interrupts: false,
     };
     follower::run(client, job, manner, input, interrupts, ui).await
 }
@@ -53,6 +55,7 @@ pub(crate) async fn run_ranks(
         is_single: true,
         ranks: ranks_of(draft),
         explains: true,
+        passes_interrupts: false,
     };
     follower::run(client, job, manner, input, interrupts, ui).await
 }
@@ -81,6 +84,7 @@ pub(super) async fn run(cluster: &Connected, mut draft: Draft, ui: Ui) -> Result
             is_single,
             ranks,
             explains: true,
+            passes_interrupts: is_single,
         };
         return follower::run(&cluster.client, job, manner, input, interrupts, ui).await;
     }

@@ -22,6 +22,7 @@ mod failures;
 mod far_steps;
 mod gangs;
 mod inspection;
+mod interrupts;
 mod job_files;
 mod jobs;
 mod logs;
