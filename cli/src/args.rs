@@ -20,6 +20,7 @@ use phalanx_protocol::JobId;
 
 use crate::batch::values::signal_number;
 use crate::targets::Target;
+use command::PrintingArguments;
 use daemon::{ChaosArguments, InitArguments, SchedulerArguments, UpArguments, WorkerArguments};
 use job::SubmitCommand;
 use storage::StorageArguments;
@@ -430,6 +431,9 @@ pub(crate) struct LogsArguments {
     /// Example: phalanx logs 42 -f
     #[arg(long, short)]
     pub(crate) follow: bool,
+
+    #[command(flatten)]
+    pub(crate) printing: PrintingArguments,
 }
 
 /// Whose output is meant.

@@ -12,7 +12,7 @@ use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::{IndexRange, TaskId};
 
 use super::output::{Copied, OutputCopy, Rest, TaskCopy};
-use super::run::{Follower, Until};
+use super::run::{Follower, LiveCopy, Until};
 use crate::args::LogsArguments;
 use crate::cluster::Connected;
 use crate::ui::Ui;
@@ -44,6 +44,9 @@ pub(super) async fn run(
             let mut copy = FilesCopy::new(target.job, &files, ui);
             copy.all(client, asked(&view, target.task)).await?;
             copy.finish()?;
+        }
+        None if follows && target.task.is_none() && arguments.printing.is_live(ui) && view.tasks > 1 => {
+            LiveCopy::new(client, view.job, view.tasks, ui).run().await?;
         }
         None if follows => follow_kept(client, &view, target.task, ui).await?,
         None => {

@@ -25,6 +25,7 @@ mod inspection;
 mod interrupts;
 mod job_files;
 mod jobs;
+mod live;
 mod logs;
 mod losses;
 mod members;

@@ -233,12 +233,9 @@ impl Followed for TaskFiles<'_> {
             self.quiet_since = Instant::now();
         }
         // one that was told to end may still write; nobody says when it is gone
-        let is_over = match found.state {
-            TaskState::Cancelled | TaskState::Unrun => {
-                !self.has_begun || self.quiet_since.elapsed() > QUIET_MIN
-            }
-            state => has_ended_itself(state),
-        };
+        let is_told = matches!(found.state, TaskState::Cancelled | TaskState::Unrun);
+        let is_quiet = !self.has_begun || self.quiet_since.elapsed() > QUIET_MIN;
+        let is_over = has_ended_itself(found.state) || (is_told && is_quiet);
         Ok(Rest::of(is_news, is_over))
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::super::logs::{LOOK_PAUSE_MIN, next_pause};
 use super::super::output::{Copied, Followed, OutputCopy, Rest, TaskCopy};
 use super::input::Input;
+use super::live::LiveCopy;
 use super::ranks::RanksCopy;
 use super::reason;
 use super::wish::{AGAIN_WITHIN, Wish, Wishes};
@@ -25,7 +26,7 @@ use crate::ui::error::CliError;
 use crate::ui::outcome::{outcome_error, outcome_text};
 
 /// How long a program that was told to end may still be copied: its longest grace, and a moment.
-const LAST_WORDS_MAX: Duration = Duration::from_millis(COMMAND_GRACE_MILLIS_MAX + 1_000);
+pub(super) const LAST_WORDS_MAX: Duration = Duration::from_millis(COMMAND_GRACE_MILLIS_MAX + 1_000);
 
 /// The way to a job's end.
 #[derive(Debug)]
@@ -41,6 +42,8 @@ pub(super) struct Manner {
     pub(super) is_single: bool,
     /// Ranks, of which all are followed at once.
     pub(super) ranks: Option<Ranks>,
+    /// Of several tasks, lines are copied as they come; else what each has printed once it has ended.
+    pub(super) is_live: bool,
     /// Tells why it does not begin, if it does not.
     pub(super) explains: bool,
     /// Interrupts go to the program, unless they come so fast that they are meant for the job.
@@ -168,6 +171,10 @@ async fn copied(client: &Client, job: JobId, manner: Manner, ui: Ui) -> Result<J
         let view = follower.one(&mut ranks, Until::JobEnds).await?;
         ranks.finish()?;
         return Ok(view);
+    }
+    if manner.is_live && !manner.is_single {
+        let tasks = client.job(job).await?.tasks;
+        return LiveCopy::new(client, job, tasks, ui).run().await;
     }
     let mut copy = OutputCopy::new(job, ui);
     match manner.is_single {

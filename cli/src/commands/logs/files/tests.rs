@@ -41,7 +41,7 @@ fn names_are_those_that_the_worker_found() {
     let view = job(1, false, &[("output", "o.%j"), ("error", "./o.42")]);
     let names = Files::of(&view).unwrap().names(0, None).unwrap();
     assert_eq!(names.output, Path::new("/work/o.42"));
-    assert_eq!(Files::of(&job(1, false, &[])).is_none(), true);
+    assert!(Files::of(&job(1, false, &[])).is_none());
 }
 
 #[test]
