@@ -314,7 +314,7 @@ fn is_in_exec(process: Pid) -> bool {
 #[cfg(test)]
 mod tests {
     use std::os::unix::process::ExitStatusExt;
-    use std::process::Command;
+    use std::process::{Command, Stdio};
 
     use phalanx_protocol::command::Recipients;
 
@@ -336,12 +336,13 @@ mod tests {
                 };
                 running.signal(grant, IndexRange::new(tasks.start, tasks.end), signal);
             }
-            let sleeps = Command::new("sleep").arg("1000").spawn()?;
-            let pid = Pid::from_child(&sleeps);
-            child = Some(sleeps);
+            let reader = Command::new("cat").stdin(Stdio::piped()).spawn()?;
+            let pid = Pid::from_child(&reader);
+            child = Some(reader);
             Ok(pid)
         });
         assert!(started.is_ok());
+        // else the end of its input ends it
         assert_eq!(child.unwrap().wait().unwrap().signal(), Some(15));
     }
 
