@@ -20,6 +20,7 @@ use phalanx_protocol::JobId;
 
 use crate::batch::values::signal_number;
 use crate::targets::Target;
+use command::PrintingArguments;
 use daemon::{ChaosArguments, InitArguments, SchedulerArguments, UpArguments, WorkerArguments};
 use job::SubmitCommand;
 use storage::StorageArguments;
@@ -115,7 +116,8 @@ pub(crate) enum Command {
     /// A program's output goes to stdout and stderr as it comes; one that is run once ends this command with its own exit
     /// code. For kernels:
     /// Results go to stdout in the order of their indices, one JSON value per line; the progress bar and a summary go
-    /// to stderr. Ctrl-C cancels the job; a second Ctrl-C leaves at once. Tasks that fail are listed at the end and
+    /// to stderr. Ctrl-C is sent on to a program that is run once, which may do about it what it likes; a second one within 5 s
+    /// cancels the job, as the first does with any other; the next leaves at once. Tasks that fail are listed at the end and
     /// make the exit code 1.
     /// Examples: phalanx run -- make -C sim all
     /// phalanx run target/release/ep --kernel gaussians --range 0..256
@@ -149,7 +151,8 @@ pub(crate) enum Command {
 
     /// Print what a job's commands have printed
     ///
-    /// Standard output to stdout, standard error to stderr, task by task; of those whose output is kept with the job.
+    /// Standard output to stdout, standard error to stderr, task by task: what is kept with the job, or what is in the files that
+    /// it was to go to (`--stdout`, batch scripts), if this machine sees them.
     /// Examples: phalanx logs 42, phalanx logs 42.7 --follow
     Logs(LogsArguments),
 
@@ -441,6 +444,9 @@ pub(crate) struct LogsArguments {
     /// Example: phalanx logs 42 -f
     #[arg(long, short)]
     pub(crate) follow: bool,
+
+    #[command(flatten)]
+    pub(crate) printing: PrintingArguments,
 }
 
 /// Whose output is meant.

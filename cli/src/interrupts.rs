@@ -10,7 +10,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::ui::Ui;
 use crate::ui::error::CliError;
 
-/// The interrupts of a command that waits for what it submits. The first asks to cancel it, the second to leave.
+/// The interrupts of a command that waits for what it submits. The first asks to cancel it, the second to leave, unless a
+/// program is to have them: [`crate::commands::run`].
 #[derive(Debug)]
 pub(crate) struct Interrupts {
     streams: Vec<Signal>,
@@ -82,6 +83,11 @@ impl Interrupts {
         }
     }
 
+    /// Whether one came while the submission was not answered, and [`Self::next`] returns at once.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.is_pending
+    }
+
     /// Waits for the next one. Cancel safe.
     pub(crate) async fn next(&mut self) {
         if !std::mem::take(&mut self.is_pending) {
@@ -115,7 +121,9 @@ mod tests {
             ui,
         );
         assert_eq!(answered.await, Ok(7));
+        assert!(interrupts.is_pending());
         interrupts.next().await;
+        assert!(!interrupts.is_pending());
 
         let never = async {
             interrupt();

@@ -77,6 +77,11 @@ impl Ui {
         }
     }
 
+    /// Whether a person sees stdout as it is written.
+    pub(crate) fn is_seen(self) -> bool {
+        io::stdout().is_terminal()
+    }
+
     /// Whether a person sees stdout and a progress bar in the same place, where the two would overwrite each other.
     pub(crate) fn shares_terminal(self) -> bool {
         // the bar is not drawn where the cursor cannot be moved

@@ -99,13 +99,18 @@ fn value(letter: char, width: usize, values: &PatternValues<'_>) -> Option<Strin
 
 /// Whether the pattern names a file for each task of a step, so that tasks do not write into the same one.
 pub fn names_each_rank(pattern: &str) -> bool {
+    has_letter(pattern, 't')
+}
+
+/// Whether a letter of the pattern's stands for something in it: `has_letter("%4a.out", 'a')`.
+pub fn has_letter(pattern: &str, letter: char) -> bool {
     if pattern.contains('\\') {
         return false;
     }
     let mut rest = pattern;
     while let Some(at) = rest.find('%') {
         let after = rest[at + 1..].trim_start_matches(|letter: char| letter.is_ascii_digit());
-        if after.starts_with('t') {
+        if after.starts_with(letter) {
             return true;
         }
         rest = after.strip_prefix('%').unwrap_or(after);
@@ -207,6 +212,12 @@ mod tests {
     fn a_backslash_takes_all_letters_their_meaning() {
         assert_eq!(expand("\\%x-%j.out", &JOB), "%x-%j.out");
         assert_eq!(expand("%j\\\\%x", &JOB), "%j%x");
+    }
+
+    #[test]
+    fn a_letter_is_found_where_it_means_something() {
+        assert!(has_letter("%x-%4a.out", 'a') && has_letter("%N", 'N'));
+        assert!(!has_letter("%%a", 'a') && !has_letter("\\%a", 'a') && !has_letter("a%x", 'a'));
     }
 
     #[test]

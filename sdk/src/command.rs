@@ -469,7 +469,7 @@ impl Runner for Commands {
 
     fn signal(&self, grant: GrantId, tasks: IndexRange, signal: TaskSignal) {
         let tell = |pid| process::tell(pid, signal.number, signal.recipients);
-        self.running.each(grant, tasks, tell);
+        self.running.signal(grant, tasks, signal);
         // launchers pass on what they are told themselves
         match signal.recipients {
             Recipients::Step(_) => self.running.each_of_steps(tell),

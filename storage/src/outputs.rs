@@ -227,19 +227,34 @@ impl Outputs {
     }
 
     /// A page of what tasks have written. Ends with the first task that has not ended or is not in the page to its end; tasks
-    /// of which nothing is known are passed over.
+    /// of which nothing is known are passed over. Who has followed the first task up to a later attempt gets the rest of the
+    /// one before, if that has ended.
     ///
     /// # Errors
     /// Says what cannot be read.
     pub fn read(&self, query: &OutputQuery) -> io::Result<OutputPage> {
         let IndexRange { start, end } = query.tasks;
         let window = IndexRange::new(start, end.min(start.saturating_add(PAGE_TASKS_MAX)).max(start));
-        let found = self.find(query.job, window)?;
+        let followed = query.had.attempt.map(|attempt| (start, attempt));
+        let (found, followed) = self.find(query.job, window, followed)?;
         let mut page = OutputPage {
             next: window.end,
             ..OutputPage::default()
         };
         let mut room = query.bytes_max.min(OUTPUT_PAGE_BYTES_MAX);
+        let followed = followed.filter(|one| {
+            let is_earlier = found
+                .get(&start)
+                .is_some_and(|latest| one.attempt < latest.attempt);
+            is_earlier && one.ended.is_some()
+        });
+        if let Some(one) = followed {
+            one.read(start, query.had, &mut room, &mut page)?;
+            if !page.pieces.is_empty() {
+                page.next = start;
+                return Ok(page);
+            }
+        }
         for (&task, found) in &found {
             let had = match query.had.attempt {
                 Some(attempt) if task == start && attempt == found.attempt => query.had,
@@ -255,12 +270,17 @@ impl Outputs {
         Ok(page)
     }
 
-    /// The latest attempts at tasks of a window.
-    fn find(&self, job: JobId, window: IndexRange) -> io::Result<BTreeMap<u64, Found>> {
-        let mut all = BTreeMap::new();
+    /// The latest attempts at tasks of a window, and one that is named.
+    fn find(
+        &self,
+        job: JobId,
+        window: IndexRange,
+        named: Option<(u64, GrantId)>,
+    ) -> io::Result<(BTreeMap<u64, Found>, Option<Found>)> {
+        let (mut all, mut one) = (BTreeMap::new(), BTreeMap::new());
         let entries = match fs::read_dir(folder(&self.root, job)) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(all),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((all, None)),
             Err(error) => return Err(error),
         };
         for entry in entries {
@@ -271,10 +291,13 @@ impl Outputs {
                     if window.contains(record.task) {
                         take_in(&mut all, &lane, record);
                     }
+                    if named == Some((record.task, record.attempt)) {
+                        take_in(&mut one, &lane, record);
+                    }
                 })?;
             }
         }
-        Ok(all)
+        Ok((all, one.into_values().next()))
     }
 }
 
@@ -505,6 +528,25 @@ mod tests {
         let page = fixture.read(0, 1, page.position, u64::MAX);
         assert_eq!(page.pieces.iter().map(shown).collect::<String>(), "0:again ");
         assert_eq!(page.position.attempt, Some(attempt(2)));
+    }
+
+    #[test]
+    fn who_has_followed_an_attempt_gets_the_rest_of_it_before_the_next() {
+        let fixture = Fixture::new();
+        let (mut first, mut second) = (fixture.lane(1), fixture.lane(2));
+        write(&mut first, 0, 1, "one ", "");
+        let page = fixture.read(0, 1, OutputPosition::default(), u64::MAX);
+        first.files().0.write_all(b"fails").unwrap();
+        first.end(0, attempt(1)).unwrap();
+        write(&mut second, 0, 2, "again", "");
+        second.end(0, attempt(2)).unwrap();
+        let rest = fixture.read(0, 1, page.position, u64::MAX);
+        assert_eq!(rest.pieces.iter().map(shown).collect::<String>(), "0:fails ");
+        assert_eq!((rest.next, rest.has_ended), (0, false));
+        let next = fixture.read(0, 1, rest.position, u64::MAX);
+        assert_eq!(next.pieces.iter().map(shown).collect::<String>(), "0:again ");
+        assert_eq!((next.next, next.has_ended), (1, true));
+        assert_eq!(fixture.text(0, 1), "0:again ");
     }
 
     #[test]

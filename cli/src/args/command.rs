@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::gang::GangArguments;
 use super::values::parse_time;
 use crate::batch::values::{WarningSignal, warning_signal};
+use crate::ui::Ui;
 
 /// How a program is run as a job.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -97,5 +98,42 @@ pub(crate) struct CommandArguments {
     pub(crate) grace: Duration,
 
     #[command(flatten)]
+    pub(crate) printing: PrintingArguments,
+
+    #[command(flatten)]
     pub(crate) gang: GangArguments,
+}
+
+/// How the output of several tasks is shown while they run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::Args)]
+pub(crate) struct PrintingArguments {
+    /// Print lines of tasks as they come, each with its task's number
+    ///
+    /// For `run` and `logs --follow` of several tasks; lines are whole, and begin with the index that `logs ID.TASK` takes.
+    /// Default: so on a terminal. Example: phalanx run --live --array 0-9 -- ./simulate {} | tee log
+    #[arg(long, conflicts_with = "grouped")]
+    live: bool,
+
+    /// Print what each task has printed in one piece, once it has ended
+    ///
+    /// For `run` and `logs --follow` of several tasks, in the order of their ends. Default: so into files and pipes.
+    /// Example: phalanx run --grouped --array 0-9 -- ./simulate {}
+    #[arg(long)]
+    grouped: bool,
+}
+
+impl PrintingArguments {
+    /// Whether lines are shown as they come.
+    pub(crate) fn is_live(self, ui: Ui) -> bool {
+        self.live || (!self.grouped && ui.is_seen())
+    }
+
+    /// The option that was given, if any was.
+    pub(crate) fn given(self) -> Option<&'static str> {
+        match (self.live, self.grouped) {
+            (true, _) => Some("--live"),
+            (false, true) => Some("--grouped"),
+            (false, false) => None,
+        }
+    }
 }

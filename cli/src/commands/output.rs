@@ -49,6 +49,12 @@ pub(super) trait Followed {
     async fn more(&mut self, client: &Client) -> Result<Rest, CliError>;
 }
 
+/// Something that copies what tasks have written.
+pub(super) trait Copied {
+    /// Copies all that tasks have written so far, one after the other.
+    async fn all(&mut self, client: &Client, tasks: IndexRange) -> Result<(), CliError>;
+}
+
 /// One task of a job.
 #[derive(Debug)]
 pub(super) struct TaskCopy<'a> {
@@ -75,24 +81,6 @@ impl OutputCopy {
         }
     }
 
-    /// Copies all that tasks have written so far, one after the other.
-    pub(super) async fn all(&mut self, client: &Client, tasks: IndexRange) -> Result<(), CliError> {
-        let mut left = tasks;
-        let mut had = OutputPosition::default();
-        while !left.is_empty() {
-            let page = self.page(client, left, had).await?;
-            // a task that still writes is shown as far as it is
-            let is_stuck = page.next == left.start && page.position == had;
-            left.start = if is_stuck { page.next + 1 } else { page.next };
-            had = if is_stuck {
-                OutputPosition::default()
-            } else {
-                page.position
-            };
-        }
-        Ok(())
-    }
-
     /// Copies what a task has written since the last call. A later attempt begins anew.
     async fn more(&mut self, client: &Client, task: u64) -> Result<Rest, CliError> {
         let before = self.had;
@@ -117,16 +105,41 @@ impl OutputCopy {
         };
         let page = client.output(query).await?;
         for piece in &page.pieces {
-            match piece.is_error {
-                false => self.stream.write(&piece.bytes)?,
-                true => {
-                    self.stream.flush()?;
-                    // whoever closed it does not want to know
-                    let _ = io::stderr().write_all(&piece.bytes);
-                }
-            }
+            pass_on(&mut self.stream, &piece.bytes, piece.is_error)?;
         }
         self.stream.flush()?;
         Ok(page)
+    }
+}
+
+impl Copied for OutputCopy {
+    async fn all(&mut self, client: &Client, tasks: IndexRange) -> Result<(), CliError> {
+        let mut left = tasks;
+        let mut had = OutputPosition::default();
+        while !left.is_empty() {
+            let page = self.page(client, left, had).await?;
+            // a task that still writes is shown as far as it is
+            let is_stuck = page.next == left.start && page.position == had;
+            left.start = if is_stuck { page.next + 1 } else { page.next };
+            had = if is_stuck {
+                OutputPosition::default()
+            } else {
+                page.position
+            };
+        }
+        Ok(())
+    }
+}
+
+/// Passes bytes on to stdout or to stderr, in the order in which they are passed.
+pub(super) fn pass_on(stream: &mut DataStream, bytes: &[u8], is_error: bool) -> Result<(), CliError> {
+    match is_error {
+        false => stream.write(bytes),
+        true => {
+            stream.flush()?;
+            // whoever closed it does not want to know
+            let _ = io::stderr().write_all(bytes);
+            Ok(())
+        }
     }
 }

@@ -2,8 +2,11 @@
 
 mod follower;
 pub(crate) mod input;
+mod lines;
+mod live;
 mod ranks;
 mod reason;
+mod wish;
 
 use phalanx::{Client, ClientError, JobView, ProgressBar, ResultEvent};
 use phalanx_protocol::JobId;
@@ -22,6 +25,7 @@ use crate::ui::{DataStream, Ui};
 use input::Input;
 
 pub(super) use follower::{Follower, Until};
+pub(super) use live::LiveCopy;
 
 /// Copies what the one command of a job prints, sends it what it is to read, and ends as it ends.
 pub(crate) async fn follow_command(
@@ -34,7 +38,9 @@ pub(crate) async fn follow_command(
     let manner = follower::Manner {
         is_single: true,
         ranks: None,
+        is_live: false,
         explains: false,
+        passes_interrupts: false,
     };
     follower::run(client, job, manner, input, interrupts, ui).await
 }
@@ -52,7 +58,9 @@ pub(crate) async fn run_ranks(
     let manner = follower::Manner {
         is_single: true,
         ranks: ranks_of(draft),
+        is_live: false,
         explains: true,
+        passes_interrupts: false,
     };
     follower::run(client, job, manner, input, interrupts, ui).await
 }
@@ -73,6 +81,7 @@ pub(super) async fn run(cluster: &Connected, mut draft: Draft, ui: Ui) -> Result
             command.stream_input();
         }
         let ranks = ranks_of(command);
+        let is_live = command.printing.is_live(ui);
         let job = interrupts
             .while_submitting(draft.send(&cluster.client), ui)
             .await?;
@@ -80,7 +89,9 @@ pub(super) async fn run(cluster: &Connected, mut draft: Draft, ui: Ui) -> Result
         let manner = follower::Manner {
             is_single,
             ranks,
+            is_live,
             explains: true,
+            passes_interrupts: is_single,
         };
         return follower::run(&cluster.client, job, manner, input, interrupts, ui).await;
     }

@@ -40,6 +40,12 @@ pub(super) async fn run(cluster: &Connected, draft: Draft, ui: Ui) -> Result<Exi
         let what = "`submit` shows no output that could be labelled";
         return Err(CliError::usage(what).hint("leave --label out, or use `phalanx run`"));
     }
+    if let Draft::Command(command) = &draft
+        && let Some(option) = command.printing.given()
+    {
+        let what = format!("`submit` shows no output, and {option} has no meaning there");
+        return Err(CliError::usage(what).hint(format!("leave {option} out, or use `phalanx run`")));
+    }
     let job = draft.send(&cluster.client).await?;
     if let Some(absence) = absent::absence(&cluster.client, &draft.choice()).await? {
         ui.note(&absence);

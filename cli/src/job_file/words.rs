@@ -23,8 +23,8 @@ const SCRIPT_MARK: &[u8] = b"#!";
 const WORK_KEYS: [&str; 3] = ["command", "script", "program"];
 /// Keys of a job that are no options.
 const OWN_KEYS: [&str; 4] = ["command", "script", "program", "args"];
-/// Options that say something about the file itself.
-const OTHER_OPTIONS: [&str; 3] = ["file", "dry-run", "help"];
+/// Options that say something about the file itself, or about what is shown of its jobs.
+const OTHER_OPTIONS: [&str; 5] = ["file", "dry-run", "help", "live", "grouped"];
 const HELP_HINT: &str =
     "keys are the options of `phalanx submit` without their dashes; `phalanx submit --help` explains them";
 

@@ -1,9 +1,9 @@
 //! Commands as child processes, each with a deadline.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -134,6 +134,79 @@ pub(crate) fn finish_within(mut child: Child, deadline: Duration) -> Done {
     };
     let code = child.wait().expect("its end can be waited for").code();
     Done { code, stdout, stderr }
+}
+
+/// Lines as they come, from a thread that ends with the pipe.
+pub(crate) fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+/// A command that is watched while it runs. It is killed if it is still there at the end.
+pub(crate) struct Watched {
+    child: Child,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+}
+
+impl Watched {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("the command starts");
+        Self {
+            stdout: lines(child.stdout.take().expect("a pipe")),
+            stderr: lines(child.stderr.take().expect("a pipe")),
+            child,
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line on stdout.
+    pub(crate) fn line(&self) -> String {
+        line_of(&self.stdout).expect("one more line")
+    }
+
+    /// The next line on stderr.
+    pub(crate) fn error_line(&self) -> String {
+        line_of(&self.stderr).expect("one more line")
+    }
+
+    /// How it ends, and what is left of its output.
+    pub(crate) fn finish(mut self) -> Done {
+        let rest = |lines: &Receiver<String>| -> String {
+            let rest = std::iter::from_fn(|| line_of(lines));
+            rest.map(|line| line + "\n").collect()
+        };
+        // both are closed by its end
+        let (stdout, stderr) = (rest(&self.stdout), rest(&self.stderr));
+        let code = self.child.wait().expect("its end can be waited for").code();
+        Done { code, stdout, stderr }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The next line; none if no more comes.
+fn line_of(lines: &Receiver<String>) -> Option<String> {
+    match lines.recv_timeout(DEADLINE) {
+        Ok(line) => Some(line),
+        Err(RecvTimeoutError::Disconnected) => None,
+        Err(RecvTimeoutError::Timeout) => panic!("nothing came in {DEADLINE:?}"),
+    }
 }
 
 /// Sends a signal to a process that this test started, or that such a process did.

@@ -1,15 +1,14 @@
 //! A cluster in a folder of its own, started by `phalanx up` and stopped by its process id, also when a test fails.
 
-use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::thread;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::command::{DEADLINE, Done, driver, fixture, is_alive, phalanx, plain, run};
+use crate::command::{DEADLINE, Done, driver, fixture, is_alive, lines, phalanx, plain, run};
 
 /// A cluster with two workers.
 pub(crate) struct Up {
@@ -87,10 +86,8 @@ impl Up {
             .env("PHALANX_CLUSTER", folder.path().join("lab"))
             .stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let stdout = BufReader::new(child.stdout.take().unwrap());
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let first = lines(stdout);
-        let stderr = lines(stderr);
+        let first = lines(child.stdout.take().unwrap());
+        let stderr = lines(child.stderr.take().unwrap());
         let mut up = Self {
             folder,
             child,
@@ -241,19 +238,6 @@ impl Up {
 
 fn pid(value: &serde_json::Value) -> u32 {
     u32::try_from(value.as_u64().unwrap()).unwrap()
-}
-
-/// Lines as they come, from a thread that ends with the pipe.
-fn lines(pipe: BufReader<impl Read + Send + 'static>) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    thread::spawn(move || {
-        for line in pipe.lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                break;
-            }
-        }
-    });
-    receiver
 }
 
 impl Drop for Up {

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use phalanx_protocol::command::INDEX_VARIABLE;
+use phalanx_protocol::command::{INDEX_VARIABLE, TaskSignal};
 use phalanx_protocol::id::GrantId;
 use phalanx_protocol::range::IndexRange;
 use rustix::process::{
@@ -16,6 +16,7 @@ use rustix::process::{
     set_child_subreaper, set_parent_process_death_signal, waitid, waitpid,
 };
 
+use super::process::tell;
 use super::wake::Wake;
 use crate::host::lock;
 
@@ -24,6 +25,9 @@ const LOOKS_MAX: usize = 50;
 
 /// A process without variables is looked at again after so long.
 const EXEC_WAIT: Duration = Duration::from_millis(1);
+
+/// Signals that are kept for a task whose process is being started.
+const SIGNALS_MAX: usize = 16;
 
 /// Bytes of the list of children that are read at a time.
 const READ_BYTES: usize = 4096;
@@ -47,10 +51,20 @@ struct Leader {
     is_told: bool,
 }
 
+/// A task whose process is being started.
+#[derive(Debug)]
+struct Starting {
+    grant: GrantId,
+    /// What it is to be sent once there is a process.
+    signals: Vec<TaskSignal>,
+}
+
 /// The tasks that run now, each with the process that leads its group.
 #[derive(Debug)]
 pub(super) struct Running {
     leaders: Mutex<BTreeMap<u64, Leader>>,
+    /// Those that are about to be among them. Locked before them.
+    starting: Mutex<BTreeMap<u64, Starting>>,
     /// The processes that run for steps of a task that has none, each the leader of a group.
     of_steps: Mutex<Vec<Pid>>,
     /// Events of tasks that have ended and were not told to; at most one for each slot.
@@ -71,6 +85,7 @@ impl Running {
         let own = getpid().as_raw_nonzero();
         Ok(Self {
             leaders: Mutex::default(),
+            starting: Mutex::default(),
             of_steps: Mutex::default(),
             spare: Mutex::default(),
             children: File::open(format!("/proc/self/task/{own}/children"))?,
@@ -92,8 +107,16 @@ impl Running {
             return Err(io::Error::other("its job was ended"));
         }
         let wake = self.wake()?;
-        let pid = start()?;
+        let signals = Vec::new();
+        lock(&self.starting).insert(task, Starting { grant, signals });
+        let started = start();
+        let mut starting = lock(&self.starting);
+        let missed = starting.remove(&task);
+        let pid = started?;
         self.note((grant, task), Some(pid), &wake);
+        for signal in missed.into_iter().flat_map(|missed| missed.signals) {
+            tell(pid, signal.number, signal.recipients);
+        }
         Ok((pid, wake))
     }
 
@@ -169,12 +192,21 @@ impl Running {
         });
     }
 
-    /// Calls for the process of each task of a grant that runs; none of them is reaped meanwhile.
-    pub(super) fn each(&self, grant: GrantId, tasks: IndexRange, call: impl FnMut(Pid)) {
-        let leaders = lock(&self.leaders);
+    /// Sends a signal to each task of a grant that runs; one that is being started gets it as soon as it is there, since it may
+    /// already have been seen to run.
+    pub(super) fn signal(&self, grant: GrantId, tasks: IndexRange, signal: TaskSignal) {
         let range = tasks.start..tasks.end.max(tasks.start);
+        let mut starting = lock(&self.starting);
+        for (_, one) in starting.range_mut(range.clone()) {
+            if one.grant == grant && one.signals.len() < SIGNALS_MAX {
+                one.signals.push(signal);
+            }
+        }
+        // none of them is reaped meanwhile
+        let leaders = lock(&self.leaders);
         let of_grant = leaders.range(range).filter(|(_, leader)| leader.grant == grant);
-        of_grant.filter_map(|(_, leader)| leader.pid).for_each(call);
+        let processes = of_grant.filter_map(|(_, leader)| leader.pid);
+        processes.for_each(|pid| tell(pid, signal.number, signal.recipients));
     }
 
     /// Calls for the process of a task that runs; it is not reaped meanwhile.
@@ -281,7 +313,38 @@ fn is_in_exec(process: Pid) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+
+    use phalanx_protocol::command::Recipients;
+
     use super::*;
+
+    #[test]
+    fn a_signal_that_comes_while_a_process_is_started_reaches_it() {
+        let running = Running::new().unwrap();
+        let grant = GrantId {
+            term: phalanx_protocol::Term(1),
+            number: 1,
+        };
+        let mut child = None;
+        let started = running.start((grant, 3), || {
+            for (tasks, number) in [(0..3, 9), (3..4, 15)] {
+                let signal = TaskSignal {
+                    number,
+                    recipients: Recipients::Leader,
+                };
+                running.signal(grant, IndexRange::new(tasks.start, tasks.end), signal);
+            }
+            let reader = Command::new("cat").stdin(Stdio::piped()).spawn()?;
+            let pid = Pid::from_child(&reader);
+            child = Some(reader);
+            Ok(pid)
+        });
+        assert!(started.is_ok());
+        // else the end of its input ends it
+        assert_eq!(child.unwrap().wait().unwrap().signal(), Some(15));
+    }
 
     #[test]
     fn once_all_were_killed_nothing_is_started() {

@@ -3,25 +3,30 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use phalanx::{Client, JobView, ResultEvent};
+use phalanx::{Client, ClientError, JobView, ResultEvent};
+use phalanx_protocol::command::{Recipients, TaskSignal};
 use phalanx_protocol::exit::ExitCode;
 use phalanx_protocol::limits::COMMAND_GRACE_MILLIS_MAX;
+use phalanx_protocol::message::client::Refusal;
 use phalanx_protocol::record::{FailureCause, Outcome, TaskFailure};
 use phalanx_protocol::{JobId, RangeSet};
+use rustix::process::Signal;
 use tokio::time::Instant;
 
 use super::super::logs::{LOOK_PAUSE_MIN, next_pause};
-use super::super::output::{Followed, OutputCopy, Rest, TaskCopy};
+use super::super::output::{Copied, Followed, OutputCopy, Rest, TaskCopy};
 use super::input::Input;
+use super::live::LiveCopy;
 use super::ranks::RanksCopy;
 use super::reason;
+use super::wish::{AGAIN_WITHIN, Wish, Wishes};
 use crate::interrupts::Interrupts;
 use crate::ui::Ui;
 use crate::ui::error::CliError;
 use crate::ui::outcome::{outcome_error, outcome_text};
 
 /// How long a program that was told to end may still be copied: its longest grace, and a moment.
-const LAST_WORDS_MAX: Duration = Duration::from_millis(COMMAND_GRACE_MILLIS_MAX + 1_000);
+pub(super) const LAST_WORDS_MAX: Duration = Duration::from_millis(COMMAND_GRACE_MILLIS_MAX + 1_000);
 
 /// The way to a job's end.
 #[derive(Debug)]
@@ -37,8 +42,12 @@ pub(super) struct Manner {
     pub(super) is_single: bool,
     /// Ranks, of which all are followed at once.
     pub(super) ranks: Option<Ranks>,
+    /// Of several tasks, lines are copied as they come; else what each has printed once it has ended.
+    pub(super) is_live: bool,
     /// Tells why it does not begin, if it does not.
     pub(super) explains: bool,
+    /// Interrupts go to the program, unless they come so fast that they are meant for the job.
+    pub(super) passes_interrupts: bool,
 }
 
 /// The ranks of a gang.
@@ -49,7 +58,7 @@ pub(super) struct Ranks {
     pub(super) are_labelled: bool,
 }
 
-/// Copies the job's output, sends it its input, and ends as it ends. The first Ctrl-C cancels it, the second leaves.
+/// Copies the job's output, sends it its input, and ends as it ends. What Ctrl-C asks for, [`Wishes`] knows.
 pub(super) async fn run(
     client: &Client,
     job: JobId,
@@ -61,6 +70,8 @@ pub(super) async fn run(
     let Manner {
         is_single, explains, ..
     } = manner;
+    // what came before there was a program was not meant for it
+    let mut wishes = Wishes::new(manner.passes_interrupts && !interrupts.is_pending());
     let mut followed = pin!(copied(client, job, manner, ui));
     let mut sent = pin!(async {
         match &mut input {
@@ -71,7 +82,6 @@ pub(super) async fn run(
     let mut reason = pin!(reason::of(client, job));
     let mut is_explained = !explains;
     let mut is_sent = false;
-    let mut is_asked = false;
     let view = loop {
         tokio::select! {
             view = &mut followed => break view,
@@ -89,15 +99,7 @@ pub(super) async fn run(
                     ui.note(&text);
                 }
             }
-            () = interrupts.next() => {
-                if is_asked {
-                    ui.note(&format!("left; `phalanx job {job}` tells what became of it"));
-                    return Err(CliError::silent(ExitCode::Interrupted));
-                }
-                is_asked = true;
-                ui.note(&format!("cancelling job {job}; Ctrl-C again leaves at once"));
-                client.cancel(job).await?;
-            }
+            () = interrupts.next() => obey(&mut wishes, client, job, ui).await?,
         }
     };
     let view = match view {
@@ -116,8 +118,48 @@ pub(super) async fn run(
             ui.note(&outcome_text(&view));
             Ok(ExitCode::Success)
         }
+        (Some(_), true) if wishes.was_passed() && is_interrupted(&view) => {
+            Err(CliError::silent(ExitCode::Interrupted))
+        }
         (Some(error), true) => Err(single_error(&view).unwrap_or(error)),
         (Some(error), false) => Err(error),
+    }
+}
+
+/// Does what an interrupt asks for.
+///
+/// # Errors
+/// That of the cluster, or the user has left.
+async fn obey(wishes: &mut Wishes, client: &Client, job: JobId, ui: Ui) -> Result<(), CliError> {
+    let mut wish = wishes.next(Instant::now());
+    if wish == Wish::Pass {
+        let interrupt = TaskSignal {
+            number: Signal::INT.as_raw(),
+            recipients: Recipients::All,
+        };
+        match client.signal(job, None, interrupt).await {
+            Ok(()) => {
+                let seconds = AGAIN_WITHIN.as_secs();
+                ui.note(&format!(
+                    "sent to the program; Ctrl-C again within {seconds} s cancels job {job}"
+                ));
+            }
+            // it has just ended, which is about to be told
+            Err(ClientError::Refused(Refusal::Over(_))) => {}
+            Err(ClientError::Refused(Refusal::NothingRuns { .. })) => wish = wishes.cancel(),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    match wish {
+        Wish::Pass => Ok(()),
+        Wish::Cancel => {
+            ui.note(&format!("cancelling job {job}; Ctrl-C again leaves at once"));
+            Ok(client.cancel(job).await?)
+        }
+        Wish::Leave => {
+            ui.note(&format!("left; `phalanx job {job}` tells what became of it"));
+            Err(CliError::silent(ExitCode::Interrupted))
+        }
     }
 }
 
@@ -130,6 +172,10 @@ async fn copied(client: &Client, job: JobId, manner: Manner, ui: Ui) -> Result<J
         ranks.finish()?;
         return Ok(view);
     }
+    if manner.is_live && !manner.is_single {
+        let tasks = client.job(job).await?.tasks;
+        return LiveCopy::new(client, job, tasks, ui).run().await;
+    }
     let mut copy = OutputCopy::new(job, ui);
     match manner.is_single {
         true => {
@@ -141,6 +187,13 @@ async fn copied(client: &Client, job: JobId, manner: Manner, ui: Ui) -> Result<J
         }
         false => follower.each_as_it_ends(&mut copy).await,
     }
+}
+
+/// Whether an interrupt has ended the command.
+fn is_interrupted(view: &JobView) -> bool {
+    let interrupt = FailureCause::Signal(Signal::INT.as_raw() as u8);
+    let first = view.first_failures.first();
+    view.outcome == Some(Outcome::Failed) && first.is_some_and(|failure| failure.cause == interrupt)
 }
 
 /// The end of a command as its own: its exit code, and no more words than it takes.
@@ -228,7 +281,7 @@ impl<'a> Follower<'a> {
     /// Copies what each task has written once it has ended, in the order in which they end.
     pub(in crate::commands) async fn each_as_it_ends(
         &self,
-        copy: &mut OutputCopy,
+        copy: &mut impl Copied,
     ) -> Result<JobView, CliError> {
         let mut results = self.client.results(self.job, false);
         while let Some(event) = results.next().await? {

@@ -20,7 +20,7 @@ use phalanx_protocol::{
 
 use super::items::Items;
 use super::{begin_unix_millis, new_submission};
-use crate::args::command::CommandArguments;
+use crate::args::command::{CommandArguments, PrintingArguments};
 use crate::args::job::{SubmitArguments, millis};
 use crate::batch::array::ArraySpec;
 use crate::ui::error::CliError;
@@ -38,6 +38,8 @@ pub(crate) struct CommandDraft {
     items: Option<Items>,
     /// Lines that it prints are to begin with the number of their rank.
     pub(crate) is_labelled: bool,
+    /// How `run` is to show the output of several tasks.
+    pub(crate) printing: PrintingArguments,
     /// Resources that each task needs of those that some worker offers; the others are not counted.
     pub(crate) where_offered: Vec<(String, Amount)>,
 }
@@ -110,6 +112,7 @@ impl CommandDraft {
         };
         Ok(Self {
             is_labelled: command.gang.label,
+            printing: command.printing,
             ..Self::new(spec, plan, items)?
         })
     }
@@ -131,6 +134,7 @@ impl CommandDraft {
             plan,
             items,
             is_labelled: false,
+            printing: PrintingArguments::default(),
             where_offered: Vec::new(),
         })
     }
