@@ -359,6 +359,11 @@ impl Agent {
         self.outbox.mark_sent();
     }
 
+    /// Whether work would be lost with this worker: tasks that it holds, or reports that nobody has acknowledged.
+    pub(crate) fn holds_work(&self) -> bool {
+        self.holds_tasks() || !self.outbox.is_empty()
+    }
+
     /// Whether this worker only waits for its last reports to become durable, or has left.
     pub(crate) fn has_stopped(&self) -> bool {
         matches!(self.presence, Presence::Stopping(_) | Presence::Left)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 
-use crate::command::{eventually, run, send};
+use crate::command::{eventually, is_alive, run, send};
 use crate::members::Members;
 
 /// What a task of the kernel `traced` or `counted` wrote when something happened to it.
@@ -188,6 +188,29 @@ fn a_machine_that_stood_still_starts_nothing_that_runs_elsewhere_when_it_goes_on
     let mut starts = traces(&path, "started");
     starts.retain(|one| one.worker == first && one.number > goes_on);
     assert!(starts.len() > again.len(), "it works on");
+}
+
+#[test]
+fn a_worker_with_a_task_outlasts_any_absence_of_schedulers_and_an_idle_one_does_not() {
+    let mut members = Members::start_with(2, 1, &[], &["--rejoin-for", "500ms"]);
+    let path = members.file("traces", "");
+    let id = members.submit_traced("--kernel traced --range 0..1", &path, 600_000);
+    eventually("its task runs", || traces(&path, "started").len() == 1);
+    let busy = traces(&path, "started")[0].worker;
+    members.kill_scheduler();
+    let idle = members
+        .worker_pids()
+        .into_iter()
+        .find(|&pid| pid != busy)
+        .unwrap();
+    eventually("the idle worker gives up", || !is_alive(idle));
+    let_go(&path);
+    eventually("the task has ended", || traces(&path, "ended").len() == 1);
+    members.start_scheduler();
+    assert_eq!(members.run(&format!("wait {id}")).code, Some(0));
+    assert_eq!(members.run(&format!("results {id}")).lines(), ["0"]);
+    assert_eq!(traces(&path, "started").len(), 1, "it ran once");
+    assert!(is_alive(busy));
 }
 
 #[test]

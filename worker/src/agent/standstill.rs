@@ -26,7 +26,7 @@ impl Agent {
             .map(|awake| awake + LOOK_EVERY)
     }
 
-    fn holds_tasks(&self) -> bool {
+    pub(super) fn holds_tasks(&self) -> bool {
         self.jobs.values().any(|job| !job.grants.is_empty())
     }
 
