@@ -244,7 +244,7 @@ fn pid(value: &serde_json::Value) -> u32 {
 }
 
 /// Lines as they come, from a thread that ends with the pipe.
-fn lines(pipe: BufReader<impl Read + Send + 'static>) -> Receiver<String> {
+pub(crate) fn lines(pipe: BufReader<impl Read + Send + 'static>) -> Receiver<String> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
         for line in pipe.lines().map_while(Result::ok) {
