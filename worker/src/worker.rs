@@ -8,9 +8,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use phalanx_protocol::limits::WORKER_TIMEOUT_MILLIS_MAX;
 use phalanx_protocol::{Resources, WorkerId};
 use phalanx_storage::{Directory, StoreError};
-use phalanx_transport::{BindError, ConnectError, Credential, Dialer};
+use phalanx_transport::{BindError, ConnectError, Credential, Dialer, EndpointOptions};
 use tokio::sync::watch;
 
 use crate::agent::{Agent, Folders};
@@ -214,7 +215,12 @@ impl Worker {
         };
         let (credential, addresses, rejoin_for) = (config.credential, config.schedulers, config.rejoin_for);
         let run = async move {
-            let dialer = Dialer::new(&credential).map_err(WorkerError::Endpoint)?;
+            // how long silence is borne is the scheduler's to say: the shorter time holds on both sides
+            let options = EndpointOptions {
+                idle_timeout: Duration::from_millis(WORKER_TIMEOUT_MILLIS_MAX.into()),
+                ..EndpointOptions::default()
+            };
+            let dialer = Dialer::with_options(&credential, options).map_err(WorkerError::Endpoint)?;
             // the low half of a random number is as random as any
             let seed = instance as u64;
             let sessions = |events| Sessions {

@@ -60,6 +60,13 @@ pub(crate) struct SchedulerArguments {
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_time)]
     pub(crate) takeover_after: Duration,
 
+    /// How long a worker may be silent before others run what it holds
+    ///
+    /// Unit: ms, s, m or h; 1 s to 1 h. Workers are told. Too short a time costs work that is done twice, never a result; a
+    /// worker whose process died is noticed at once whatever this says. Example: --worker-timeout 10s
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_time)]
+    pub(crate) worker_timeout: Duration,
+
     /// Start on what is left when the beginning of the journal is lost
     ///
     /// Without it a scheduler does not start on a journal whose old log was deleted and whose snapshots are all damaged or gone:

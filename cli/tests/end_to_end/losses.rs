@@ -111,6 +111,17 @@ fn stop_until_given_up(members: &Members, worker: u32) {
     assert!(SILENCE.contains(&took), "{took:?}");
 }
 
+#[test]
+fn a_worker_may_be_silent_for_as_long_as_the_scheduler_was_told() {
+    let members = Members::start_with(1, 1, &["--worker-timeout", "6s"], &[]);
+    let stopped = Instant::now();
+    send(members.worker_pids()[0], Signal::STOP);
+    eventually("it is given up", || members.worker_count() == 0);
+    let took = stopped.elapsed();
+    assert!(took > Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(9), "{took:?}");
+}
+
 /// The processes that any thread of a process has started.
 fn children(pid: u32) -> Vec<u32> {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
