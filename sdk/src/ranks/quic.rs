@@ -10,6 +10,8 @@
 //! that survivors agree on who is left.
 
 mod account;
+#[cfg(feature = "testing")]
+mod fuzzing;
 mod helm;
 mod inlet;
 mod link;
@@ -20,5 +22,7 @@ mod session;
 mod tests;
 mod wire;
 
+#[cfg(feature = "testing")]
+pub use fuzzing::{sample_frames, take_frames};
 pub(super) use port::Joined;
 pub use port::{GangPort, JoinError, Loss};
