@@ -127,7 +127,9 @@ impl Inlet {
             Frame::Announced { head, id, bytes } => {
                 self.check(&head)?;
                 // nothing in memory is longer
-                let length = usize::try_from(bytes).ok().filter(|&bytes| bytes <= isize::MAX as usize);
+                let length = usize::try_from(bytes)
+                    .ok()
+                    .filter(|&bytes| bytes <= isize::MAX as usize);
                 let length = length.ok_or(Violation::WrongLength { bytes })?;
                 self.deliver(head, self.link.announced(head, id, length))
             }
