@@ -125,9 +125,9 @@ pub(crate) fn parse_time(text: &str) -> Result<Duration, ValueError> {
 pub(crate) fn parse_endless_time(text: &str) -> Result<Duration, ValueError> {
     match text.trim() {
         "forever" => Ok(Duration::MAX),
-        time => parse_time(time).map_err(|error| match error {
-            ValueError::Time => ValueError::EndlessTime,
-            other => other,
+        time => parse_time(time).map_err(|error| match error == ValueError::Time {
+            true => ValueError::EndlessTime,
+            false => error,
         }),
     }
 }
