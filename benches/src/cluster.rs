@@ -134,6 +134,7 @@ impl ProcessCluster {
             cluster: directory.config.cluster.clone(),
             keys: None,
             takeover_after: SchedulerConfig::TAKEOVER_AFTER,
+            worker_timeout: SchedulerConfig::WORKER_TIMEOUT,
             journal: JournalOptions::default(),
         })?;
         let address = scheduler.address();
@@ -190,6 +191,7 @@ fn scheduler_if_asked() -> Result<(), Box<dyn Error>> {
         cluster: directory.config.cluster.clone(),
         keys: None,
         takeover_after: SchedulerConfig::TAKEOVER_AFTER,
+        worker_timeout: SchedulerConfig::WORKER_TIMEOUT,
         journal: JournalOptions::default(),
     })?;
     println!("{}", scheduler.address());

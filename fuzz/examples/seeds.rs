@@ -17,7 +17,7 @@ use phalanx_protocol::{
     SubmissionId, TaskUsage, Term, Usage, WorkerChoice, WorkerId, codec,
 };
 use phalanx_storage::slot::{SlotHead, SlotKind, encode};
-use phalanx_storage::{ClusterId, LogId, Snapshot, snapshot};
+use phalanx_storage::{Card, ClusterId, LogId, ProcessMark, Snapshot, snapshot};
 use serde::Serialize;
 
 const JOB: JobId = JobId(42);
@@ -111,7 +111,51 @@ fn main() -> std::io::Result<()> {
         let bytes = [&[16], &object[..]].concat();
         write("snapshot", &format!("snapshot-{number}"), &bytes)?;
     }
-    Ok(())
+    for (number, stream) in phalanx::ranks::sample_frames().iter().enumerate() {
+        write("rank_frames", &format!("frames-{number}"), stream)?;
+    }
+    for (number, object) in phalanx_fuzz::sample_checkpoints().iter().enumerate() {
+        write("checkpoint", &format!("checkpoint-{number}"), object)?;
+    }
+    for (number, card) in cards().iter().enumerate() {
+        let bytes = serde_json::to_vec(card)?;
+        write("card", &format!("card-{number}"), &bytes)?;
+    }
+    // of an older version, and of none
+    let bare = br#"{"name":"s1","addresses":[],"counter":1,"process":{"host":"","boot_id":"","namespace":"","pid":0,"started":0}}"#;
+    write("card", "bare", bare)?;
+    write("card", "empty", b"")?;
+    write("card", "other", br#"{"name":"s1"}"#)
+}
+
+/// Cards of a leader, a standby that is about to lead, and schedulers with odd names and addresses.
+fn cards() -> Vec<Card> {
+    let card = |name: &str, addresses: &[&str], term| Card {
+        name: name.to_owned(),
+        addresses: addresses.iter().map(|&address| address.to_owned()).collect(),
+        counter: 9,
+        process: ProcessMark {
+            host: "head".to_owned(),
+            boot_id: "boot".to_owned(),
+            namespace: "pid:[1]".to_owned(),
+            pid: 4_000_000,
+            started: 77,
+        },
+        term,
+        is_candidate: false,
+    };
+    vec![
+        card("s1", &["10.0.0.1:7878", "127.0.0.1:7878"], Some(Term(17))),
+        Card {
+            is_candidate: true,
+            ..card("s2", &["[::1]:1"], None)
+        },
+        card("", &[""], None),
+        Card {
+            counter: u64::MAX,
+            ..card("s-\u{e9}\n", &["nowhere"], Some(Term(u64::MAX)))
+        },
+    ]
 }
 
 /// Parts of what a scheduler knows: nothing, all of it, and each job.
@@ -277,6 +321,7 @@ fn conversations() -> [Vec<Vec<u8>>; 8] {
             range: RANGE,
             signal: SIGNAL,
         },
+        ToWorker::SilenceLimit { millis: 3000 },
     ]);
     let reports = each([Report {
         usage: vec![USED],

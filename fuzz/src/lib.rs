@@ -8,18 +8,25 @@
 mod frame;
 mod job;
 mod journal;
+mod ranks;
+mod storage;
 
 pub use frame::frame;
 pub use job::job_spec;
 pub use journal::{record, slot, snapshot};
+pub use ranks::rank_frames;
+pub use storage::{card, checkpoint, sample_checkpoints};
 
 /// A function that takes any bytes.
 pub type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 8] = [
+    ("card", card),
+    ("checkpoint", checkpoint),
     ("frame", frame),
     ("job_spec", job_spec),
+    ("rank_frames", rank_frames),
     ("record", record),
     ("slot", slot),
     ("snapshot", snapshot),

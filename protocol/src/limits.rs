@@ -40,6 +40,10 @@ pub const ALTERNATIVES_MAX: usize = 7;
 pub const ACTIVE_JOBS_MAX: usize = 100_000;
 /// Workers on one scheduler.
 pub const WORKERS_MAX: usize = 100_000;
+/// How long a scheduler may be told to bear silence of a worker, in milliseconds: at least twice the time between signs of it.
+pub const WORKER_TIMEOUT_MILLIS_MIN: u32 = 1000;
+/// The same, at most.
+pub const WORKER_TIMEOUT_MILLIS_MAX: u32 = 3_600_000;
 /// Streams that one peer may have open at a time.
 pub const STREAMS_PER_PEER_MAX: u32 = 256;
 /// Longest rest before a task is run again, in milliseconds.

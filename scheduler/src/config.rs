@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::state::StateError;
+use phalanx_protocol::limits::{WORKER_TIMEOUT_MILLIS_MAX, WORKER_TIMEOUT_MILLIS_MIN};
 use phalanx_storage::cluster::ParseClusterIdError;
 use phalanx_storage::journal::acquire::AcquireError;
 use phalanx_storage::{
@@ -32,6 +33,9 @@ pub struct SchedulerConfig {
     /// How long the leader's card must stand still before this scheduler takes the lead;
     /// [`SchedulerConfig::TAKEOVER_AFTER`] is usual. Too short a time costs needless takeovers, never a result.
     pub takeover_after: Duration,
+    /// How long a worker may be silent before others are given what it holds; [`SchedulerConfig::WORKER_TIMEOUT`] is usual. From
+    /// 1 s to 1 h. Too short a time costs work that is done twice, never a result.
+    pub worker_timeout: Duration,
     /// How it keeps its journal; the default suits every cluster.
     pub journal: JournalOptions,
 }
@@ -39,6 +43,18 @@ pub struct SchedulerConfig {
 impl SchedulerConfig {
     /// How long a leader may be silent unless told otherwise: 2 s.
     pub const TAKEOVER_AFTER: Duration = Duration::from_secs(2);
+    /// How long a worker may be silent unless told otherwise: 3 s.
+    pub const WORKER_TIMEOUT: Duration = Duration::from_secs(3);
+
+    /// The worker timeout in milliseconds.
+    pub(crate) fn worker_timeout_millis(&self) -> Result<u32, StartError> {
+        let millis = u32::try_from(self.worker_timeout.as_millis()).ok();
+        let millis =
+            millis.filter(|millis| (WORKER_TIMEOUT_MILLIS_MIN..=WORKER_TIMEOUT_MILLIS_MAX).contains(millis));
+        millis.ok_or(StartError::WorkerTimeout {
+            asked: self.worker_timeout,
+        })
+    }
 }
 
 /// How a scheduler keeps its journal.
@@ -93,6 +109,17 @@ impl fmt::Debug for StoreLayer {
 /// Why a scheduler does not start. Nothing was changed then, except that a fresh storage may have been marked.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// Workers cannot be given so much or so little time.
+    #[error(
+        "the worker timeout of {} s is not between {} s and {} s",
+        asked.as_secs_f64(),
+        WORKER_TIMEOUT_MILLIS_MIN / 1000,
+        WORKER_TIMEOUT_MILLIS_MAX / 1000
+    )]
+    WorkerTimeout {
+        /// What was asked for.
+        asked: Duration,
+    },
     /// The cluster id is none.
     #[error("the cluster directory names a malformed cluster id")]
     ClusterId(#[source] ParseClusterIdError),
@@ -195,6 +222,9 @@ impl StartError {
                 "free space or mend the permissions, then start again; nothing that was acknowledged is lost",
             ),
             Self::Cluster { .. } => Some("point `storage` in cluster.toml to this cluster's own directory"),
+            Self::WorkerTimeout { .. } => Some(
+                "workers are heard of every half second; a lost word or two must not look like a lost worker",
+            ),
             Self::Bind(_) => Some("choose another --listen address, or port 0 for any free one"),
             Self::Acquire {
                 source: AcquireError::Log(LogError::BeginningGone { .. }),

@@ -189,6 +189,7 @@ fn open_storage(config: &SchedulerConfig, cluster: ClusterId) -> Result<(Arc<dyn
 impl Parts {
     /// Opens everything. Blocks.
     fn open(config: &SchedulerConfig) -> Result<Self, StartError> {
+        let worker_timeout_millis = config.worker_timeout_millis()?;
         let id = config.cluster.parse().map_err(StartError::ClusterId)?;
         let (store, blobs) = open_storage(config, id)?;
         let members = Members::new(Arc::clone(&store));
@@ -199,7 +200,11 @@ impl Parts {
             .as_deref()
             .map(EndpointKeys::load_or_create)
             .transpose()?;
-        let options = EndpointOptions::default();
+        // workers leave the limit to us, clients keep to a shorter one of their own
+        let options = EndpointOptions {
+            idle_timeout: config.worker_timeout,
+            ..EndpointOptions::default()
+        };
         let listener = Listener::bind_with(config.listen, &config.credential, &options, keys.as_ref())?;
         let address = listener.local_address()?;
         let advertised = advertised(address);
@@ -216,6 +221,7 @@ impl Parts {
                 store,
                 blobs,
                 options: config.journal.clone(),
+                worker_timeout_millis,
                 log: LogId {
                     cluster: id,
                     shard: SHARD,

@@ -56,6 +56,8 @@ pub(crate) struct Driver {
     roster: watch::Receiver<Roster>,
     /// What all workers were told last.
     addresses_told: Vec<String>,
+    /// How long a worker may be silent, by the settings of the listener.
+    worker_timeout_millis: u32,
     gang_hosts: GangHosts,
     effects: Vec<Effect>,
     /// Records of the batch of events at hand.
@@ -78,6 +80,7 @@ impl Driver {
         (core, feeds, journal, snapshots): (Core, Feeds, Journal, Snapshots),
         addresses: Vec<String>,
         roster: watch::Receiver<Roster>,
+        worker_timeout_millis: u32,
     ) -> Self {
         Self {
             core,
@@ -86,6 +89,7 @@ impl Driver {
             snapshots,
             started: Instant::now(),
             addresses_told: Vec::new(),
+            worker_timeout_millis,
             gang_hosts: GangHosts::default(),
             addresses,
             roster,
@@ -393,6 +397,8 @@ impl Driver {
                 let is_welcome = matches!(message, ToWorker::Welcome { .. });
                 self.send(worker, message);
                 if is_welcome {
+                    let millis = self.worker_timeout_millis;
+                    self.send(worker, ToWorker::SilenceLimit { millis });
                     self.send(worker, ToWorker::Schedulers(self.all_addresses()));
                 }
             }

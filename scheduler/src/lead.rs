@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use phalanx_protocol::record::Record;
@@ -26,6 +27,8 @@ pub(crate) struct Ground {
     pub(crate) blobs: Blobs,
     pub(crate) log: LogId,
     pub(crate) options: JournalOptions,
+    /// How long a worker may be silent.
+    pub(crate) worker_timeout_millis: u32,
     /// The storage's root, for people.
     pub(crate) path: PathBuf,
 }
@@ -71,6 +74,7 @@ impl Ground {
             }
             None => (Core::new(term), Feeds::default()),
         };
+        core.bear_silence(Duration::from_millis(self.worker_timeout_millis.into()));
         let mut journal_bytes = 0;
         for record in std::mem::take(&mut leadership.records) {
             let (place, term) = (record.place, record.term);

@@ -210,7 +210,12 @@ impl Roles {
         }
         let mut roster = self.watcher.roster();
         let state = (lead.core, lead.feeds, lead.journal, lead.snapshots);
-        let driver = Driver::new(state, self.advertised.clone(), self.watcher.roster());
+        let driver = Driver::new(
+            state,
+            self.advertised.clone(),
+            self.watcher.roster(),
+            self.ground.worker_timeout_millis,
+        );
         let ended = tokio::select! {
             ended = driver.run((events, requests), lead.journaled, stopped.clone()) => ended,
             term = superseded(&mut roster, term) => Err(LeadEnd::Deposed { term }),

@@ -170,6 +170,7 @@ fn start_scheduler(directory: &ClusterDirectory) -> Result<RunningScheduler, Emb
         // it is never restarted, so nobody has to recognise it
         keys: None,
         takeover_after: SchedulerConfig::TAKEOVER_AFTER,
+        worker_timeout: SchedulerConfig::WORKER_TIMEOUT,
         journal: JournalOptions::default(),
     })?)
 }

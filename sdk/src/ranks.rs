@@ -79,6 +79,9 @@ pub use matching::LANE_MESSAGES_MAX;
 pub use payload::{Message, Plain};
 #[doc(hidden)]
 pub use quic::{GangPort, JoinError, Loss};
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub use quic::{sample_frames, take_frames};
 #[cfg(test)]
 pub(crate) use remote::on_loopback;
 #[doc(hidden)]

@@ -58,6 +58,7 @@ impl Worker {
                 | ToWorker::Close { .. }
                 | ToWorker::CheckpointNow { .. }
                 | ToWorker::Schedulers(_)
+                | ToWorker::SilenceLimit { .. }
                 | ToWorker::Gang { .. }
                 | ToWorker::GangWaits { .. }
                 | ToWorker::GangAddresses { .. },

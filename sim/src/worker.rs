@@ -224,6 +224,7 @@ impl Worker {
             ToWorker::Signal { .. }
             | ToWorker::CheckpointNow { .. }
             | ToWorker::Schedulers(_)
+            | ToWorker::SilenceLimit { .. }
             | ToWorker::GangWaits { .. }
             | ToWorker::GangAddresses { .. } => {}
             ToWorker::Gang { job, placement, .. } => {

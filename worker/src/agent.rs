@@ -33,6 +33,7 @@ use crate::ledger::Ledger;
 use crate::outbox::Outbox;
 use job::Job;
 use seats::Seats;
+use standstill::STANDSTILL;
 
 /// Jobs that may be open here at a time; each has a process.
 pub(crate) const JOBS_OPEN_MAX: usize = 1024;
@@ -280,6 +281,8 @@ pub(crate) struct Agent {
     outbox: Outbox,
     /// Programs that lie checked in the cache.
     programs: BTreeSet<BlobId>,
+    /// Without a look at the clock for so long, this worker has stood still: for as long its scheduler waits for a sign of it.
+    standstill: Duration,
     /// When a fact was taken in last.
     awake: Option<Instant>,
 }
@@ -307,6 +310,7 @@ impl Agent {
             seats: Seats::default(),
             outbox: Outbox::default(),
             programs: BTreeSet::new(),
+            standstill: STANDSTILL,
             awake: None,
         }
     }
@@ -357,6 +361,11 @@ impl Agent {
     /// Notes that [`Agent::next_report`] is with the session's writer.
     pub(crate) fn report_sent(&mut self) {
         self.outbox.mark_sent();
+    }
+
+    /// Whether work would be lost with this worker: tasks that it holds, or reports that nobody has acknowledged.
+    pub(crate) fn holds_work(&self) -> bool {
+        self.holds_tasks() || !self.outbox.is_empty()
     }
 
     /// Whether this worker only waits for its last reports to become durable, or has left.

@@ -189,6 +189,8 @@ impl Driver {
                 self.session = None;
                 self.take_in(Input::Disconnected);
             }
+            // whoever asks has ended if it does not hear this
+            SessionEvent::Unfound(reply) => drop(reply.send(self.agent.holds_work())),
         }
     }
 

@@ -4,7 +4,11 @@
 //! the two streams passes through bounded channels, so a slow scheduler fills those and not memory.
 
 mod route;
+mod search;
+#[cfg(test)]
+mod tests;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,11 +18,12 @@ use phalanx_transport::{
     CloseReason, ConnectError, Connection, ConnectionLost, Dialer, FrameError, Patience, StreamReader,
     StreamWriter,
 };
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::worker::{AddressSource, WorkerError};
 use route::Route;
+use search::Search;
 
 /// Control messages that wait for the session's writer; with more, the session is given up.
 pub(crate) const CONTROL_MESSAGES_MAX: usize = 16_384;
@@ -28,8 +33,6 @@ pub(crate) const REPORTS_MAX: usize = 64;
 pub(crate) const SESSION_EVENTS_MAX: usize = 256;
 /// Bytes queued for a stream before further frames wait in their channel.
 const QUEUED_BYTES_MAX: usize = 1 << 20;
-/// How long the same addresses are tried before the source is asked again.
-const ROUND: Duration = Duration::from_secs(2);
 /// How long a scheduler may take to welcome this worker.
 const WELCOME_WAIT: Duration = Duration::from_secs(10);
 /// How long the last words may take to arrive.
@@ -48,6 +51,8 @@ pub(crate) enum SessionEvent {
     Said(ToWorker),
     /// The connection is gone, another one is sought.
     Disconnected,
+    /// No scheduler takes this worker for longer than one waits that holds nothing: does it hold tasks, or reports?
+    Unfound(oneshot::Sender<bool>),
 }
 
 /// What the agent has a session say.
@@ -63,7 +68,10 @@ pub(crate) enum Say {
 pub(crate) struct Sessions {
     pub(crate) dialer: Dialer,
     pub(crate) addresses: AddressSource,
+    /// How long to look for a scheduler; see [`crate::WorkerConfig`].
     pub(crate) rejoin_for: Duration,
+    /// The root of the shared storage.
+    pub(crate) storage: PathBuf,
     pub(crate) seed: u64,
     pub(crate) events: mpsc::Sender<SessionEvent>,
 }
@@ -90,7 +98,7 @@ struct Streams {
 }
 
 impl Sessions {
-    /// Runs sessions until the agent is done, or no scheduler takes this worker for `rejoin_for`.
+    /// Runs sessions until the agent is done, or no scheduler takes this worker for too long.
     pub(crate) async fn run(self) -> Result<(), WorkerError> {
         let ended = self.run_all().await;
         self.dialer
@@ -101,23 +109,26 @@ impl Sessions {
 
     async fn run_all(&self) -> Result<(), WorkerError> {
         let mut route = Route::new(&self.addresses, self.dialer.clone(), self.seed);
-        let mut deadline = Instant::now() + self.rejoin_for;
+        let mut search = Search::begin(self.rejoin_for, Instant::now());
         let mut has_joined = false;
         loop {
-            let round = Patience::Until(deadline.min(Instant::now() + ROUND));
-            let connection = match route.reconnect.connect(round).await {
+            let round_end = search.round_end(Instant::now());
+            let connection = match route.reconnect.connect(Patience::Until(round_end)).await {
                 Ok(connection) => connection,
                 Err(error) => {
                     // what was right once may become right again: an upgrade, a restored certificate
                     let is_hopeless = error.is_permanent() && !has_joined && !route.is_empty();
-                    if is_hopeless || Instant::now() >= deadline {
-                        return Err(WorkerError::Unreachable {
-                            tried_for: self.rejoin_for,
-                            cause: error,
-                        });
+                    let is_empty = matches!(error, ConnectError::NoAddress);
+                    let unreachable = WorkerError::Unreachable {
+                        tried_for: search.lasted(Instant::now()),
+                        cause: error,
+                    };
+                    if is_hopeless {
+                        return Err(unreachable);
                     }
-                    if matches!(error, ConnectError::NoAddress) {
-                        sleep(ROUND.min(deadline - Instant::now())).await;
+                    self.go_on(&mut search, unreachable).await?;
+                    if is_empty {
+                        sleep_until(round_end).await;
                     }
                     route.ask_again();
                     continue;
@@ -127,20 +138,50 @@ impl Sessions {
             let end = self.serve(connection, &mut route, &mut joined).await;
             if joined {
                 route.reconnect.settled();
-                (deadline, has_joined) = (Instant::now() + self.rejoin_for, true);
+                (search, has_joined) = (Search::begin(self.rejoin_for, Instant::now()), true);
             }
-            match end {
+            let (setback, leader) = match end {
                 End::Finished => return Ok(()),
-                End::Refused(error) => return Err(error),
-                End::Lost | End::SentOn(_) if Instant::now() >= deadline => {
-                    return Err(WorkerError::NotTaken);
-                }
-                End::Lost => route.ask_again(),
-                End::SentOn(leader) => {
-                    route.ask_again();
-                    route.send_on(&leader);
-                }
+                End::Refused(error) if !has_joined => return Err(error),
+                // it has room for this worker again as soon as another leaves
+                End::Refused(error) => (error, None),
+                End::Lost => (WorkerError::NotTaken, None),
+                End::SentOn(leader) => (WorkerError::NotTaken, Some(leader)),
+            };
+            self.go_on(&mut search, setback).await?;
+            route.ask_again();
+            if let Some(leader) = leader {
+                route.send_on(&leader);
             }
+        }
+    }
+
+    /// Decides whether to go on looking for a scheduler after `setback`; only what nobody would miss ends by itself.
+    async fn go_on(&self, search: &mut Search, setback: WorkerError) -> Result<(), WorkerError> {
+        let now = Instant::now();
+        if search.is_word_due(now) {
+            let seconds = search.lasted(now).as_secs();
+            tracing::warn!(
+                seconds,
+                "no scheduler takes this worker; it goes on looking for one"
+            );
+        }
+        if !search.is_over(now) {
+            return Ok(());
+        }
+        let (reply, holds_work) = oneshot::channel();
+        // a driver that is gone holds nothing
+        let _ = self.events.send(SessionEvent::Unfound(reply)).await;
+        if !holds_work.await.unwrap_or(false) {
+            return Err(setback);
+        }
+        let is_gone = matches!(self.storage.try_exists(), Ok(false));
+        match search.is_in_vain(now, is_gone) {
+            true => Err(WorkerError::StorageGone {
+                path: self.storage.clone(),
+                tried_for: search.lasted(now),
+            }),
+            false => Ok(()),
         }
     }
 

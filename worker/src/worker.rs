@@ -8,9 +8,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use phalanx_protocol::limits::WORKER_TIMEOUT_MILLIS_MAX;
 use phalanx_protocol::{Resources, WorkerId};
 use phalanx_storage::{Directory, StoreError};
-use phalanx_transport::{BindError, ConnectError, Credential, Dialer};
+use phalanx_transport::{BindError, ConnectError, Credential, Dialer, EndpointOptions};
 use tokio::sync::watch;
 
 use crate::agent::{Agent, Folders};
@@ -67,14 +68,17 @@ pub struct WorkerConfig {
     pub capacity: Resources,
     /// Its gpus and cpus by name; see [`Equipment::detect`]. Gpus count only as far as `capacity` offers them.
     pub equipment: Equipment,
-    /// How long to go on computing and looking for a scheduler without one; [`WorkerConfig::REJOIN_FOR`] is usual.
+    /// How long an idle worker looks for a scheduler; [`WorkerConfig::REJOIN_FOR`] is usual, [`Duration::MAX`] is for ever.
+    ///
+    /// A worker that holds tasks, or results that no scheduler has acknowledged, goes on for as long as it does, unless the
+    /// shared storage itself is gone for this time.
     pub rejoin_for: Duration,
     /// How long what runs may take to end when the worker is stopped; [`WorkerConfig::GRACE`] is usual.
     pub grace: Duration,
 }
 
 impl WorkerConfig {
-    /// How long a worker does without a scheduler unless told otherwise: 10 minutes.
+    /// How long an idle worker does without a scheduler unless told otherwise: 10 minutes.
     pub const REJOIN_FOR: Duration = Duration::from_secs(600);
     /// How long a stopping worker waits for what runs, unless told otherwise: 5 s.
     pub const GRACE: Duration = Duration::from_secs(5);
@@ -120,6 +124,18 @@ pub enum WorkerError {
         /// The most telling reason.
         #[source]
         cause: ConnectError,
+    },
+    /// The shared storage was deleted, and with it whatever could take what this worker holds.
+    #[error(
+        "shared storage `{}` is gone, and no scheduler took this worker for {} s",
+        path.display(),
+        tried_for.as_secs()
+    )]
+    StorageGone {
+        /// Its root.
+        path: PathBuf,
+        /// For how long it looked for a scheduler.
+        tried_for: Duration,
     },
     /// Schedulers answer, and none of them takes this worker.
     #[error("schedulers answer, but none of them takes this worker")]
@@ -178,6 +194,7 @@ impl Worker {
         let runtime = runtime.map_err(system("event queue"))?;
         let (stop, stop_receiver) = watch::channel(StopWish::GoOn);
         let status = Arc::new(StatusBoard::default());
+        let storage = directory.root().to_owned();
         let parts = Parts {
             agent: Agent::new(
                 instance,
@@ -185,7 +202,7 @@ impl Worker {
                 config.capacity,
                 config.equipment,
                 Folders {
-                    storage: directory.root().to_owned(),
+                    storage: storage.clone(),
                     scratch,
                 },
             ),
@@ -198,13 +215,19 @@ impl Worker {
         };
         let (credential, addresses, rejoin_for) = (config.credential, config.schedulers, config.rejoin_for);
         let run = async move {
-            let dialer = Dialer::new(&credential).map_err(WorkerError::Endpoint)?;
+            // how long silence is borne is the scheduler's to say: the shorter time holds on both sides
+            let options = EndpointOptions {
+                idle_timeout: Duration::from_millis(WORKER_TIMEOUT_MILLIS_MAX.into()),
+                ..EndpointOptions::default()
+            };
+            let dialer = Dialer::with_options(&credential, options).map_err(WorkerError::Endpoint)?;
             // the low half of a random number is as random as any
             let seed = instance as u64;
             let sessions = |events| Sessions {
                 dialer,
                 addresses,
                 rejoin_for,
+                storage,
                 seed,
                 events,
             };

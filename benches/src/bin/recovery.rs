@@ -230,6 +230,7 @@ fn long_journal(has_results: bool) -> Result<(Vec<f64>, Vec<f64>), Box<dyn Error
             cluster: directory.config.cluster.clone(),
             keys: None,
             takeover_after: SchedulerConfig::TAKEOVER_AFTER,
+            worker_timeout: SchedulerConfig::WORKER_TIMEOUT,
             journal: JournalOptions::default(),
         })?;
         let took = started.elapsed().as_secs_f64();

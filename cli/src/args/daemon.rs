@@ -7,7 +7,7 @@ use std::time::Duration;
 use phalanx_protocol::WorkerId;
 
 use super::placement::{GpuCount, MachinePart};
-use super::values::{NamedResource, parse_scheduler_name, parse_size, parse_time};
+use super::values::{NamedResource, parse_endless_time, parse_scheduler_name, parse_size, parse_time};
 
 /// The port of a scheduler, unless told otherwise.
 const LISTEN_DEFAULT: &str = "0.0.0.0:7878";
@@ -59,6 +59,13 @@ pub(crate) struct SchedulerArguments {
     /// Unit: ms, s, m or h. Too short a time costs needless takeovers, never a result. Example: --takeover-after 5s
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_time)]
     pub(crate) takeover_after: Duration,
+
+    /// How long a worker may be silent before others run what it holds
+    ///
+    /// Unit: ms, s, m or h; 1 s to 1 h. Workers are told. Too short a time costs work that is done twice, never a result; a
+    /// worker whose process died is noticed at once whatever this says. Example: --worker-timeout 10s
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = parse_time)]
+    pub(crate) worker_timeout: Duration,
 
     /// Start on what is left when the beginning of the journal is lost
     ///
@@ -143,6 +150,14 @@ pub(crate) struct WorkerArguments {
     /// Unit: seconds, or with ms, s, m, h. After that its tasks are killed and run elsewhere. Example: --grace 30s
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
     pub(crate) grace: Duration,
+
+    /// How long it looks for a scheduler when it holds nothing
+    ///
+    /// Unit: seconds, or with ms, s, m, h; `forever`. A worker that holds tasks, or results that no scheduler has acknowledged,
+    /// goes on for as long as it does: only if the shared storage itself is gone for this time it ends. Example:
+    /// --rejoin-for forever
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_endless_time)]
+    pub(crate) rejoin_for: Duration,
 
     /// Which part of this machine's gpus and cpus its tasks may be told are theirs
     #[arg(long, value_name = "INDEX/COUNT", hide = true)]

@@ -21,6 +21,8 @@ pub(crate) enum ValueError {
     RangeBackwards,
     #[error("a time is a number with an optional unit, as in 90s, 10m, 1.5h or 500ms, or [DAYS-]HH:MM:SS")]
     Time,
+    #[error("it is `forever`, or a number with an optional unit, as in 90s, 10m, 1.5h or 500ms")]
+    EndlessTime,
     #[error("a time has at most 100 years")]
     TimeTooLong,
     #[error("a resource is written name=amount, as in licence=2 or disk=0.25")]
@@ -116,6 +118,17 @@ pub(crate) fn parse_time(text: &str) -> Result<Duration, ValueError> {
         // what people write has no more than three decimals of a second
         true => Ok(Duration::from_millis((seconds * 1000.0).round() as u64)),
         false => Err(ValueError::TimeTooLong),
+    }
+}
+
+/// Reads a time, or `forever`, which is [`Duration::MAX`].
+pub(crate) fn parse_endless_time(text: &str) -> Result<Duration, ValueError> {
+    match text.trim() {
+        "forever" => Ok(Duration::MAX),
+        time => parse_time(time).map_err(|error| match error == ValueError::Time {
+            true => ValueError::EndlessTime,
+            false => error,
+        }),
     }
 }
 
@@ -249,6 +262,14 @@ mod tests {
             assert_eq!(seconds(text), Err(ValueError::Time), "{text}");
         }
         assert_eq!(seconds("40000d"), Err(ValueError::TimeTooLong));
+    }
+
+    #[test]
+    fn a_time_that_may_be_endless_says_so_when_it_is_neither() {
+        assert_eq!(parse_endless_time("forever"), Ok(Duration::MAX));
+        assert_eq!(parse_endless_time("10m"), Ok(Duration::from_secs(600)));
+        assert_eq!(parse_endless_time("never"), Err(ValueError::EndlessTime));
+        assert_eq!(parse_endless_time("40000d"), Err(ValueError::TimeTooLong));
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod load;
 mod network;
 mod processes;
 mod schedule;
+mod shell;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ use load::{Load, Tally, Undisturbed, broken_promises};
 use network::{Network, Place};
 use processes::{Layout, Processes, name};
 use schedule::{Disturbance, Schedule, Target, Targets};
+use shell::Shell;
 
 /// How long users may take to end their last jobs once nothing goes wrong any more.
 const CALM_MAX: Duration = Duration::from_secs(120);
@@ -152,6 +154,11 @@ impl Chaos {
                 ));
             }
         }
+        let shell = Shell {
+            program: layout.program.clone(),
+            cluster: layout.cluster.clone(),
+            folder: folder.join("files"),
+        };
         let processes = Processes::start(layout, network).await?;
         let addresses: Vec<_> = processes
             .addresses()
@@ -170,7 +177,7 @@ impl Chaos {
         let undisturbed = undisturbed.map_err(|reason| CliError::new(ExitCode::Internal, reason))?;
         let undisturbed = Arc::new(undisturbed);
         ui.note(&format!("undisturbed, a job takes {}", millis(undisturbed.took)));
-        let load = Load::start(&cluster, arguments.workers as usize, &undisturbed)
+        let load = Load::start(&cluster, arguments.workers as usize, &undisturbed, &shell)
             .map_err(|error| CliError::new(ExitCode::Internal, format!("no threads for users: {error}")))?;
         ui.note(&format!(
             "seed {seed}; logs and storage are in {}",
@@ -397,6 +404,7 @@ impl Survived {
             disturbances: &self.counts,
             jobs: self.tally.jobs.len() as u64,
             gangs: self.tally.gangs,
+            commands: self.tally.commands,
             results: self.tally.results,
             longest_wait_seconds: self.tally.longest_wait.as_secs_f64(),
             findings: &self.findings,
@@ -414,9 +422,10 @@ impl Survived {
             text += &format!("  {count:>4} {what}\n");
         }
         text += &format!(
-            "{}, {} and {} were compared with those of an undisturbed run of {}; the longest wait for one was {}\n",
+            "{}, {}, {} and {} were compared with those of an undisturbed run of {}; the longest wait for one was {}\n",
             counted(self.tally.jobs.len() as u64, "job"),
             counted(self.tally.gangs, "gang"),
+            counted(self.tally.commands, "command"),
             counted(self.tally.results, "result"),
             millis(self.undisturbed),
             millis(self.tally.longest_wait)

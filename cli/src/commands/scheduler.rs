@@ -37,6 +37,7 @@ pub(super) fn run(
                 .join(format!("credentials/scheduler-{name}.keys")),
         ),
         takeover_after: arguments.takeover_after,
+        worker_timeout: arguments.worker_timeout,
         journal: JournalOptions {
             on_damage: match arguments.accept_loss {
                 true => OnDamage::AcceptLoss,
@@ -79,7 +80,7 @@ pub(super) fn run(
 
 fn of_start(error: &StartError) -> CliError {
     let code = match error {
-        StartError::Bind(_) => ExitCode::Usage,
+        StartError::Bind(_) | StartError::WorkerTimeout { .. } => ExitCode::Usage,
         StartError::ClusterId(_)
         | StartError::Storage { .. }
         | StartError::Cluster { .. }

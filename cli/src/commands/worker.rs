@@ -49,7 +49,7 @@ pub(super) fn run(
         name: name.clone(),
         capacity: capacity.clone(),
         equipment,
-        rejoin_for: WorkerConfig::REJOIN_FOR,
+        rejoin_for: arguments.rejoin_for,
         grace: arguments.grace,
     };
     let runtime = runtime()?;
@@ -138,6 +138,8 @@ fn of_end(error: &WorkerError) -> CliError {
         WorkerError::Unreachable { cause, .. } => {
             CliError::from_chain(ExitCode::Unreachable, error).hint(cause.hint())
         }
+        WorkerError::StorageGone { .. } => CliError::from_chain(ExitCode::Unreachable, error)
+            .hint("what it held runs again if the cluster's storage comes back"),
         WorkerError::Endpoint(_) | WorkerError::NotTaken | WorkerError::Refused { .. } => {
             CliError::from_chain(ExitCode::Unreachable, error)
         }

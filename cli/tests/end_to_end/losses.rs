@@ -1,12 +1,13 @@
 //! Workers that die or stand still for good or for a while: where their tasks go on, from where, and how soon.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 
-use crate::command::{eventually, run, send};
+use crate::command::{eventually, is_alive, run, send};
 use crate::members::Members;
 
 /// What a task of the kernel `traced` or `counted` wrote when something happened to it.
@@ -46,8 +47,8 @@ fn let_go(path: &Path) {
     std::fs::write(PathBuf::from(gate), "").unwrap();
 }
 
-#[test]
-fn what_ran_on_a_killed_worker_starts_elsewhere_within_a_second() {
+/// How soon what ran on a worker that gets `signal` starts on another one, and is the result as if nothing had been.
+fn starts_elsewhere_after(signal: Signal) -> Vec<Duration> {
     let members = Members::start(2, 4);
     let path = members.file("traces", "");
     let id = members.submit_traced("--kernel traced --range 0..4", &path, 600_000);
@@ -60,8 +61,8 @@ fn what_ran_on_a_killed_worker_starts_elsewhere_within_a_second() {
         .filter(|one| one.worker == victim)
         .map(|one| one.index)
         .collect();
-    let killed = now_nanos();
-    send(victim, Signal::KILL);
+    let lost = now_nanos();
+    send(victim, signal);
     eventually("what ran on it runs again", || {
         traces(&path, "started").len() == 4 + moved.len()
     });
@@ -69,21 +70,36 @@ fn what_ran_on_a_killed_worker_starts_elsewhere_within_a_second() {
     again.sort_by_key(|one| one.index);
     let took: Vec<Duration> = again
         .iter()
-        .map(|one| Duration::from_nanos(u64::try_from(one.number - killed).unwrap()))
+        .map(|one| Duration::from_nanos(u64::try_from(one.number - lost).unwrap()))
         .collect();
     eprintln!("started elsewhere after {took:?}");
     let mut expected = moved.clone();
     expected.sort_unstable();
     assert_eq!(again.iter().map(|one| one.index).collect::<Vec<_>>(), expected);
     assert!(again.iter().all(|one| one.worker != victim), "{again:?}");
-    assert!(took.iter().all(|&one| one < Duration::from_secs(1)), "{took:?}");
     let_go(&path);
     assert_eq!(members.run(&format!("wait {id}")).code, Some(0));
     assert_eq!(
         members.run(&format!("results {id}")).lines(),
         ["0", "1", "2", "3"]
     );
+    took
 }
+
+#[test]
+fn what_ran_on_a_killed_worker_starts_elsewhere_within_a_second() {
+    let took = starts_elsewhere_after(Signal::KILL);
+    assert!(took.iter().all(|&one| one < Duration::from_secs(1)), "{took:?}");
+}
+
+#[test]
+fn what_ran_on_a_worker_that_fell_silent_starts_elsewhere_once_it_was_silent_for_its_timeout() {
+    let took = starts_elsewhere_after(Signal::STOP);
+    assert!(took.iter().all(|one| SILENCE.contains(one)), "{took:?}");
+}
+
+/// How long a silent worker is waited for: 3 s from its last word, which may be half a second old; late on a busy machine.
+const SILENCE: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(6);
 
 /// Stops a worker and waits until it is given up.
 fn stop_until_given_up(members: &Members, worker: u32) {
@@ -91,7 +107,19 @@ fn stop_until_given_up(members: &Members, worker: u32) {
     let stopped = Instant::now();
     send(worker, Signal::STOP);
     eventually("it is given up", || members.worker_count() == count - 1);
-    assert!(stopped.elapsed() > Duration::from_secs(2), "it was only silent");
+    let took = stopped.elapsed();
+    assert!(SILENCE.contains(&took), "{took:?}");
+}
+
+#[test]
+fn a_worker_may_be_silent_for_as_long_as_the_scheduler_was_told() {
+    let members = Members::start_with(1, 1, &["--worker-timeout", "6s"], &[]);
+    let stopped = Instant::now();
+    send(members.worker_pids()[0], Signal::STOP);
+    eventually("it is given up", || members.worker_count() == 0);
+    let took = stopped.elapsed();
+    assert!(took > Duration::from_secs(5), "{took:?}");
+    assert!(took < Duration::from_secs(9), "{took:?}");
 }
 
 /// The processes that any thread of a process has started.
@@ -188,6 +216,29 @@ fn a_machine_that_stood_still_starts_nothing_that_runs_elsewhere_when_it_goes_on
     let mut starts = traces(&path, "started");
     starts.retain(|one| one.worker == first && one.number > goes_on);
     assert!(starts.len() > again.len(), "it works on");
+}
+
+#[test]
+fn a_worker_with_a_task_outlasts_any_absence_of_schedulers_and_an_idle_one_does_not() {
+    let mut members = Members::start_with(2, 1, &[], &["--rejoin-for", "500ms"]);
+    let path = members.file("traces", "");
+    let id = members.submit_traced("--kernel traced --range 0..1", &path, 600_000);
+    eventually("its task runs", || traces(&path, "started").len() == 1);
+    let busy = traces(&path, "started")[0].worker;
+    members.kill_scheduler();
+    let idle = members
+        .worker_pids()
+        .into_iter()
+        .find(|&pid| pid != busy)
+        .unwrap();
+    eventually("the idle worker gives up", || !is_alive(idle));
+    let_go(&path);
+    eventually("the task has ended", || traces(&path, "ended").len() == 1);
+    members.start_scheduler();
+    assert_eq!(members.run(&format!("wait {id}")).code, Some(0));
+    assert_eq!(members.run(&format!("results {id}")).lines(), ["0"]);
+    assert_eq!(traces(&path, "started").len(), 1, "it ran once");
+    assert!(is_alive(busy));
 }
 
 #[test]

@@ -5,12 +5,15 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, ChildStdout, Command};
 use std::thread;
 
 use tempfile::TempDir;
 
 use crate::command::{Done, fixture, phalanx, run};
+
+/// How the scheduler is started.
+const SCHEDULER: [&str; 5] = ["scheduler", "--listen", "127.0.0.1:0", "--name", "s1"];
 
 /// One scheduler and some workers, each a child of this process.
 pub(crate) struct Members {
@@ -22,22 +25,28 @@ pub(crate) struct Members {
 impl Members {
     /// Starts that many workers, called w1, w2, .., of that many cpus each, and waits until they have joined.
     pub(crate) fn start(workers: usize, cpus: u32) -> Self {
+        Self::start_with(workers, cpus, &[], &[])
+    }
+
+    /// The same with further options of the scheduler and of each worker.
+    pub(crate) fn start_with(
+        workers: usize,
+        cpus: u32,
+        scheduler_options: &[&str],
+        worker_options: &[&str],
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut init = phalanx();
         init.arg("init").arg(folder.path().join("lab"));
         assert_eq!(run(init).code, Some(0));
-        let scheduler = start(
-            folder.path(),
-            "s1",
-            &["scheduler", "--listen", "127.0.0.1:0", "--name", "s1"],
-        );
+        let scheduler = start(folder.path(), "s1", &[&SCHEDULER, scheduler_options].concat());
         // whoever does not start must not leave the others behind
         let mut members = Self {
             folder,
             scheduler,
             workers: Vec::new(),
         };
-        members.is_ready("s1");
+        is_ready("s1", members.scheduler.stdout.take());
         for number in 1..=workers {
             let name = format!("w{number}");
             let cache = members.folder.path().join(&name).display().to_string();
@@ -50,19 +59,24 @@ impl Members {
                 "--cache",
                 &cache,
             ];
-            let child = start(members.folder.path(), &name, &words);
+            let mut child = start(members.folder.path(), &name, &[&words, worker_options].concat());
+            let stdout = child.stdout.take();
             members.workers.push(child);
-            members.is_ready(&name);
+            is_ready(&name, stdout);
         }
         members
     }
 
-    fn is_ready(&mut self, name: &str) {
-        let child = self.workers.last_mut().unwrap_or(&mut self.scheduler);
-        let mut line = String::new();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        stdout.read_line(&mut line).unwrap();
-        assert!(!line.is_empty(), "{name} did not start");
+    /// Kills the scheduler and waits until it is gone.
+    pub(crate) fn kill_scheduler(&mut self) {
+        self.scheduler.kill().unwrap();
+        self.scheduler.wait().unwrap();
+    }
+
+    /// Starts the scheduler again, on another port.
+    pub(crate) fn start_scheduler(&mut self) {
+        self.scheduler = start(self.folder.path(), "s1", &SCHEDULER);
+        is_ready("s1", self.scheduler.stdout.take());
     }
 
     /// The processes of the workers, w1 first.
@@ -117,6 +131,13 @@ impl Members {
         let workers = self.run("--output json workers").json();
         workers["workers"].as_array().unwrap().len()
     }
+}
+
+/// Waits until a process says that it is ready.
+fn is_ready(name: &str, stdout: Option<ChildStdout>) {
+    let mut line = String::new();
+    BufReader::new(stdout.unwrap()).read_line(&mut line).unwrap();
+    assert!(!line.is_empty(), "{name} did not start");
 }
 
 fn start(folder: &Path, name: &str, words: &[&str]) -> Child {

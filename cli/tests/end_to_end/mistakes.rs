@@ -48,6 +48,22 @@ fn wrong_parameters_break_the_job_with_the_reason() {
 }
 
 #[test]
+fn a_worker_timeout_that_a_lost_packet_would_exceed_is_refused_with_the_least_that_will_do() {
+    let up = Up::start();
+    for (asked, told) in [("200ms", "0.2 s"), ("2h", "7200 s")] {
+        let done = up.run(&format!("scheduler --name s9 --worker-timeout {asked}"));
+        assert_eq!(done.code, Some(2), "{done:?}");
+        let expected = format!("error: the worker timeout of {told} is not between 1 s and 3600 s\n");
+        assert!(done.stderr.starts_with(&expected), "{done:?}");
+        assert!(
+            done.stderr
+                .contains("hint: workers are heard of every half second"),
+            "{done:?}"
+        );
+    }
+}
+
+#[test]
 fn a_job_that_is_not_there_is_told() {
     let up = Up::start();
     for command in ["job 77", "wait 77", "cancel 77", "results 77", "explain 77"] {

@@ -1,10 +1,13 @@
 //! Schedulers that die or sleep while a job runs: nobody loses anything, and the job ends as if nothing had been.
 
+use std::io::Write;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::command::{driver, eventually, finish, send};
+use crate::command::{DEADLINE, driver, eventually, finish, lines, run, send};
+use crate::desk::Desk;
 use crate::up::Up;
 
 const JOB: &str = "run PROGRAM --kernel slow --range 0..300 --parameters 20";
@@ -158,4 +161,134 @@ fn a_gang_of_which_some_ranks_have_ended_goes_on_under_the_next_leader_and_ends_
         let line = format!("rank {rank} has ended");
         assert_eq!(printed.matches(&line).count(), 1, "{printed}");
     }
+}
+
+/// A shell's words that wait for a file.
+fn until_there(path: &std::path::Path) -> String {
+    format!("while [ ! -e {} ]; do sleep 0.02; done", path.display())
+}
+
+/// What a process prints, line by line, each of which has to come in time.
+fn printed(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+    let lines = lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    std::iter::from_fn(move || match lines.recv_timeout(DEADLINE) {
+        Ok(line) => Some(line),
+        Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => None,
+        Err(error) => panic!("no further line: {error}"),
+    })
+}
+
+#[test]
+fn input_and_output_of_a_program_survive_the_leader_whole_and_in_order() {
+    let up = Up::start_with_standby();
+    let got = up.file("got", "");
+    let script = format!(
+        "while read line; do echo got $line; echo $line >> {}; done",
+        got.display()
+    );
+    let mut command = up.command("run -- sh -c");
+    let mut child = command.arg(script).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut give = |numbers: std::ops::Range<u32>| {
+        numbers.for_each(|number| writeln!(input, "{number}").unwrap());
+        input.flush().unwrap();
+    };
+    let has_got = |count: usize| std::fs::read_to_string(&got).unwrap().lines().count() == count;
+    give(0..100);
+    eventually("the program has read some of it", || has_got(100));
+    let old = up.scheduler_pid();
+    send(old, Signal::KILL);
+    give(100..200);
+    another_leads(&up, old);
+    give(200..300);
+    eventually("the program has read all of it", || has_got(300));
+    drop(input);
+    let done = finish(child);
+    let expected: Vec<String> = (0..300).map(|number| format!("got {number}")).collect();
+    assert_eq!(done.lines(), expected);
+    assert_eq!(done.stderr, "");
+}
+
+#[test]
+fn who_follows_the_log_of_a_program_reads_every_line_once() {
+    let up = Up::start_with_standby();
+    let gates = ["first", "second"].map(|name| up.directory().with_file_name(name));
+    let script = format!(
+        "seq 1 100; {}; seq 101 200; {}; seq 201 300",
+        until_there(&gates[0]),
+        until_there(&gates[1])
+    );
+    let mut command = up.command("submit -- sh -c");
+    command.arg(script);
+    let id = run(command).lines()[0].to_owned();
+    let mut child = up.command(&format!("logs {id}.0 -f")).spawn().unwrap();
+    let mut lines = printed(&mut child);
+    let mut read: Vec<String> = lines.by_ref().take(100).collect();
+    let old = up.scheduler_pid();
+    send(old, Signal::KILL);
+    std::fs::write(&gates[0], "").unwrap();
+    another_leads(&up, old);
+    std::fs::write(&gates[1], "").unwrap();
+    read.extend(lines);
+    let expected: Vec<String> = (1..=300).map(|number| number.to_string()).collect();
+    assert_eq!(read, expected);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_batch_script_that_is_waited_for_ends_with_its_own_status() {
+    let up = Up::start_with_standby();
+    let (begun, gate) = (
+        up.directory().with_file_name("begun"),
+        up.directory().with_file_name("gate"),
+    );
+    let desk = Desk::new(up.directory());
+    let script = format!(
+        "#!/bin/sh\n#SBATCH -o ran.out\ntouch {}\n{}\necho it ran\nexit 3\n",
+        begun.display(),
+        until_there(&gate)
+    );
+    desk.script("job.sh", &script);
+    let child = desk.command(&["sbatch", "--wait", "job.sh"]).spawn().unwrap();
+    eventually("the script runs", || begun.exists());
+    let old = up.scheduler_pid();
+    send(old, Signal::KILL);
+    another_leads(&up, old);
+    std::fs::write(&gate, "").unwrap();
+    let done = finish(child);
+    assert_eq!(
+        (done.code, done.stdout.as_str()),
+        (Some(3), "Submitted batch job 1\n"),
+        "{done:?}"
+    );
+    assert_eq!(desk.read("ran.out"), "it ran\n");
+}
+
+#[test]
+fn elements_of_an_array_are_printed_as_they_end_each_once() {
+    let arguments = ["--workers", "1", "--cpus", "8", "--schedulers", "2"];
+    let up = Up::start_equipped(&arguments);
+    let gates = up.directory().with_file_name("gates");
+    std::fs::create_dir(&gates).unwrap();
+    let gate = gates.join("$PHALANX_ARRAY_TASK_ID");
+    let mut command = up.command("run --array 0-7 -- sh -c");
+    command.arg(format!(
+        "{}; echo element $PHALANX_ARRAY_TASK_ID",
+        until_there(&gate)
+    ));
+    let mut child = command.spawn().unwrap();
+    let mut lines = printed(&mut child);
+    let mut ends = |element: u32| {
+        std::fs::write(gates.join(element.to_string()), "").unwrap();
+        assert_eq!(lines.next(), Some(format!("element {element}")));
+    };
+    [3, 0].into_iter().for_each(&mut ends);
+    let old = up.scheduler_pid();
+    send(old, Signal::KILL);
+    // it ends while nobody leads
+    ends(7);
+    another_leads(&up, old);
+    [1, 6, 2, 5, 4].into_iter().for_each(&mut ends);
+    assert_eq!(lines.next(), None);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

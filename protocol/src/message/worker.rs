@@ -238,4 +238,9 @@ pub enum ToWorker {
         /// What.
         signal: TaskSignal,
     },
+    /// How long this scheduler bears silence of a worker before others are given what it holds. Follows `Welcome`; nobody answers.
+    SilenceLimit {
+        /// In milliseconds, [`crate::limits::WORKER_TIMEOUT_MILLIS_MIN`] to [`crate::limits::WORKER_TIMEOUT_MILLIS_MAX`].
+        millis: u32,
+    },
 }

@@ -9,6 +9,7 @@ use crate::durability::Durability;
 use crate::input::{Effect, Input, Now};
 use crate::job::{Job, Phase};
 use crate::planted::Planted;
+use crate::replay::REATTACH_WINDOW_MIN;
 use crate::trouble::HostDeath;
 use crate::worker::Worker;
 
@@ -43,6 +44,8 @@ pub struct Core {
     pub(crate) unmet: bool,
     /// Some gang waits for its slots.
     pub(crate) gang_waits: bool,
+    /// How long workers of an earlier leader are waited for.
+    pub(crate) reattach_window: Duration,
     /// Until then, what earlier leaders granted is not granted again: workers come back and say what they still run.
     pub(crate) reattach_until: Option<Duration>,
     /// When to look after the time limits of which jobs.
@@ -77,6 +80,7 @@ impl Core {
             alarms: BTreeSet::new(),
             unmet: false,
             gang_waits: false,
+            reattach_window: REATTACH_WINDOW_MIN,
             reattach_until: None,
             time_limits: BTreeSet::new(),
             dependents: BTreeMap::new(),

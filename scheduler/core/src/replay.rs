@@ -10,8 +10,8 @@ use crate::input::{Effect, Now};
 use crate::job::{Job, Phase};
 use crate::planted::PlantedBug;
 
-/// How long a new leader waits for the workers of the one before, which look for it: longer than silence is borne.
-const REATTACH_WINDOW: Duration = Duration::from_secs(3);
+/// How long a new leader waits at least for the workers of the one before, which look for it.
+pub(crate) const REATTACH_WINDOW_MIN: Duration = Duration::from_secs(3);
 
 impl Core {
     /// Takes in a durable record of an earlier leadership, `term`. To be called in the journal's order, before [`Core::handle`].
@@ -78,6 +78,12 @@ impl Core {
         true
     }
 
+    /// Takes note of how long workers and schedulers bear silence of each other: workers of a leader that fell silent find the
+    /// next one only after that, and what they hold waits for them.
+    pub fn bear_silence(&mut self, time: Duration) {
+        self.reattach_window = time.max(REATTACH_WINDOW_MIN);
+    }
+
     /// Ends the replay: jobs whose tasks had all ended are finished, the others go on.
     pub fn start(&mut self, now: Now, effects: &mut Vec<Effect>) {
         (self.clock, self.unix_millis) = (now.elapsed, now.unix_millis);
@@ -92,7 +98,7 @@ impl Core {
         // only now: those that somebody waits for stay
         self.forget_oldest(effects);
         if !self.live.is_empty() && !self.planted.is(PlantedBug::AwaitsNobody) {
-            self.reattach_until = Some(now.elapsed + REATTACH_WINDOW);
+            self.reattach_until = Some(now.elapsed + self.reattach_window);
         }
         self.plan_due = true;
         self.plan_if_due(now, effects);

@@ -49,7 +49,7 @@ fn drive(store: Arc<MemoryStore>) -> Driven {
     let (requests, asked) = mpsc::channel(REQUEST_QUEUE_MAX);
     let (cards, roster) = watch::channel(Roster::default());
     let (stop, stopped) = watch::channel(false);
-    let driver = Driver::new(state, Vec::new(), roster);
+    let driver = Driver::new(state, Vec::new(), roster, 3000);
     Driven {
         events,
         requests,

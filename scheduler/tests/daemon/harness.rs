@@ -138,6 +138,7 @@ impl Cluster {
             cluster: CLUSTER_ID.into(),
             keys: None,
             takeover_after: SchedulerConfig::TAKEOVER_AFTER,
+            worker_timeout: SchedulerConfig::WORKER_TIMEOUT,
             journal: self.journal.clone(),
         }
     }

@@ -26,6 +26,16 @@ use phalanx_transport::{CloseReason, Role};
 use rustix::mount::MountFlags;
 
 #[tokio::test]
+async fn a_worker_is_told_for_how_long_it_may_be_silent() {
+    let cluster = Cluster::start();
+    let mut worker = cluster.worker(2).await;
+    let told = worker
+        .until(|message| matches!(message, ToWorker::SilenceLimit { .. }))
+        .await;
+    assert_eq!(told, ToWorker::SilenceLimit { millis: 3000 });
+}
+
+#[tokio::test]
 async fn a_job_runs_on_a_worker_and_its_results_reach_the_client_in_order() {
     let cluster = Cluster::start();
     let mut worker = cluster.worker(2).await;

@@ -10,7 +10,7 @@ use super::{BindError, SocketBuffers};
 use crate::identity::Role;
 
 /// Protocol and version, agreed on in the handshake (ALPN). Raised whenever a message changes.
-pub const PROTOCOL_VERSION: &str = "phalanx/10";
+pub const PROTOCOL_VERSION: &str = "phalanx/11";
 
 /// Largest UDP payload that is tried unless told otherwise. Ten of them still fit one send with segmentation offload,
 /// which is the most that quinn hands to the kernel at once. Anything larger is lost without an error, taken for a black

@@ -15,6 +15,9 @@ use tokio::time::Instant;
 
 use crate::cluster::{ANY, Server, authority, dialer, session, within};
 
+/// How late something may be noticed on a busy machine.
+const BUSY: Duration = Duration::from_secs(3);
+
 /// The environment of a peer's process: its credential, and whom it dials (nobody: it listens).
 const CREDENTIAL: &str = "TEST_PEER_CREDENTIAL";
 const DIALS: &str = "TEST_PEER_DIALS";
@@ -181,7 +184,7 @@ async fn a_killed_worker_is_noticed_and_the_scheduler_serves_the_others() {
 }
 
 #[tokio::test]
-async fn a_stopped_process_is_lost_by_the_idle_timeout_and_no_sooner() {
+async fn a_stopped_process_is_lost_by_the_idle_timeout_neither_sooner_nor_much_later() {
     let lab = authority("lab");
     let (scheduler, address) = Peer::scheduler(&lab);
     let idle_timeout = Duration::from_millis(1500);
@@ -199,11 +202,9 @@ async fn a_stopped_process_is_lost_by_the_idle_timeout_and_no_sooner() {
     assert!(matches!(lost, ConnectionLost::TimedOut), "{lost:?}");
     // the last word from it is at most a keep-alive older
     let heard_before = EndpointOptions::default().keep_alive_interval;
-    assert!(
-        stopped.elapsed() + heard_before > idle_timeout,
-        "{:?}",
-        stopped.elapsed()
-    );
+    let took = stopped.elapsed();
+    assert!(took + heard_before > idle_timeout, "{took:?}");
+    assert!(took < idle_timeout + BUSY, "{took:?}");
 }
 
 #[tokio::test]

@@ -67,6 +67,7 @@ impl Agent {
                 | ToWorker::Close { .. }
                 | ToWorker::CheckpointNow { .. }
                 | ToWorker::Schedulers(_)
+                | ToWorker::SilenceLimit { .. }
                 | ToWorker::Gang { .. }
                 | ToWorker::GangWaits { .. }
                 | ToWorker::GangAddresses { .. },

@@ -106,6 +106,7 @@ impl Agent {
                 effects.extend(host.map(|host| Effect::TellHost(host, ToHost::CheckpointNow)));
             }
             ToWorker::Drain => self.drain(None, effects),
+            ToWorker::SilenceLimit { millis } => self.standstill = Duration::from_millis(millis.into()),
             ToWorker::Schedulers(_) => tracing::debug!("not for this version"),
             ToWorker::Gang {
                 job,

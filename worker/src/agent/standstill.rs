@@ -14,8 +14,7 @@ use super::{Agent, Effect, Input};
 
 /// How often a worker that holds tasks looks at the clock.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Without a look at the clock for so long, a worker has stood still: as long as its scheduler waits for a sign of it (the idle
-/// timeout of connections).
+/// How long a worker's standstill lasts at least, as long as no scheduler has said for how long it waits for a sign of it.
 pub(super) const STANDSTILL: Duration = Duration::from_secs(3);
 
 impl Agent {
@@ -26,7 +25,7 @@ impl Agent {
             .map(|awake| awake + LOOK_EVERY)
     }
 
-    fn holds_tasks(&self) -> bool {
+    pub(super) fn holds_tasks(&self) -> bool {
         self.jobs.values().any(|job| !job.grants.is_empty())
     }
 
@@ -34,7 +33,7 @@ impl Agent {
     pub(super) fn notice_standstill(&mut self, now: Instant, input: &Input, effects: &mut Vec<Effect>) {
         let before = self.awake.replace(now);
         let still = before.map_or(Duration::ZERO, |before| now.saturating_duration_since(before));
-        if still < STANDSTILL || !self.holds_tasks() {
+        if still < self.standstill || !self.holds_tasks() {
             return;
         }
         tracing::warn!(

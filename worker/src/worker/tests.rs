@@ -233,11 +233,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self::with_grace(Duration::ZERO)
+        Self::with(Duration::ZERO, DEADLINE)
     }
 
-    /// With a worker whose tasks have that long when it is stopped.
-    fn with_grace(grace: Duration) -> Self {
+    /// With a worker whose tasks have `grace` when it is stopped, and that looks for a scheduler for `rejoin_for`.
+    fn with(grace: Duration, rejoin_for: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::create("test").unwrap();
         let scheduler = authority.issue(Role::Scheduler, "s").unwrap();
@@ -254,7 +254,7 @@ impl World {
                 ..Resources::default()
             },
             equipment: Equipment::default(),
-            rejoin_for: DEADLINE,
+            rejoin_for,
             grace,
         };
         let worker = Worker::start_with(config, Arc::new(FakeLauncher(launched))).unwrap();
@@ -396,7 +396,7 @@ async fn a_drained_worker_finishes_what_runs_gives_the_rest_back_and_leaves() {
 
 #[tokio::test]
 async fn a_second_stop_does_not_wait_for_what_runs() {
-    let mut world = World::with_grace(Duration::from_secs(3600));
+    let mut world = World::with(Duration::from_secs(3600), DEADLINE);
     let mut session = world.session().await;
     session.open(JOB, world.kernel_program(), 2).await;
     session.grant(1, 0, 10).await;
@@ -447,6 +447,37 @@ async fn a_lost_scheduler_finds_the_worker_again_with_what_it_holds_and_what_it_
     // it went on computing
     host.finish(1, 6, 10, 8).await;
     assert_eq!(session.report().await.number, 3);
+}
+
+#[tokio::test]
+async fn a_worker_that_holds_work_does_not_give_up_and_one_that_holds_none_does() {
+    // a lost session is already one too long
+    let mut world = World::with(Duration::ZERO, Duration::ZERO);
+    let mut session = world.session().await;
+    session.open(JOB, world.kernel_program(), 2).await;
+    session.grant(1, 0, 10).await;
+    let mut host = world.host().await;
+    host.get_ready(2).await;
+    host.hear().await;
+    soon(session.writer.delivered()).await.unwrap();
+    // it has tasks
+    let mut session = world.session().await;
+    assert_eq!(session.join.held.len(), 1);
+    host.finish(1, 0, 10, 8).await;
+    let report = session.report().await;
+    soon(session.writer.delivered()).await.unwrap();
+    // it has a report that nobody has acknowledged
+    let mut session = world.session().await;
+    assert_eq!(session.join.held, []);
+    assert_eq!(session.report().await, report);
+    session
+        .say(ToWorker::Acknowledge {
+            number: report.number,
+        })
+        .await;
+    soon(session.writer.delivered()).await.unwrap();
+    let ended = world.join().await;
+    assert!(matches!(ended, Err(WorkerError::NotTaken)), "{ended:?}");
 }
 
 #[tokio::test]

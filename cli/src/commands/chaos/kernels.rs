@@ -3,8 +3,11 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use phalanx::Communicator;
 use phalanx::ranks::CommError;
+use phalanx::{CheckpointError, Communicator};
+
+/// Rounds between two checkpoints of a gang.
+const ROUNDS_PER_CHECKPOINT: u64 = 10;
 
 /// Takes some milliseconds, then returns a number that is the index's alone.
 #[phalanx::kernel(reduce = u64::wrapping_add)]
@@ -30,7 +33,30 @@ fn pass_round(comm: &Communicator, rounds: u64, millis: u64) -> Result<u64, Comm
     comm.all_reduce(number, u64::wrapping_add)
 }
 
-/// What each rank of [`chaos_ring`] returns.
+/// The same by ranks that save what they have now and then, and go on from there with replacements for those that are lost.
+#[phalanx::ranks]
+pub(super) fn chaos_relay(comm: &Communicator, (rounds, millis): (u64, u64)) -> Result<u64, CheckpointError> {
+    match relay(comm, rounds, millis) {
+        Err(_) if !comm.failed().is_empty() => chaos_relay(&comm.respawn()?, (rounds, millis)),
+        result => result,
+    }
+}
+
+fn relay(comm: &Communicator, rounds: u64, millis: u64) -> Result<u64, CheckpointError> {
+    let (n, rank) = (comm.size(), comm.rank());
+    let (from, mut number) = comm.restore()?.unwrap_or((0, digest(rank as u64)));
+    for round in from..rounds {
+        sleep(Duration::from_millis(millis));
+        comm.send((rank + 1) % n, 0, number)?;
+        number = digest(comm.receive((rank + n - 1) % n, 0)?);
+        if round % ROUNDS_PER_CHECKPOINT == 0 {
+            comm.checkpoint(&(round + 1, number))?;
+        }
+    }
+    Ok(comm.all_reduce(number, u64::wrapping_add)?)
+}
+
+/// What each rank of [`chaos_ring`] and [`chaos_relay`] returns.
 pub(super) fn ring_sum(ranks: u64, rounds: u64) -> u64 {
     let numbers = (0..ranks).map(|rank| (0..=rounds).fold(rank, |number, _| digest(number)));
     numbers.fold(0, u64::wrapping_add)

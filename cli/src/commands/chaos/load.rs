@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use phalanx::{Cluster, JobId, JobView, Retries};
 
-use super::kernels::{chaos_digest, chaos_ring, digest, ring_sum};
+use super::kernels::{chaos_digest, chaos_relay, chaos_ring, digest, ring_sum};
+use super::shell::{ELEMENTS, Shell};
 
 /// What each task takes, in milliseconds.
 const TASK_MILLIS: u64 = 10;
@@ -31,6 +32,8 @@ pub(super) struct Tally {
     pub(super) jobs: Vec<(JobId, u64)>,
     /// Gangs all of whose ranks returned what they must.
     pub(super) gangs: u64,
+    /// Commands whose output and files were those that they must leave.
+    pub(super) commands: u64,
     /// Results that were compared.
     pub(super) results: u64,
     /// The longest time that a user waited for the next result.
@@ -92,6 +95,9 @@ struct User {
     undisturbed: Arc<Undisturbed>,
     tally: Arc<Mutex<Tally>>,
     stop: Arc<AtomicBool>,
+    shell: Shell,
+    /// How often it has done what it does.
+    turns: u64,
     last: Instant,
 }
 
@@ -104,16 +110,18 @@ impl Load {
         cluster: &Cluster,
         workers: usize,
         undisturbed: &Arc<Undisturbed>,
+        shell: &Shell,
     ) -> std::io::Result<Self> {
         let mut load = Self {
             tally: Arc::default(),
             stop: Arc::default(),
             threads: Vec::new(),
         };
-        let habits: [(&str, Habit); 4] = [
+        let habits: [(&str, Habit); 5] = [
             ("in order", User::in_order),
             ("merged", User::merged),
             ("single", User::single),
+            ("commands", User::commands),
             ("ranks", User::ranks),
         ];
         let without_gangs = habits.len() - 1;
@@ -128,6 +136,8 @@ impl Load {
                 undisturbed: Arc::clone(undisturbed),
                 tally: Arc::clone(&load.tally),
                 stop: Arc::clone(&load.stop),
+                shell: shell.clone(),
+                turns: 0,
                 last: Instant::now(),
             };
             let run = move || {
@@ -136,6 +146,7 @@ impl Load {
                         user.find(format!("{name}: {finding}"));
                         return;
                     }
+                    user.turns += 1;
                 }
             };
             let thread = thread::Builder::new().name(name.to_owned()).spawn(run)?;
@@ -214,19 +225,37 @@ impl User {
         Ok(())
     }
 
-    /// A gang on several workers, which starts again as a whole whenever one of its ranks is lost.
+    /// An array of shell commands, with files and output.
+    fn commands(&mut self) -> Result<(), String> {
+        let tally = Arc::clone(&self.tally);
+        let promised = |job| lock(&tally).jobs.push((job, ELEMENTS));
+        self.shell.array(self.turns, promised)?;
+        self.seen(ELEMENTS);
+        lock(&self.tally).commands += ELEMENTS;
+        thread::sleep(SINGLE_PAUSE);
+        Ok(())
+    }
+
+    /// A gang on several workers. By turns, it starts again as a whole whenever one of its ranks is lost, or saves what it has
+    /// and goes on with a replacement.
     fn ranks(&mut self) -> Result<(), String> {
-        let ranks = self.cluster.ranks::<chaos_ring>(RANKS, &(ROUNDS, TASK_MILLIS));
         let retries = Retries {
             crash_limit: CRASH_LIMIT,
             ..Retries::default()
         };
-        let values = ranks
-            .name("ranks")
-            .ranks_per_node(1)
-            .retries(retries)
-            .collect()
-            .map_err(|error| of("ranks", &error))?;
+        let parameters = (ROUNDS, TASK_MILLIS);
+        let values = match self.turns % 2 {
+            0 => {
+                let ranks = self.cluster.ranks::<chaos_ring>(RANKS, &parameters);
+                ranks.name("ranks").ranks_per_node(1).retries(retries).collect()
+            }
+            _ => {
+                let ranks = self.cluster.ranks::<chaos_relay>(RANKS, &parameters);
+                let ranks = ranks.name("relay").ranks_per_node(1).retries(retries);
+                ranks.respawn_on_loss().collect()
+            }
+        };
+        let values = values.map_err(|error| of("ranks", &error))?;
         let expected = ring_sum(RANKS.into(), ROUNDS);
         if values != [expected; RANKS as usize] {
             return Err(format!(

@@ -13,7 +13,13 @@ use crate::story::{Story, held, kernel_job, node};
 
 /// A new leader that has read the first `count` records.
 pub(crate) fn successor(before: &Story, count: usize) -> Story {
+    successor_that_bears(before, count, Duration::ZERO)
+}
+
+/// The same where workers and schedulers bear that much silence of each other.
+fn successor_that_bears(before: &Story, count: usize, silence: Duration) -> Story {
     let mut core = Core::new(Term(2));
+    core.bear_silence(silence);
     before.records()[..count]
         .iter()
         .for_each(|record| assert!(core.replay(Term(1), record)));
@@ -53,6 +59,22 @@ fn a_new_leader_shows_the_same_jobs() {
         after.core.jobs().into_iter().map(lasting).collect::<Vec<_>>(),
         before
     );
+}
+
+#[test]
+fn workers_that_bear_long_silence_are_waited_for_as_long() {
+    let mut story = Story::new();
+    story.submit(kernel_job(100));
+    let mut story = successor_that_bears(&story, 1, Duration::from_secs(20));
+    let worker = story.worker(2);
+    story.pass(Duration::from_millis(19_900));
+    assert_eq!(
+        story.grants(worker),
+        [],
+        "who runs it may not know yet that its leader is gone"
+    );
+    story.pass(Duration::from_millis(200));
+    assert!(!story.grants(worker).is_empty());
 }
 
 #[test]

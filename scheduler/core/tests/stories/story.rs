@@ -261,7 +261,8 @@ impl Story {
             ToWorker::Welcome { .. }
             | ToWorker::CheckpointNow { .. }
             | ToWorker::Drain
-            | ToWorker::Schedulers(_) => {}
+            | ToWorker::Schedulers(_)
+            | ToWorker::SilenceLimit { .. } => {}
         }
     }
 

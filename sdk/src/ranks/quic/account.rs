@@ -135,7 +135,10 @@ impl Returns {
         self.pressing.contains(&lane)
             || much(self.eager_bytes, WINDOW_BYTES)
             || much(sum.messages, LANE_MESSAGES_MAX as u64)
-            || much(sum.bytes + sum.messages * MESSAGE_BYTES, LANE_BYTES_MAX)
+            || much(
+                sum.bytes.saturating_add(sum.messages * MESSAGE_BYTES),
+                LANE_BYTES_MAX,
+            )
             || self.lanes.len() >= RETURNS_PER_FRAME_MAX
     }
 

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::helm::Helm;
+use super::inlet::Inlet;
 use super::link::QuicLink;
 use super::meeting::{Met, meet};
 use super::session::{Cause, Session};
@@ -271,15 +272,17 @@ impl Part {
                 continue;
             };
             let session = Arc::new(Session {
-                host: met.host,
-                peers: Arc::clone(&self.peers),
-                gang: Arc::clone(&self.gang),
-                links: Arc::clone(&self.links),
-                link: Arc::clone(link),
+                inlet: Inlet {
+                    host: met.host,
+                    peers: Arc::clone(&self.peers),
+                    gang: Arc::clone(&self.gang),
+                    links: Arc::clone(&self.links),
+                    link: Arc::clone(link),
+                    ended: Arc::clone(&self.ended),
+                },
                 connection: met.connection,
-                ended: Arc::clone(&self.ended),
             });
-            sessions.spawn(async move { (session.host, session.run(met.writer, met.reader).await) });
+            sessions.spawn(async move { (session.inlet.host, session.run(met.writer, met.reader).await) });
         }
         let mut is_leaving = false;
         while !(is_leaving && self.all_have_ended()) {

@@ -158,6 +158,10 @@ fn what_is_no_frame_is_named() {
     let bytes = EAGER_BYTES_MAX + 1;
     let cause = format!("it sent a message of {bytes} bytes where that cannot be");
     assert_cause(Bad::Tail(Frame::Eager(head(2, 0)), bytes, 1), &cause);
+    let bytes = u64::MAX;
+    let cause = format!("it sent a message of {bytes} bytes where that cannot be");
+    let (head, id) = (head(2, 0), 0);
+    assert_cause(Bad::Frame(Frame::Announced { head, id, bytes }), &cause);
     let fetch = Frame::Fetch { id: 0 };
     assert_cause(Bad::Tail(fetch, 1, 1), "it sent a frame that cannot be read");
 }

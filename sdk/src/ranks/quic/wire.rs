@@ -102,9 +102,10 @@ impl Load {
         }
     }
 
+    /// Another one counts too. What was only announced may come to more than a number holds.
     pub(super) fn add(&mut self, other: Load) {
         self.messages += other.messages;
-        self.bytes += other.bytes;
+        self.bytes = self.bytes.saturating_add(other.bytes);
         self.eager_bytes += other.eager_bytes;
     }
 

@@ -41,6 +41,17 @@ fn a_worker_that_stood_still_starts_nothing_until_it_has_joined_again_and_is_tol
 }
 
 #[test]
+fn a_worker_stands_still_only_as_long_as_its_scheduler_waits_for_a_sign_of_it() {
+    let mut world = busy();
+    world.told(ToWorker::SilenceLimit { millis: 10_000 });
+    assert_eq!(stand_still(&mut world, Duration::from_secs(9)), []);
+    assert_eq!(
+        stand_still(&mut world, Duration::from_secs(10)),
+        [pause(true), Effect::EndSession]
+    );
+}
+
+#[test]
 fn a_worker_without_a_scheduler_goes_on_as_long_as_it_does_not_stand_still() {
     let mut world = busy();
     world.hear(Input::Disconnected);

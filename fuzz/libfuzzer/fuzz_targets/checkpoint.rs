@@ -1,0 +1,4 @@
+//! Looks for bytes that `phalanx_fuzz::checkpoint` does not survive.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| phalanx_fuzz::checkpoint(bytes));
