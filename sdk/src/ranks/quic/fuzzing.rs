@@ -25,10 +25,7 @@ const HOSTS: [u32; 4] = [0, 0, 1, 1];
 /// A rank here, and one there.
 const NEAR: u32 = 0;
 const FAR: u32 = 2;
-const CONTEXT: Context = Context {
-    communicator: 0,
-    kind: Kind::PointToPoint,
-};
+const CONTEXT: Context = Context::new(0, Kind::PointToPoint);
 const FORM: Form = Form {
     type_hash: 7,
     number_bytes: Some(8),
@@ -48,17 +45,17 @@ fn inlet() -> Inlet {
     let link = Arc::new(QuicLink::new(Arc::new(Helm::new())));
     let members = HOSTS.map(|host| {
         let route = match host {
-            0 => Route::Near(Mailbox::new(false)),
+            0 => Route::Near(Mailbox::new(2, false)),
             _ => Route::Far(Arc::clone(&link) as Arc<dyn Link>),
         };
         Member::new(route, host)
     });
     for bytes in [8, EAGER_BYTES_MAX + 8] {
-        let payload = Payload::Encoded(Encoded {
+        let payload = Payload::Encoded(Box::new(Encoded {
             bytes: vec![0; bytes].into(),
             form: FORM,
             receipt: None,
-        });
+        }));
         let envelope = envelope(NEAR);
         let carried = link.carry(FAR, Message { envelope, payload });
         assert!(carried.is_ok(), "there is room for two messages");
