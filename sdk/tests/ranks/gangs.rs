@@ -34,6 +34,16 @@ impl Random {
     }
 }
 
+/// An affine map of numbers; to follow one by the other is associative and does not commute.
+pub(crate) type Affine = [u32; 2];
+
+pub(crate) fn then(first: Affine, second: Affine) -> Affine {
+    [
+        first[0].wrapping_mul(second[0]),
+        second[0].wrapping_mul(first[1]).wrapping_add(second[1]),
+    ]
+}
+
 /// A rank and its random numbers.
 pub(crate) struct Dawdler<'a> {
     pub comm: &'a Communicator,

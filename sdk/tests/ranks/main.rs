@@ -6,4 +6,5 @@ mod failures;
 mod gangs;
 mod hosts;
 mod messages;
+mod properties;
 mod respawning;

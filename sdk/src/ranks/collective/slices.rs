@@ -7,7 +7,7 @@ use super::cutoffs::{
     ALL_REDUCE_PARTS_BYTES_MIN, DETOUR_BYTES_MAX, DIRECT_RANKS_MAX, RING_BYTES_MIN, ROOTED_PARTS_BYTES_MIN,
 };
 use super::{
-    Round, all_gather, all_reduce, all_to_all, broadcast, check_length, gather, reduce, reduce_scatter,
+    Round, all_gather, all_reduce, all_to_all, broadcast, check_length, gather, reduce, reduce_scatter, scan,
     scatter,
 };
 use crate::ranks::communicator::Communicator;
@@ -22,6 +22,16 @@ fn on_vectors<E: Plain>(op: impl Fn(E, E) -> E) -> impl Fn(Vector<E>, Vector<E>)
         let combined = combine_into(right, &mut left, &op, Side::Right);
         debug_assert!(combined.is_ok(), "both have one length");
         Vector(left)
+    }
+}
+
+/// The same where no check follows.
+fn on_equal_vectors<E: Plain>(
+    op: impl Fn(E, E) -> E,
+) -> impl Fn(Vector<E>, Vector<E>) -> Result<Vector<E>, CommError> {
+    move |Vector(left), Vector(mut right)| {
+        combine_into(&left, &mut right, &op, Side::Left)?;
+        Ok(Vector(right))
     }
 }
 
@@ -179,6 +189,53 @@ impl Communicator {
             check_length(block * round.size(), numbers.len())?;
             let part = |index: usize| index * block..(index + 1) * block;
             reduce_scatter::combine_parts(round, numbers, part, op)
+        })
+    }
+
+    /// Combines the buffers of the ranks up to and with this one, which are of one length, in the order of ranks, in this rank's
+    /// buffer. Recursive doubling.
+    ///
+    /// # Errors
+    /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
+    ///
+    /// ```
+    /// phalanx::ranks::run(3, |comm| {
+    ///     let mut ends = [1, 10 * comm.rank()];
+    ///     comm.scan_slice(&mut ends, |left, right| left + right).unwrap();
+    ///     assert_eq!(ends, [[1, 0], [2, 10], [3, 30]][comm.rank()]);
+    /// });
+    /// ```
+    pub fn scan_slice<E: Plain>(&self, buffer: &mut [E], op: impl Fn(E, E) -> E) -> Result<(), CommError> {
+        self.collective(|round| {
+            let own = Vector(buffer.to_vec());
+            let Vector(sum) = scan::inclusive(round, own, on_equal_vectors(op))?;
+            fill(buffer, &sum)
+        })
+    }
+
+    /// Combines the numbers of the ranks before this one, which are as many as its own, in the order of ranks; nothing at rank 0.
+    /// Recursive doubling.
+    ///
+    /// # Errors
+    /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
+    ///
+    /// ```
+    /// // where each rank's lines begin in a file that all write
+    /// phalanx::ranks::run(3, |comm| {
+    ///     let lines = [5 + comm.rank()];
+    ///     let before = comm.exscan_slice(&lines, |left, right| left + right).unwrap();
+    ///     assert_eq!(before.map_or(0, |sum| sum[0]), [0, 5, 11][comm.rank()]);
+    /// });
+    /// ```
+    pub fn exscan_slice<E: Plain>(
+        &self,
+        numbers: &[E],
+        op: impl Fn(E, E) -> E,
+    ) -> Result<Option<Vec<E>>, CommError> {
+        self.collective(|round| {
+            let own = Vector(numbers.to_vec());
+            let sum = scan::exclusive(round, own, on_equal_vectors(op))?;
+            Ok(sum.map(|Vector(sum)| sum))
         })
     }
 }

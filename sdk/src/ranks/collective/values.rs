@@ -141,7 +141,8 @@ impl Communicator {
     /// Like [`Communicator::barrier`].
     pub fn scan<T: Message + Clone>(&self, value: T, op: impl Fn(T, T) -> T) -> Result<T, CommError> {
         self.collective(|round| {
-            let Value(sum) = scan::inclusive(round, Value(value), on_values(op))?;
+            let op = on_values(op);
+            let Value(sum) = scan::inclusive(round, Value(value), |left, right| Ok(op(left, right)))?;
             Ok(sum)
         })
     }
@@ -156,7 +157,8 @@ impl Communicator {
         op: impl Fn(T, T) -> T,
     ) -> Result<Option<T>, CommError> {
         self.collective(|round| {
-            let sum = scan::exclusive(round, Value(value), on_values(op))?;
+            let op = on_values(op);
+            let sum = scan::exclusive(round, Value(value), |left, right| Ok(op(left, right)))?;
             Ok(sum.map(|Value(sum)| sum))
         })
     }
