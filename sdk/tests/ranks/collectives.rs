@@ -2,7 +2,7 @@
 
 use phalanx::ranks::CommError;
 
-use crate::gangs::{Affine, Random, each_gang, each_gang_of, gangs_of, then};
+use crate::gangs::{Affine, Random, each_gang, each_gang_of, fresh_seed, gangs_of, then};
 
 /// What rank `rank` gives: the same wherever it is asked for.
 fn given(rank: usize, length: usize) -> Vec<Affine> {
@@ -149,7 +149,7 @@ fn a_root_that_gives_nothing_is_an_error_everywhere() {
 fn large_numbers_go_to_and_come_from_every_root() {
     let (n, length) = (6, 131_075);
     let all = combined(0..n, length).unwrap();
-    for gang in gangs_of(n) {
+    for gang in gangs_of(n, fresh_seed()) {
         let ends = gang.run(|comm| {
             for root in 0..n {
                 let mut buffer = given(comm.rank(), length);

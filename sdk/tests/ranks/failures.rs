@@ -6,7 +6,7 @@ use std::time::Duration;
 use phalanx::Communicator;
 use phalanx::ranks::{CommError, Ending, LocalGang, RankFailure, Source, Tags, wait_all};
 
-use crate::gangs::{Random, gangs_of};
+use crate::gangs::{Random, fresh_seed, gangs_of};
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -18,7 +18,7 @@ fn each_gang_ends<R: Send + 'static>(
     body: impl Fn(&Communicator) -> R + Send + Sync + Clone + 'static,
     check: impl Fn(Vec<Result<R, RankFailure>>),
 ) {
-    for gang in gangs_of(n) {
+    for gang in gangs_of(n, fresh_seed()) {
         let (sender, ends) = mpsc::channel();
         let body = body.clone();
         std::thread::spawn(move || sender.send(LocalGang::run(gang, body)));

@@ -22,11 +22,20 @@ const CUTOFF_OF_ROOTED: usize = 131_072;
 /// Numbers that one rank gives at the most.
 const GIVEN_MAX: usize = CUTOFF_OF_ROOTED + 2;
 
+/// What is between the nodes.
+#[derive(Debug, Clone, Copy)]
+enum Between {
+    Nothing,
+    /// Delays of that seed.
+    Delays(u64),
+    Quic,
+}
+
 /// A gang, and what its ranks call.
 #[derive(Debug, Clone)]
 struct Case {
     per_node: usize,
-    over_quic: bool,
+    between: Between,
     /// The keys by which the ranks are ordered: each number below their count, once.
     order: Vec<i64>,
     root: usize,
@@ -58,17 +67,21 @@ fn cases() -> impl Strategy<Value = Case> {
         let order = prop_oneof![Just(in_order.clone()), Just(in_order).prop_shuffle()];
         (order, 1..=ranks, 0..ranks)
     });
-    let over_quic = prop::bool::weighted(0.1);
-    (gang, over_quic, lengths(), any::<u64>()).prop_map(
-        |((order, per_node, root), over_quic, length, seed)| Case {
+    let between = prop_oneof![
+        4 => Just(Between::Nothing),
+        5 => any::<u64>().prop_map(Between::Delays),
+        1 => Just(Between::Quic),
+    ];
+    (gang, between, lengths(), any::<u64>()).prop_map(|((order, per_node, root), between, length, seed)| {
+        Case {
             per_node,
-            over_quic,
+            between,
             order,
             root,
             length,
             seed,
-        },
-    )
+        }
+    })
 }
 
 impl Case {
@@ -109,10 +122,12 @@ impl Case {
         part: impl Fn(&Communicator, Given) -> R + Sync,
         expected: impl Fn(usize) -> R,
     ) -> TestCaseResult {
-        let mut gang = LocalGang::new(self.ranks()).ranks_per_node(NonZeroUsize::new(self.per_node).unwrap());
-        if self.over_quic {
-            gang = gang.over_quic();
-        }
+        let gang = LocalGang::new(self.ranks()).ranks_per_node(NonZeroUsize::new(self.per_node).unwrap());
+        let gang = match self.between {
+            Between::Nothing => gang,
+            Between::Delays(seed) => gang.delayed(seed),
+            Between::Quic => gang.over_quic(),
+        };
         let ends = gang.run(|comm| {
             let ordered = comm.split(Some(0), self.order[comm.rank()]).unwrap().unwrap();
             let mut random = Random(self.seed ^ ordered.rank() as u64);
