@@ -1,12 +1,12 @@
 //! Ranks that end: whoever needs them is told, and nobody waits for ever.
 
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use phalanx::Communicator;
 use phalanx::ranks::{CommError, Ending, LocalGang, RankFailure, Source, Tags, wait_all};
 
-use crate::gangs::{Random, fresh_seed, gangs_of};
+use crate::gangs::{Random, fresh_seed, gangs_of, gangs_over_quic, pretended_gangs};
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -18,13 +18,42 @@ fn each_gang_ends<R: Send + 'static>(
     body: impl Fn(&Communicator) -> R + Send + Sync + Clone + 'static,
     check: impl Fn(Vec<Result<R, RankFailure>>),
 ) {
-    for gang in gangs_of(n, fresh_seed()) {
-        let (sender, ends) = mpsc::channel();
-        let body = body.clone();
-        std::thread::spawn(move || sender.send(LocalGang::run(gang, body)));
-        let ends = ends.recv_timeout(PATIENCE);
-        check(ends.unwrap_or_else(|_| panic!("{gang:?} does not end")));
+    all_end(gangs_of(n, fresh_seed()), body, check);
+}
+
+/// The same with these gangs.
+#[track_caller]
+fn all_end<R: Send + 'static>(
+    gangs: Vec<LocalGang>,
+    body: impl Fn(&Communicator) -> R + Send + Sync + Clone + 'static,
+    check: impl Fn(Vec<Result<R, RankFailure>>),
+) {
+    for gang in gangs {
+        check(ends_of(gang, body.clone()));
     }
+}
+
+/// Pretended gangs, and those over QUIC if `hosts`: to meet takes most of the time.
+fn gangs_of_some(n: usize, hosts: bool) -> Vec<LocalGang> {
+    match hosts {
+        true => gangs_of(n, fresh_seed()),
+        false => pretended_gangs(n, fresh_seed())
+            .into_iter()
+            .map(|(gang, _)| gang)
+            .collect(),
+    }
+}
+
+/// Runs `body` in all ranks of that gang, and fails if it does not come to an end.
+#[track_caller]
+fn ends_of<R: Send + 'static>(
+    gang: LocalGang,
+    body: impl Fn(&Communicator) -> R + Send + Sync + 'static,
+) -> Vec<Result<R, RankFailure>> {
+    let (sender, ends) = mpsc::channel();
+    std::thread::spawn(move || sender.send(gang.run(body)));
+    let ends = ends.recv_timeout(PATIENCE);
+    ends.unwrap_or_else(|_| panic!("{gang:?} does not end"))
 }
 
 fn panics() -> ! {
@@ -165,8 +194,8 @@ fn a_collective_fails_at_all_survivors_and_names_the_rank_that_ended() {
         for (name, operation) in NEED_ALL {
             for (how, panicking) in [(Ending::Panicked, true), (Ending::Returned, false)] {
                 let victim = n / 2;
-                each_gang_ends(
-                    n,
+                all_end(
+                    gangs_of_some(n, panicking && n % 2 == 1),
                     move |comm| {
                         let mut random = Random(comm.rank() as u64);
                         comm.barrier().unwrap();
@@ -186,6 +215,181 @@ fn a_collective_fails_at_all_survivors_and_names_the_rank_that_ended() {
                 );
             }
         }
+    }
+}
+
+/// An operation with a root, which some do not heed.
+type Rooted = fn(&Communicator, usize) -> Result<(), CommError>;
+
+/// The rank that asks, the one that has ended, and the root.
+type Who = (usize, usize, usize);
+
+/// Numbers that are cut into parts in every operation that does so.
+const MANY: usize = 200_000;
+
+fn add(left: u64, right: u64) -> u64 {
+    left + right
+}
+
+/// Each operation alone, and which ranks cannot do without the one that has ended. All others may succeed or be told.
+const ALONE: [(&str, Rooted, fn(Who) -> bool); 20] = [
+    (
+        "broadcast",
+        |comm, root| comm.broadcast(root, Some(1)).map(drop),
+        |(_, victim, root)| victim == root,
+    ),
+    (
+        "broadcast_slice",
+        |comm, root| comm.broadcast_slice(root, &mut [1]),
+        |(_, victim, root)| victim == root,
+    ),
+    (
+        "broadcast_slice of many",
+        |comm, root| comm.broadcast_slice(root, &mut vec![1_u64; MANY]),
+        |(_, victim, root)| victim == root,
+    ),
+    (
+        "reduce",
+        |comm, root| comm.reduce(root, 1, add).map(drop),
+        |(rank, _, root)| rank == root,
+    ),
+    (
+        "reduce_slice",
+        |comm, root| comm.reduce_slice(root, &mut [1], add),
+        |(rank, _, root)| rank == root,
+    ),
+    (
+        "reduce_slice of many",
+        |comm, root| comm.reduce_slice(root, &mut vec![1; MANY], add),
+        |(rank, _, root)| rank == root,
+    ),
+    (
+        "gather",
+        |comm, root| comm.gather(root, 1).map(drop),
+        |(rank, _, root)| rank == root,
+    ),
+    (
+        "gather_slice",
+        |comm, root| comm.gather_slice(root, &[1]).map(drop),
+        |(rank, _, root)| rank == root,
+    ),
+    (
+        "scatter",
+        |comm, root| comm.scatter(root, Some(vec![1; comm.size()])).map(drop),
+        |(_, victim, root)| victim == root,
+    ),
+    (
+        "scatter_slice",
+        |comm, root| {
+            comm.scatter_slice(root, Some(&vec![1; 9 * comm.size()]))
+                .map(drop)
+        },
+        |(_, victim, root)| victim == root,
+    ),
+    ("all_gather", |comm, _| comm.all_gather(1).map(drop), |_| true),
+    (
+        "all_gather_slice of many",
+        |comm, _| comm.all_gather_slice(&[1_u64; 9_000]).map(drop),
+        |_| true,
+    ),
+    (
+        "all_to_all",
+        |comm, _| comm.all_to_all(vec![1; comm.size()]).map(drop),
+        |_| true,
+    ),
+    (
+        "all_to_all_slice",
+        |comm, _| comm.all_to_all_slice(&vec![1; comm.size()]).map(drop),
+        |_| true,
+    ),
+    (
+        "all_to_all_slice of many",
+        |comm, _| comm.all_to_all_slice(&vec![1; 900 * comm.size()]).map(drop),
+        |_| true,
+    ),
+    (
+        "reduce_scatter",
+        |comm, _| comm.reduce_scatter(vec![1; comm.size()], add).map(drop),
+        |_| true,
+    ),
+    (
+        "reduce_scatter_slice",
+        |comm, _| comm.reduce_scatter_slice(&vec![1; comm.size()], add).map(drop),
+        |_| true,
+    ),
+    (
+        "scan",
+        |comm, _| comm.scan(1, add).map(drop),
+        |(rank, victim, _)| rank > victim,
+    ),
+    (
+        "exscan",
+        |comm, _| comm.exscan(1, add).map(drop),
+        |(rank, victim, _)| rank > victim,
+    ),
+    (
+        "exscan_slice",
+        |comm, _| comm.exscan_slice(&[1; 9], add).map(drop),
+        |(rank, victim, _)| rank > victim,
+    ),
+];
+
+/// In which whoever needs a rank that has ended is told.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
+
+/// Lets `victim` end and the others call some of [`ALONE`], each in a communicator of its own and for two roots.
+fn lose_one(comm: &Communicator, victim: usize, how: Ending, operations: &[usize]) {
+    let mut random = Random((comm.rank() + operations[0]) as u64);
+    comm.barrier().unwrap();
+    random.dawdle();
+    if comm.rank() == victim {
+        if how == Ending::Panicked { panics() } else { return }
+    }
+    for (name, operation, needs) in operations.iter().map(|&index| ALONE[index]) {
+        for root in [victim, (victim + 1) % comm.size()] {
+            let part = comm.duplicate();
+            let begun = Instant::now();
+            let outcome = operation(&part, root);
+            let elapsed = begun.elapsed();
+            assert!(elapsed < TOLD_WITHIN, "{name} from {root}: {elapsed:?}");
+            match outcome {
+                Ok(()) => assert!(!needs((comm.rank(), victim, root)), "{name} from {root} succeeds"),
+                lost => assert_ended(lost, victim, how),
+            }
+        }
+    }
+}
+
+#[test]
+fn whoever_needs_a_rank_that_has_ended_is_told_in_every_operation() {
+    let all = ALONE.len();
+    for n in [2, 3, 5, 8] {
+        let check = |gang: LocalGang, first: usize, count: usize| {
+            let victim = first % n;
+            let how = if first % 2 == 0 {
+                Ending::Panicked
+            } else {
+                Ending::Returned
+            };
+            let operations: Vec<usize> = (first..first + count).map(|index| index % all).collect();
+            let ends = ends_of(gang, move |comm| lose_one(comm, victim, how, &operations));
+            for (rank, end) in ends.iter().enumerate().filter(|(rank, _)| *rank != victim) {
+                assert!(
+                    end.is_ok(),
+                    "{gang:?}, {} without {victim}, rank {rank}: {end:?}",
+                    ALONE[first].0
+                );
+            }
+        };
+        for first in 0..all {
+            // it ends while the first goes on, and has ended when the next begins
+            pretended_gangs(n, fresh_seed())
+                .into_iter()
+                .for_each(|(gang, _)| check(gang, first, 2));
+        }
+        gangs_over_quic(n)
+            .into_iter()
+            .for_each(|(gang, _)| check(gang, n, all));
     }
 }
 
@@ -294,8 +498,8 @@ fn those_that_are_left_go_on_in_a_shrunk_communicator() {
 #[test]
 fn survivors_agree_whoever_ends_meanwhile() {
     for seed in 0..60 {
-        each_gang_ends(
-            6,
+        all_end(
+            gangs_of_some(6, seed < 6),
             move |comm| {
                 let mut random = Random(seed * 100 + comm.rank() as u64);
                 let mut agreed = Vec::new();

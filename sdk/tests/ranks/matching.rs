@@ -88,9 +88,10 @@ fn messages_of_two_senders_come_in_any_order_where_they_are_late() {
     let seed = fresh_seed();
     let gang = LocalGang::new(3).ranks_per_node(NonZeroUsize::MIN).delayed(seed);
     let ends = gang.run(|comm| {
-        loop {
+        for turn in 0.. {
             let goes_on = match comm.rank() {
                 0 => {
+                    assert!(turn < 5_000, "nothing overtakes");
                     let next = || comm.receive::<usize>(Source::Any, 0).unwrap();
                     let goes_on = (next(), next()) == (1, 2);
                     comm.send(1, 1, goes_on).unwrap();
