@@ -1,8 +1,11 @@
 //! Collective operations beside others, where they break, and on large numbers; `properties` compares each with a naive one.
 
+use phalanx::Communicator;
 use phalanx::ranks::CommError;
 
-use crate::gangs::{Affine, Random, each_gang, each_gang_of, fresh_seed, gangs_of, then};
+use crate::gangs::{
+    Affine, Random, each_gang, each_gang_of, fresh_seed, gangs_of, gangs_over_quic, pretended_gangs, then,
+};
 
 /// What rank `rank` gives: the same wherever it is asked for.
 fn given(rank: usize, length: usize) -> Vec<Affine> {
@@ -77,28 +80,51 @@ fn collectives_and_messages_do_not_disturb_each_other() {
     });
 }
 
+/// An operation on numbers of which all ranks give the same count.
+type OfOneLength = fn(&Communicator, Vec<u8>) -> Result<(), CommError>;
+
+const OF_ONE_LENGTH: [(&str, OfOneLength); 7] = [
+    ("broadcast", |comm, mut own| comm.broadcast_slice(0, &mut own)),
+    ("reduce", |comm, mut own| comm.reduce_slice(0, &mut own, u8::max)),
+    ("all_reduce", |comm, mut own| {
+        comm.all_reduce_slice(&mut own, u8::max)
+    }),
+    ("gather", |comm, own| comm.gather_slice(0, &own).map(drop)),
+    ("all_gather", |comm, own| comm.all_gather_slice(&own).map(drop)),
+    ("scan", |comm, mut own| comm.scan_slice(&mut own, u8::max)),
+    ("exscan", |comm, own| comm.exscan_slice(&own, u8::max).map(drop)),
+];
+
 #[test]
 fn a_length_that_differs_breaks_the_operation_everywhere() {
     for n in [2, 3, 5, 8] {
-        each_gang_of(
-            n,
-            |rank| {
-                let comm = rank.comm;
-                let length = if comm.rank() == n - 1 { 3 } else { 4 };
-                let first = comm.all_gather_slice(&vec![1_u8; length]);
-                let second = comm.barrier();
-                (first.is_err(), second)
-            },
-            |ends| {
-                assert!(ends.iter().any(|(first, _)| *first));
-                for (_, second) in ends {
+        for (turn, (name, operation)) in OF_ONE_LENGTH.into_iter().enumerate() {
+            // shorter than the others', and longer
+            for other in [3, 5] {
+                let mut gangs = pretended_gangs(n, fresh_seed());
+                if turn == n % OF_ONE_LENGTH.len() {
+                    gangs.extend(gangs_over_quic(n));
+                }
+                for (gang, _) in gangs {
+                    let ends = gang.run(|comm| {
+                        let length = if comm.rank() == n - 1 { other } else { 4 };
+                        let first = operation(comm, vec![1; length]);
+                        (first, comm.barrier())
+                    });
+                    let ends: Vec<_> = ends.into_iter().map(Result::unwrap).collect();
+                    let wrong = |first: &_| matches!(first, Err(CommError::WrongLength { .. }));
                     assert!(
-                        matches!(second, Err(CommError::CollectiveFailed { .. })),
-                        "{second:?}"
+                        ends.iter().any(|(first, _)| wrong(first)),
+                        "{name} by {gang:?}: {ends:?}"
+                    );
+                    let broken = |second: &_| matches!(second, Err(CommError::CollectiveFailed { .. }));
+                    assert!(
+                        ends.iter().all(|(_, second)| broken(second)),
+                        "{name} by {gang:?}: {ends:?}"
                     );
                 }
-            },
-        );
+            }
+        }
     }
 }
 

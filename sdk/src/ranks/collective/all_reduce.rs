@@ -86,7 +86,7 @@ impl Fold {
 pub(super) fn doubling<C: Cargo + Clone>(
     round: &Round<'_>,
     own: C,
-    combine: impl Fn(C, C) -> C,
+    combine: impl Fn(C, C) -> Result<C, CommError>,
 ) -> Result<C, CommError> {
     let rank = round.rank();
     let fold = Fold::new(round.size());
@@ -96,7 +96,7 @@ pub(super) fn doubling<C: Cargo + Clone>(
     }
     let mut sum = own;
     if fold.takes(rank) {
-        sum = combine(round.receive(rank - 1)?, sum);
+        sum = combine(round.receive(rank - 1)?, sum)?;
     }
     let core = fold.core_of(rank);
     let mut distance = 1;
@@ -105,9 +105,9 @@ pub(super) fn doubling<C: Cargo + Clone>(
         round.send(partner, sum.clone())?;
         let theirs = round.receive(partner)?;
         sum = if core & distance == 0 {
-            combine(sum, theirs)
+            combine(sum, theirs)?
         } else {
-            combine(theirs, sum)
+            combine(theirs, sum)?
         };
         distance *= 2;
     }

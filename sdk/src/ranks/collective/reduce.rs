@@ -11,7 +11,7 @@ pub(super) fn binomial<C: Cargo>(
     round: &Round<'_>,
     root: usize,
     own: C,
-    combine: impl Fn(C, C) -> C,
+    combine: impl Fn(C, C) -> Result<C, CommError>,
 ) -> Result<Option<C>, CommError> {
     round.check_root(root)?;
     let (n, rank) = (round.size(), round.rank());
@@ -27,7 +27,7 @@ pub(super) fn binomial<C: Cargo>(
             };
         }
         if rank + distance < n {
-            sum = combine(sum, round.receive(rank + distance)?);
+            sum = combine(sum, round.receive(rank + distance)?)?;
         }
         distance *= 2;
     }

@@ -12,7 +12,7 @@ use crate::ranks::payload::Plain;
 pub(super) fn pairwise<C: Cargo>(
     round: &Round<'_>,
     items: Vec<C>,
-    combine: impl Fn(C, C) -> C,
+    combine: impl Fn(C, C) -> Result<C, CommError>,
 ) -> Result<C, CommError> {
     let (n, rank) = (round.size(), round.rank());
     check_length(n, items.len())?;
@@ -31,7 +31,7 @@ pub(super) fn pairwise<C: Cargo>(
             None => round.receive(from)?,
         };
         sum = Some(match sum {
-            Some(sum) => combine(sum, item),
+            Some(sum) => combine(sum, item)?,
             None => item,
         });
     }

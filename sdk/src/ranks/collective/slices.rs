@@ -14,24 +14,13 @@ use crate::ranks::communicator::Communicator;
 use crate::ranks::error::CommError;
 use crate::ranks::payload::Plain;
 
-/// What `op` does to whole vectors of one length. Lengths that differ are cut, and found by the caller's check.
-fn on_vectors<E: Plain>(op: impl Fn(E, E) -> E) -> impl Fn(Vector<E>, Vector<E>) -> Vector<E> {
-    move |Vector(mut left), Vector(right)| {
-        left.truncate(right.len());
-        let right = &right[..left.len()];
-        let combined = combine_into(right, &mut left, &op, Side::Right);
-        debug_assert!(combined.is_ok(), "both have one length");
-        Vector(left)
-    }
-}
-
-/// The same where no check follows.
-fn on_equal_vectors<E: Plain>(
+/// What `op` does to whole vectors, which are to be of one length.
+fn on_vectors<E: Plain>(
     op: impl Fn(E, E) -> E,
 ) -> impl Fn(Vector<E>, Vector<E>) -> Result<Vector<E>, CommError> {
-    move |Vector(left), Vector(mut right)| {
-        combine_into(&left, &mut right, &op, Side::Left)?;
-        Ok(Vector(right))
+    move |Vector(mut left), Vector(right)| {
+        combine_into(&right, &mut left, &op, Side::Right)?;
+        Ok(Vector(left))
     }
 }
 
@@ -208,7 +197,7 @@ impl Communicator {
     pub fn scan_slice<E: Plain>(&self, buffer: &mut [E], op: impl Fn(E, E) -> E) -> Result<(), CommError> {
         self.collective(|round| {
             let own = Vector(buffer.to_vec());
-            let Vector(sum) = scan::inclusive(round, own, on_equal_vectors(op))?;
+            let Vector(sum) = scan::inclusive(round, own, on_vectors(op))?;
             fill(buffer, &sum)
         })
     }
@@ -234,7 +223,7 @@ impl Communicator {
     ) -> Result<Option<Vec<E>>, CommError> {
         self.collective(|round| {
             let own = Vector(numbers.to_vec());
-            let sum = scan::exclusive(round, own, on_equal_vectors(op))?;
+            let sum = scan::exclusive(round, own, on_vectors(op))?;
             Ok(sum.map(|Vector(sum)| sum))
         })
     }

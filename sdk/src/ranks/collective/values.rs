@@ -8,8 +8,8 @@ use crate::ranks::error::CommError;
 use crate::ranks::payload::Message;
 
 /// What `op` does, for what is sent.
-fn on_values<T>(op: impl Fn(T, T) -> T) -> impl Fn(Value<T>, Value<T>) -> Value<T> {
-    move |Value(left), Value(right)| Value(op(left, right))
+fn on_values<T>(op: impl Fn(T, T) -> T) -> impl Fn(Value<T>, Value<T>) -> Result<Value<T>, CommError> {
+    move |Value(left), Value(right)| Ok(Value(op(left, right)))
 }
 
 impl Communicator {
@@ -141,8 +141,7 @@ impl Communicator {
     /// Like [`Communicator::barrier`].
     pub fn scan<T: Message + Clone>(&self, value: T, op: impl Fn(T, T) -> T) -> Result<T, CommError> {
         self.collective(|round| {
-            let op = on_values(op);
-            let Value(sum) = scan::inclusive(round, Value(value), |left, right| Ok(op(left, right)))?;
+            let Value(sum) = scan::inclusive(round, Value(value), on_values(op))?;
             Ok(sum)
         })
     }
@@ -157,8 +156,7 @@ impl Communicator {
         op: impl Fn(T, T) -> T,
     ) -> Result<Option<T>, CommError> {
         self.collective(|round| {
-            let op = on_values(op);
-            let sum = scan::exclusive(round, Value(value), |left, right| Ok(op(left, right)))?;
+            let sum = scan::exclusive(round, Value(value), on_values(op))?;
             Ok(sum.map(|Value(sum)| sum))
         })
     }
