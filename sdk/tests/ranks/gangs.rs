@@ -103,7 +103,8 @@ fn seeds() -> [u64; 5] {
 
 /// A seed that nobody has tried. Whatever fails with it prints it.
 pub(crate) fn fresh_seed() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 % 1_000_000_000
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.expect("it is not 1970").as_nanos() as u64 % 1_000_000_000
 }
 
 /// Each kind of gang of that size.

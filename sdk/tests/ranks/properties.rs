@@ -122,14 +122,16 @@ impl Case {
         part: impl Fn(&Communicator, Given) -> R + Sync,
         expected: impl Fn(usize) -> R,
     ) -> TestCaseResult {
-        let gang = LocalGang::new(self.ranks()).ranks_per_node(NonZeroUsize::new(self.per_node).unwrap());
+        let per_node = NonZeroUsize::new(self.per_node).expect("a node has ranks");
+        let gang = LocalGang::new(self.ranks()).ranks_per_node(per_node);
         let gang = match self.between {
             Between::Nothing => gang,
             Between::Delays(seed) => gang.delayed(seed),
             Between::Quic => gang.over_quic(),
         };
         let ends = gang.run(|comm| {
-            let ordered = comm.split(Some(0), self.order[comm.rank()]).unwrap().unwrap();
+            let ordered = comm.split(Some(0), self.order[comm.rank()]);
+            let ordered = ordered.ok().flatten().expect("all ranks are of one color");
             let mut random = Random(self.seed ^ ordered.rank() as u64);
             random.dawdle();
             (ordered.rank(), part(&ordered, given[ordered.rank()].clone()))
