@@ -165,6 +165,7 @@ fn where_nobody_is_replaced_that_is_said_at_once() {
     for gang in gangs_of(3, fresh_seed()) {
         let ends = run(gang, |comm| {
             assert!(matches!(comm.respawn(), Err(CommError::NobodyFailed)));
+            begin(comm);
             if comm.rank() == 2 {
                 panic!("this rank is to fail");
             }
