@@ -43,6 +43,7 @@
 //!   routes to another process is encoded. A `Link` carries encoded messages and notices; everything above the gang is the same
 //!   whatever lies below. Between hosts that is QUIC (`quic`, which has its own essay): large messages are announced, and their
 //!   bytes stay at the sender until a receive has taken them. A gang that meets its peers is a `RemoteGang` (`remote`).
+//!   Between pretended nodes messages arrive at once, or late, by a thread that delivers them (`loopback/courier`).
 //! - **Failure**: a rank that returns, panics or is lost has *ended*. The notice of it comes after all that it has sent. It ends the
 //!   receives that need that rank, and later ones fail at once. A collective operation that fails at one rank *breaks*
 //!   everywhere. A communicator can be revoked; agreements go on despite all that.

@@ -182,6 +182,37 @@ fn lammps_melts_as_it_does_under_mpirun() {
     assert_eq!(table, thermo(&there.stdout));
 }
 
+#[test]
+fn open_mpi_finds_its_ranks_on_one_worker_and_on_two_however_they_are_dealt_out() {
+    let two_workers = || Up::start_equipped(&["--workers", "2", "--cpus", "2"]);
+    let Some(programs) = Programs::start_on("shared", two_workers) else {
+        return;
+    };
+    let shared = programs.path("shared");
+    let phalanx = env!("CARGO_BIN_EXE_phalanx");
+    let one = format!("srun -n 2 {shared}");
+    let cyclic = format!("{phalanx} run --ranks 4 --nodes 2 --rank-map cyclic -- {shared}");
+    // both workers are on this machine, where Open MPI uses no loopback unless it is told
+    let named = format!("mpiexec --mca btl_tcp_if_include lo -hosts a:2,b:2 -n 4 {shared}");
+    let uneven = format!("mpiexec --mca btl_tcp_if_include lo -hosts a:2,b:1 -n 3 {shared}");
+    for (line, on_node, sum) in [
+        (one, &[2, 2][..], 1),
+        (cyclic, &[2, 2, 2, 2], 6),
+        (named, &[2, 2, 2, 2], 6),
+        (uneven, &[2, 2, 1], 3),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let done = programs.run(&words);
+        assert_eq!(done.code, Some(0), "{done:?}");
+        let ranks = on_node.len();
+        for (rank, shared) in on_node.iter().enumerate() {
+            let said = format!("{rank} of {ranks}, {shared} on its node, sum {sum}");
+            assert!(done.lines().contains(&said.as_str()), "{said}: {done:?}");
+        }
+        assert_eq!(done.lines().len(), ranks, "{done:?}");
+    }
+}
+
 /// What each rank says of its library, once it has heard of all.
 const TOLD: &str = "\
 import os

@@ -1,8 +1,7 @@
 //! `mpiexec` and `mpirun` outside of jobs: ranks of several programs on several workers, in one MPI world.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::command::{finish, run};
 use crate::desk::Desk;
@@ -161,66 +160,4 @@ fn phalanx_is_mpiexec_too_and_starts_a_cluster_where_none_runs() {
         "{done:?}"
     );
     assert_eq!(ended.code, Some(0), "{ended:?}");
-}
-
-/// Says how many ranks share its node, and what all agree upon.
-const OPEN_MPI: &str = r#"
-#include <mpi.h>
-#include <stdio.h>
-int main(int argc, char **argv) {
-    int rank, size, sum, shared;
-    MPI_Comm local;
-    MPI_Init(&argc, &argv);
-    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
-    MPI_Comm_size(MPI_COMM_WORLD, &size);
-    MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local);
-    MPI_Comm_size(local, &shared);
-    MPI_Allreduce(&rank, &sum, 1, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
-    printf("%d of %d, %d on its node, sum %d\n", rank, size, shared, sum);
-    MPI_Finalize();
-    return 0;
-}
-"#;
-
-/// The program, if Open MPI's compiler is there, and our library for it.
-fn open_mpi_program(folder: &Path) -> Option<PathBuf> {
-    let library = Path::new(env!("CARGO_BIN_EXE_phalanx")).with_file_name("libpmi.so");
-    if !library.is_file() {
-        eprintln!("skipped: libpmi.so is not there: build it with `cargo build -p phalanx-libpmi`");
-        return None;
-    }
-    let (source, program) = (folder.join("shared.c"), folder.join("shared"));
-    std::fs::write(&source, OPEN_MPI).unwrap();
-    let mut compiler = Command::new("mpicc.openmpi");
-    match compiler.arg("-o").arg(&program).arg(&source).status() {
-        Ok(status) => {
-            assert!(status.success(), "{status}");
-            Some(program)
-        }
-        Err(error) => {
-            eprintln!("skipped: Open MPI's compiler is not there: {error}");
-            None
-        }
-    }
-}
-
-#[test]
-fn open_mpi_finds_its_ranks_on_two_workers_however_they_are_dealt_out() {
-    let folder = tempfile::tempdir().unwrap();
-    let Some(program) = open_mpi_program(folder.path()) else {
-        return;
-    };
-    let up = two_workers();
-    let program = program.display();
-    let cyclic = format!("run --ranks 4 --nodes 2 --rank-map cyclic -- {program}");
-    // both workers are on this machine, where Open MPI uses no loopback unless it is told
-    let named = format!("mpiexec --mca btl_tcp_if_include lo -hosts a:2,b:2 -n 4 {program}");
-    for (words, shared) in [(cyclic, [2, 2, 2, 2]), (named, [2, 2, 2, 2])] {
-        let done = up.run(&words);
-        assert_eq!(done.code, Some(0), "{done:?}");
-        for (rank, shared) in shared.into_iter().enumerate() {
-            let line = format!("{rank} of 4, {shared} on its node, sum 6");
-            assert!(done.lines().contains(&line.as_str()), "{line}: {done:?}");
-        }
-    }
 }

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# MPI programs of others, for the tests that run them unmodified: Debian's hpcc and LAMMPS (Open MPI 4), MPICH with its example
-# `cpi`, MPICH's own test suite from Debian's source package, and mpi4py with Intel MPI and its benchmarks from PyPI. All is put into the folder that is named, nothing into the
-# system, and root is not needed; what is there already is not fetched again. What cannot be had is said, and the rest goes on.
+# MPI programs of others, for the tests that run them unmodified: Debian's hpcc and LAMMPS (Open MPI 4) beside a small program of ours for
+# that library, MPICH with its example `cpi`, MPICH's own test suite from Debian's source package, and mpi4py with Intel MPI and its
+# benchmarks from PyPI. All is put into the folder that is named, nothing into the system, and root is not needed; what is there already
+# is not fetched again. What cannot be had is said, and the rest goes on.
 set -uo pipefail
 [ $# = 1 ] || { echo "usage: $0 FOLDER" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd)
@@ -41,7 +42,7 @@ lists() {
 
 packages() {
     apt install --yes --download-only --no-install-recommends hpcc lammps libopenmpi3 openmpi-bin libmpich12 make xz-utils &&
-        (cd apt/debs && apt download lammps-examples mpich libmpich-dev)
+        (cd apt/debs && apt download lammps-examples libopenmpi-dev mpich libmpich-dev)
 }
 
 unpack() {
@@ -66,6 +67,11 @@ unpack() {
     chmod +x mpicc
     # all libraries are found, here or in the system
     ! LD_LIBRARY_PATH=lib:lib/blas ldd root/usr/bin/hpcc root/usr/bin/lmp lib/libmpich.so | grep 'not found\|No such'
+}
+
+# a program of ours, for Open MPI
+shared() {
+    OPAL_PREFIX=$folder/root/usr root/usr/bin/mpicc.openmpi -O1 -o shared.new "$here/shared.c" && mv shared.new shared
 }
 
 source_package() {
@@ -111,5 +117,6 @@ once intel || skipped "PyPI gives no Intel MPI: its programs are not run"
 command -v apt-get dpkg-deb >/dev/null || skipped "MPI programs come from Debian's packages, and there is no apt" || exit
 once lists
 once packages && once unpack || skipped "no packages of hpcc, LAMMPS, Open MPI 4 and MPICH: their programs are not run" || exit
+once shared || skipped "Open MPI's compiler cannot be used: no program of it says how its ranks share nodes"
 perl -MTime::HiRes -MFile::Copy -MFile::Path -e 1 2>/dev/null || skipped "no perl, so MPICH's test suite is not run" || exit
 once source_package && once suite && once programs || skipped "MPICH's test suite cannot be built, and is not run"

@@ -370,15 +370,25 @@ mod tests {
         report
     }
 
+    /// A gang on three hosts that talk over QUIC, for one count of ranks: to meet takes most of the time.
+    fn over_quic(ranks: usize) -> Option<LocalGang> {
+        let per_node = ranks.div_ceil(3).try_into().unwrap();
+        (ranks == 5).then(|| LocalGang::new(ranks).ranks_per_node(per_node).over_quic())
+    }
+
     #[test]
-    fn solution_is_the_exact_one_at_any_number_of_ranks_on_one_node_and_two() {
+    fn solution_is_the_exact_one_at_any_number_of_ranks_on_one_node_and_several() {
         // 8 ranks of 9 planes: some have one, and send the same plane both ways
         let input = input(14, 11, 9);
         let one = report(LocalGang::new(1), &input);
         assert!(one.iterations > 5, "{one:?}");
         for ranks in [1_usize, 2, 3, 5, 8] {
             let half = ranks.div_ceil(2).try_into().unwrap();
-            for gang in [LocalGang::new(ranks), LocalGang::new(ranks).ranks_per_node(half)] {
+            let on_two = LocalGang::new(ranks).ranks_per_node(half);
+            for gang in [LocalGang::new(ranks), on_two]
+                .into_iter()
+                .chain(over_quic(ranks))
+            {
                 let found = report(gang, &input);
                 assert!(
                     found.residual <= 2.0 * TOLERANCE && found.error <= found.bound,

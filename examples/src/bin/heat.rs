@@ -405,13 +405,22 @@ mod tests {
         (outcomes[0].clone().unwrap(), fs::read(checkpoint).unwrap())
     }
 
+    /// A gang on three hosts that talk over QUIC, for one count of ranks: to meet takes most of the time.
+    fn over_quic(ranks: usize) -> Option<LocalGang> {
+        let per_node = ranks.div_ceil(3).try_into().unwrap();
+        (ranks == 5).then(|| LocalGang::new(ranks).ranks_per_node(per_node).over_quic())
+    }
+
     #[test]
     fn plate_is_exact_within_the_bound_and_the_same_in_every_bit_on_any_ranks_and_nodes() {
         let directory = tempfile::tempdir().unwrap();
         let (_, expected) = go_on(LocalGang::new(1), 250, &directory.path().join("one"));
         for ranks in [1_usize, 2, 3, 5, 8] {
             let half = ranks.div_ceil(2).try_into().unwrap();
-            let gangs = [LocalGang::new(ranks), LocalGang::new(ranks).ranks_per_node(half)];
+            let on_two = LocalGang::new(ranks).ranks_per_node(half);
+            let gangs = [LocalGang::new(ranks), on_two]
+                .into_iter()
+                .chain(over_quic(ranks));
             for (nodes, gang) in (1..).zip(gangs) {
                 let (check, plate) = go_on(gang, 250, &directory.path().join(format!("{ranks}-{nodes}")));
                 assert!(

@@ -356,8 +356,14 @@ mod tests {
         }
     }
 
+    /// A gang on three hosts that talk over QUIC, for one count of ranks: to meet takes most of the time.
+    fn over_quic(ranks: usize) -> Option<LocalGang> {
+        let per_node = ranks.div_ceil(3).try_into().unwrap();
+        (ranks == 5).then(|| LocalGang::new(ranks).ranks_per_node(per_node).over_quic())
+    }
+
     #[test]
-    fn stars_move_alike_at_any_number_of_ranks_on_one_node_and_two() {
+    fn stars_move_alike_at_any_number_of_ranks_on_one_node_and_several() {
         let input = input(10, 0.01);
         let stars = plummer(96, 7);
         let (one, expected) = travel(LocalGang::new(1), &stars, &input);
@@ -368,7 +374,11 @@ mod tests {
         assert!(moved.fold(0.0, f64::max) > 1e-2);
         for ranks in [2_usize, 3, 5, 8] {
             let half = ranks.div_ceil(2).try_into().unwrap();
-            for gang in [LocalGang::new(ranks), LocalGang::new(ranks).ranks_per_node(half)] {
+            let on_two = LocalGang::new(ranks).ranks_per_node(half);
+            for gang in [LocalGang::new(ranks), on_two]
+                .into_iter()
+                .chain(over_quic(ranks))
+            {
                 let (readings, places) = travel(gang, &stars, &input);
                 assert_eq!(places.len(), 96);
                 for (place, expected) in places.iter().flatten().zip(expected.iter().flatten()) {

@@ -227,8 +227,14 @@ mod tests {
         outcomes.into_iter().map(keys).collect()
     }
 
+    /// A gang on three hosts that talk over QUIC, for one count of ranks: to meet takes most of the time.
+    fn over_quic(ranks: usize) -> Option<LocalGang> {
+        let per_node = ranks.div_ceil(3).try_into().unwrap();
+        (ranks == 5).then(|| LocalGang::new(ranks).ranks_per_node(per_node).over_quic())
+    }
+
     #[test]
-    fn keys_of_all_ranks_are_those_that_one_rank_sorts_on_one_node_and_two() {
+    fn keys_of_all_ranks_are_those_that_one_rank_sorts_on_one_node_and_several() {
         for (count, distinct) in [(20_000, u64::MAX), (20_000, 3), (3, u64::MAX), (1, 1)] {
             let mut expected: Vec<u64> = (0..count).map(|index| key(index, distinct)).collect();
             expected.sort_unstable();
@@ -238,7 +244,11 @@ mod tests {
             };
             for ranks in [1_usize, 2, 3, 5, 8] {
                 let half = ranks.div_ceil(2).try_into().unwrap();
-                for gang in [LocalGang::new(ranks), LocalGang::new(ranks).ranks_per_node(half)] {
+                let on_two = LocalGang::new(ranks).ranks_per_node(half);
+                for gang in [LocalGang::new(ranks), on_two]
+                    .into_iter()
+                    .chain(over_quic(ranks))
+                {
                     let found = keys(gang, input).concat();
                     assert!(found == expected, "{count} keys, {distinct} distinct, {gang:?}");
                 }

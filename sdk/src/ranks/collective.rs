@@ -24,8 +24,8 @@ mod reduce_scatter;
 mod scan;
 mod scatter;
 mod slices;
-
 mod values;
+mod vectors;
 
 use std::cell::Cell;
 

@@ -12,7 +12,7 @@ use self::replacing::Replacing;
 use super::communicator::Communicator;
 use super::error::Ending;
 use super::gang::{Gang, Link, Member, Notice, Route};
-use super::loopback::Loopback;
+use super::loopback::{Courier, Desk, Loopback};
 use super::mailbox::Mailbox;
 use super::quic::JoinError;
 use super::remote::{RemoteGang, on_loopback};
@@ -49,7 +49,19 @@ pub struct LocalGang {
     n_ranks: usize,
     per_node: usize,
     over_quic: bool,
+    /// From what delays are drawn.
+    delays: Option<u64>,
     replacements: u32,
+}
+
+/// A gang that has not begun.
+struct Formed {
+    /// As the node of each rank sees it.
+    seats: Vec<Arc<Gang>>,
+    /// Its hosts, if they talk over QUIC.
+    hosts: Vec<RemoteGang>,
+    /// Who takes messages to other nodes, if they are to be late.
+    courier: Option<Courier>,
 }
 
 impl LocalGang {
@@ -59,6 +71,7 @@ impl LocalGang {
             n_ranks,
             per_node: n_ranks,
             over_quic: false,
+            delays: None,
             replacements: 0,
         }
     }
@@ -76,6 +89,26 @@ impl LocalGang {
     #[must_use]
     pub fn over_quic(mut self) -> Self {
         self.over_quic = true;
+        self
+    }
+
+    /// Lets messages between the pretended nodes be late, each by a time of its own of up to a millisecond, drawn from this seed:
+    /// a program that relies on more than the order of each rank's messages to each other then shows it. Nodes that talk over
+    /// QUIC have the delays of the network instead.
+    ///
+    /// ```
+    /// # use phalanx::ranks::{LocalGang, Source};
+    /// let each = std::num::NonZeroUsize::MIN;
+    /// let gang = LocalGang::new(3).ranks_per_node(each).delayed(42);
+    /// let sums = gang.run(|comm| match comm.rank() {
+    ///     0 => (1..3).map(|_| comm.receive::<usize>(Source::Any, 0).unwrap()).sum(),
+    ///     own => comm.send(0, 0, own).map(|()| 3).unwrap(),
+    /// });
+    /// assert!(sums.into_iter().all(|sum| sum == Ok(3)));
+    /// ```
+    #[must_use]
+    pub fn delayed(mut self, seed: u64) -> Self {
+        self.delays = Some(seed);
         self
     }
 
@@ -111,11 +144,14 @@ impl LocalGang {
         ends
     }
 
-    /// A gang that has not begun, as the node of each rank sees it, and its hosts, if they talk over QUIC.
-    fn form(&self) -> Result<(Vec<Arc<Gang>>, Vec<RemoteGang>), JoinError> {
+    fn form(&self) -> Result<Formed, JoinError> {
         let nodes = |node: usize| (0..self.n_ranks).filter(move |rank| rank / self.per_node == node);
+        let mut courier = None;
         let (gangs, hosts) = match self.over_quic {
-            false => (self.gangs(), Vec::new()),
+            false => {
+                courier = self.delays.map(Courier::start).transpose()?;
+                (self.gangs(courier.as_ref().map(Courier::desk)), Vec::new())
+            }
             true => {
                 let hosts = on_loopback(self.n_ranks, self.per_node)?;
                 (hosts.iter().map(RemoteGang::gang).collect(), hosts)
@@ -123,11 +159,15 @@ impl LocalGang {
         };
         let seats = gangs.iter().enumerate();
         let seats = seats.flat_map(|(node, gang)| nodes(node).map(|_| Arc::clone(gang)));
-        Ok((seats.collect(), hosts))
+        Ok(Formed {
+            seats: seats.collect(),
+            hosts,
+            courier,
+        })
     }
 
-    /// The gang as each of its nodes sees it.
-    fn gangs(&self) -> Vec<Arc<Gang>> {
+    /// The gang as each of its nodes sees it. Messages between them are given to `desk`, if there is one.
+    fn gangs(&self, desk: Option<&Arc<Desk>>) -> Vec<Arc<Gang>> {
         assert!(
             u32::try_from(self.n_ranks).is_ok(),
             "more than {} ranks",
@@ -136,7 +176,8 @@ impl LocalGang {
         let n_nodes = self.n_ranks.div_ceil(self.per_node.max(1));
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let core_each = self.n_ranks <= cores;
-        let links: Vec<Arc<Loopback>> = (0..n_nodes).map(|_| Arc::default()).collect();
+        let link = |node| Arc::new(Loopback::new(node, desk.cloned()));
+        let links: Vec<Arc<Loopback>> = (0..n_nodes).map(link).collect();
         let gang = |here: usize| {
             let ranks_here = (0..self.n_ranks)
                 .filter(|rank| rank / self.per_node == here)
@@ -158,6 +199,9 @@ impl LocalGang {
         for (link, gang) in links.iter().zip(&gangs) {
             link.lead_to(gang);
         }
+        if let Some(desk) = desk {
+            desk.serve(&gangs);
+        }
         gangs
     }
 }
@@ -171,7 +215,7 @@ pub(crate) struct Hosted {
 impl Hosted {
     /// A gang on one node; none without ranks.
     pub(crate) fn new(n_ranks: u32) -> Option<Self> {
-        let gang = LocalGang::new(n_ranks as usize).gangs().into_iter().next();
+        let gang = LocalGang::new(n_ranks as usize).gangs(None).into_iter().next();
         gang.map(|gang| Self { gang })
     }
 

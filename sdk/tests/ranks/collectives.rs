@@ -1,24 +1,15 @@
-//! Every collective operation against a naive one, on random values, with an operator that does not commute.
+//! Collective operations beside others, where they break, and on large numbers; `properties` compares each with a naive one.
 
-use std::sync::Mutex;
-
+use phalanx::Communicator;
 use phalanx::ranks::CommError;
 
-use crate::gangs::{Dawdler, Random, SIZES, each_gang, each_gang_of};
+use crate::gangs::{
+    Affine, Random, each_gang, each_gang_of, fresh_seed, gangs_of, gangs_over_quic, pretended_gangs, then,
+};
 
-/// An affine map of numbers; to follow one by the other is associative and does not commute.
-type Affine = [u32; 2];
-
-fn then(first: Affine, second: Affine) -> Affine {
-    [
-        first[0].wrapping_mul(second[0]),
-        second[0].wrapping_mul(first[1]).wrapping_add(second[1]),
-    ]
-}
-
-/// What rank `rank` gives in a case: the same wherever it is asked for.
-fn given(case: u64, rank: usize, length: usize) -> Vec<Affine> {
-    let mut random = Random(case << 32 | rank as u64);
+/// What rank `rank` gives: the same wherever it is asked for.
+fn given(rank: usize, length: usize) -> Vec<Affine> {
+    let mut random = Random(rank as u64);
     (0..length)
         .map(|_| {
             let both = random.next();
@@ -27,8 +18,8 @@ fn given(case: u64, rank: usize, length: usize) -> Vec<Affine> {
         .collect()
 }
 
-fn combined(case: u64, ranks: std::ops::Range<usize>, length: usize) -> Option<Vec<Affine>> {
-    let all = ranks.map(|rank| given(case, rank, length));
+fn combined(ranks: std::ops::Range<usize>, length: usize) -> Option<Vec<Affine>> {
+    let all = ranks.map(|rank| given(rank, length));
     all.reduce(|left, right| left.into_iter().zip(right).map(|(l, r)| then(l, r)).collect())
 }
 
@@ -42,175 +33,6 @@ fn word(rank: usize) -> String {
 
 fn words(ranks: std::ops::Range<usize>) -> String {
     ranks.map(word).collect()
-}
-
-/// Lengths on both sides of all cut-offs but those of broadcast and reduce; the large ones are multiples of no size.
-const LENGTHS: [usize; 6] = [0, 1, 3, 40, 2_500, 9_001];
-
-/// Calls `part` on all sizes with lengths and roots that change.
-#[track_caller]
-fn each_case(part: impl Fn(&Dawdler<'_>, u64, usize, usize) + Sync) {
-    for n in SIZES {
-        each_gang_of(
-            n,
-            |rank| {
-                for (case, length) in (0..).zip(LENGTHS) {
-                    rank.dawdle();
-                    part(rank, case, length, case as usize % n);
-                }
-            },
-            |_| {},
-        );
-    }
-}
-
-#[test]
-fn nobody_leaves_a_barrier_before_all_have_come() {
-    for n in SIZES {
-        let come = Mutex::new(vec![0; n]);
-        crate::gangs::gangs_of(n).into_iter().for_each(|gang| {
-            come.lock().unwrap().fill(0);
-            let ends = gang.run(|comm| {
-                let mut random = Random(comm.rank() as u64);
-                for turn in 1..=50 {
-                    random.dawdle();
-                    come.lock().unwrap()[comm.rank()] = turn;
-                    comm.barrier().unwrap();
-                    assert!(come.lock().unwrap().iter().all(|&theirs| theirs >= turn));
-                }
-            });
-            assert!(ends.iter().all(Result::is_ok), "{ends:?}");
-        });
-    }
-}
-
-#[test]
-fn broadcast_gives_all_the_roots_value() {
-    each_case(|rank, case, length, root| {
-        let comm = rank.comm;
-        let own = (comm.rank() == root).then(|| word(root));
-        assert_eq!(comm.broadcast(root, own).unwrap(), word(root));
-        let mut buffer = given(case, comm.rank(), length);
-        comm.broadcast_slice(root, &mut buffer).unwrap();
-        assert_eq!(buffer, given(case, root, length));
-    });
-}
-
-#[test]
-fn reduce_combines_in_the_order_of_ranks_for_the_root() {
-    each_case(|rank, case, length, root| {
-        let comm = rank.comm;
-        let all = comm.reduce(root, word(comm.rank()), joined).unwrap();
-        assert_eq!(all, (comm.rank() == root).then(|| words(0..comm.size())));
-        let mut buffer = given(case, comm.rank(), length);
-        comm.reduce_slice(root, &mut buffer, then).unwrap();
-        if comm.rank() == root {
-            assert_eq!(Some(buffer), combined(case, 0..comm.size(), length));
-        }
-    });
-}
-
-#[test]
-fn all_reduce_combines_in_the_order_of_ranks_for_all() {
-    each_case(|rank, case, length, _| {
-        let comm = rank.comm;
-        let all = comm.all_reduce(word(comm.rank()), joined).unwrap();
-        assert_eq!(all, words(0..comm.size()));
-        let mut buffer = given(case, comm.rank(), length);
-        comm.all_reduce_slice(&mut buffer, then).unwrap();
-        assert_eq!(Some(buffer), combined(case, 0..comm.size(), length));
-    });
-}
-
-#[test]
-fn gather_and_all_gather_give_all_values_in_order() {
-    each_case(|rank, case, length, root| {
-        let comm = rank.comm;
-        let n = comm.size();
-        let all: Vec<String> = (0..n).map(word).collect();
-        let at_root = comm.rank() == root;
-        assert_eq!(
-            comm.gather(root, word(comm.rank())).unwrap(),
-            at_root.then(|| all.clone())
-        );
-        assert_eq!(comm.all_gather(word(comm.rank())).unwrap(), all);
-
-        let own = given(case, comm.rank(), length);
-        let all: Vec<Affine> = (0..n).flat_map(|rank| given(case, rank, length)).collect();
-        assert_eq!(comm.all_gather_slice(&own).unwrap(), all);
-        assert_eq!(comm.gather_slice(root, &own).unwrap(), at_root.then_some(all));
-    });
-}
-
-#[test]
-fn scatter_gives_each_rank_its_part() {
-    each_case(|rank, case, length, root| {
-        let comm = rank.comm;
-        let n = comm.size();
-        let at_root = comm.rank() == root;
-        let values = at_root.then(|| (0..n).map(word).collect());
-        assert_eq!(comm.scatter(root, values).unwrap(), word(comm.rank()));
-
-        let numbers = given(case, root, n * length);
-        let own = comm.scatter_slice(root, at_root.then_some(&numbers[..])).unwrap();
-        assert_eq!(own, numbers[comm.rank() * length..][..length]);
-    });
-}
-
-#[test]
-fn all_to_all_gives_each_rank_a_part_of_each() {
-    each_case(|rank, case, length, _| {
-        let comm = rank.comm;
-        let (n, own) = (comm.size(), comm.rank());
-        let letter = |from: usize, to: usize| format!("{from} to {to}");
-        let got = comm
-            .all_to_all((0..n).map(|to| letter(own, to)).collect())
-            .unwrap();
-        assert_eq!(got, (0..n).map(|from| letter(from, own)).collect::<Vec<_>>());
-
-        let got = comm.all_to_all_slice(&given(case, own, n * length)).unwrap();
-        let expected: Vec<Affine> = (0..n)
-            .flat_map(|from| given(case, from, n * length)[own * length..][..length].to_vec())
-            .collect();
-        assert_eq!(got, expected);
-    });
-}
-
-#[test]
-fn reduce_scatter_combines_each_ranks_part_in_the_order_of_ranks() {
-    each_case(|rank, case, length, _| {
-        let comm = rank.comm;
-        let (n, own) = (comm.size(), comm.rank());
-        let values = (0..n).map(|to| format!("{own}>{to} ")).collect();
-        let expected: String = (0..n).map(|from| format!("{from}>{own} ")).collect();
-        assert_eq!(comm.reduce_scatter(values, joined).unwrap(), expected);
-
-        let got = comm
-            .reduce_scatter_slice(&given(case, own, n * length), then)
-            .unwrap();
-        let all = combined(case, 0..n, n * length).unwrap();
-        assert_eq!(got, all[own * length..][..length]);
-    });
-}
-
-#[test]
-fn scans_combine_the_ranks_up_to_ones_own() {
-    each_case(|rank, case, _, _| {
-        let comm = rank.comm;
-        let own = comm.rank();
-        assert_eq!(comm.scan(word(own), joined).unwrap(), words(0..own + 1));
-        let before = (own > 0).then(|| words(0..own));
-        assert_eq!(comm.exscan(word(own), joined).unwrap(), before);
-        let numbers = given(case, own, 3);
-        let by_number = |left: Vec<Affine>, right: Vec<Affine>| {
-            left.into_iter()
-                .zip(right)
-                .map(|(left, right)| then(left, right))
-                .collect()
-        };
-        let scanned = comm.scan(numbers, by_number).unwrap();
-        assert_eq!(Some(scanned), combined(case, 0..own + 1, 3));
-    });
 }
 
 #[test]
@@ -258,28 +80,51 @@ fn collectives_and_messages_do_not_disturb_each_other() {
     });
 }
 
+/// An operation on numbers of which all ranks give the same count.
+type OfOneLength = fn(&Communicator, Vec<u8>) -> Result<(), CommError>;
+
+const OF_ONE_LENGTH: [(&str, OfOneLength); 7] = [
+    ("broadcast", |comm, mut own| comm.broadcast_slice(0, &mut own)),
+    ("reduce", |comm, mut own| comm.reduce_slice(0, &mut own, u8::max)),
+    ("all_reduce", |comm, mut own| {
+        comm.all_reduce_slice(&mut own, u8::max)
+    }),
+    ("gather", |comm, own| comm.gather_slice(0, &own).map(drop)),
+    ("all_gather", |comm, own| comm.all_gather_slice(&own).map(drop)),
+    ("scan", |comm, mut own| comm.scan_slice(&mut own, u8::max)),
+    ("exscan", |comm, own| comm.exscan_slice(&own, u8::max).map(drop)),
+];
+
 #[test]
 fn a_length_that_differs_breaks_the_operation_everywhere() {
     for n in [2, 3, 5, 8] {
-        each_gang_of(
-            n,
-            |rank| {
-                let comm = rank.comm;
-                let length = if comm.rank() == n - 1 { 3 } else { 4 };
-                let first = comm.all_gather_slice(&vec![1_u8; length]);
-                let second = comm.barrier();
-                (first.is_err(), second)
-            },
-            |ends| {
-                assert!(ends.iter().any(|(first, _)| *first));
-                for (_, second) in ends {
+        for (turn, (name, operation)) in OF_ONE_LENGTH.into_iter().enumerate() {
+            // shorter than the others', and longer
+            for other in [3, 5] {
+                let mut gangs = pretended_gangs(n, fresh_seed());
+                if turn == n % OF_ONE_LENGTH.len() {
+                    gangs.extend(gangs_over_quic(n));
+                }
+                for (gang, _) in gangs {
+                    let ends = gang.run(|comm| {
+                        let length = if comm.rank() == n - 1 { other } else { 4 };
+                        let first = operation(comm, vec![1; length]);
+                        (first, comm.barrier())
+                    });
+                    let ends: Vec<_> = ends.into_iter().map(Result::unwrap).collect();
+                    let wrong = |first: &_| matches!(first, Err(CommError::WrongLength { .. }));
                     assert!(
-                        matches!(second, Err(CommError::CollectiveFailed { .. })),
-                        "{second:?}"
+                        ends.iter().any(|(first, _)| wrong(first)),
+                        "{name} by {gang:?}: {ends:?}"
+                    );
+                    let broken = |second: &_| matches!(second, Err(CommError::CollectiveFailed { .. }));
+                    assert!(
+                        ends.iter().all(|(_, second)| broken(second)),
+                        "{name} by {gang:?}: {ends:?}"
                     );
                 }
-            },
-        );
+            }
+        }
     }
 }
 
@@ -328,25 +173,20 @@ fn a_root_that_gives_nothing_is_an_error_everywhere() {
 
 #[test]
 fn large_numbers_go_to_and_come_from_every_root() {
-    let length = 131_075;
-    for n in [3, 4, 6] {
-        each_gang_of(
-            n,
-            |rank| {
-                let comm = rank.comm;
-                let all = combined(0, 0..n, length).unwrap();
-                for root in 0..n {
-                    let mut buffer = given(0, comm.rank(), length);
-                    comm.reduce_slice(root, &mut buffer, then).unwrap();
-                    if comm.rank() != root {
-                        buffer.fill([0, 0]);
-                    }
-                    rank.dawdle();
-                    comm.broadcast_slice(root, &mut buffer).unwrap();
-                    assert_eq!(buffer, all);
+    let (n, length) = (6, 131_075);
+    let all = combined(0..n, length).unwrap();
+    for gang in gangs_of(n, fresh_seed()) {
+        let ends = gang.run(|comm| {
+            for root in 0..n {
+                let mut buffer = given(comm.rank(), length);
+                comm.reduce_slice(root, &mut buffer, then).unwrap();
+                if comm.rank() != root {
+                    buffer.fill([0, 0]);
                 }
-            },
-            |_| {},
-        );
+                comm.broadcast_slice(root, &mut buffer).unwrap();
+                assert!(buffer == all, "root {root}");
+            }
+        });
+        assert!(ends.iter().all(Result::is_ok), "{gang:?}: {ends:?}");
     }
 }

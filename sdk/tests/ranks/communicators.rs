@@ -2,7 +2,7 @@
 
 use phalanx::ranks::Source;
 
-use crate::gangs::{each_gang, each_gang_of};
+use crate::gangs::{SIZES, each_gang, each_gang_of, fresh_seed, gangs_over_quic, pretended_gangs};
 
 #[test]
 fn a_duplicate_keeps_its_messages_apart() {
@@ -65,18 +65,30 @@ fn who_gives_no_color_gets_no_communicator() {
 
 #[test]
 fn split_by_node_tells_nodes_apart() {
-    for (per_node, sizes) in [(5, vec![5]), (2, vec![2, 2, 1]), (1, vec![1; 5])] {
-        let gang = phalanx::ranks::LocalGang::new(5).ranks_per_node(per_node.try_into().unwrap());
-        let ends = gang.run(|comm| {
-            let node = comm.split_by_node();
-            let ranks = node.all_gather(comm.rank()).unwrap();
-            assert_eq!(ranks[node.rank()], comm.rank());
-            let leaders = comm.split((node.rank() == 0).then_some(0), 0).unwrap();
-            leaders.map(|leaders| leaders.all_gather(node.size()).unwrap())
-        });
-        for end in ends {
-            if let Some(found) = end.unwrap() {
-                assert_eq!(found, sizes);
+    for n in SIZES {
+        let gangs = pretended_gangs(n, fresh_seed()).into_iter();
+        for (gang, per_node) in gangs.chain(gangs_over_quic(n)) {
+            let sizes: Vec<usize> = (0..n)
+                .step_by(per_node)
+                .map(|first| per_node.min(n - first))
+                .collect();
+            let ends = gang.run(|comm| {
+                let node = comm.split_by_node();
+                let ranks = node.all_gather(comm.rank()).unwrap();
+                assert_eq!(ranks[node.rank()], comm.rank());
+                assert_eq!(ranks[0] / per_node, comm.rank() / per_node);
+                // messages of the node are apart from those of all
+                comm.send((comm.rank() + 1) % n, 0, 'c').unwrap();
+                node.send((node.rank() + 1) % node.size(), 0, 'n').unwrap();
+                assert_eq!(node.receive::<char>(Source::Any, 0).unwrap(), 'n');
+                assert_eq!(comm.receive::<char>(Source::Any, 0).unwrap(), 'c');
+                let leaders = comm.split((node.rank() == 0).then_some(0), 0).unwrap();
+                leaders.map(|leaders| leaders.all_gather(node.size()).unwrap())
+            });
+            for (rank, end) in ends.into_iter().enumerate() {
+                let found = end.unwrap_or_else(|failure| panic!("{gang:?}: {failure}"));
+                let expected = rank.is_multiple_of(per_node).then(|| sizes.clone());
+                assert_eq!(found, expected, "{gang:?}, rank {rank}");
             }
         }
     }

@@ -1,12 +1,14 @@
 //! Ranks that end: whoever needs them is told, and nobody waits for ever.
 
+mod operations;
+
 use std::sync::mpsc;
 use std::time::Duration;
 
 use phalanx::Communicator;
 use phalanx::ranks::{CommError, Ending, LocalGang, RankFailure, Source, Tags, wait_all};
 
-use crate::gangs::{Random, gangs_of};
+use crate::gangs::{Random, fresh_seed, gangs_of, pretended_gangs};
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -18,13 +20,42 @@ fn each_gang_ends<R: Send + 'static>(
     body: impl Fn(&Communicator) -> R + Send + Sync + Clone + 'static,
     check: impl Fn(Vec<Result<R, RankFailure>>),
 ) {
-    for gang in gangs_of(n) {
-        let (sender, ends) = mpsc::channel();
-        let body = body.clone();
-        std::thread::spawn(move || sender.send(LocalGang::run(gang, body)));
-        let ends = ends.recv_timeout(PATIENCE);
-        check(ends.unwrap_or_else(|_| panic!("{gang:?} does not end")));
+    all_end(gangs_of(n, fresh_seed()), body, check);
+}
+
+/// The same with these gangs.
+#[track_caller]
+fn all_end<R: Send + 'static>(
+    gangs: Vec<LocalGang>,
+    body: impl Fn(&Communicator) -> R + Send + Sync + Clone + 'static,
+    check: impl Fn(Vec<Result<R, RankFailure>>),
+) {
+    for gang in gangs {
+        check(ends_of(gang, body.clone()));
     }
+}
+
+/// Pretended gangs, and those over QUIC if `hosts`: to meet takes most of the time.
+fn gangs_of_some(n: usize, hosts: bool) -> Vec<LocalGang> {
+    match hosts {
+        true => gangs_of(n, fresh_seed()),
+        false => pretended_gangs(n, fresh_seed())
+            .into_iter()
+            .map(|(gang, _)| gang)
+            .collect(),
+    }
+}
+
+/// Runs `body` in all ranks of that gang, and fails if it does not come to an end.
+#[track_caller]
+fn ends_of<R: Send + 'static>(
+    gang: LocalGang,
+    body: impl Fn(&Communicator) -> R + Send + Sync + 'static,
+) -> Vec<Result<R, RankFailure>> {
+    let (sender, ends) = mpsc::channel();
+    std::thread::spawn(move || sender.send(gang.run(body)));
+    let ends = ends.recv_timeout(PATIENCE);
+    ends.unwrap_or_else(|_| panic!("{gang:?} does not end"))
 }
 
 fn panics() -> ! {
@@ -125,68 +156,6 @@ fn a_receive_from_any_goes_on_while_others_return() {
         },
         |ends| assert!(ends.iter().all(Result::is_ok), "{ends:?}"),
     );
-}
-
-/// One collective operation, whatever it gives.
-type Operation = fn(&Communicator) -> Result<(), CommError>;
-
-/// Operations for which each rank needs each other, so that none can complete without one.
-const NEED_ALL: [(&str, Operation); 10] = [
-    ("barrier", |comm| comm.barrier()),
-    ("all_reduce", |comm| comm.all_reduce(1, |a, b| a + b).map(|_| ())),
-    ("all_reduce_slice", |comm| {
-        comm.all_reduce_slice(&mut [1; 50_000], |a, b| a + b)
-    }),
-    ("all_gather", |comm| comm.all_gather(1).map(|_| ())),
-    ("all_gather_slice", |comm| {
-        comm.all_gather_slice(&[1; 9_000]).map(|_| ())
-    }),
-    ("all_to_all", |comm| {
-        comm.all_to_all(vec![1; comm.size()]).map(|_| ())
-    }),
-    ("reduce_scatter", |comm| {
-        comm.reduce_scatter(vec![1; comm.size()], |a, b| a + b)
-            .map(|_| ())
-    }),
-    ("broadcast and barrier", |comm| {
-        comm.broadcast(0, Some(1))?;
-        comm.barrier()
-    }),
-    ("scan and barrier", |comm| {
-        comm.scan(1, |a, b| a + b)?;
-        comm.barrier()
-    }),
-    ("split", |comm| comm.split(Some(0), 0).map(|_| ())),
-];
-
-#[test]
-fn a_collective_fails_at_all_survivors_and_names_the_rank_that_ended() {
-    for n in [2, 3, 5, 8] {
-        for (name, operation) in NEED_ALL {
-            for (how, panicking) in [(Ending::Panicked, true), (Ending::Returned, false)] {
-                let victim = n / 2;
-                each_gang_ends(
-                    n,
-                    move |comm| {
-                        let mut random = Random(comm.rank() as u64);
-                        comm.barrier().unwrap();
-                        random.dawdle();
-                        if comm.rank() == victim {
-                            if panicking { panics() } else { return }
-                        }
-                        assert_ended(operation(comm), victim, how);
-                        assert_ended(operation(comm), victim, how);
-                    },
-                    |ends| {
-                        let survivors = ends.iter().enumerate().filter(|(rank, _)| *rank != victim);
-                        for (rank, end) in survivors {
-                            assert!(end.is_ok(), "{name} of {n}, rank {rank}: {end:?}");
-                        }
-                    },
-                );
-            }
-        }
-    }
 }
 
 #[test]
@@ -294,8 +263,8 @@ fn those_that_are_left_go_on_in_a_shrunk_communicator() {
 #[test]
 fn survivors_agree_whoever_ends_meanwhile() {
     for seed in 0..60 {
-        each_gang_ends(
-            6,
+        all_end(
+            gangs_of_some(6, seed < 6),
             move |comm| {
                 let mut random = Random(seed * 100 + comm.rank() as u64);
                 let mut agreed = Vec::new();

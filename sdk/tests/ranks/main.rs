@@ -5,5 +5,7 @@ mod communicators;
 mod failures;
 mod gangs;
 mod hosts;
+mod matching;
 mod messages;
+mod properties;
 mod respawning;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use phalanx::ranks::{CommError, Ending, LocalGang, RankFailure};
 use phalanx::{CheckpointError, Communicator};
 
-use crate::gangs::{Random, gangs_of};
+use crate::gangs::{Random, fresh_seed, gangs_of};
 
 /// Far more than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -60,7 +60,7 @@ fn undisturbed(ranks: u64) -> u64 {
 #[test]
 fn a_rank_that_is_lost_is_replaced_and_all_go_on_from_the_last_checkpoint() {
     for n in [2, 3, 5] {
-        for gang in gangs_of(n) {
+        for gang in gangs_of(n, fresh_seed()) {
             let threads = Arc::new(Mutex::new(Vec::<(usize, u32, ThreadId)>::new()));
             let began = Arc::clone(&threads);
             let ends = run(gang.respawn(1), move |comm| {
@@ -84,7 +84,7 @@ fn a_rank_that_is_lost_is_replaced_and_all_go_on_from_the_last_checkpoint() {
 fn ranks_that_are_lost_at_any_time_are_replaced_and_the_result_is_the_same() {
     for seed in 0..12 {
         let n = 3 + seed as usize % 3;
-        for gang in gangs_of(n) {
+        for gang in gangs_of(n, fresh_seed()) {
             let falls_left = Arc::new(AtomicU32::new(4));
             let ends = run(gang.respawn(4), move |comm| {
                 let random = Mutex::new(Random(seed * 100 + comm.rank() as u64 + u64::from(comm.epoch())));
@@ -106,7 +106,7 @@ fn ranks_that_are_lost_at_any_time_are_replaced_and_the_result_is_the_same() {
 
 #[test]
 fn whoever_waits_for_a_rank_that_goes_on_is_told_and_follows() {
-    for gang in gangs_of(3) {
+    for gang in gangs_of(3, fresh_seed()) {
         let ends = run(gang.respawn(1), |comm| {
             begin(comm);
             if comm.epoch() == 1 {
@@ -131,7 +131,7 @@ fn whoever_waits_for_a_rank_that_goes_on_is_told_and_follows() {
 
 #[test]
 fn what_was_sent_in_one_epoch_is_not_received_in_the_next() {
-    for gang in gangs_of(3) {
+    for gang in gangs_of(3, fresh_seed()) {
         let ends = run(gang.respawn(1), |comm| {
             begin(comm);
             if comm.epoch() > 1 {
@@ -149,6 +149,8 @@ fn what_was_sent_in_one_epoch_is_not_received_in_the_next() {
                     Ok("sent".to_owned())
                 }
                 1 => {
+                    // else it may have left before that is sent
+                    comm.probe(0, 7).unwrap();
                     assert!(comm.receive::<()>(2, 0).is_err());
                     comm.respawn().unwrap().receive::<String>(0, 7)
                 }
@@ -165,7 +167,7 @@ fn what_was_sent_in_one_epoch_is_not_received_in_the_next() {
 
 #[test]
 fn where_nobody_is_replaced_that_is_said_at_once() {
-    for gang in gangs_of(3) {
+    for gang in gangs_of(3, fresh_seed()) {
         let ends = run(gang, |comm| {
             assert!(matches!(comm.respawn(), Err(CommError::NobodyFailed)));
             begin(comm);
@@ -181,7 +183,7 @@ fn where_nobody_is_replaced_that_is_said_at_once() {
 
 #[test]
 fn those_that_are_left_are_told_when_nobody_more_is_replaced() {
-    for gang in gangs_of(4) {
+    for gang in gangs_of(4, fresh_seed()) {
         let failed_lives = Arc::new(AtomicUsize::new(0));
         let ends = run(gang.respawn(1), move |comm| {
             begin(comm);
@@ -207,7 +209,7 @@ fn those_that_are_left_are_told_when_nobody_more_is_replaced() {
 
 #[test]
 fn a_rank_that_has_returned_is_missed_by_its_name() {
-    for gang in gangs_of(3) {
+    for gang in gangs_of(3, fresh_seed()) {
         let ends = run(gang.respawn(1), |comm| {
             begin(comm);
             match (comm.rank(), comm.epoch()) {

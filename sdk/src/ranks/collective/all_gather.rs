@@ -1,6 +1,7 @@
 //! All ranks' items, for all.
 
 use super::cargo::{List, Vector};
+use super::vectors::{fill, part};
 use super::{Round, check_length};
 use crate::ranks::error::CommError;
 use crate::ranks::payload::Plain;
@@ -29,17 +30,15 @@ pub(super) fn bruck<L: List<Item: Clone>>(
     Ok(items)
 }
 
-/// Ring: each rank hands on what it got from the one behind; nothing is copied on the way.
-pub(super) fn ring<E: Plain>(round: &Round<'_>, own: &[E]) -> Result<Vec<E>, CommError> {
-    let (n, rank, block) = (round.size(), round.rank(), own.len());
-    let mut numbers = vec![E::zeroed(); n * block];
-    numbers[rank * block..][..block].copy_from_slice(own);
-    let mut passing = own.to_vec();
+/// Ring: each rank hands on what it got from the one behind; nothing is copied on the way. Rank `index` of the ring has the
+/// `index`-th part of `buffer`.
+pub(super) fn ring<E: Plain>(round: &Round<'_>, index: usize, buffer: &mut [E]) -> Result<(), CommError> {
+    let (n, length) = (round.size(), buffer.len());
+    let mut passing = buffer[part(length, n, index)].to_vec();
     for step in 1..n {
         round.send(round.ahead(1), Vector(passing))?;
         Vector(passing) = round.receive(round.behind(1))?;
-        check_length(block, passing.len())?;
-        numbers[round.behind(step) * block..][..block].copy_from_slice(&passing);
+        fill(&mut buffer[part(length, n, (index + n - step) % n)], &passing)?;
     }
-    Ok(numbers)
+    Ok(())
 }

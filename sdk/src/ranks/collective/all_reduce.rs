@@ -6,23 +6,23 @@
 
 use std::ops::Range;
 
-use super::broadcast::{part, ring};
+use super::all_gather::ring;
 use super::cargo::{Cargo, Vector};
-use super::reduce_scatter::combine_parts;
-use super::{Round, check_length};
+use super::vectors::{Side, combine_into, fill, on_vectors, part};
+use super::{Round, reduce_scatter};
 use crate::ranks::error::CommError;
 use crate::ranks::payload::Plain;
 
 /// Which ranks pair up so that a power of two remains.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Fold {
+struct Fold {
     cores: usize,
     /// The first `2 * pairs` ranks are pairs.
     pairs: usize,
 }
 
 impl Fold {
-    pub(super) fn new(n: usize) -> Self {
+    fn new(n: usize) -> Self {
         let cores = (n / 2 + 1).next_power_of_two();
         Fold {
             cores,
@@ -30,12 +30,8 @@ impl Fold {
         }
     }
 
-    pub(super) fn cores(self) -> usize {
-        self.cores
-    }
-
     /// The rank that stands for that core.
-    pub(super) fn rank(self, core: usize) -> usize {
+    fn rank(self, core: usize) -> usize {
         if core < self.pairs {
             2 * core + 1
         } else {
@@ -44,7 +40,7 @@ impl Fold {
     }
 
     /// The core that has that rank's value.
-    pub(super) fn core_of(self, rank: usize) -> usize {
+    fn core_of(self, rank: usize) -> usize {
         if rank < 2 * self.pairs {
             rank / 2
         } else {
@@ -63,7 +59,7 @@ impl Fold {
     }
 
     /// Gives this rank's numbers away, or takes the other's. Says which core this rank is, if it is one.
-    pub(super) fn enter<E: Plain>(
+    fn enter<E: Plain>(
         self,
         round: &Round<'_>,
         buffer: &mut [E],
@@ -86,7 +82,7 @@ impl Fold {
 pub(super) fn doubling<C: Cargo + Clone>(
     round: &Round<'_>,
     own: C,
-    combine: impl Fn(C, C) -> C,
+    combine: impl Fn(C, C) -> Result<C, CommError>,
 ) -> Result<C, CommError> {
     let rank = round.rank();
     let fold = Fold::new(round.size());
@@ -96,7 +92,7 @@ pub(super) fn doubling<C: Cargo + Clone>(
     }
     let mut sum = own;
     if fold.takes(rank) {
-        sum = combine(round.receive(rank - 1)?, sum);
+        sum = combine(round.receive(rank - 1)?, sum)?;
     }
     let core = fold.core_of(rank);
     let mut distance = 1;
@@ -105,9 +101,9 @@ pub(super) fn doubling<C: Cargo + Clone>(
         round.send(partner, sum.clone())?;
         let theirs = round.receive(partner)?;
         sum = if core & distance == 0 {
-            combine(sum, theirs)
+            combine(sum, theirs)?
         } else {
-            combine(theirs, sum)
+            combine(theirs, sum)?
         };
         distance *= 2;
     }
@@ -117,18 +113,23 @@ pub(super) fn doubling<C: Cargo + Clone>(
     Ok(sum)
 }
 
-/// Rabenseifner's: recursive halving leaves each core with a part of the result, and the parts are exchanged back.
+/// Rabenseifner's: recursive halving leaves each core with a part of the result, and the parts are joined the same way back, at all
+/// ranks or at the `root` only. The buffers of others hold anything then.
 pub(super) fn rabenseifner<E: Plain>(
     round: &Round<'_>,
+    root: Option<usize>,
     buffer: &mut [E],
     combine: impl Fn(E, E) -> E,
 ) -> Result<(), CommError> {
+    root.map_or(Ok(()), |root| round.check_root(root))?;
     let rank = round.rank();
+    let wants = |rank: usize| root.is_none_or(|root| root == rank);
     let fold = Fold::new(round.size());
     let Some(core) = fold.enter(round, buffer, &combine)? else {
-        let Vector(numbers) = round.receive(rank + 1)?;
-        check_length(buffer.len(), numbers.len())?;
-        buffer.copy_from_slice(&numbers);
+        if wants(rank) {
+            let Vector(numbers) = round.receive(rank + 1)?;
+            fill(buffer, &numbers)?;
+        }
         return Ok(());
     };
     let mut ranges = halve(round, fold, core, buffer, &combine)?;
@@ -136,12 +137,19 @@ pub(super) fn rabenseifner<E: Plain>(
     let mut distance = fold.cores / 2;
     while let Some(whole) = ranges.pop() {
         let partner = fold.rank(core ^ distance);
-        round.send(partner, Vector(buffer[range.clone()].to_vec()))?;
+        // whether the root is on the partner's side
+        let leaves = root.map(|root| (core ^ fold.core_of(root)) & distance != 0);
+        if leaves != Some(false) {
+            round.send(partner, Vector(buffer[range.clone()].to_vec()))?;
+        }
+        if leaves == Some(true) {
+            return Ok(());
+        }
         take_sibling(round, partner, buffer, &whole, &range)?;
         range = whole;
         distance /= 2;
     }
-    if fold.takes(rank) {
+    if fold.takes(rank) && wants(rank - 1) {
         round.send(rank - 1, Vector(buffer.to_vec()))?;
     }
     Ok(())
@@ -149,7 +157,7 @@ pub(super) fn rabenseifner<E: Plain>(
 
 /// Recursive halving: in each step a core keeps half of its range and combines it with its partner's. Returns the ranges from
 /// the whole to the one that is this core's own in the end.
-pub(super) fn halve<E: Plain>(
+fn halve<E: Plain>(
     round: &Round<'_>,
     fold: Fold,
     core: usize,
@@ -179,7 +187,7 @@ pub(super) fn halve<E: Plain>(
 }
 
 /// Receives the other half of `whole`, of which this core has `own`.
-pub(super) fn take_sibling<E: Plain>(
+fn take_sibling<E: Plain>(
     round: &Round<'_>,
     partner: usize,
     buffer: &mut [E],
@@ -192,35 +200,7 @@ pub(super) fn take_sibling<E: Plain>(
         whole.start..own.start
     };
     let Vector(numbers) = round.receive(partner)?;
-    check_length(sibling.len(), numbers.len())?;
-    buffer[sibling].copy_from_slice(&numbers);
-    Ok(())
-}
-
-/// On which side of one's own numbers the other's stand.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
-    /// They are of lower ranks.
-    Left,
-    /// They are of higher ranks.
-    Right,
-}
-
-/// Combines `theirs` with `own`, number by number.
-pub(super) fn combine_into<E: Plain>(
-    theirs: &[E],
-    own: &mut [E],
-    combine: impl Fn(E, E) -> E,
-    side: Side,
-) -> Result<(), CommError> {
-    check_length(own.len(), theirs.len())?;
-    for (own, &theirs) in own.iter_mut().zip(theirs) {
-        *own = match side {
-            Side::Left => combine(theirs, *own),
-            Side::Right => combine(*own, theirs),
-        };
-    }
-    Ok(())
+    fill(&mut buffer[sibling], &numbers)
 }
 
 /// Each rank combines its part of all ranks' numbers, then the parts go round the ring. Moves as little as
@@ -231,7 +211,8 @@ pub(super) fn parts_ring<E: Plain>(
     combine: impl Fn(E, E) -> E,
 ) -> Result<(), CommError> {
     let (n, rank, length) = (round.size(), round.rank(), buffer.len());
-    let own = combine_parts(round, buffer, |index| part(length, n, index), combine)?;
-    buffer[part(length, n, rank)].copy_from_slice(&own);
+    let parts = (0..n).map(|index| Vector(buffer[part(length, n, index)].to_vec()));
+    let Vector(own) = reduce_scatter::pairwise(round, parts.collect(), on_vectors(combine))?;
+    fill(&mut buffer[part(length, n, rank)], &own)?;
     ring(round, rank, buffer)
 }

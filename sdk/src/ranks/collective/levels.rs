@@ -60,7 +60,7 @@ impl Levels {
     pub(super) fn barrier(&self, round: &Round<'_>) -> Result<(), CommError> {
         let within = self.within(round);
         let nothing = || Vector::<u8>(Vec::new());
-        reduce::binomial(&within, 0, nothing(), |left, _| left)?;
+        reduce::binomial(&within, 0, nothing(), |left, _| Ok(left))?;
         if let Some(between) = round.among(&self.leaders) {
             disseminate(&between)?;
         }
@@ -96,7 +96,7 @@ impl Levels {
         &self,
         round: &Round<'_>,
         own: C,
-        combine: impl Fn(C, C) -> C,
+        combine: impl Fn(C, C) -> Result<C, CommError>,
     ) -> Result<C, CommError> {
         let within = self.within(round);
         let mut sum = reduce::binomial(&within, 0, own, &combine)?;
@@ -112,7 +112,7 @@ impl Levels {
         round: &Round<'_>,
         root: usize,
         own: C,
-        combine: impl Fn(C, C) -> C,
+        combine: impl Fn(C, C) -> Result<C, CommError>,
     ) -> Result<Option<C>, CommError> {
         round.check_root(root)?;
         let mut sum = reduce::binomial(&self.within(round), 0, own, &combine)?;

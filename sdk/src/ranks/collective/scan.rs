@@ -5,10 +5,12 @@ use super::cargo::Cargo;
 use crate::ranks::error::CommError;
 
 /// Recursive doubling (Hillis and Steele 1986): before step k a rank has combined the values of the 2^k ranks up to itself.
-pub(super) fn inclusive<C: Cargo + Clone>(
+/// `heed` gets what comes from lower ranks: in each step of those before all that came so far.
+fn doubling<C: Cargo + Clone>(
     round: &Round<'_>,
     own: C,
-    combine: impl Fn(C, C) -> C,
+    combine: impl Fn(C, C) -> Result<C, CommError>,
+    mut heed: impl FnMut(&C) -> Result<(), CommError>,
 ) -> Result<C, CommError> {
     let (n, rank) = (round.size(), round.rank());
     let mut sum = own;
@@ -18,36 +20,37 @@ pub(super) fn inclusive<C: Cargo + Clone>(
             round.send(rank + distance, sum.clone())?;
         }
         if rank >= distance {
-            sum = combine(round.receive(rank - distance)?, sum);
+            let lower = round.receive(rank - distance)?;
+            heed(&lower)?;
+            sum = combine(lower, sum)?;
         }
         distance *= 2;
     }
     Ok(sum)
 }
 
-/// The same without the rank's own value; nothing at rank 0.
+/// With the rank's own value.
+pub(super) fn inclusive<C: Cargo + Clone>(
+    round: &Round<'_>,
+    own: C,
+    combine: impl Fn(C, C) -> Result<C, CommError>,
+) -> Result<C, CommError> {
+    doubling(round, own, combine, |_| Ok(()))
+}
+
+/// Without the rank's own value; nothing at rank 0.
 pub(super) fn exclusive<C: Cargo + Clone>(
     round: &Round<'_>,
     own: C,
-    combine: impl Fn(C, C) -> C,
+    combine: impl Fn(C, C) -> Result<C, CommError>,
 ) -> Result<Option<C>, CommError> {
-    let (n, rank) = (round.size(), round.rank());
-    let mut sum = own;
     let mut before: Option<C> = None;
-    let mut distance = 1;
-    while distance < n {
-        if rank + distance < n {
-            round.send(rank + distance, sum.clone())?;
-        }
-        if rank >= distance {
-            let lower: C = round.receive(rank - distance)?;
-            sum = combine(lower.clone(), sum);
-            before = Some(match before {
-                Some(before) => combine(lower, before),
-                None => lower,
-            });
-        }
-        distance *= 2;
-    }
+    doubling(round, own, &combine, |lower| {
+        before = Some(match before.take() {
+            Some(before) => combine(lower.clone(), before)?,
+            None => lower.clone(),
+        });
+        Ok(())
+    })?;
     Ok(before)
 }

@@ -1,36 +1,18 @@
 //! The collective operations on numbers, which are never encoded; large ones are cut into parts. Operators work number by
 //! number.
 
-use super::all_reduce::{Side, combine_into};
 use super::cargo::Vector;
 use super::cutoffs::{
     ALL_REDUCE_PARTS_BYTES_MIN, DETOUR_BYTES_MAX, DIRECT_RANKS_MAX, RING_BYTES_MIN, ROOTED_PARTS_BYTES_MIN,
 };
+use super::vectors::{fill, on_vectors};
 use super::{
-    Round, all_gather, all_reduce, all_to_all, broadcast, check_length, gather, reduce, reduce_scatter,
+    Round, all_gather, all_reduce, all_to_all, broadcast, check_length, gather, reduce, reduce_scatter, scan,
     scatter,
 };
 use crate::ranks::communicator::Communicator;
 use crate::ranks::error::CommError;
 use crate::ranks::payload::Plain;
-
-/// What `op` does to whole vectors of one length. Lengths that differ are cut, and found by the caller's check.
-fn on_vectors<E: Plain>(op: impl Fn(E, E) -> E) -> impl Fn(Vector<E>, Vector<E>) -> Vector<E> {
-    move |Vector(mut left), Vector(right)| {
-        left.truncate(right.len());
-        let right = &right[..left.len()];
-        let combined = combine_into(right, &mut left, &op, Side::Right);
-        debug_assert!(combined.is_ok(), "both have one length");
-        Vector(left)
-    }
-}
-
-/// Puts `numbers` in the place of the buffer's.
-fn fill<E: Plain>(buffer: &mut [E], numbers: &[E]) -> Result<(), CommError> {
-    check_length(buffer.len(), numbers.len())?;
-    buffer.copy_from_slice(numbers);
-    Ok(())
-}
 
 impl Round<'_> {
     /// Whether numbers of `bytes_min` bytes or more are cut into parts for the ranks, and these are so many.
@@ -72,7 +54,7 @@ impl Communicator {
     ) -> Result<(), CommError> {
         self.collective(|round| {
             if round.in_parts(buffer, ROOTED_PARTS_BYTES_MIN) {
-                return reduce::rabenseifner(round, root, buffer, op).map(|_| ());
+                return all_reduce::rabenseifner(round, Some(root), buffer, op);
             }
             let own = Vector(buffer.to_vec());
             let sum = match round.levels_in_order() {
@@ -106,7 +88,7 @@ impl Communicator {
                 return fill(buffer, &sum);
             }
             if round.size().is_power_of_two() {
-                all_reduce::rabenseifner(round, buffer, op)
+                all_reduce::rabenseifner(round, None, buffer, op)
             } else {
                 all_reduce::parts_ring(round, buffer, op)
             }
@@ -128,7 +110,11 @@ impl Communicator {
     pub fn all_gather_slice<E: Plain>(&self, numbers: &[E]) -> Result<Vec<E>, CommError> {
         self.collective(|round| {
             if size_of_val(numbers) >= RING_BYTES_MIN {
-                all_gather::ring(round, numbers)
+                let (n, own) = (round.size(), round.rank());
+                let mut all = vec![E::zeroed(); n * numbers.len()];
+                fill(&mut all[own * numbers.len()..][..numbers.len()], numbers)?;
+                all_gather::ring(round, own, &mut all)?;
+                Ok(all)
             } else {
                 all_gather::bruck::<Vector<E>>(round, numbers.to_vec())
             }
@@ -177,8 +163,56 @@ impl Communicator {
         self.collective(|round| {
             let block = numbers.len() / round.size();
             check_length(block * round.size(), numbers.len())?;
-            let part = |index: usize| index * block..(index + 1) * block;
-            reduce_scatter::combine_parts(round, numbers, part, op)
+            let parts = (0..round.size()).map(|index| Vector(numbers[index * block..][..block].to_vec()));
+            let Vector(sum) = reduce_scatter::pairwise(round, parts.collect(), on_vectors(op))?;
+            Ok(sum)
+        })
+    }
+
+    /// Combines the buffers of the ranks up to and with this one, which are of one length, in the order of ranks, in this rank's
+    /// buffer. Recursive doubling.
+    ///
+    /// # Errors
+    /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
+    ///
+    /// ```
+    /// phalanx::ranks::run(3, |comm| {
+    ///     let mut ends = [1, 10 * comm.rank()];
+    ///     comm.scan_slice(&mut ends, |left, right| left + right).unwrap();
+    ///     assert_eq!(ends, [[1, 0], [2, 10], [3, 30]][comm.rank()]);
+    /// });
+    /// ```
+    pub fn scan_slice<E: Plain>(&self, buffer: &mut [E], op: impl Fn(E, E) -> E) -> Result<(), CommError> {
+        self.collective(|round| {
+            let own = Vector(buffer.to_vec());
+            let Vector(sum) = scan::inclusive(round, own, on_vectors(op))?;
+            fill(buffer, &sum)
+        })
+    }
+
+    /// Combines the numbers of the ranks before this one, which are as many as its own, in the order of ranks; nothing at rank 0.
+    /// Recursive doubling.
+    ///
+    /// # Errors
+    /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
+    ///
+    /// ```
+    /// // where each rank's lines begin in a file that all write
+    /// phalanx::ranks::run(3, |comm| {
+    ///     let lines = [5 + comm.rank()];
+    ///     let before = comm.exscan_slice(&lines, |left, right| left + right).unwrap();
+    ///     assert_eq!(before.map_or(0, |sum| sum[0]), [0, 5, 11][comm.rank()]);
+    /// });
+    /// ```
+    pub fn exscan_slice<E: Plain>(
+        &self,
+        numbers: &[E],
+        op: impl Fn(E, E) -> E,
+    ) -> Result<Option<Vec<E>>, CommError> {
+        self.collective(|round| {
+            let own = Vector(numbers.to_vec());
+            let sum = scan::exclusive(round, own, on_vectors(op))?;
+            Ok(sum.map(|Vector(sum)| sum))
         })
     }
 }

@@ -8,8 +8,8 @@ use crate::ranks::error::CommError;
 use crate::ranks::payload::Message;
 
 /// What `op` does, for what is sent.
-fn on_values<T>(op: impl Fn(T, T) -> T) -> impl Fn(Value<T>, Value<T>) -> Value<T> {
-    move |Value(left), Value(right)| Value(op(left, right))
+fn on_values<T>(op: impl Fn(T, T) -> T) -> impl Fn(Value<T>, Value<T>) -> Result<Value<T>, CommError> {
+    move |Value(left), Value(right)| Ok(Value(op(left, right)))
 }
 
 impl Communicator {

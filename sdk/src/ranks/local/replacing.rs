@@ -7,12 +7,13 @@ use std::thread;
 
 use phalanx_protocol::{GrantId, Term};
 
-use super::{Hosted, LocalGang, live};
+use super::{Formed, Hosted, LocalGang, live};
 use crate::checkpoint::Vault;
 use crate::context::TaskContext;
 use crate::ranks::communicator::Communicator;
 use crate::ranks::error::{CommError, Ending};
 use crate::ranks::gang::{Gang, Notice};
+use crate::ranks::loopback::Courier;
 use crate::ranks::quic::JoinError;
 use crate::ranks::remote::RemoteGang;
 use crate::ranks::respawn::{Standing, Succession};
@@ -33,6 +34,8 @@ struct State {
     gangs: Vec<Arc<Gang>>,
     /// The hosts of all epochs, if they talk over QUIC.
     hosts: Vec<RemoteGang>,
+    /// The couriers of all epochs, if messages are to be late.
+    couriers: Vec<Courier>,
     /// The last epoch that each rank has entered.
     entered: Vec<u32>,
     ended: Vec<Option<Ending>>,
@@ -59,12 +62,17 @@ impl State {
 
 impl Replacing {
     pub(super) fn begin(gang: LocalGang) -> Result<Arc<Self>, JoinError> {
-        let (gangs, hosts) = gang.form()?;
-        let ranks = gangs.len();
+        let Formed {
+            seats,
+            hosts,
+            courier,
+        } = gang.form()?;
+        let ranks = seats.len();
         let state = State {
             epoch: 1,
-            gangs,
+            gangs: seats,
             hosts,
+            couriers: courier.into_iter().collect(),
             entered: vec![0; ranks],
             ended: vec![None; ranks],
             waiting: 0,
@@ -127,16 +135,22 @@ impl Replacing {
         if state.replacements == 0 {
             return false;
         }
-        let Ok((gangs, hosts)) = self.gang.form() else {
+        let Ok(Formed {
+            seats,
+            hosts,
+            courier,
+        }) = self.gang.form()
+        else {
             return false;
         };
         state.replacements -= 1;
         // whoever has not come to the last one comes to the next
-        let late = (0..gangs.len()).filter(|&rank| state.entered[rank] != state.epoch);
+        let late = (0..seats.len()).filter(|&rank| state.entered[rank] != state.epoch);
         late.for_each(|rank| state.announce(rank, Ending::Left));
         state.epoch += 1;
-        state.gangs = gangs;
+        state.gangs = seats;
         state.hosts.extend(hosts);
+        state.couriers.extend(courier);
         for (rank, ended) in state.ended.iter().enumerate() {
             ended.iter().for_each(|&ending| state.announce(rank, ending));
         }
@@ -155,6 +169,8 @@ impl Replacing {
 
     /// Ends what hosts of all epochs there are, after all ranks.
     pub(super) fn leave(&self) {
+        let couriers = std::mem::take(&mut self.state().couriers);
+        drop(couriers);
         let hosts = std::mem::take(&mut self.state().hosts);
         thread::scope(|scope| {
             for host in hosts {
