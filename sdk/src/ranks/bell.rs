@@ -101,7 +101,7 @@ impl Bell {
     /// Returns once the count is no longer `heard`, or `news` holds. For the owner's thread alone.
     pub(super) fn wait(&self, heard: u32, news: impl Fn() -> bool) {
         let is_over = || self.rings() != heard || news();
-        if self.listen(&is_over) {
+        if self.listen(is_over) {
             return;
         }
         debug_assert_eq!(self.owner.get().map(Thread::id), Some(thread::current().id()));
