@@ -81,15 +81,20 @@ impl Mailbox {
         self.engine.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Brings in all that has been left, but the first message that `sought` takes and no posted receive does: that it gives.
+    /// Brings in what has been left, but the first message that `sought` takes and no posted receive does: that it gives. If it is to
+    /// be one rank's, what lies behind it may stay where it is.
     fn take_in(&self, matching: &mut MutexGuard<'_, Matching>, sought: Option<&Pattern>) -> Option<Message> {
         let mut found = None;
         let mut is_called_for = false;
-        for fast_box in self.fast_boxes.iter().filter_map(OnceLock::get) {
+        'boxes: for fast_box in self.fast_boxes.iter().filter_map(OnceLock::get) {
             while let Some(message) = take(fast_box, matching) {
                 let is_sought = |sought: &Pattern| sought.takes(&message.envelope);
                 if found.is_none() && sought.is_some_and(is_sought) && !matching.is_awaited(&message) {
                     found = Some(message);
+                    // among several senders nobody is to wait for ever
+                    if sought.is_some_and(|sought| sought.source.is_some()) {
+                        break 'boxes;
+                    }
                     continue;
                 }
                 let arrival = matching.arrive_late(message);

@@ -249,7 +249,10 @@ impl Matching {
         let (lane, position) = queue.find(pattern)?;
         let lane = &mut queue.lanes[lane];
         let made_room = lane.len() >= LANE_MESSAGES_MAX;
-        let (_, message) = lane.remove(position)?;
+        let (_, message) = match position {
+            0 => lane.pop_front()?,
+            position => lane.remove(position)?,
+        };
         self.kept -= 1;
         Some(Taken { message, made_room })
     }

@@ -135,3 +135,24 @@ fn a_lane_never_holds_more_than_it_may_and_opens_again() {
     assert_eq!(received, (0..LANE_MESSAGES_MAX as u64).collect::<Vec<_>>());
     assert_eq!(fill(&mailbox), 2 * LANE_MESSAGES_MAX as u64);
 }
+
+#[test]
+fn numbers_are_the_same_whichever_way_they_lie_in_a_box() {
+    let mailbox = mailbox();
+    let lengths = [0, 1, 2, 3, 8, 9, 40];
+    for &length in &lengths {
+        let numbers: Vec<u64> = (0..length).collect();
+        let payload = Payload::numbers(&numbers);
+        let envelope = message(0).envelope;
+        mailbox.hand(SEAT, Message { envelope, payload }).unwrap();
+    }
+    for length in lengths {
+        let needs = Needs::One(SEAT as u32);
+        let Receive::Now(taken) = mailbox.receive(pattern(None), needs, |_| None) else {
+            panic!("{length} numbers were left");
+        };
+        assert_eq!(taken.message.payload.length(), Some(length as usize));
+        let numbers: Vec<u64> = taken.message.payload.into_vec().unwrap();
+        assert_eq!(numbers, (0..length).collect::<Vec<_>>());
+    }
+}
