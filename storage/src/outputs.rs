@@ -267,6 +267,10 @@ impl Outputs {
                 break;
             }
         }
+        if page.next == window.end && window.end < end {
+            // the next one is another task, though it may be of the same attempt
+            page.position = OutputPosition::default();
+        }
         Ok(page)
     }
 
@@ -567,6 +571,21 @@ mod tests {
             (next, had) = (page.next, page.position);
         }
         assert!(seen.iter().all(|text| text == "abcdefgxyz"), "{seen:?}");
+    }
+
+    #[test]
+    fn the_first_task_of_a_further_page_is_read_from_its_beginning() {
+        let fixture = Fixture::new();
+        let mut lane = fixture.lane(1);
+        for task in [PAGE_TASKS_MAX - 1, PAGE_TASKS_MAX] {
+            write(&mut lane, task, 1, "abcdefg", "");
+            lane.end(task, attempt(1)).unwrap();
+        }
+        let end = PAGE_TASKS_MAX + 1;
+        let first = fixture.read(0, end, OutputPosition::default(), u64::MAX);
+        assert_eq!((first.next, first.pieces.len()), (PAGE_TASKS_MAX, 1));
+        let second = fixture.read(first.next, end, first.position, u64::MAX);
+        assert_eq!(&*second.pieces[0].bytes, b"abcdefg");
     }
 
     #[test]

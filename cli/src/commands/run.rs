@@ -82,6 +82,8 @@ pub(super) async fn run(cluster: &Connected, mut draft: Draft, ui: Ui) -> Result
         }
         let ranks = ranks_of(command);
         let is_live = command.printing.is_live(ui);
+        // else what an interrupt has ended would begin again
+        let passes_interrupts = is_single && !command.repeats_errors();
         let job = interrupts
             .while_submitting(draft.send(&cluster.client), ui)
             .await?;
@@ -91,7 +93,7 @@ pub(super) async fn run(cluster: &Connected, mut draft: Draft, ui: Ui) -> Result
             ranks,
             is_live,
             explains: true,
-            passes_interrupts: is_single,
+            passes_interrupts,
         };
         return follower::run(&cluster.client, job, manner, input, interrupts, ui).await;
     }

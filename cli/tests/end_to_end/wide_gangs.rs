@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::command::{eventually, example, finish, plain, send};
+use crate::command::{DEADLINE, eventually, example, finish, plain, send};
 use crate::takeover::another_leads;
 use crate::up::Up;
 
@@ -22,6 +22,19 @@ fn trace(path: &Path) -> Vec<(String, u32, String)> {
 
 fn count(path: &Path, what: &str) -> usize {
     trace(path).iter().filter(|line| line.0 == what).count()
+}
+
+/// Waits for so many lines that begin so.
+fn await_lines(path: &Path, what: &str, least: usize) {
+    let begin = Instant::now();
+    while count(path, what) < least {
+        assert!(
+            begin.elapsed() < DEADLINE,
+            "not {least} times `{what}`: {:?}",
+            trace(path)
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn start(up: &Up, words: [&str; 2], path: &Path) -> std::process::Child {
@@ -61,7 +74,8 @@ fn ranks_whose_worker_is_killed_start_again_on_those_that_are_left() {
     let victim = trace(&path)[0].1;
     let killed = Instant::now();
     send(victim, Signal::KILL);
-    eventually("those that are left have noticed", || count(&path, "fails") == 2);
+    await_lines(&path, "fails", 2);
+    assert_eq!(count(&path, "fails"), 2, "{:?}", trace(&path));
     assert!(
         killed.elapsed() < Duration::from_secs(5),
         "{:?}",

@@ -4,8 +4,8 @@
 //! A sender of this process leaves its message in its fast box. Whoever takes the lock first brings in what lies there, so
 //! that the engine has all that came before; the owner does so as soon as it sees mail. If the box is full, or the owner sleeps, or
 //! the message comes from elsewhere, the sender takes the lock for the time of one match and one move. The owner, one thread,
-//! posts, takes and waits; it is rung for only when one of its receives has ended, when it waits to see any message at all (a
-//! probe), or when something happened that it must look at itself.
+//! posts, takes and waits; once asleep it is rung for only when one of its receives has ended, when it waits to see any message at
+//! all (a probe), or when something happened that it must look at itself.
 
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -111,12 +111,13 @@ impl Mailbox {
         found
     }
 
-    /// Whether the owner waits for a message that has become this.
+    /// Whether the owner is to look at a message that has become this.
     fn is_called_for(&self, arrival: &Arrival) -> bool {
         match arrival {
             Arrival::Matched => true,
-            // the owner sets this before it looks, under the lock that is held, or was just now
-            Arrival::Kept { .. } => self.probing.load(Ordering::SeqCst),
+            // who is awake may be listening, and has posted nothing; who probes says so before it looks, under the lock that is
+            // held, or was just now
+            Arrival::Kept { .. } => !self.bell.is_asleep() || self.probing.load(Ordering::SeqCst),
             Arrival::Full(_) => false,
         }
     }
@@ -161,7 +162,9 @@ impl Mailbox {
     pub(super) fn deliver(&self, message: Message) -> Result<(), Message> {
         let mut matching = self.matching();
         let arrival = matching.arrive(message);
-        if self.crowded.load(Ordering::Relaxed) && !matching.is_crowded() {
+        if matches!(arrival, Arrival::Kept { crowded: true }) {
+            self.crowded.store(true, Ordering::Relaxed);
+        } else if self.crowded.load(Ordering::Relaxed) && !matching.is_crowded() {
             self.crowded.store(false, Ordering::Relaxed);
         }
         drop(matching);
@@ -329,10 +332,11 @@ mod turns {
         unsafe { fast_box.take() }
     }
 
-    /// Leaves a message in a box that has room. Only for the rank at whose seat the box stands.
+    /// Leaves a message in a box that [has room](FastBox::has_room), for the rank on this thread, whose box it is.
     #[inline]
     pub(super) fn put(fast_box: &FastBox, message: Message) {
-        // SAFETY: a rank has one seat and one thread, which has found that there is room.
+        // SAFETY: a rank has one seat, and lives on one thread, since its communicators cannot leave that; it has found that
+        // there is room.
         unsafe { fast_box.put(message) }
     }
 }

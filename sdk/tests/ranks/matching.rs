@@ -122,7 +122,7 @@ fn messages_of_two_senders_come_in_any_order_where_they_are_late() {
 #[test]
 fn a_message_longer_than_the_buffer_is_an_error_and_the_next_one_is_not() {
     // a few numbers, more than are carried in place, and more than are sent unasked between nodes
-    let lengths = [5, 500, 20_000];
+    let lengths = [5, 500, 70_000];
     each_gang(|rank| {
         let comm = rank.comm;
         let (to, from) = partners(comm);
@@ -160,8 +160,8 @@ fn a_message_of_another_type_is_an_error_and_the_next_one_is_not() {
             comm.send_slice(to, 0, &[1.0_f32]).unwrap();
             rank.dawdle();
             comm.send_slice(to, 0, &[1_u64; 100]).unwrap();
-            comm.send_slice(to, 0, &[1_u64; 20_000]).unwrap();
-            comm.send(to, 0, "x".repeat(200_000)).unwrap();
+            comm.send_slice(to, 0, &[1_u64; 70_000]).unwrap();
+            comm.send(to, 0, "x".repeat(600_000)).unwrap();
             comm.send(to, 0, 2_i64).unwrap();
         }
         let wrong = |error| assert!(matches!(error, CommError::WrongType { .. }), "{error}");
@@ -186,11 +186,11 @@ fn a_probe_shows_a_message_and_leaves_it() {
             comm.send(to, 8, 'a').unwrap();
             rank.dawdle();
             comm.send_slice(to, 9, &[1.5; 30]).unwrap();
-            comm.send_vec(to, 10, vec![2.5; 20_000]).unwrap();
+            comm.send_vec(to, 10, vec![2.5; 70_000]).unwrap();
         }
         for from in from {
             let large = comm.probe(from, 10).unwrap();
-            assert_eq!((large.source, large.tag, large.length), (from, 10, Some(20_000)));
+            assert_eq!((large.source, large.tag, large.length), (from, 10, Some(70_000)));
             let status = comm.probe(from, 9).unwrap();
             assert_eq!((status.source, status.tag, status.length), (from, 9, Some(30)));
             let first = comm.iprobe(from, Tags::Any).unwrap().unwrap();
@@ -201,7 +201,7 @@ fn a_probe_shows_a_message_and_leaves_it() {
                 .unwrap();
             assert_eq!(comm.iprobe(from, 9).unwrap(), None);
             assert_eq!(comm.receive::<char>(from, 8).unwrap(), 'a');
-            assert!(comm.receive_vec::<f64>(from, 10).unwrap().0 == vec![2.5; 20_000]);
+            assert!(comm.receive_vec::<f64>(from, 10).unwrap().0 == vec![2.5; 70_000]);
         }
         assert_eq!(comm.iprobe(Source::Any, Tags::Any).unwrap(), None);
         // nobody could send any more where all have ended

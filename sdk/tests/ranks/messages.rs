@@ -33,7 +33,7 @@ fn messages_of_all_sizes_keep_their_order() {
         let n = comm.size();
         let (ahead, behind) = ((comm.rank() + 1) % n, (comm.rank() + n - 1) % n);
         // on both sides of what is sent unasked between nodes
-        let length = |number: usize| [0, 100, 128 << 10, (128 << 10) + 1, 300_000][number * 7 % 5];
+        let length = |number: usize| [0, 100, 512 << 10, (512 << 10) + 1, 700_000][number * 7 % 5];
         for number in 0..20 {
             rank.dawdle();
             comm.send_vec(ahead, 0, vec![number as u8; length(number)])

@@ -168,7 +168,11 @@ async fn another_protocol_version_is_named_on_both_sides() {
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("{} does not speak phalanx/10", server.address)
+        format!(
+            "{} does not speak {}",
+            server.address,
+            EndpointOptions::default().protocol
+        )
     );
     assert!(error.hint().contains("same phalanx version"));
     assert_eq!(

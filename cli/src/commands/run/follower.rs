@@ -99,7 +99,11 @@ pub(super) async fn run(
                     ui.note(&text);
                 }
             }
-            () = interrupts.next() => obey(&mut wishes, client, job, ui).await?,
+            () = interrupts.next() => tokio::select! {
+                done = obey(&mut wishes, client, job, ui) => done?,
+                // the cluster does not answer
+                () = interrupts.next() => return Err(left(job, ui)),
+            },
         }
     };
     let view = match view {
@@ -156,11 +160,14 @@ async fn obey(wishes: &mut Wishes, client: &Client, job: JobId, ui: Ui) -> Resul
             ui.note(&format!("cancelling job {job}; Ctrl-C again leaves at once"));
             Ok(client.cancel(job).await?)
         }
-        Wish::Leave => {
-            ui.note(&format!("left; `phalanx job {job}` tells what became of it"));
-            Err(CliError::silent(ExitCode::Interrupted))
-        }
+        Wish::Leave => Err(left(job, ui)),
     }
+}
+
+/// The user waits no longer.
+fn left(job: JobId, ui: Ui) -> CliError {
+    ui.note(&format!("left; `phalanx job {job}` tells what became of it"));
+    CliError::silent(ExitCode::Interrupted)
 }
 
 /// Copies the job's output to its end.

@@ -152,6 +152,11 @@ impl CommandDraft {
         work.array.is_none() && self.items.is_none() && self.spec.gang.is_none()
     }
 
+    /// Whether a program that fails runs again.
+    pub(crate) fn repeats_errors(&self) -> bool {
+        self.spec.retries.errors > 0
+    }
+
     /// How many ranks there are, if it is a gang.
     pub(crate) fn ranks(&self) -> Option<u64> {
         self.spec.gang.as_ref().map(|_| self.spec.tasks)

@@ -137,6 +137,32 @@ fn a_lane_never_holds_more_than_it_may_and_opens_again() {
 }
 
 #[test]
+fn a_lane_that_was_filled_while_its_owner_slept_holds_no_more_than_it_may() {
+    let mailbox = mailbox();
+    let heard = mailbox.bell().rings();
+    let task = &mut std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(mailbox.bell().poll(heard, task).is_pending());
+    for number in 1..LANE_MESSAGES_MAX as u64 {
+        mailbox.hand(SEAT, message(number)).unwrap();
+    }
+    mailbox.bell().awake();
+    mailbox.hand(SEAT, message(0)).unwrap();
+    assert!(mailbox.hand(SEAT, message(0)).is_err());
+}
+
+#[test]
+fn whoever_listens_hears_of_a_message_that_came_another_way() {
+    let mailbox = mailbox();
+    let heard = mailbox.bell().rings();
+    mailbox.deliver(message(0)).unwrap();
+    assert_ne!(
+        mailbox.bell().rings(),
+        heard,
+        "it has posted nothing, and does not sleep"
+    );
+}
+
+#[test]
 fn numbers_are_the_same_whichever_way_they_lie_in_a_box() {
     let mailbox = mailbox();
     let lengths = [0, 1, 2, 3, 8, 9, 40];
