@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use phalanx::Client;
-use phalanx_protocol::message::client::{OutputPosition, OutputQuery};
+use phalanx_protocol::message::client::{OutputPage, OutputPosition, OutputQuery};
 use phalanx_protocol::{IndexRange, JobId};
 
 use crate::ui::error::CliError;
@@ -96,7 +96,7 @@ impl OutputCopy {
         client: &Client,
         tasks: IndexRange,
         had: OutputPosition,
-    ) -> Result<phalanx_protocol::message::client::OutputPage, CliError> {
+    ) -> Result<OutputPage, CliError> {
         let query = OutputQuery {
             job: self.job,
             tasks,
@@ -118,16 +118,17 @@ impl Copied for OutputCopy {
         let mut had = OutputPosition::default();
         while !left.is_empty() {
             let page = self.page(client, left, had).await?;
-            // a task that still writes is shown as far as it is
-            let is_stuck = page.next == left.start && page.position == had;
-            left.start = if is_stuck { page.next + 1 } else { page.next };
-            had = if is_stuck {
-                OutputPosition::default()
-            } else {
-                page.position
-            };
+            (left.start, had) = after(&page, left.start, had);
         }
         Ok(())
+    }
+}
+
+/// Where to go on behind a page that was asked for from there on. A task that still writes is shown as far as it is.
+pub(super) fn after(page: &OutputPage, start: u64, had: OutputPosition) -> (u64, OutputPosition) {
+    match page.next == start && page.position == had {
+        true => (start + 1, OutputPosition::default()),
+        false => (page.next, page.position),
     }
 }
 

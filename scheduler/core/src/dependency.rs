@@ -438,7 +438,7 @@ impl Core {
 }
 
 /// The job whose tasks a condition is about, one by one.
-fn counterpart(condition: &Condition) -> Option<JobId> {
+pub(crate) fn counterpart(condition: &Condition) -> Option<JobId> {
     match condition {
         Condition::AfterCorresponding(other) => Some(*other),
         Condition::After { .. }

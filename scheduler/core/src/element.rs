@@ -7,6 +7,7 @@ use phalanx_protocol::record::{Record, TaskFailure};
 use phalanx_protocol::{IndexRange, JobId, JobSpec, RangeSet, Work};
 
 use crate::core::Core;
+use crate::dependency::counterpart;
 use crate::gate::Standing;
 use crate::input::{Effect, Now};
 use crate::job::Job;
@@ -28,16 +29,7 @@ impl Core {
     pub(crate) fn unpaired(&self, spec: &JobSpec) -> Option<Refusal> {
         let own = array(spec)?;
         let conditions = spec.dependency.iter().flat_map(|wanted| &wanted.conditions);
-        let others = conditions.filter_map(|condition| match condition {
-            Condition::AfterCorresponding(job) => Some(*job),
-            Condition::After { .. }
-            | Condition::AfterAny(_)
-            | Condition::AfterOk(_)
-            | Condition::AfterNotOk(_)
-            | Condition::AfterElement { .. }
-            | Condition::Singleton => None,
-        });
-        let mut unpaired = others.filter_map(|job| {
+        let mut unpaired = conditions.filter_map(counterpart).filter_map(|job| {
             let other = array(&self.jobs.get(&job)?.spec)?;
             let element = own.first_unlike(other)?;
             Some(match other.index(element) {

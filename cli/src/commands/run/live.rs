@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::follower::LAST_WORDS_MAX;
 use super::lines::Lines;
+use crate::commands::output::after;
 use crate::ui::Ui;
 use crate::ui::error::CliError;
 
@@ -161,13 +162,7 @@ impl<'a> LiveCopy<'a> {
                 }
                 self.lines.add(piece.task, &piece.bytes, piece.is_error)?;
             }
-            let is_stuck = page.next == left.start && page.position == had;
-            left.start = if is_stuck { page.next + 1 } else { page.next };
-            had = if is_stuck {
-                OutputPosition::default()
-            } else {
-                page.position
-            };
+            (left.start, had) = after(&page, left.start, had);
         }
         last.map_or(Ok(()), |last| self.lines.finish(last))
     }
