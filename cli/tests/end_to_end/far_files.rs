@@ -102,7 +102,7 @@ second=$(scontrol show hostnames | tail -n 1)
 each() { srun -N2 -n2 sh -c \"cd $PWD/there; $*\"; }
 each 'ls -A'
 chmod +x tool; TZ=UTC touch -d '2001-02-03 04:05:06' tool
-sbcast -p tool $PWD/there && each './tool; stat -c %Y tool'
+sbcast -p tool $PWD/there && each './tool; stat -c %Y tool' | sort
 sbcast -C large $PWD/there/large && each 'cksum < large' | uniq -c | awk '{print $1}'
 srun -N1 -n1 -w $second sh -c 'echo theirs > there/taken'
 sbcast large $PWD/there/taken 2>&1 | sed s/$second/second/; echo ${PIPESTATUS[0]}
@@ -112,7 +112,7 @@ sbcast -f large $PWD/there/taken && each 'cmp large taken && echo same'
     let printed = run(&desk, lines);
     let time = "981173106";
     let expected = format!(
-        "tool runs\n{time}\ntool runs\n{time}\n2\nsbcast: error: second: `{}/taken` is there already; --force replaces it\n1\n\
+        "{time}\n{time}\ntool runs\ntool runs\n2\nsbcast: error: second: `{}/taken` is there already; --force replaces it\n1\n\
          large taken tool \nlarge tool \nsame\nsame\n",
         there.display()
     );
