@@ -10,7 +10,7 @@ use crate::command::{DEADLINE, eventually, finish, finish_within, is_alive, logi
 use crate::up::Up;
 
 /// How long people wait for an answer before they take the scheduler for dead.
-const ANSWER: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(10);
 
 #[test]
 fn failed_tasks_are_told_and_the_others_results_are_there() {

@@ -12,7 +12,7 @@ use super::gang::{Gang, Notice, Undelivered};
 use super::group::Group;
 use super::mailbox::{Mailbox, Receive};
 use super::matching::{Message, Needs, Outcome, Taken, Ticket, Trouble};
-use super::payload::Payload;
+use super::payload::{Lent, Payload};
 use super::respawn::Life;
 
 /// The id of the communicator of all ranks.
@@ -319,6 +319,33 @@ impl Communicator {
         self.endpoint.error(trouble, &self.group)
     }
 
+    /// What stands on a message, unless something is known against it.
+    fn envelope(&self, kind: Kind, tag: u64) -> Result<Envelope, CommError> {
+        let context = self.traffic(kind);
+        if let Some(trouble) = self.endpoint.mailbox().trouble(context, tag) {
+            return Err(self.error(trouble));
+        }
+        Ok(Envelope {
+            context,
+            source: self.rank as u32,
+            tag,
+            sender: self.endpoint.place,
+        })
+    }
+
+    /// Whether a few numbers could be left for the rank at that place.
+    pub(super) fn leave(
+        &self,
+        kind: Kind,
+        place: u32,
+        tag: u64,
+        numbers: &Lent<'_>,
+    ) -> Result<bool, CommError> {
+        let envelope = self.envelope(kind, tag)?;
+        let (gang, seat) = (self.endpoint.gang(), self.endpoint.seat);
+        Ok(gang.leave(seat, place, envelope, numbers))
+    }
+
     /// Sends without waiting; gives the message back if there is no room.
     pub(super) fn try_dispatch(
         &self,
@@ -327,16 +354,7 @@ impl Communicator {
         tag: u64,
         payload: Payload,
     ) -> Result<Option<Payload>, CommError> {
-        let context = self.traffic(kind);
-        if let Some(trouble) = self.endpoint.mailbox().trouble(context, tag) {
-            return Err(self.error(trouble));
-        }
-        let envelope = Envelope {
-            context,
-            source: self.rank as u32,
-            tag,
-            sender: self.endpoint.place,
-        };
+        let envelope = self.envelope(kind, tag)?;
         let (gang, seat) = (self.endpoint.gang(), self.endpoint.seat);
         match gang.send(seat, place, Message { envelope, payload }) {
             Ok(()) => Ok(None),

@@ -1,8 +1,9 @@
 //! Fast boxes: what one rank leaves for another of its process without its lock and without its help.
 //!
-//! A ring of a few slots for each two ranks and direction. Sender and receiver each have a counter of their own. A slot is one cache
-//! line, which says itself which message is in it, and the receiver writes nothing there: so a message is one line that goes from one
-//! core to the other once. The same thing goes by this name in MPICH
+//! A ring of a few slots for each two ranks and direction. Sender and receiver each have a counter of their own. A message is one cache
+//! line, which says itself which message it is, and the receiver writes nothing there: so it goes from one core to the other once. A few
+//! numbers have a second line beside it. Where messages come one after the other, the receiver fetches lines ahead and says only now and
+//! then how far it is. The same thing goes by this name in MPICH
 //! (Nemesis: Buntinas, Mercier, Gropp, "Design and evaluation of Nemesis", CCGrid 2006); that the slots themselves say whether they
 //! are full is from FastForward (Giacomoni, Moseley, Vachharajani, PPoPP 2008).
 
@@ -11,9 +12,16 @@ use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::matching::Message;
+use super::payload::{FEW_BYTES_MAX, Payload};
 
 /// Messages that it holds: enough for a sender to run ahead a little, few enough to stay in a core's cache.
 pub(super) const SLOTS: usize = 32;
+/// Messages after which the receiver says that it has taken them, if there are more.
+const TOLD_AFTER: usize = SLOTS / 4;
+/// Messages taken in a row from which on lines are fetched ahead.
+const STREAM: usize = 5;
+/// How many messages ahead: about as many as are taken while one line comes from another core.
+const AHEAD: usize = 4;
 
 /// Messages from one rank to another that the receiver has not looked at.
 #[derive(Default)]
@@ -23,12 +31,14 @@ pub(super) struct FastBox {
     receiver: ReceiverSide,
 }
 
-// one cache line, and none beside it: cores that fetch ahead take two at a time
-#[repr(align(128))]
+// two cache lines: cores that fetch ahead take two at a time
+#[repr(C, align(128))]
 struct Slot {
     /// The number of the message that was put here last, from 1.
     number: AtomicUsize,
     message: UnsafeCell<MaybeUninit<Message>>,
+    /// The bytes of numbers that are [beside](Payload::Beside) the message.
+    beside: UnsafeCell<[u8; FEW_BYTES_MAX]>,
 }
 
 const _: () = assert!(size_of::<AtomicUsize>() + size_of::<Message>() <= 64);
@@ -38,6 +48,7 @@ impl Default for Slot {
         Slot {
             number: AtomicUsize::new(0),
             message: UnsafeCell::new(MaybeUninit::uninit()),
+            beside: UnsafeCell::new([0; FEW_BYTES_MAX]),
         }
     }
 }
@@ -54,8 +65,12 @@ struct SenderSide {
 #[derive(Default)]
 #[repr(align(128))]
 struct ReceiverSide {
+    /// How many the sender knows to be taken.
+    told: AtomicUsize,
     /// How many were taken.
     taken: AtomicUsize,
+    /// How many of them since there was none.
+    in_a_row: AtomicUsize,
 }
 
 impl FastBox {
@@ -67,7 +82,7 @@ impl FastBox {
         if put - self.sender.taken.load(Ordering::Relaxed) < SLOTS {
             return true;
         }
-        let taken = self.receiver.taken.load(Ordering::Acquire);
+        let taken = self.receiver.told.load(Ordering::Acquire);
         self.sender.taken.store(taken, Ordering::Relaxed);
         put - taken < SLOTS
     }
@@ -92,17 +107,23 @@ mod handover {
     unsafe impl Sync for FastBox {}
 
     impl FastBox {
-        /// Leaves a message.
+        /// Leaves a message, and the bytes of what is beside it.
         ///
         /// # Safety
         /// Only ever called by one thread, which has just been told that there [is room](FastBox::has_room).
         #[inline]
-        pub(in super::super) unsafe fn put(&self, message: Message) {
+        pub(in super::super) unsafe fn put(&self, message: Message, beside: &[u8]) {
             let put = self.sender.put.load(Ordering::Relaxed);
             let slot = &self.slots[put % SLOTS];
             // SAFETY: there is room, so what was in this slot was taken before, and the receiver does not look at it until it finds the
             // number that is stored below.
-            unsafe { (*slot.message.get()).write(message) };
+            unsafe {
+                if !beside.is_empty() {
+                    let room = &mut *slot.beside.get();
+                    room[..beside.len()].copy_from_slice(beside);
+                }
+                (*slot.message.get()).write(message);
+            }
             slot.number.store(put + 1, Ordering::Release);
             self.sender.put.store(put + 1, Ordering::Relaxed);
         }
@@ -116,14 +137,45 @@ mod handover {
             let taken = self.receiver.taken.load(Ordering::Relaxed);
             let slot = &self.slots[taken % SLOTS];
             if slot.number.load(Ordering::Acquire) <= taken {
+                self.receiver.in_a_row.store(0, Ordering::Relaxed);
+                self.receiver.told.store(taken, Ordering::Release);
                 return None;
             }
-            // SAFETY: the number says that the sender has written this message, and it writes no other here before it sees that this
-            // one was taken.
-            let message = unsafe { (*slot.message.get()).assume_init_read() };
-            self.receiver.taken.store(taken + 1, Ordering::Release);
+            // SAFETY: the number says that the sender has written this message, and it writes no other here before it is told that
+            // this one was taken.
+            let mut message = unsafe { (*slot.message.get()).assume_init_read() };
+            let in_a_row = self.receiver.in_a_row.load(Ordering::Relaxed) + 1;
+            self.receiver.in_a_row.store(in_a_row, Ordering::Relaxed);
+            let ahead = (in_a_row >= STREAM).then(|| &self.slots[(taken + AHEAD) % SLOTS]);
+            if let Some(ahead) = ahead {
+                fetch_ahead(&ahead.number);
+            }
+            if let Payload::Beside(said) = message.payload {
+                if let Some(ahead) = ahead {
+                    fetch_ahead(&ahead.beside);
+                }
+                // SAFETY: as with the message.
+                message.payload = said.with(unsafe { &*slot.beside.get() });
+            }
+            self.receiver.taken.store(taken + 1, Ordering::Relaxed);
+            if (taken + 1).is_multiple_of(TOLD_AFTER) {
+                self.receiver.told.store(taken + 1, Ordering::Release);
+            }
             Some(message)
         }
+    }
+
+    /// Has the cache line brought here that `place` is in, without waiting for it, where the core can be told to.
+    #[inline]
+    fn fetch_ahead<T>(place: &T) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            // SAFETY: it changes nothing, whatever is there.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(place).cast()) };
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = place;
     }
 
     impl Drop for FastBox {

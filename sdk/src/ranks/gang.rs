@@ -10,9 +10,11 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::bell::Bell;
+use super::envelope::Envelope;
 use super::error::Ending;
 use super::mailbox::Mailbox;
 use super::matching::{Message, Needs, Trouble};
+use super::payload::Lent;
 
 /// What the ranks of a gang have to know of each other's ends, whatever process they live in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,6 +194,14 @@ impl Gang {
             Route::Far(link) => link.carry(place, message).map(|()| link.push()),
         };
         sent.map_err(|message| Undelivered::Full(Box::new(message)))
+    }
+
+    /// Leaves a few numbers of the rank on this thread, at `seat`, for a rank of this process. Says whether that could be.
+    pub(super) fn leave(&self, seat: usize, place: u32, envelope: Envelope, numbers: &Lent<'_>) -> bool {
+        let Some(mailbox) = self.mailbox(place).filter(|_| self.ending(place).is_none()) else {
+            return false;
+        };
+        mailbox.leave(seat, envelope, numbers)
     }
 
     /// Lets a rank try again that found no room in a mailbox here.

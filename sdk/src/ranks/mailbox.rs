@@ -7,14 +7,16 @@
 //! posts, takes and waits; once asleep it is rung for only when one of its receives has ended, when it waits to see any message at
 //! all (a probe), or when something happened that it must look at itself.
 
-use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::hint::spin_loop;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 use self::turns::{put, take};
 use super::bell::Bell;
-use super::envelope::{Context, Pattern, Status};
+use super::envelope::{Context, Envelope, Pattern, Status};
 use super::fast_box::FastBox;
 use super::matching::{Arrival, Matching, Message, Needs, Outcome, Taken, Ticket, Trouble};
+use super::payload::Lent;
 
 /// What a receive found at once.
 #[derive(Debug)]
@@ -29,6 +31,14 @@ pub(super) enum Receive {
 
 /// Ranks of a process beyond which they have no fast boxes: a rank that waits looks into all that it has.
 const FAST_BOX_RANKS_MAX: usize = 64;
+
+/// Looks at the fast boxes for which the owner keeps its lock, unless somebody waits for that: an answer is there after some tens.
+const LOOKS_LOCKED: u32 = 100;
+/// How often a sender looks whether there is room in a full fast box before it takes the lock, if each rank has a core: until an owner
+/// that is at it has taken as many messages as it [tells at once](FastBox::take).
+const LOOKS_FOR_ROOM: u32 = 60;
+/// Pauses from one such look to the next: each look takes the line from the owner.
+const PAUSES_BETWEEN_LOOKS: u32 = 4;
 
 // the owner's lock would else slow down those who only read beside it
 #[derive(Default)]
@@ -46,6 +56,8 @@ pub(super) struct Mailbox {
     probing: AtomicBool,
     /// Something may be known against an operation: as long as not, senders need not look under the lock.
     troubled: AtomicBool,
+    /// How many wait for the engine.
+    waiting: AtomicU32,
     bell: Bell,
 }
 
@@ -61,6 +73,7 @@ impl Mailbox {
             crowded: AtomicBool::new(false),
             probing: AtomicBool::new(false),
             troubled: AtomicBool::new(false),
+            waiting: AtomicU32::new(0),
             bell: Bell::new(core_each),
         }
     }
@@ -72,11 +85,22 @@ impl Mailbox {
     /// The engine, with all that has been left for it. Each of its operations leaves it in order, so a panic elsewhere does
     /// not spoil it.
     pub(super) fn matching(&self) -> MutexGuard<'_, Matching> {
-        let mut matching = self.engine();
+        let mut matching = match self.engine.0.try_lock() {
+            Ok(matching) => matching,
+            Err(TryLockError::Poisoned(error)) => error.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                self.waiting.fetch_add(1, Ordering::Relaxed);
+                let matching = self.engine();
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                matching
+            }
+        };
         self.take_in(&mut matching, None);
         matching
     }
 
+    /// The engine as it is. For the owner's thread, and for whoever [says that it waits](Mailbox::matching).
+    #[inline]
     fn engine(&self) -> MutexGuard<'_, Matching> {
         self.engine.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -141,21 +165,55 @@ impl Mailbox {
 
     /// Gives a message of the rank on this thread, at that seat, to the owner, or back if its lane is full.
     pub(super) fn hand(&self, seat: usize, message: Message) -> Result<(), Message> {
-        // most often a sleeper sleeps for another message: better to find that out than to wake it
-        let Some(fast_box) = self.fast_boxes.get(seat).filter(|_| !self.bell.is_asleep()) else {
-            return self.deliver(message);
-        };
-        let fast_box = fast_box.get_or_init(Box::default);
-        if !fast_box.has_room() || self.crowded.load(Ordering::Relaxed) {
-            return self.deliver(message);
+        match self.fast_box_with_room(seat) {
+            Some(fast_box) => {
+                self.put(fast_box, message, &[]);
+                Ok(())
+            }
+            None => self.deliver(message),
         }
-        put(fast_box, message);
+    }
+
+    /// Leaves a few numbers of the rank on this thread, at that seat, in its fast box. Says whether that could be.
+    pub(super) fn leave(&self, seat: usize, envelope: Envelope, numbers: &Lent<'_>) -> bool {
+        let Some(fast_box) = self.fast_box_with_room(seat) else {
+            return false;
+        };
+        let (payload, bytes) = numbers.parts();
+        self.put(fast_box, Message { envelope, payload }, bytes);
+        true
+    }
+
+    /// Leaves a message in a fast box that has room.
+    #[inline]
+    fn put(&self, fast_box: &FastBox, message: Message, beside: &[u8]) {
+        put(fast_box, message, beside);
         // either this sees that the owner is asleep, or the owner, before it sleeps, sees the message
         fence(Ordering::SeqCst);
         if self.bell.is_asleep() {
             drop(self.matching());
         }
-        Ok(())
+    }
+
+    #[inline]
+    fn fast_box_with_room(&self, seat: usize) -> Option<&FastBox> {
+        // most often a sleeper sleeps for another message: better to find that out than to wake it
+        let fast_box = self.fast_boxes.get(seat).filter(|_| !self.bell.is_asleep())?;
+        let fast_box = fast_box.get_or_init(Box::default);
+        if self.crowded.load(Ordering::Relaxed) {
+            return None;
+        }
+        (fast_box.has_room() || self.is_making_room(fast_box)).then_some(fast_box)
+    }
+
+    /// Whether there is soon room in a full fast box.
+    #[cold]
+    fn is_making_room(&self, fast_box: &FastBox) -> bool {
+        let looks = if self.bell.listens() { LOOKS_FOR_ROOM } else { 0 };
+        (0..looks).any(|_| {
+            (0..PAUSES_BETWEEN_LOOKS).for_each(|_| spin_loop());
+            fast_box.has_room()
+        })
     }
 
     /// Gives a message to the owner, or back if its lane is full.
@@ -201,14 +259,39 @@ impl Mailbox {
     ) -> Option<Result<Taken, Trouble>> {
         loop {
             let heard = self.bell.rings();
-            let received = self.seek(&mut self.engine(), pattern, &hopeless);
+            let mut matching = self.engine();
+            let received = self.seek(&mut matching, pattern, &hopeless);
             if received.is_some() || !self.bell.listens() {
                 return received;
             }
+            if let Some(taken) = self.await_left(&mut matching, pattern, heard) {
+                return Some(Ok(taken));
+            }
+            drop(matching);
             if !self.bell.listen(|| self.bell.rings() != heard || self.has_mail()) {
                 return None;
             }
         }
+    }
+
+    /// The first message that is left and that `pattern` takes, if it comes soon and nothing else comes before it.
+    #[inline]
+    fn await_left(
+        &self,
+        matching: &mut MutexGuard<'_, Matching>,
+        pattern: &Pattern,
+        heard: u32,
+    ) -> Option<Taken> {
+        for _ in 0..LOOKS_LOCKED {
+            if self.has_mail() {
+                return self.take_in(matching, Some(pattern)).map(Taken::from_fast_box);
+            }
+            if self.waiting.load(Ordering::Relaxed) > 0 || self.bell.rings() != heard {
+                return None;
+            }
+            spin_loop();
+        }
+        None
     }
 
     /// The first message that `pattern` takes, or why there is none and never will be.
@@ -225,11 +308,8 @@ impl Mailbox {
             return Some(Err(trouble));
         }
         let mut take = || {
-            matching.take(pattern).or_else(|| {
-                let message = self.take_in(matching, Some(pattern))?;
-                let made_room = false;
-                Some(Taken { message, made_room })
-            })
+            let left = |matching| self.take_in(matching, Some(pattern)).map(Taken::from_fast_box);
+            matching.take(pattern).or_else(|| left(matching))
         };
         self.found_or(&mut take, hopeless)
     }
@@ -334,10 +414,10 @@ mod turns {
 
     /// Leaves a message in a box that [has room](FastBox::has_room), for the rank on this thread, whose box it is.
     #[inline]
-    pub(super) fn put(fast_box: &FastBox, message: Message) {
+    pub(super) fn put(fast_box: &FastBox, message: Message, beside: &[u8]) {
         // SAFETY: a rank has one seat, and lives on one thread, since its communicators cannot leave that; it has found that
         // there is room.
-        unsafe { fast_box.put(message) }
+        unsafe { fast_box.put(message, beside) }
     }
 }
 

@@ -149,6 +149,14 @@ pub(super) struct Taken {
     pub made_room: bool,
 }
 
+impl Taken {
+    /// A message that was in no lane.
+    pub(super) fn from_fast_box(message: Message) -> Self {
+        let made_room = false;
+        Taken { message, made_room }
+    }
+}
+
 /// What became of an arriving message.
 #[derive(Debug)]
 pub(super) enum Arrival {

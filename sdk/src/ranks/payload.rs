@@ -4,6 +4,8 @@
 //! node is encoded. Numbers travel as they lie in memory in both cases. A large one from another node is *announced* first:
 //! its bytes stay where they are until a receive has taken it.
 
+mod few;
+
 use std::any::{Any, TypeId, type_name};
 
 use bytemuck::allocation::pod_collect_to_vec;
@@ -12,6 +14,8 @@ use phalanx_protocol::codec;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use self::few::Few;
+pub(super) use self::few::{Beside, FEW_BYTES_MAX, Lent};
 use super::error::CommError;
 
 /// What can be sent: any value with a byte form, for the case that the receiver lives on another node.
@@ -27,11 +31,9 @@ impl<E: bytemuck::Pod + Send + Sync> Plain for E {}
 /// Bytes of numbers that need no memory of their own on their way within a process: so many that a message is no longer than a
 /// cache line, with what a fast box notes on it.
 const TINY_BYTES_MAX: usize = 16;
-/// Bytes of numbers that are copied with what is said of them.
-const FEW_BYTES_MAX: usize = 64;
 
 /// What holds of every payload that is opened.
-const FETCHED_FIRST: &str = "a payload is fetched before it is opened";
+const WHOLE_FIRST: &str = "a payload is whole before it is opened";
 
 /// A type of numbers, at run time.
 struct Numbers {
@@ -64,6 +66,8 @@ pub(super) enum Payload {
     Tiny(Tiny),
     /// A few numbers on their way to another thread.
     Few(Box<Few>),
+    /// The same whose numbers stand beside the message, as long as that lies in a fast box.
+    Beside(Beside),
     /// A value on its way to another thread.
     Moved(Box<dyn Moved>),
     /// Something on its way to or from another node.
@@ -79,7 +83,8 @@ impl std::fmt::Debug for Payload {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Payload::Tiny(tiny) => write!(formatter, "Tiny({} bytes)", tiny.bytes),
-            Payload::Few(few) => write!(formatter, "Few({} bytes)", few.length_bytes),
+            Payload::Few(few) => write!(formatter, "Few({} bytes)", few.length_bytes()),
+            Payload::Beside(beside) => write!(formatter, "Beside({} bytes)", beside.length_bytes()),
             Payload::Moved(moved) => write!(formatter, "Moved({})", moved.name()),
             Payload::Encoded(encoded) => write!(formatter, "Encoded({} bytes)", encoded.bytes.len()),
             Payload::Announced(announced) => write!(formatter, "Announced({} bytes)", announced.length_bytes),
@@ -128,39 +133,6 @@ impl Tiny {
             true => (self.numbers.name_of_one)(),
             false => (self.numbers.name)(),
         }
-    }
-}
-
-/// Numbers, and what they are.
-pub(super) struct Few {
-    numbers: &'static Numbers,
-    bytes: [u8; FEW_BYTES_MAX],
-    length_bytes: u8,
-}
-
-impl Few {
-    /// None if these are more.
-    fn of<E: Plain>(numbers: &[E]) -> Option<Self> {
-        let source: &[u8] = bytemuck::cast_slice(numbers);
-        let mut bytes = [0; FEW_BYTES_MAX];
-        bytes.get_mut(..source.len())?.copy_from_slice(source);
-        Some(Few {
-            numbers: E::NUMBERS,
-            bytes,
-            length_bytes: source.len() as u8,
-        })
-    }
-
-    /// The bytes, if they are of that type.
-    fn numbers<E: Plain>(&self) -> Result<&[u8], CommError> {
-        match self.numbers.id == TypeId::of::<E>() {
-            true => Ok(self.bytes()),
-            false => Err(wrong_type::<Vec<E>>(Some((self.numbers.name)()))),
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.length_bytes)]
     }
 }
 
@@ -425,7 +397,8 @@ impl Payload {
         match self {
             Payload::Tiny(tiny) if tiny.is_value => None,
             Payload::Tiny(tiny) => usize::from(tiny.bytes).checked_div(tiny.numbers.bytes),
-            Payload::Few(few) => usize::from(few.length_bytes).checked_div(few.numbers.bytes),
+            Payload::Few(few) => few.length(),
+            Payload::Beside(beside) => beside.length(),
             Payload::Moved(moved) => moved.length(),
             Payload::Encoded(encoded) => encoded.form.length(encoded.bytes.len()),
             Payload::Announced(announced) => announced.form.length(announced.length_bytes),
@@ -436,7 +409,11 @@ impl Payload {
     pub(super) fn fetch(&self) {
         match self {
             Payload::Announced(announced) => announced.remote.fetch(),
-            Payload::Tiny(_) | Payload::Few(_) | Payload::Moved(_) | Payload::Encoded(_) => {}
+            Payload::Tiny(_)
+            | Payload::Few(_)
+            | Payload::Beside(_)
+            | Payload::Moved(_)
+            | Payload::Encoded(_) => {}
         }
     }
 
@@ -444,7 +421,11 @@ impl Payload {
     pub(super) fn fetched(self) -> Fetched {
         let announced = match self {
             Payload::Announced(announced) => announced,
-            Payload::Tiny(_) | Payload::Few(_) | Payload::Moved(_) | Payload::Encoded(_) => {
+            Payload::Tiny(_)
+            | Payload::Few(_)
+            | Payload::Beside(_)
+            | Payload::Moved(_)
+            | Payload::Encoded(_) => {
                 return Fetched::Here(self);
             }
         };
@@ -470,10 +451,10 @@ impl Payload {
                 value.flatten().ok_or_else(|| wrong_type::<T>(Some(tiny.name())))
             }
             Payload::Tiny(tiny) => vec_as(tiny.numbers, tiny.bytes()),
-            Payload::Few(few) => vec_as(few.numbers, few.bytes()),
+            Payload::Few(few) => few.into_vec(),
             Payload::Moved(moved) => unpacked(moved),
             Payload::Encoded(encoded) => encoded.into_value(),
-            Payload::Announced(_) => unreachable!("{FETCHED_FIRST}"),
+            Payload::Beside(_) | Payload::Announced(_) => unreachable!("{WHOLE_FIRST}"),
         }
     }
 
@@ -487,7 +468,7 @@ impl Payload {
             Payload::Few(few) => Ok(pod_collect_to_vec(few.numbers::<E>()?)),
             Payload::Moved(moved) => unpacked(moved),
             Payload::Encoded(encoded) => Ok(pod_collect_to_vec(encoded.numbers::<E>()?)),
-            Payload::Announced(_) => unreachable!("{FETCHED_FIRST}"),
+            Payload::Beside(_) | Payload::Announced(_) => unreachable!("{WHOLE_FIRST}"),
         }
     }
 
@@ -515,7 +496,7 @@ impl Payload {
             Payload::Few(few) => copy(few.numbers::<E>()?),
             Payload::Moved(moved) => copy(bytemuck::cast_slice(&unpacked::<Vec<E>>(moved)?)),
             Payload::Encoded(encoded) => copy(encoded.numbers::<E>()?),
-            Payload::Announced(_) => unreachable!("{FETCHED_FIRST}"),
+            Payload::Beside(_) | Payload::Announced(_) => unreachable!("{WHOLE_FIRST}"),
         }
     }
 }

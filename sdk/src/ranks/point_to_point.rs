@@ -5,7 +5,7 @@ use super::envelope::{Kind, Source, Status, Tag, Tags};
 use super::error::CommError;
 use super::mailbox::Receive;
 use super::matching::Message as Arrived;
-use super::payload::{Message, Payload, Plain};
+use super::payload::{Lent, Message, Payload, Plain};
 use super::request::Request;
 
 fn source_of(source: Source) -> Option<usize> {
@@ -64,6 +64,9 @@ impl Communicator {
     /// Like [`Communicator::send`].
     pub fn send_slice<E: Plain>(&self, to: usize, tag: Tag, numbers: &[E]) -> Result<(), CommError> {
         let place = self.place(to)?;
+        if self.leave_few(place, tag, numbers)? {
+            return Ok(());
+        }
         let payload = self.payload_of_slice(place, numbers);
         self.dispatch(Kind::PointToPoint, place, u64::from(tag), payload)
     }
@@ -88,7 +91,11 @@ impl Communicator {
         tag: Tag,
         numbers: &[E],
     ) -> Result<Request<()>, CommError> {
-        let payload = self.payload_of_slice(self.place(to)?, numbers);
+        let place = self.place(to)?;
+        if self.leave_few(place, tag, numbers)? {
+            return Ok(Request::done(self, Ok(())));
+        }
+        let payload = self.payload_of_slice(place, numbers);
         self.isend_payload(to, tag, payload)
     }
 
@@ -104,6 +111,12 @@ impl Communicator {
     ) -> Result<Request<()>, CommError> {
         let payload = self.payload_of_vec(self.place(to)?, numbers);
         self.isend_payload(to, tag, payload)
+    }
+
+    /// Whether these are a few numbers that could be left for the rank at that place.
+    fn leave_few<E: Plain>(&self, place: u32, tag: Tag, numbers: &[E]) -> Result<bool, CommError> {
+        let leave = |numbers| self.leave(Kind::PointToPoint, place, u64::from(tag), &numbers);
+        Lent::of(numbers).map_or(Ok(false), leave)
     }
 
     fn isend_payload(&self, to: usize, tag: Tag, payload: Payload) -> Result<Request<()>, CommError> {

@@ -1,7 +1,7 @@
 use super::super::envelope::{Envelope, Kind};
 use super::super::fast_box::SLOTS;
 use super::super::matching::LANE_MESSAGES_MAX;
-use super::super::payload::Payload;
+use super::super::payload::{Lent, Payload};
 use super::*;
 
 const SEAT: usize = 1;
@@ -30,6 +30,13 @@ fn pattern(tag: Option<u64>) -> Pattern {
         tag,
     }
 }
+
+/// What that one rank sends.
+const PATTERN_OF_ONE: Pattern = Pattern {
+    context: CONTEXT,
+    source: Some(SEAT as u32),
+    tag: None,
+};
 
 fn receive(mailbox: &Mailbox, tag: Option<u64>) -> Option<u64> {
     match mailbox.receive(pattern(tag), Needs::One(SEAT as u32), |_| None) {
@@ -160,6 +167,60 @@ fn whoever_listens_hears_of_a_message_that_came_another_way() {
         heard,
         "it has posted nothing, and does not sleep"
     );
+}
+
+#[test]
+fn whoever_waits_for_the_lock_of_an_owner_that_listens_gets_it() {
+    let mailbox = mailbox();
+    let received = std::thread::scope(|scope| {
+        scope.spawn(|| mailbox.deliver(message(3)).unwrap());
+        std::iter::from_fn(|| Some(mailbox.receive_listening(&pattern(None), || None)))
+            .find_map(|received| received)
+    });
+    assert_eq!(number_in(received.unwrap().unwrap().message), 3);
+}
+
+#[test]
+fn a_full_fast_box_has_room_again_once_enough_is_taken() {
+    let mailbox = mailbox();
+    let three = [1.0, 2.0, 3.0];
+    let leave = || mailbox.leave(SEAT, message(0).envelope, &Lent::of(&three).unwrap());
+    assert!((0..SLOTS).all(|_| leave()));
+    assert!(!leave());
+    for _ in 0..SLOTS / 4 {
+        let needs = Needs::One(SEAT as u32);
+        let Receive::Now(taken) = mailbox.receive(PATTERN_OF_ONE, needs, |_| None) else {
+            panic!("it was full");
+        };
+        assert_eq!(taken.message.payload.into_vec::<f64>().unwrap(), three);
+    }
+    assert!((0..SLOTS / 4).all(|_| leave()));
+    assert!(!leave());
+}
+
+#[test]
+fn a_few_numbers_that_are_left_are_what_they_were_among_others() {
+    let mailbox = mailbox();
+    assert!(Lent::of(&[0u64; 2]).is_none() && Lent::of(&[0u64; 9]).is_none());
+    let lengths = || (3..=8).chain(3..=8);
+    let numbers = |length: u64| (length..2 * length).collect::<Vec<_>>();
+    for length in lengths() {
+        mailbox.hand(SEAT, message(length)).unwrap();
+        let lent = numbers(length);
+        assert!(mailbox.leave(SEAT, message(0).envelope, &Lent::of(&lent).unwrap()));
+    }
+    for length in lengths() {
+        assert_eq!(receive(&mailbox, None), Some(length));
+        let needs = Needs::One(SEAT as u32);
+        let Receive::Now(taken) = mailbox.receive(pattern(None), needs, |_| None) else {
+            panic!("{length} numbers were left");
+        };
+        assert_eq!(taken.message.payload.length(), Some(length as usize));
+        match length {
+            5 => drop(taken.message.payload.into_vec::<f64>().unwrap_err()),
+            _ => assert_eq!(taken.message.payload.into_vec::<u64>().unwrap(), numbers(length)),
+        }
+    }
 }
 
 #[test]
