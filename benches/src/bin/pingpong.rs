@@ -4,17 +4,19 @@
 //!
 //! `cargo run --release -p phalanx-benches --bin pingpong`
 //!
-//! With `quic` behind it, between two hosts over QUIC on loopback: beside a bare QUIC connection and TCP, and what collective
-//! operations cost there.
+//! With `quic` behind it, between two workers, processes of a cluster on loopback: beside a bare QUIC connection and TCP, and what
+//! collective operations cost there. MPI libraries that are installed do the same beside both.
 
+use std::error::Error;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use phalanx::Communicator;
 use phalanx::ranks::{CommError, LocalGang, RankFailure};
+use phalanx::{Cluster, Communicator};
 use phalanx_benches::peers::peers;
 use phalanx_benches::wires::{Turns, quic_one_way, tcp_one_way};
-use phalanx_benches::{median, seconds_text};
+use phalanx_benches::{ProcessCluster, median, seconds_text, worker_if_asked};
+use serde::{Deserialize, Serialize};
 
 const RUNS: usize = 5;
 const SIZES: [usize; 9] = [
@@ -33,6 +35,8 @@ const RUN_BYTES_MAX: usize = 1 << 28;
 const TURNS_MIN: usize = 8;
 const TURNS_MAX: usize = 20_000;
 const BARRIERS: usize = 5_000;
+/// Most ranks on two workers.
+const RANKS_MAX: u32 = 16;
 /// How many times less is done over QUIC.
 const QUIC_PART: usize = 10;
 
@@ -70,10 +74,9 @@ fn turn(comm: &Communicator, way: Way, bytes: &mut Vec<u8>) -> Result<(), CommEr
     Ok(())
 }
 
-/// The median time of a message one way, in seconds, between the first two of `n` ranks; the others are in the same barrier
-/// meanwhile.
+/// The median time of a message one way, in seconds, between two ranks of this process.
 fn one_way(gang: LocalGang, way: Way, size: usize) -> f64 {
-    one_way_in(gang, way, size, turns_of(size))
+    first(gang.run(|comm| turns(comm, way, size, turns_of(size))))
 }
 
 /// Turns of one run.
@@ -81,43 +84,67 @@ fn turns_of(size: usize) -> usize {
     (RUN_BYTES_MAX / size / 2).clamp(TURNS_MIN, TURNS_MAX)
 }
 
-fn one_way_in(gang: LocalGang, way: Way, size: usize, turns: usize) -> f64 {
-    let ends = gang.run(|comm| -> Result<f64, CommError> {
-        let mut times = Vec::new();
-        let mut bytes = vec![1; size];
-        for _ in 0..RUNS {
-            comm.barrier()?;
-            let start = Instant::now();
-            for _ in 0..turns {
-                turn(comm, way, &mut bytes)?;
-            }
-            times.push(start.elapsed().as_secs_f64() / turns as f64 / 2.0);
+/// The median time of a message one way, in seconds, between the two ranks of `comm`.
+fn turns(comm: &Communicator, way: Way, size: usize, turns: usize) -> Result<f64, CommError> {
+    let mut times = Vec::new();
+    let mut bytes = vec![1; size];
+    for _ in 0..RUNS {
+        comm.barrier()?;
+        let start = Instant::now();
+        for _ in 0..turns {
+            turn(comm, way, &mut bytes)?;
         }
-        assert!(comm.rank() != 0 || bytes == vec![1; size]);
-        Ok(median(&times))
-    });
-    first(ends)
+        times.push(start.elapsed().as_secs_f64() / turns as f64 / 2.0);
+    }
+    assert!(comm.rank() != 0 || bytes == vec![1; size]);
+    Ok(median(&times))
 }
 
-/// The median time of an operation that all ranks of a gang do together.
+/// The median time of an operation, in seconds, that all ranks do together.
 fn together(
-    gang: LocalGang,
+    comm: &Communicator,
     times_each: usize,
-    operation: impl Fn(&Communicator) -> Result<(), CommError> + Sync,
-) -> f64 {
-    let ends = gang.run(|comm| -> Result<f64, CommError> {
-        let mut times = Vec::new();
-        for _ in 0..RUNS {
-            comm.barrier()?;
-            let start = Instant::now();
-            for _ in 0..times_each {
-                operation(comm)?;
-            }
-            times.push(start.elapsed().as_secs_f64() / times_each as f64);
+    operation: impl Fn(&Communicator) -> Result<(), CommError>,
+) -> Result<f64, CommError> {
+    let mut times = Vec::new();
+    for _ in 0..RUNS {
+        comm.barrier()?;
+        let start = Instant::now();
+        for _ in 0..times_each {
+            operation(comm)?;
         }
-        Ok(median(&times))
-    });
-    first(ends)
+        times.push(start.elapsed().as_secs_f64() / times_each as f64);
+    }
+    Ok(median(&times))
+}
+
+/// What ranks on two workers are to measure.
+#[derive(Serialize, Deserialize)]
+enum Figure {
+    OneWay { size: usize, turns: usize },
+    Barrier,
+    AllReduce { numbers: usize, times: usize },
+    Broadcast { numbers: usize },
+}
+
+#[phalanx::ranks]
+fn measure(comm: &Communicator, figure: Figure) -> Result<f64, CommError> {
+    match figure {
+        Figure::OneWay { size, turns: n } => turns(comm, Way::Moved, size, n),
+        Figure::Barrier => together(comm, BARRIERS / QUIC_PART, Communicator::barrier),
+        Figure::AllReduce { numbers, times } => together(comm, times, |comm| {
+            comm.all_reduce_slice(&mut vec![1.0; numbers], |a, b| a + b)
+        }),
+        Figure::Broadcast { numbers } => together(comm, TURNS_MIN, |comm| {
+            comm.broadcast_slice(0, &mut vec![1.0; numbers])
+        }),
+    }
+}
+
+/// What `ranks` ranks on two workers measure.
+fn on_two_workers(cluster: &Cluster, ranks: u32, figure: &Figure) -> Result<f64, Box<dyn Error>> {
+    let measured = cluster.ranks::<measure>(ranks, figure).nodes(2).collect()?;
+    Ok(measured.first().copied().ok_or("there is no rank")?)
 }
 
 /// What rank 0 measured.
@@ -144,23 +171,24 @@ fn exchange_with_neighbours(comm: &Communicator) -> Result<(), CommError> {
     Ok(())
 }
 
-fn main() {
+#[phalanx::main]
+fn main() -> Result<(), Box<dyn Error>> {
+    worker_if_asked()?;
     match std::env::args().nth(1).as_deref() {
-        Some("quic") => over_quic(),
-        Some(_) | None => {
-            in_one_process();
-            by_peers().expect("there is room for a program");
-        }
+        Some("quic") => over_quic()?,
+        Some(_) | None => in_one_process(),
     }
+    Ok(by_peers()?)
 }
 
-/// Messages and collective operations between two hosts.
-fn over_quic() {
-    let two_hosts = LocalGang::new(2).ranks_per_node(NonZeroUsize::MIN).over_quic();
-    println!("two hosts, one way:    ranks                     bare QUIC   ratio            TCP");
+/// Messages and collective operations between two workers.
+fn over_quic() -> Result<(), Box<dyn Error>> {
+    let members = ProcessCluster::start(2, RANKS_MAX / 2)?;
+    let on_two = |ranks: u32, figure: Figure| on_two_workers(&members.cluster, ranks, &figure);
+    println!("two workers, one way:  ranks                     bare QUIC   ratio            TCP");
     for size in SIZES {
         let turns = (turns_of(size) / QUIC_PART).max(TURNS_MIN);
-        let ours = one_way_in(two_hosts, Way::Moved, size, turns);
+        let ours = on_two(2, Figure::OneWay { size, turns })?;
         let bare = Turns { runs: RUNS, turns };
         let (quic, tcp) = (quic_one_way(size, bare), tcp_one_way(size, bare));
         let bandwidth = |seconds: f64| format!("{:.2} GB/s", size as f64 / seconds / 1e9);
@@ -177,25 +205,21 @@ fn over_quic() {
     }
     println!();
     println!(
-        "ranks on two hosts      barrier    all_reduce of 1 number    of 8 KiB     of 1 MiB    broadcast of 1 MiB"
+        "ranks on two workers    barrier    all_reduce of 1 number    of 8 KiB     of 1 MiB    broadcast of 1 MiB"
     );
-    for n in [2, 4, 8, 16] {
-        let half = NonZeroUsize::new(n / 2).unwrap_or(NonZeroUsize::MIN);
-        let gang = LocalGang::new(n).ranks_per_node(half).over_quic();
-        let all_reduce = |numbers: usize| {
-            move |comm: &Communicator| comm.all_reduce_slice(&mut vec![1.0; numbers], |a, b| a + b)
-        };
-        let broadcast = |comm: &Communicator| comm.broadcast_slice(0, &mut vec![1.0; 128 << 10]);
-        let (many, few) = (BARRIERS / QUIC_PART, TURNS_MIN);
+    for n in [2, 4, 8, RANKS_MAX] {
+        let all_reduce = |numbers, times| on_two(n, Figure::AllReduce { numbers, times });
+        let numbers = 128 << 10;
         println!(
-            "{n:>18}   {:>10}    {:>22}  {:>10}   {:>10}    {:>18}",
-            seconds_text(together(gang, many, Communicator::barrier)),
-            seconds_text(together(gang, many, all_reduce(1))),
-            seconds_text(together(gang, many, all_reduce(1 << 10))),
-            seconds_text(together(gang, few, all_reduce(128 << 10))),
-            seconds_text(together(gang, few, broadcast)),
+            "{n:>20}   {:>8}    {:>22}  {:>10}   {:>10}    {:>18}",
+            seconds_text(on_two(n, Figure::Barrier)?),
+            seconds_text(all_reduce(1, BARRIERS / QUIC_PART)?),
+            seconds_text(all_reduce(1 << 10, BARRIERS / QUIC_PART)?),
+            seconds_text(all_reduce(numbers, TURNS_MIN)?),
+            seconds_text(on_two(n, Figure::Broadcast { numbers })?),
         );
     }
+    Ok(())
 }
 
 /// The same messages by the MPI libraries that are installed.
@@ -262,11 +286,20 @@ fn in_one_process() {
     println!("ranks      barrier    all_reduce of a number    neighbours of a ring exchange a number");
     for n in [2, 4, 8, 16] {
         let all_reduce = |comm: &Communicator| comm.all_reduce_slice(&mut [1.0], |a, b| a + b);
+        let gang = LocalGang::new(n);
         println!(
             "{n:>5}   {:>10}    {:>22}    {:>38}",
-            seconds_text(together(LocalGang::new(n), BARRIERS, Communicator::barrier)),
-            seconds_text(together(LocalGang::new(n), BARRIERS, all_reduce)),
-            seconds_text(together(LocalGang::new(n), BARRIERS, exchange_with_neighbours)),
+            seconds_text(first(gang.run(|comm| together(
+                comm,
+                BARRIERS,
+                Communicator::barrier
+            )))),
+            seconds_text(first(gang.run(|comm| together(comm, BARRIERS, all_reduce)))),
+            seconds_text(first(gang.run(|comm| together(
+                comm,
+                BARRIERS,
+                exchange_with_neighbours
+            )))),
         );
     }
 }
