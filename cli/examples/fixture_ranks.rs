@@ -34,6 +34,12 @@ fn rounds(comm: &Communicator, path: String) -> Result<(usize, usize), String> {
     ))
 }
 
+/// Who a rank is, and among how many.
+#[phalanx::ranks]
+fn who(comm: &Communicator) -> (usize, usize) {
+    (comm.rank(), comm.size())
+}
+
 /// Steps that [`count`] takes.
 const STEPS: u64 = 20;
 

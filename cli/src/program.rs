@@ -14,6 +14,10 @@ use crate::ui::error::CliError;
 
 /// The type of input that an index range gives.
 const INDEX_TYPE: &str = "u64";
+/// What stands for the input of functions that ranks run.
+const RANKS_TYPE: &str = "&Communicator";
+/// The type of parameters that are always the same.
+const UNIT_TYPE: &str = "()";
 
 /// A kernel program.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,10 +30,20 @@ pub(crate) struct Program {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Call<'a> {
     pub(crate) kernel: &'a str,
-    /// Numbers of a range; else lines of a file.
-    pub(crate) indices: bool,
+    pub(crate) inputs: CallInputs,
     pub(crate) parameters: bool,
     pub(crate) reduce: bool,
+}
+
+/// What each call of a kernel is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallInputs {
+    /// A number of a range.
+    Indices,
+    /// A line of a file.
+    Lines,
+    /// The other ranks.
+    Ranks,
 }
 
 /// Why a file cannot be submitted.
@@ -65,6 +79,10 @@ pub(crate) enum ProgramError {
     },
     #[error("kernel `{kernel}` takes `{input}`, a range gives `u64`")]
     NotForRange { kernel: String, input: String },
+    #[error("`{kernel}` is run by ranks, together, and nothing says by how many")]
+    RanksMissing { kernel: String },
+    #[error("kernel `{kernel}` takes one `{input}` at a time, and is not run by ranks")]
+    NotForRanks { kernel: String, input: String },
     #[error("kernel `{kernel}` takes parameters of type `{parameters}`, and none are given")]
     ParametersMissing { kernel: String, parameters: String },
     #[error("kernel `{kernel}` takes no parameters")]
@@ -100,17 +118,24 @@ impl Program {
                 known: self.kernels.iter().map(|line| line.name.clone()).collect(),
             });
         };
-        if call.indices && line.input != INDEX_TYPE {
-            let input = line.input.clone();
-            return Err(ProgramError::NotForRange { kernel, input });
+        let input = line.input.clone();
+        match (call.inputs, input == RANKS_TYPE) {
+            (CallInputs::Ranks, false) => return Err(ProgramError::NotForRanks { kernel, input }),
+            (CallInputs::Indices | CallInputs::Lines, true) => {
+                return Err(ProgramError::RanksMissing { kernel });
+            }
+            (CallInputs::Indices, false) if input != INDEX_TYPE => {
+                return Err(ProgramError::NotForRange { kernel, input });
+            }
+            _ => {}
         }
         match (&line.parameters, call.parameters) {
-            (Some(parameters), false) => {
+            (Some(parameters), false) if parameters != UNIT_TYPE => {
                 let parameters = parameters.clone();
                 return Err(ProgramError::ParametersMissing { kernel, parameters });
             }
             (None, true) => return Err(ProgramError::ParametersUnwanted { kernel }),
-            (Some(_), true) | (None, false) => {}
+            (Some(_), _) | (None, false) => {}
         }
         match call.reduce && !line.reduces {
             true => Err(ProgramError::NoReduction { kernel }),
@@ -135,6 +160,10 @@ impl ProgramError {
                 });
             }
             Self::NotForRange { .. } => "give one JSON value per line with --inputs FILE",
+            Self::RanksMissing { .. } => {
+                "say how many start together with --ranks N, instead of --range and --inputs"
+            }
+            Self::NotForRanks { .. } => "leave --ranks out, and call it with --range A..B or --inputs FILE",
             Self::ParametersMissing { .. } => "give them with --parameters '<JSON>' or --parameters @FILE",
             Self::ParametersUnwanted { .. } => "leave --parameters out",
             Self::NoReduction { .. } => {

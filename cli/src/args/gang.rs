@@ -12,8 +12,9 @@ pub(crate) struct GangArguments {
     ///
     /// They start when there is room for all of them, each with the --cpus and --memory of a task, on as few workers as have
     /// it, and MPI programs find each other (MPICH, Intel MPI, Open MPI 4). PHALANX_RANK and PHALANX_RANKS tell each who it is. If
-    /// one fails, all are ended; if a worker is lost, all start again. Default: no gang. Example: phalanx run --ranks 4 -- ./simulate
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["kernel", "array", "each_line", "from_json", "at_most"])]
+    /// one fails, all are ended; if a worker is lost, all start again. With --kernel they run a #[phalanx::ranks] function, and what
+    /// they return are the results. Default: no gang. Example: phalanx run --ranks 4 -- ./simulate
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["array", "each_line", "from_json", "at_most", "range", "inputs", "reduce"])]
     pub(crate) ranks: Option<u32>,
 
     /// Spread the ranks evenly over so many workers
@@ -43,7 +44,8 @@ pub(crate) struct GangArguments {
 
     /// What becomes of a gang that loses a worker
     ///
-    /// restart: all ranks start again, as often as the retries allow. fail: the job has failed.
+    /// restart: all ranks start again, as often as the retries allow. fail: the job has failed. For functions that provide for it
+    /// (--kernel) also shrink: those that are left go on; respawn: the lost ones alone start again.
     /// Default: restart. Example: --ranks 4 --on-loss fail
     #[arg(long, value_name = "HOW", requires = "ranks", default_value = "restart")]
     on_loss: OnLossArgument,
@@ -55,6 +57,8 @@ enum OnLossArgument {
     #[default]
     Restart,
     Fail,
+    Shrink,
+    Respawn,
 }
 
 /// Which rank is where, in words.
@@ -80,6 +84,11 @@ impl FromStr for RankMapArgument {
 }
 
 impl GangArguments {
+    /// Whether ranks that are left are to run on where others are lost.
+    pub(crate) fn goes_on(&self) -> bool {
+        matches!(self.on_loss, OnLossArgument::Shrink | OnLossArgument::Respawn)
+    }
+
     /// The gang that is asked for.
     pub(crate) fn gang(&self) -> Option<Box<Gang>> {
         let gang = Gang {
@@ -89,6 +98,8 @@ impl GangArguments {
             on_loss: match self.on_loss {
                 OnLossArgument::Restart => OnLoss::Restart,
                 OnLossArgument::Fail => OnLoss::Fail,
+                OnLossArgument::Shrink => OnLoss::Shrink,
+                OnLossArgument::Respawn => OnLoss::Respawn,
             },
         };
         self.ranks.map(|_| Box::new(gang))

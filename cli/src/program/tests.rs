@@ -53,8 +53,8 @@ fn elf(kind: u16, machine: u16, kernels: Option<&str>) -> Vec<u8> {
     bytes
 }
 
-const KERNELS: &str =
-    "square\tu64\tu64\t-\treduce\n\0\0render\tu64\tVec<u8>\tScene\t-\ntext\tString\tusize\t-\t-\n";
+const KERNELS: &str = "square\tu64\tu64\t-\treduce\n\0\0render\tu64\tVec<u8>\tScene\t-\ntext\tString\tusize\t-\t-\n\
+     meet\t&Communicator\tusize\t-\t-\nidle\t&Communicator\t()\t()\t-\n";
 
 /// Opens a file with this content, and says what a person would be told.
 fn told(content: &[u8]) -> String {
@@ -80,7 +80,7 @@ fn program() -> Program {
 
 const CALL: Call<'_> = Call {
     kernel: "square",
-    indices: true,
+    inputs: CallInputs::Indices,
     parameters: false,
     reduce: false,
 };
@@ -93,7 +93,7 @@ fn refused(call: Call<'_>) -> String {
 #[test]
 fn kernels_are_listed_by_name() {
     let names: Vec<String> = program().kernels.into_iter().map(|line| line.name).collect();
-    assert_eq!(names, ["render", "square", "text"]);
+    assert_eq!(names, ["idle", "meet", "render", "square", "text"]);
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn an_unknown_kernel_is_answered_with_the_known_ones() {
             kernel: "sqare",
             ..CALL
         }),
-        "error: `prog` has no kernel `sqare`\n  it has `render`, `square`, `text`\n\n\
+        "error: `prog` has no kernel `sqare`\n  it has `idle`, `meet`, `render`, `square`, `text`\n\n\
          hint: did you mean `square`?\n"
     );
     let error = refused(Call {
@@ -227,6 +227,31 @@ fn a_kernel_is_given_what_it_takes() {
         }),
         "error: kernel `render` has no function that merges two results\n\n\
          hint: leave --reduce out, or name a function with #[phalanx::kernel(reduce = ..)]\n"
+    );
+}
+
+#[test]
+fn ranks_run_what_is_made_for_ranks_and_nothing_else_is_called_so() {
+    let by_ranks = |kernel| Call {
+        kernel,
+        inputs: CallInputs::Ranks,
+        ..CALL
+    };
+    assert!(program().check(by_ranks("meet")).is_ok());
+    // its parameters cannot be but one thing
+    assert!(program().check(by_ranks("idle")).is_ok());
+    assert_eq!(
+        refused(by_ranks("square")),
+        "error: kernel `square` takes one `u64` at a time, and is not run by ranks\n\n\
+         hint: leave --ranks out, and call it with --range A..B or --inputs FILE\n"
+    );
+    assert_eq!(
+        refused(Call {
+            kernel: "meet",
+            ..CALL
+        }),
+        "error: `meet` is run by ranks, together, and nothing says by how many\n\n\
+         hint: say how many start together with --ranks N, instead of --range and --inputs\n"
     );
 }
 

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 
 use rustix::process::Signal;
 
-use crate::command::{eventually, send};
+use crate::command::{eventually, example, send};
 use crate::mpi::RANK;
 use crate::up::Up;
 
@@ -29,6 +29,43 @@ fn ranks_of_a_gang_know_who_they_are_and_meet_as_mpi_programs_do() {
         lines[0].contains("0/2 0/1 1") && lines[1].contains("1/2 0/1 1"),
         "{done:?}"
     );
+}
+
+#[test]
+fn a_function_for_ranks_is_run_from_the_command_line() {
+    let up = Up::start_wide();
+    let program = example("fixture_ranks");
+    let program = program.display();
+    let done = up.run(&format!("run {program} --kernel who --ranks 3"));
+    assert_eq!(
+        (done.code, done.lines()),
+        (Some(0), vec!["[0,3]", "[1,3]", "[2,3]"]),
+        "{done:?}"
+    );
+    // two numbers: the ranks' sum, and how many are on a node
+    let gate = up.file("gate.go", "");
+    let gate = serde_json::Value::from(gate.with_extension("").to_str().unwrap());
+    let rounds = format!("run {program} --kernel rounds --ranks 2 --parameters {gate}");
+    let done = up.run(&rounds);
+    assert_eq!(
+        (done.code, done.lines()),
+        (Some(0), vec!["[1,2]", "[1,2]"]),
+        "{done:?}"
+    );
+    for (options, said) in [
+        ("who", "nothing says by how many"),
+        ("who --ranks 2 --range 0..2", "cannot be used with"),
+        ("who --ranks 2 --label", "have no output that could be labelled"),
+        ("rounds --ranks 2", "takes parameters of type `String`"),
+        ("who --ranks 2 --parameters 1", "takes no parameters"),
+    ] {
+        let range = if options == "who" { " --range 0..2" } else { "" };
+        let refused = up.run(&format!("run {program} --kernel {options}{range}"));
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains(said), "{refused:?}");
+    }
+    let refused = up.run("run --ranks 2 --on-loss shrink -- true");
+    assert!(refused.stderr.contains("#[phalanx::ranks]"), "{refused:?}");
 }
 
 #[test]

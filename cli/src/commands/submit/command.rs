@@ -53,6 +53,11 @@ impl CommandDraft {
             let what = format!("`{program}` is no program");
             return Err(CliError::usage(what).hint(format!("a file of jobs is given by --file {program}")));
         }
+        if command.gang.goes_on() {
+            let what = "ranks of a program cannot run on where others are lost: only a #[phalanx::ranks] function can provide for that";
+            return Err(CliError::usage(what)
+                .hint("leave --on-loss out, and all start again; or name the function by --kernel"));
+        }
         let mut plan = surrounded(command)?;
         plan.action = action(&arguments)?;
         let others = match plan.action {

@@ -16,7 +16,7 @@ use serde::de::IgnoredAny;
 use super::items::Items;
 use super::{begin_unix_millis, new_submission};
 use crate::args::job::SubmitArguments;
-use crate::program::{Call, Program};
+use crate::program::{Call, CallInputs, Program};
 use crate::ui::error::CliError;
 
 /// A call of a kernel, checked.
@@ -36,34 +36,47 @@ pub(in crate::commands) struct KernelDraft {
 enum Tasks {
     Range(IndexRange),
     Items(Items),
+    Ranks(u32),
 }
 
 impl KernelDraft {
     /// Checks the program, the parameters and the inputs.
     pub(super) fn prepare(arguments: SubmitArguments) -> Result<Self, CliError> {
         let kernel = arguments.kernel.clone().unwrap_or_default();
-        let tasks = match (&arguments.range, &arguments.inputs) {
-            (Some(range), None) => Tasks::Range(*range),
-            (None, Some(path)) => Tasks::Items(Items::JsonLines(path.clone())),
-            (Some(_), Some(_)) | (None, None) => {
+        let gang = &arguments.command.gang;
+        let tasks = match (&arguments.range, &arguments.inputs, gang.ranks) {
+            (Some(range), None, None) => Tasks::Range(*range),
+            (None, Some(path), None) => Tasks::Items(Items::JsonLines(path.clone())),
+            (None, None, Some(ranks)) => Tasks::Ranks(ranks),
+            _ => {
                 return Err(CliError::usage(
-                    "a kernel is called for numbers or for inputs, and neither is given",
+                    "a kernel is called for numbers, for inputs or by ranks, and none of these is given",
                 )
-                .hint("give either --range A..B or --inputs FILE"));
+                .hint("give either --range A..B, --inputs FILE or --ranks N"));
             }
         };
+        if gang.label {
+            let what = "ranks of a kernel return results, and have no output that could be labelled";
+            return Err(CliError::usage(what).hint("leave --label out"));
+        }
         if let Some(argument) = arguments.arguments.first() {
             let what = format!("a kernel takes no arguments such as `{}`", argument.display());
             return Err(CliError::usage(what).hint("give what all its tasks share with --parameters"));
         }
         Program::open(arguments.program())?.check(Call {
             kernel: &kernel,
-            indices: matches!(tasks, Tasks::Range(_)),
+            inputs: match tasks {
+                Tasks::Range(_) => CallInputs::Indices,
+                Tasks::Items(_) => CallInputs::Lines,
+                Tasks::Ranks(_) => CallInputs::Ranks,
+            },
             parameters: arguments.parameters.is_some(),
             reduce: arguments.reduce,
         })?;
         let parameters = match &arguments.parameters {
             Some(text) => read_parameters(text)?,
+            // all ranks have an input, and one that needs to be told was asked for
+            None if matches!(tasks, Tasks::Ranks(_)) => b"null".to_vec(),
             None => Vec::new(),
         };
         if let Tasks::Items(items) = &tasks {
@@ -84,6 +97,7 @@ impl KernelDraft {
         let (inputs, tasks) = match draft.tasks {
             Tasks::Range(range) => (Inputs::Index { first: range.start }, range.len()),
             Tasks::Items(_) => (Inputs::Items { table: nothing }, 0),
+            Tasks::Ranks(ranks) => (Inputs::Index { first: 0 }, ranks.into()),
         };
         let spec = draft.spec(nothing, Payload::Inline(Bytes::new()), inputs, tasks);
         spec.check()
@@ -125,6 +139,7 @@ impl KernelDraft {
         match &self.tasks {
             Tasks::Range(range) => Some(range.len()),
             Tasks::Items(_) => None,
+            Tasks::Ranks(ranks) => Some(u64::from(*ranks)),
         }
     }
 
@@ -138,6 +153,7 @@ impl KernelDraft {
         let (inputs, tasks) = match &self.tasks {
             Tasks::Range(range) => (Inputs::Index { first: range.start }, range.len()),
             Tasks::Items(items) => items.send(client).await?,
+            Tasks::Ranks(ranks) => (Inputs::Index { first: 0 }, u64::from(*ranks)),
         };
         Ok(client
             .submit(self.spec(program, parameters, inputs, tasks))
@@ -172,7 +188,7 @@ impl KernelDraft {
             dependency: self.dependency.clone(),
             held: self.held,
             begin_unix_millis: self.begin_unix_millis,
-            gang: None,
+            gang: arguments.command.gang.gang(),
         }
     }
 }
