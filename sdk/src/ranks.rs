@@ -44,6 +44,8 @@
 //!   whatever lies below. Between hosts that is QUIC (`quic`, which has its own essay): large messages are announced, and their
 //!   bytes stay at the sender until a receive has taken them. A gang that meets its peers is a `RemoteGang` (`remote`).
 //!   Between pretended nodes messages arrive at once, or late, by a thread that delivers them (`loopback/courier`).
+//! - **Collective operations** are messages like others. Each has several algorithms, and takes the one that was measured to suit the
+//!   size, the number of ranks and where they live; on several nodes mostly one rank of each speaks for it (`collective/levels`).
 //! - **Failure**: a rank that returns, panics or is lost has *ended*. The notice of it comes after all that it has sent. It ends the
 //!   receives that need that rank, and later ones fail at once. A collective operation that fails at one rank *breaks*
 //!   everywhere. A communicator can be revoked; agreements go on despite all that.
@@ -71,6 +73,8 @@ mod remote;
 mod request;
 mod respawn;
 
+#[doc(hidden)]
+pub use collective::Algorithm;
 pub use communicator::Communicator;
 pub use envelope::{Source, Status, Tag, Tags};
 pub use error::{CommError, Ending};

@@ -5,8 +5,9 @@
 //! another. If one rank's part fails, the round *breaks*: every rank is told, and this and all later collective operations of
 //! the communicator fail there as well, instead of waiting for messages that will not come.
 //!
-//! Where ranks live on several nodes, some operations have two *levels*: among the ranks of each node, whose messages are
-//! moved, and among one rank of each node.
+//! Where ranks live on several nodes, most operations have two *levels*: among the ranks of each node, whose messages are
+//! moved, and among one rank of each node (`levels`). Which [`Algorithm`] an operation takes depends on that, on the number of
+//! ranks and on the size of what it moves (`choice`, and `cutoffs`, which were measured).
 //!
 //! Operators are associative and need not commute: wherever values are combined, those of lower ranks stand to the left.
 //! Results are therefore the same in every run, also of floating-point sums, though not for every number of ranks.
@@ -16,6 +17,7 @@ mod all_reduce;
 mod all_to_all;
 mod broadcast;
 mod cargo;
+mod choice;
 mod cutoffs;
 mod gather;
 mod levels;
@@ -30,7 +32,9 @@ mod vectors;
 use std::cell::Cell;
 
 use self::cargo::{Cargo, Vector};
-pub(super) use self::levels::Levels;
+pub use self::choice::Algorithm;
+pub(super) use self::choice::Conduct;
+use self::choice::Way;
 use super::communicator::Communicator;
 use super::envelope::Kind;
 use super::error::CommError;
@@ -177,9 +181,9 @@ impl Communicator {
     /// # Errors
     /// If a rank that is needed has ended, the communicator was revoked, or an earlier collective operation broke.
     pub fn barrier(&self) -> Result<(), CommError> {
-        self.collective(|round| match round.levels() {
-            Some(levels) => levels.barrier(round),
-            None => disseminate(round),
+        self.collective(|round| match round.choose(cutoffs::barrier) {
+            Way::Levels(levels) => levels.barrier(round),
+            Way::Flat(_) => disseminate(round),
         })
     }
 }

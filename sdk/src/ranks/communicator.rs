@@ -1,11 +1,11 @@
 //! What a rank has in its hands: a communicator, and how others are made from it.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::collective::Levels;
+use super::collective::Conduct;
 use super::envelope::{Context, Envelope, Kind, Pattern, communicator_id};
 use super::error::{CommError, Ending};
 use super::gang::{Gang, Notice, Undelivered};
@@ -146,8 +146,7 @@ pub struct Communicator {
     collectives: Cell<u64>,
     /// How many agreements have begun.
     agreements: Cell<u64>,
-    /// Which ranks share nodes, once that was asked for.
-    levels: OnceCell<Option<Levels>>,
+    conduct: Conduct,
     /// Places whose failure the user knows of.
     acknowledged: RefCell<BTreeSet<u32>>,
 }
@@ -174,7 +173,7 @@ impl Communicator {
             rank,
             collectives: Cell::new(0),
             agreements: Cell::new(0),
-            levels: OnceCell::new(),
+            conduct: Conduct::default(),
             acknowledged: RefCell::default(),
         }
     }
@@ -276,9 +275,9 @@ impl Communicator {
         self.agreements.get()
     }
 
-    /// Which ranks share nodes, if it is of use to know.
-    pub(super) fn levels(&self) -> Option<&Levels> {
-        self.levels.get_or_init(|| Levels::of(self)).as_ref()
+    /// What its collective operations go by.
+    pub(super) fn conduct(&self) -> &Conduct {
+        &self.conduct
     }
 
     /// This rank's place in the gang.

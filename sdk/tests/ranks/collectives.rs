@@ -1,7 +1,7 @@
 //! Collective operations beside others, where they break, and on large numbers; `properties` compares each with a naive one.
 
 use phalanx::Communicator;
-use phalanx::ranks::CommError;
+use phalanx::ranks::{Algorithm, CommError};
 
 use crate::gangs::{
     Affine, Random, each_gang, each_gang_of, fresh_seed, gangs_of, gangs_over_quic, pretended_gangs, then,
@@ -33,6 +33,98 @@ fn word(rank: usize) -> String {
 
 fn words(ranks: std::ops::Range<usize>) -> String {
     ranks.map(word).collect()
+}
+
+/// All operations on numbers of which each rank gives so many, or so many for each, against naive ones.
+fn check_numbers(comm: &Communicator, root: usize, length: usize) -> Result<(), CommError> {
+    let (n, own) = (comm.size(), comm.rank());
+    let all: Vec<Vec<Affine>> = (0..n).map(|rank| given(rank, n * length)).collect();
+    let part = |to: usize| to * length..(to + 1) * length;
+    let first = |rank: usize| all[rank][part(0)].to_vec();
+    let sum = combined(0..n, n * length).unwrap_or_default();
+
+    let mut buffer = first(own);
+    comm.broadcast_slice(root, &mut buffer)?;
+    assert_eq!(buffer, first(root));
+    let mut buffer = first(own);
+    comm.reduce_slice(root, &mut buffer, then)?;
+    assert!(own != root || buffer == sum[part(0)]);
+    let mut buffer = first(own);
+    comm.all_reduce_slice(&mut buffer, then)?;
+    assert_eq!(buffer, sum[part(0)]);
+    let every: Vec<Affine> = (0..n).flat_map(first).collect();
+    let gathered = comm.gather_slice(root, &first(own))?;
+    assert_eq!(gathered, (own == root).then(|| every.clone()));
+    assert_eq!(comm.all_gather_slice(&first(own))?, every);
+    let scattered = comm.scatter_slice(root, Some(&all[own]))?;
+    assert_eq!(scattered, all[root][part(own)]);
+    let crossed: Vec<Affine> = all.iter().flat_map(|theirs| theirs[part(own)].to_vec()).collect();
+    assert_eq!(comm.all_to_all_slice(&all[own])?, crossed);
+    let of_part = comm.reduce_scatter_slice(&all[own], then)?;
+    assert_eq!(of_part, sum[part(own)]);
+    let mut buffer = first(own);
+    comm.scan_slice(&mut buffer, then)?;
+    assert_eq!(
+        buffer,
+        combined(0..own + 1, n * length).unwrap_or_default()[part(0)]
+    );
+    let before = comm.exscan_slice(&first(own), then)?;
+    let expected = combined(0..own, n * length);
+    assert_eq!(before, expected.map(|sum| sum[part(0)].to_vec()));
+    Ok(())
+}
+
+/// The operations on values that have several algorithms, against naive ones.
+fn check_values(comm: &Communicator, root: usize) -> Result<(), CommError> {
+    let (n, own) = (comm.size(), comm.rank());
+    let every: Vec<String> = (0..n).map(word).collect();
+    let for_each = |from: usize| {
+        (0..n)
+            .map(|to| format!("{from} to {to}, "))
+            .collect::<Vec<String>>()
+    };
+    let for_own: Vec<String> = (0..n).map(|from| for_each(from)[own].clone()).collect();
+
+    let broadcast = comm.broadcast(root, (own == root).then(|| word(root)))?;
+    assert_eq!(broadcast, word(root));
+    let reduced = comm.reduce(root, word(own), joined)?;
+    assert_eq!(reduced, (own == root).then(|| words(0..n)));
+    assert_eq!(comm.all_reduce(word(own), joined)?, words(0..n));
+    let gathered = comm.gather(root, word(own))?;
+    assert_eq!(gathered, (own == root).then(|| every.clone()));
+    assert_eq!(comm.all_gather(word(own))?, every);
+    assert_eq!(comm.all_to_all(for_each(own))?, for_own);
+    let of_own = comm.reduce_scatter(for_each(own), joined)?;
+    assert_eq!(of_own, for_own.concat());
+    assert_eq!(comm.scan(word(own), joined)?, words(0..own + 1));
+    let before = comm.exscan(word(own), joined)?;
+    assert_eq!(before, (own > 0).then(|| words(0..own)));
+    comm.barrier()
+}
+
+#[test]
+fn every_algorithm_gives_what_a_naive_one_gives() {
+    for n in [1, 2, 3, 5, 6, 8] {
+        let mut gangs = pretended_gangs(n, fresh_seed());
+        if n >= 6 {
+            gangs.extend(gangs_over_quic(n));
+        }
+        for (gang, _) in gangs {
+            let ends = gang.run(|comm| {
+                // so that the ranks of a node are apart
+                let mixed = comm.split(Some(0), (comm.rank() % 2) as i64).unwrap().unwrap();
+                for algorithm in Algorithm::ALL {
+                    for comm in [comm, &mixed] {
+                        comm.insist_on(Some(algorithm));
+                        check_numbers(comm, 0, 6).unwrap();
+                        check_numbers(comm, n - 1, 0).unwrap();
+                        check_values(comm, n / 2).unwrap();
+                    }
+                }
+            });
+            assert!(ends.iter().all(Result::is_ok), "{gang:?}: {ends:?}");
+        }
+    }
 }
 
 #[test]
@@ -83,7 +175,7 @@ fn collectives_and_messages_do_not_disturb_each_other() {
 /// An operation on numbers of which all ranks give the same count.
 type OfOneLength = fn(&Communicator, Vec<u8>) -> Result<(), CommError>;
 
-const OF_ONE_LENGTH: [(&str, OfOneLength); 7] = [
+const OF_ONE_LENGTH: [(&str, OfOneLength); 9] = [
     ("broadcast", |comm, mut own| comm.broadcast_slice(0, &mut own)),
     ("reduce", |comm, mut own| comm.reduce_slice(0, &mut own, u8::max)),
     ("all_reduce", |comm, mut own| {
@@ -91,23 +183,39 @@ const OF_ONE_LENGTH: [(&str, OfOneLength); 7] = [
     }),
     ("gather", |comm, own| comm.gather_slice(0, &own).map(drop)),
     ("all_gather", |comm, own| comm.all_gather_slice(&own).map(drop)),
+    ("all_to_all", |comm, own| {
+        let all = own.repeat(comm.size());
+        let came = comm.all_to_all_slice(&all)?;
+        assert_eq!(came.len(), all.len());
+        Ok(())
+    }),
+    ("reduce_scatter", |comm, own| {
+        comm.reduce_scatter_slice(&own.repeat(comm.size()), u8::max)
+            .map(drop)
+    }),
     ("scan", |comm, mut own| comm.scan_slice(&mut own, u8::max)),
     ("exscan", |comm, own| comm.exscan_slice(&own, u8::max).map(drop)),
 ];
 
 #[test]
 fn a_length_that_differs_breaks_the_operation_everywhere() {
-    for n in [2, 3, 5, 8] {
+    let insisted = Algorithm::ALL.map(Some);
+    let algorithms = [None].into_iter().chain(insisted);
+    for (n, algorithm) in [2, 3, 5, 8]
+        .into_iter()
+        .flat_map(|n| algorithms.clone().map(move |own| (n, own)))
+    {
         for (turn, (name, operation)) in OF_ONE_LENGTH.into_iter().enumerate() {
             // shorter than the others', and longer
             for other in [3, 5] {
                 let mut gangs = pretended_gangs(n, fresh_seed());
-                if turn == n % OF_ONE_LENGTH.len() {
+                if turn == n % OF_ONE_LENGTH.len() && algorithm.is_none() {
                     gangs.extend(gangs_over_quic(n));
                 }
                 for (gang, _) in gangs {
                     let ends = gang.run(|comm| {
                         let length = if comm.rank() == n - 1 { other } else { 4 };
+                        comm.insist_on(algorithm);
                         let first = operation(comm, vec![1; length]);
                         (first, comm.barrier())
                     });
@@ -115,14 +223,51 @@ fn a_length_that_differs_breaks_the_operation_everywhere() {
                     let wrong = |first: &_| matches!(first, Err(CommError::WrongLength { .. }));
                     assert!(
                         ends.iter().any(|(first, _)| wrong(first)),
-                        "{name} by {gang:?}: {ends:?}"
+                        "{name} ({algorithm:?}) by {gang:?}: {ends:?}"
                     );
                     let broken = |second: &_| matches!(second, Err(CommError::CollectiveFailed { .. }));
                     assert!(
                         ends.iter().all(|(_, second)| broken(second)),
-                        "{name} by {gang:?}: {ends:?}"
+                        "{name} ({algorithm:?}) by {gang:?}: {ends:?}"
                     );
                 }
+            }
+        }
+    }
+}
+
+/// Has one of 4 ranks give so many bytes and the others `most`, which is to be an error.
+fn check_lengths(name: &str, operation: OfOneLength, most: usize, (odd, length): (usize, usize)) {
+    for (gang, _) in pretended_gangs(4, fresh_seed()) {
+        let ends = gang.run(|comm| {
+            let length = if comm.rank() == odd { length } else { most };
+            (operation(comm, vec![1; length]), comm.barrier())
+        });
+        let ends: Vec<_> = ends.into_iter().map(Result::unwrap).collect();
+        let wrong = |first: &_| matches!(first, Err(CommError::WrongLength { .. }));
+        assert!(
+            ends.iter().any(|(first, _)| wrong(first)),
+            "{name} of {most} bytes, and {length} of rank {odd}, by {gang:?}: {ends:?}"
+        );
+    }
+}
+
+#[test]
+fn lengths_on_both_sides_of_a_cutoff_are_an_error_and_no_wait() {
+    for (name, operation) in OF_ONE_LENGTH {
+        let cutoffs: &[usize] = match name {
+            "broadcast" => &[2 << 20],
+            "reduce" => &[256 << 10],
+            "all_reduce" => &[64 << 10, 256 << 10, 1 << 20],
+            "all_gather" => &[16 << 10],
+            "all_to_all" => &[(1 << 10) + 1],
+            "reduce_scatter" => &[64 << 10],
+            _ => &[],
+        };
+        for &cutoff in cutoffs {
+            for odd in [0, 3] {
+                check_lengths(name, operation, cutoff, (odd, cutoff - 1));
+                check_lengths(name, operation, cutoff - 1, (odd, cutoff));
             }
         }
     }

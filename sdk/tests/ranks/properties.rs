@@ -1,5 +1,6 @@
 //! Every collective operation against a naive one, in the form for values and in the one for slices: on random gangs, with random
-//! lengths, roots and values, with an operator that does not commute, and in communicators whose ranks are in any order.
+//! lengths, roots and values, with an operator that does not commute, by the algorithm that they choose and by any other, and in
+//! communicators whose ranks are in any order.
 //!
 //! A case that fails is shrunk and printed; its seed is then in `proptest-regressions/properties.txt` and is run first from then on.
 
@@ -8,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::ops::Range;
 
 use phalanx::Communicator;
-use phalanx::ranks::LocalGang;
+use phalanx::ranks::{Algorithm, LocalGang};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestCaseResult;
@@ -16,11 +17,11 @@ use proptest::test_runner::TestCaseResult;
 use crate::gangs::{Affine, Random, then};
 
 /// Lengths in numbers of 8 bytes at which another algorithm is taken, but the last.
-const CUTOFFS: [usize; 3] = [32, 2_048, 8_192];
-/// The last.
-const CUTOFF_OF_ROOTED: usize = 131_072;
+const CUTOFFS: [usize; 4] = [128, 2_048, 8_192, 32_768];
+/// The last: of an all_reduce in two levels, and of a broadcast among 8 ranks of a node.
+const CUTOFF_OF_LARGE: usize = 131_072;
 /// Numbers that one rank gives at the most.
-const GIVEN_MAX: usize = CUTOFF_OF_ROOTED + 2;
+const GIVEN_MAX: usize = CUTOFF_OF_LARGE + 2;
 
 /// What is between the nodes.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +41,8 @@ struct Case {
     order: Vec<i64>,
     root: usize,
     length: usize,
+    /// What the operations are to take in place of their choice.
+    algorithm: Option<Algorithm>,
     seed: u64,
 }
 
@@ -57,7 +60,7 @@ fn lengths() -> impl Strategy<Value = usize> {
         8 => 1..20_usize,
         6 => select(&CUTOFFS[..]).prop_flat_map(around),
         1 => 8_200..20_000_usize,
-        2 => around(CUTOFF_OF_ROOTED),
+        2 => around(CUTOFF_OF_LARGE),
     ]
 }
 
@@ -72,16 +75,19 @@ fn cases() -> impl Strategy<Value = Case> {
         5 => any::<u64>().prop_map(Between::Delays),
         1 => Just(Between::Quic),
     ];
-    (gang, between, lengths(), any::<u64>()).prop_map(|((order, per_node, root), between, length, seed)| {
-        Case {
+    let algorithm = prop_oneof![Just(None), select(&Algorithm::ALL[..]).prop_map(Some)];
+    let case = (gang, between, lengths(), algorithm, any::<u64>());
+    case.prop_map(
+        |((order, per_node, root), between, length, algorithm, seed)| Case {
             per_node,
             between,
             order,
             root,
             length,
+            algorithm,
             seed,
-        }
-    })
+        },
+    )
 }
 
 impl Case {
@@ -132,6 +138,7 @@ impl Case {
         let ends = gang.run(|comm| {
             let ordered = comm.split(Some(0), self.order[comm.rank()]);
             let ordered = ordered.ok().flatten().expect("all ranks are of one color");
+            ordered.insist_on(self.algorithm);
             let mut random = Random(self.seed ^ ordered.rank() as u64);
             random.dawdle();
             (ordered.rank(), part(&ordered, given[ordered.rank()].clone()))

@@ -15,14 +15,14 @@ use crate::ranks::payload::Plain;
 
 /// Which ranks pair up so that a power of two remains.
 #[derive(Debug, Clone, Copy)]
-struct Fold {
-    cores: usize,
+pub(super) struct Fold {
+    pub cores: usize,
     /// The first `2 * pairs` ranks are pairs.
     pairs: usize,
 }
 
 impl Fold {
-    fn new(n: usize) -> Self {
+    pub(super) fn new(n: usize) -> Self {
         let cores = (n / 2 + 1).next_power_of_two();
         Fold {
             cores,
@@ -31,7 +31,7 @@ impl Fold {
     }
 
     /// The rank that stands for that core.
-    fn rank(self, core: usize) -> usize {
+    pub(super) fn rank(self, core: usize) -> usize {
         if core < self.pairs {
             2 * core + 1
         } else {
@@ -40,7 +40,7 @@ impl Fold {
     }
 
     /// The core that has that rank's value.
-    fn core_of(self, rank: usize) -> usize {
+    pub(super) fn core_of(self, rank: usize) -> usize {
         if rank < 2 * self.pairs {
             rank / 2
         } else {
@@ -48,13 +48,18 @@ impl Fold {
         }
     }
 
+    /// For how many ranks that core stands.
+    pub(super) fn ranks_of(self, core: usize) -> usize {
+        if core < self.pairs { 2 } else { 1 }
+    }
+
     /// Whether the rank gives its value to the next one.
-    fn gives(self, rank: usize) -> bool {
+    pub(super) fn gives(self, rank: usize) -> bool {
         rank < 2 * self.pairs && rank.is_multiple_of(2)
     }
 
     /// Whether the rank takes the value of the one before.
-    fn takes(self, rank: usize) -> bool {
+    pub(super) fn takes(self, rank: usize) -> bool {
         rank < 2 * self.pairs && !rank.is_multiple_of(2)
     }
 
@@ -214,5 +219,5 @@ pub(super) fn parts_ring<E: Plain>(
     let parts = (0..n).map(|index| Vector(buffer[part(length, n, index)].to_vec()));
     let Vector(own) = reduce_scatter::pairwise(round, parts.collect(), on_vectors(combine))?;
     fill(&mut buffer[part(length, n, rank)], &own)?;
-    ring(round, rank, buffer)
+    ring(round, rank, buffer, |index| part(length, n, index))
 }

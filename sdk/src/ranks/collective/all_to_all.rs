@@ -1,8 +1,22 @@
 //! Each rank's items, some for each rank.
 
 use super::cargo::List;
-use super::{Round, check_length};
+use super::choice::{Algorithm, Way};
+use super::{Round, check_length, cutoffs};
 use crate::ranks::error::CommError;
+
+/// The way that suits blocks of so many bytes, or values. `items` holds as many for each rank.
+pub(super) fn chosen<L: List>(
+    round: &Round<'_>,
+    items: Vec<L::Item>,
+    bytes: Option<usize>,
+) -> Result<Vec<L::Item>, CommError> {
+    match round.choose(|shape| cutoffs::all_to_all(shape, bytes)) {
+        Way::Levels(levels) => levels.all_to_all::<L>(round, items),
+        Way::Flat(Algorithm::Doubling) => bruck::<L>(round, items),
+        Way::Flat(_) => pairwise::<L>(round, items),
+    }
+}
 
 /// Everybody sends each rank its items. `items` holds as many for each rank.
 pub(super) fn pairwise<L: List>(
@@ -33,8 +47,8 @@ pub(super) fn pairwise<L: List>(
     Ok(items)
 }
 
-/// Bruck's: log2(n) messages, each of half of the items. Block i is on its way to the rank i ahead; in step k those move on
-/// by 2^k whose distance has that bit.
+/// Bruck's (Bruck et al. 1997): log2(n) messages, each of half of the items. Block i is on its way to the rank i ahead; in step k
+/// those move on by 2^k whose distance has that bit.
 pub(super) fn bruck<L: List>(round: &Round<'_>, mut items: Vec<L::Item>) -> Result<Vec<L::Item>, CommError> {
     let (n, rank) = (round.size(), round.rank());
     let block = items.len() / n;

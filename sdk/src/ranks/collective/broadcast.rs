@@ -43,7 +43,7 @@ pub(super) fn scatter_ring<E: Plain>(
     let relative = round.behind(root);
     let all = (relative == 0).then(|| buffer.to_vec());
     let block = length.div_ceil(n);
-    let own = scatter::down_the_tree::<Vector<E>>(round, root, all, |_, _| Ok(block))?;
+    let own = scatter::down_the_tree::<Vector<E>>(round, root, all, block)?;
     fill(&mut buffer[part(length, n, relative)], &own)?;
-    ring(round, relative, buffer)
+    ring(round, relative, buffer, |index| part(length, n, index))
 }

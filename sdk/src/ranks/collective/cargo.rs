@@ -1,5 +1,6 @@
 //! What the messages of collective operations carry: the same algorithms move values and numbers.
 
+use super::check_length;
 use crate::ranks::communicator::Communicator;
 use crate::ranks::error::CommError;
 use crate::ranks::payload::{Message, Payload, Plain};
@@ -70,5 +71,17 @@ impl<E: Plain> List for Vector<E> {
 
     fn items(self) -> Vec<E> {
         self.0
+    }
+}
+
+/// What `op` does item by item to whole lists, which are to be of one length.
+pub(super) fn on_lists<L: List>(
+    op: impl Fn(L::Item, L::Item) -> L::Item,
+) -> impl Fn(L, L) -> Result<L, CommError> {
+    move |left, right| {
+        let (left, right) = (left.items(), right.items());
+        check_length(left.len(), right.len())?;
+        let both = left.into_iter().zip(right);
+        Ok(L::wrap(both.map(|(left, right)| op(left, right)).collect()))
     }
 }

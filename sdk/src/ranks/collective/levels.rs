@@ -1,7 +1,12 @@
-//! Operations in two levels: among the ranks of each node, and among the *leaders*, one rank of each node. A message between
-//! nodes costs a hundred times what one within a node does, so that the fewest between nodes win: over QUIC on two hosts of
-//! four and of eight ranks, a barrier or an all_reduce of a number took 0.7 and 0.4 of the time that one level took. Large numbers are cut
-//! into parts on one level instead, where each rank moves its share.
+//! Operations in two levels: among the ranks of each node, and among the *leaders*, one rank of each node (Kielmann et al. 1999). A
+//! message between nodes costs a hundred times what one within a node does, so that the fewest between nodes win: over QUIC, on two
+//! and four hosts with 8 ranks in all, a barrier, an all_reduce, an all_gather, an all_to_all and a reduce_scatter of a number took
+//! 0.4 to 0.8 of the time that the best of one level took. Large blocks that need no combining go straight to their ranks instead.
+//!
+//! Here are those that move or combine one value; `blocks` has those that move blocks, `prefixes` scans.
+
+mod blocks;
+mod prefixes;
 
 use super::all_reduce::doubling;
 use super::cargo::{Cargo, Vector};
@@ -9,7 +14,7 @@ use super::{Round, broadcast, disseminate, reduce};
 use crate::ranks::communicator::Communicator;
 use crate::ranks::error::CommError;
 
-/// Which ranks of a communicator share a node, if there are several nodes and one of them has several ranks.
+/// Which ranks of a communicator share a node.
 #[derive(Debug)]
 pub(in crate::ranks) struct Levels {
     /// The ranks of each node, ascending; nodes in the order of their first rank.
@@ -20,8 +25,16 @@ pub(in crate::ranks) struct Levels {
     in_order: bool,
 }
 
+/// Ranks that speak for their nodes.
+struct Leaders {
+    /// By node.
+    ranks: Vec<usize>,
+    /// The node of the one that an operation starts from or ends at.
+    root_node: usize,
+}
+
 impl Levels {
-    pub(in crate::ranks) fn of(comm: &Communicator) -> Option<Self> {
+    pub(in crate::ranks) fn of(comm: &Communicator) -> Self {
         let gang = comm.endpoint().gang();
         let mut numbers: Vec<u32> = Vec::new();
         let mut nodes: Vec<Vec<usize>> = Vec::new();
@@ -37,12 +50,29 @@ impl Levels {
         }
         let leaders: Vec<usize> = nodes.iter().filter_map(|ranks| ranks.first().copied()).collect();
         let in_order = nodes.iter().flatten().copied().eq(0..comm.size());
-        let is_of_use = (2..comm.size()).contains(&nodes.len());
-        is_of_use.then_some(Levels {
+        Levels {
             nodes,
             leaders,
             in_order,
-        })
+        }
+    }
+
+    pub(super) fn n_nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    fn n_ranks(&self) -> usize {
+        self.nodes.iter().map(Vec::len).sum()
+    }
+
+    /// These, if there are several nodes and one of them has several ranks.
+    pub(super) fn of_use(&self) -> Option<&Self> {
+        (2..self.n_ranks()).contains(&self.n_nodes()).then_some(self)
+    }
+
+    /// These, if they are of use where values are combined in the order of ranks.
+    pub(super) fn of_use_in_order(&self) -> Option<&Self> {
+        self.of_use().filter(|levels| levels.in_order)
     }
 
     /// Which node a rank is on.
@@ -67,7 +97,15 @@ impl Levels {
         broadcast::binomial(&within, 0, Some(nothing())).map(|_| ())
     }
 
-    /// Gives all ranks the root's value: first the leaders, of which the root is one in place of its node's.
+    /// One rank of each node: the leaders, but the root in place of its node's.
+    fn leaders_with(&self, root: usize) -> Leaders {
+        let root_node = self.node_of(root);
+        let mut ranks = self.leaders.clone();
+        ranks[root_node] = root;
+        Leaders { ranks, root_node }
+    }
+
+    /// Gives all ranks the root's value: first one rank of each node.
     pub(super) fn broadcast<C: Cargo + Clone>(
         &self,
         round: &Round<'_>,
@@ -79,19 +117,24 @@ impl Levels {
         if round.rank() == root && own.is_none() {
             return Err(CommError::RootGaveNothing { root });
         }
-        let root_node = self.node_of(root);
-        let mut leaders = self.leaders.clone();
-        leaders[root_node] = root;
-        if let Some(between) = round.among(&leaders) {
-            own = Some(broadcast::binomial(&between, root_node, own)?);
+        let leaders = self.leaders_with(root);
+        if let Some(between) = round.among(&leaders.ranks) {
+            own = Some(broadcast::binomial(&between, leaders.root_node, own)?);
         }
-        let node = self.node_of(round.rank());
-        let ranks = &self.nodes[node];
-        let source = ranks.iter().position(|&rank| rank == leaders[node]);
-        broadcast::binomial(&self.within(round), source.unwrap_or_default(), own)
+        let source = self.seat_of_leader(&leaders, round.rank());
+        broadcast::binomial(&self.within(round), source, own)
     }
 
-    /// Combines all ranks' values for all; of use only if [`Levels::keeps_order`].
+    /// Which of the ranks of a rank's node leads it.
+    fn seat_of_leader(&self, leaders: &Leaders, rank: usize) -> usize {
+        let node = self.node_of(rank);
+        let seat = self.nodes[node]
+            .iter()
+            .position(|&rank| rank == leaders.ranks[node]);
+        seat.unwrap_or_default()
+    }
+
+    /// Combines all ranks' values for all; of use only if they are in order.
     pub(super) fn all_reduce<C: Cargo + Clone>(
         &self,
         round: &Round<'_>,
@@ -106,7 +149,7 @@ impl Levels {
         broadcast::binomial(&within, 0, sum)
     }
 
-    /// Combines all ranks' values for the root; of use only if [`Levels::keeps_order`].
+    /// Combines all ranks' values for the root; of use only if they are in order.
     pub(super) fn reduce<C: Cargo>(
         &self,
         round: &Round<'_>,
@@ -126,22 +169,5 @@ impl Levels {
             None if leader != root && round.rank() == root => round.receive(leader).map(Some),
             sum => Ok(sum),
         }
-    }
-
-    /// Whether values may be combined node by node.
-    pub(super) fn keeps_order(&self) -> bool {
-        self.in_order
-    }
-}
-
-impl Round<'_> {
-    /// The levels of the communicator, if two are of use.
-    pub(super) fn levels(&self) -> Option<&Levels> {
-        self.comm.levels()
-    }
-
-    /// The levels, if two are of use to combine values in the order of ranks.
-    pub(super) fn levels_in_order(&self) -> Option<&Levels> {
-        self.levels().filter(|levels| levels.keeps_order())
     }
 }

@@ -44,13 +44,22 @@ pub(super) fn exclusive<C: Cargo + Clone>(
     own: C,
     combine: impl Fn(C, C) -> Result<C, CommError>,
 ) -> Result<Option<C>, CommError> {
+    both(round, own, combine).map(|(before, _)| before)
+}
+
+/// Without the rank's own value, and with it.
+pub(super) fn both<C: Cargo + Clone>(
+    round: &Round<'_>,
+    own: C,
+    combine: impl Fn(C, C) -> Result<C, CommError>,
+) -> Result<(Option<C>, C), CommError> {
     let mut before: Option<C> = None;
-    doubling(round, own, &combine, |lower| {
+    let sum = doubling(round, own, &combine, |lower| {
         before = Some(match before.take() {
             Some(before) => combine(lower.clone(), before)?,
             None => lower.clone(),
         });
         Ok(())
     })?;
-    Ok(before)
+    Ok((before, sum))
 }

@@ -4,37 +4,38 @@ use super::Round;
 use super::cargo::List;
 use crate::ranks::error::CommError;
 
-/// The root gives the same number of items for each rank.
-pub(super) fn binomial<L: List>(
+/// The root sends everybody its items. It gives the same number for each.
+pub(super) fn direct<L: List>(
     round: &Round<'_>,
     root: usize,
     items: Option<Vec<L::Item>>,
 ) -> Result<Vec<L::Item>, CommError> {
     round.check_root(root)?;
+    if round.rank() != root {
+        return Ok(round.receive::<L>(root)?.items());
+    }
     let n = round.size();
-    let items = match items {
-        Some(mut items) if round.rank() == root => {
-            check_multiple(n, items.len())?;
-            let block = items.len() / n;
-            items.rotate_left(root * block);
-            Some(items)
+    let mut items = items.ok_or(CommError::RootGaveNothing { root })?;
+    let block = part_of(items.len(), n)?;
+    let mut own = Vec::new();
+    for to in (0..n).rev() {
+        let theirs = items.split_off(to * block);
+        if to == root {
+            own = theirs;
+        } else {
+            round.send(to, L::wrap(theirs))?;
         }
-        _ => None,
-    };
-    down_the_tree::<L>(round, root, items, |n_served, count| {
-        check_multiple(n_served, count)?;
-        Ok(count / n_served)
-    })
+    }
+    Ok(own)
 }
 
 /// Binomial tree: each rank gets what its subtree needs, which is a row of neighbours, and hands on the others' parts. The root's
-/// items are in the order of ranks from itself on; `block` says how many a rank gets where so many ranks are served by so many.
-/// The last ranks get what is left.
+/// items are in the order of ranks from itself on, `block` for each; the last ranks get what is left.
 pub(super) fn down_the_tree<L: List>(
     round: &Round<'_>,
     root: usize,
     items: Option<Vec<L::Item>>,
-    block: impl Fn(usize, usize) -> Result<usize, CommError>,
+    block: usize,
 ) -> Result<Vec<L::Item>, CommError> {
     let n = round.size();
     let relative = round.behind(root);
@@ -45,7 +46,6 @@ pub(super) fn down_the_tree<L: List>(
         let lowest = 1 << relative.trailing_zeros();
         (round.receive::<L>(round.behind(lowest))?.items(), lowest)
     };
-    let block = block(subtree.min(n - relative), items.len())?;
     let mut distance = subtree / 2;
     while distance > 0 {
         if relative + distance < n {
@@ -57,10 +57,10 @@ pub(super) fn down_the_tree<L: List>(
     Ok(items)
 }
 
-/// Checks that each of `n` ranks gets the same number of items.
-fn check_multiple(n: usize, length: usize) -> Result<(), CommError> {
+/// How many items each of `n` gets of so many, which is the same number for all.
+pub(super) fn part_of(length: usize, n: usize) -> Result<usize, CommError> {
     if length.is_multiple_of(n) {
-        Ok(())
+        Ok(length / n)
     } else {
         Err(CommError::WrongLength {
             expected: length.next_multiple_of(n),

@@ -1,8 +1,11 @@
 //! The collective operations on values of any type, which move within a process.
 
-use super::cargo::Value;
-use super::cutoffs::DIRECT_RANKS_MAX;
-use super::{all_gather, all_reduce, all_to_all, broadcast, gather, reduce, reduce_scatter, scan, scatter};
+use super::cargo::{List, Value, on_lists};
+use super::choice::{Algorithm, Way};
+use super::{
+    all_gather, all_reduce, all_to_all, broadcast, check_length, cutoffs, gather, reduce, reduce_scatter,
+    scan, scatter,
+};
 use crate::ranks::communicator::Communicator;
 use crate::ranks::error::CommError;
 use crate::ranks::payload::Message;
@@ -12,8 +15,15 @@ fn on_values<T>(op: impl Fn(T, T) -> T) -> impl Fn(Value<T>, Value<T>) -> Result
     move |Value(left), Value(right)| Ok(Value(op(left, right)))
 }
 
+/// The value of a list of one.
+fn only_one<T>(values: Vec<T>) -> Result<T, CommError> {
+    let found = values.len();
+    let wrong = CommError::WrongLength { expected: 1, found };
+    values.into_iter().next().ok_or(wrong)
+}
+
 impl Communicator {
-    /// Gives all ranks the root's `value`; what others give is ignored. Binomial tree.
+    /// Gives all ranks the root's `value`; what others give is ignored. Binomial tree, on several nodes first to one rank of each.
     ///
     /// # Errors
     /// [`CommError::RootGaveNothing`]; else like [`Communicator::barrier`].
@@ -27,15 +37,16 @@ impl Communicator {
     pub fn broadcast<T: Message + Clone>(&self, root: usize, value: Option<T>) -> Result<T, CommError> {
         self.collective(|round| {
             let own = value.map(Value);
-            let Value(value) = match round.levels() {
-                Some(levels) => levels.broadcast(round, root, own)?,
-                None => broadcast::binomial(round, root, own)?,
+            let way = round.choose(|shape| cutoffs::broadcast(shape, None));
+            let Value(value) = match way {
+                Way::Levels(levels) => levels.broadcast(round, root, own)?,
+                Way::Flat(_) => broadcast::binomial(round, root, own)?,
             };
             Ok(value)
         })
     }
 
-    /// Combines all ranks' values in the order of ranks, for the root. Binomial tree.
+    /// Combines all ranks' values in the order of ranks, for the root. Binomial tree, on several nodes first within each.
     ///
     /// # Errors
     /// Like [`Communicator::barrier`].
@@ -46,15 +57,16 @@ impl Communicator {
         op: impl Fn(T, T) -> T,
     ) -> Result<Option<T>, CommError> {
         self.collective(|round| {
-            let sum = match round.levels_in_order() {
-                Some(levels) => levels.reduce(round, root, Value(value), on_values(op))?,
-                None => reduce::binomial(round, root, Value(value), on_values(op))?,
+            let way = round.choose_in_order(|shape| cutoffs::reduce(shape, None));
+            let sum = match way {
+                Way::Levels(levels) => levels.reduce(round, root, Value(value), on_values(op))?,
+                Way::Flat(_) => reduce::binomial(round, root, Value(value), on_values(op))?,
             };
             Ok(sum.map(|Value(sum)| sum))
         })
     }
 
-    /// Combines all ranks' values in the order of ranks, for all. Recursive doubling.
+    /// Combines all ranks' values in the order of ranks, for all. Recursive doubling, on several nodes between one rank of each.
     ///
     /// # Errors
     /// Like [`Communicator::barrier`].
@@ -67,86 +79,106 @@ impl Communicator {
     /// ```
     pub fn all_reduce<T: Message + Clone>(&self, value: T, op: impl Fn(T, T) -> T) -> Result<T, CommError> {
         self.collective(|round| {
-            let Value(sum) = match round.levels_in_order() {
-                Some(levels) => levels.all_reduce(round, Value(value), on_values(op))?,
-                None => all_reduce::doubling(round, Value(value), on_values(op))?,
+            let way = round.choose_in_order(|shape| cutoffs::all_reduce(shape, None));
+            let Value(sum) = match way {
+                Way::Levels(levels) => levels.all_reduce(round, Value(value), on_values(op))?,
+                Way::Flat(_) => all_reduce::doubling(round, Value(value), on_values(op))?,
             };
             Ok(sum)
         })
     }
 
-    /// Gives the root all ranks' values, in the order of ranks. Binomial tree.
+    /// Gives the root all ranks' values, in the order of ranks. All send them to the root.
     ///
     /// # Errors
     /// Like [`Communicator::barrier`].
     pub fn gather<T: Message>(&self, root: usize, value: T) -> Result<Option<Vec<T>>, CommError> {
-        self.collective(|round| gather::binomial::<Value<Vec<T>>>(round, root, vec![value]))
+        self.collective(|round| gather::direct::<Value<Vec<T>>>(round, root, vec![value]))
     }
 
-    /// Gives all ranks all ranks' values, in the order of ranks. Bruck's algorithm.
+    /// Gives all ranks all ranks' values, in the order of ranks. Bruck's algorithm, on several nodes between one rank of each.
     ///
     /// # Errors
     /// Like [`Communicator::barrier`].
     pub fn all_gather<T: Message + Clone>(&self, value: T) -> Result<Vec<T>, CommError> {
-        self.collective(|round| all_gather::bruck::<Value<Vec<T>>>(round, vec![value]))
+        self.collective(|round| {
+            let way = round.choose(|shape| cutoffs::all_gather(shape, None));
+            match way {
+                Way::Levels(levels) => levels
+                    .all_gather::<Value<Vec<T>>>(round, vec![value])
+                    .map(List::items),
+                Way::Flat(_) => all_gather::bruck::<Value<Vec<T>>>(round, vec![value], |_| 1),
+            }
+        })
     }
 
-    /// Gives each rank one of the root's `values`, which are as many as the ranks; what others give is ignored. Binomial tree.
+    /// Gives each rank one of the root's `values`, which are as many as the ranks; what others give is ignored. The root
+    /// sends to all.
     ///
     /// # Errors
     /// [`CommError::RootGaveNothing`], [`CommError::WrongLength`]; else like [`Communicator::barrier`].
     pub fn scatter<T: Message>(&self, root: usize, values: Option<Vec<T>>) -> Result<T, CommError> {
         self.collective(|round| {
             if let Some(values) = values.as_ref().filter(|_| round.rank() == root) {
-                super::check_length(round.size(), values.len())?;
+                check_length(round.size(), values.len())?;
             }
-            let own = scatter::binomial::<Value<Vec<T>>>(round, root, values)?;
-            let found = own.len();
-            let wrong = CommError::WrongLength { expected: 1, found };
-            own.into_iter().next().ok_or(wrong)
+            let own = scatter::direct::<Value<Vec<T>>>(round, root, values)?;
+            only_one(own)
         })
     }
 
     /// Gives each rank one value of each rank: its i-th of `values` goes to rank i, what it gets from rank i is the i-th of the
-    /// result. Pairwise; Bruck's algorithm among many ranks.
+    /// result. Pairwise.
     ///
     /// # Errors
     /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
     pub fn all_to_all<T: Message>(&self, values: Vec<T>) -> Result<Vec<T>, CommError> {
         self.collective(|round| {
-            super::check_length(round.size(), values.len())?;
-            if round.size() <= DIRECT_RANKS_MAX {
-                all_to_all::pairwise::<Value<Vec<T>>>(round, values)
-            } else {
-                all_to_all::bruck::<Value<Vec<T>>>(round, values)
-            }
+            check_length(round.size(), values.len())?;
+            all_to_all::chosen::<Value<Vec<T>>>(round, values, None)
         })
     }
 
-    /// Combines the i-th values of all ranks in the order of ranks, for rank i. Pairwise.
+    /// Combines the i-th values of all ranks in the order of ranks, for rank i. Pairwise, on several nodes between one rank of each.
     ///
     /// # Errors
     /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
     pub fn reduce_scatter<T: Message>(&self, values: Vec<T>, op: impl Fn(T, T) -> T) -> Result<T, CommError> {
         self.collective(|round| {
-            let values = values.into_iter().map(Value).collect();
-            let Value(sum) = reduce_scatter::pairwise(round, values, on_values(op))?;
-            Ok(sum)
+            check_length(round.size(), values.len())?;
+            let way = round.choose_in_order(|shape| cutoffs::reduce_scatter(shape, None));
+            let own = match way {
+                Way::Levels(levels) => levels.reduce_scatter::<Value<Vec<T>>>(round, values, on_lists(op))?,
+                Way::Flat(Algorithm::Halving) => {
+                    reduce_scatter::halving::<Value<Vec<T>>>(round, values, on_lists(op))?
+                }
+                Way::Flat(_) => {
+                    let values = values.into_iter().map(Value).collect();
+                    let Value(sum) = reduce_scatter::pairwise(round, values, on_values(op))?;
+                    return Ok(sum);
+                }
+            };
+            only_one(own)
         })
     }
 
-    /// Combines the values of the ranks up to and with this one, in their order. Recursive doubling.
+    /// Combines the values of the ranks up to and with this one, in their order. Recursive doubling, on several nodes within each and
+    /// between one rank of each.
     ///
     /// # Errors
     /// Like [`Communicator::barrier`].
     pub fn scan<T: Message + Clone>(&self, value: T, op: impl Fn(T, T) -> T) -> Result<T, CommError> {
         self.collective(|round| {
-            let Value(sum) = scan::inclusive(round, Value(value), on_values(op))?;
+            let Value(sum) = match round.choose_in_order(cutoffs::scan) {
+                Way::Levels(levels) => levels.scan(round, Value(value), on_values(op))?,
+                Way::Flat(_) => scan::inclusive(round, Value(value), on_values(op))?,
+            };
             Ok(sum)
         })
     }
 
-    /// Combines the values of the ranks before this one, in their order; nothing at rank 0. Recursive doubling.
+    /// Combines the values of the ranks before this one, in their order; nothing at rank 0. Like
+    /// [`Communicator::scan`].
     ///
     /// # Errors
     /// Like [`Communicator::barrier`].
@@ -156,7 +188,10 @@ impl Communicator {
         op: impl Fn(T, T) -> T,
     ) -> Result<Option<T>, CommError> {
         self.collective(|round| {
-            let sum = scan::exclusive(round, Value(value), on_values(op))?;
+            let sum = match round.choose_in_order(cutoffs::scan) {
+                Way::Levels(levels) => levels.exscan(round, Value(value), on_values(op))?,
+                Way::Flat(_) => scan::exclusive(round, Value(value), on_values(op))?,
+            };
             Ok(sum.map(|Value(sum)| sum))
         })
     }

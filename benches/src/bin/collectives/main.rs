@@ -2,6 +2,11 @@
 //! two over QUIC, beside the MPI libraries that are installed.
 //!
 //! `cargo run --release -p phalanx-benches --bin collectives`
+//!
+//! With `cutoffs` and names of operations behind it, each algorithm of these operations over a range of sizes, on one node and on
+//! several hosts over QUIC: what the SDK's choices are made by.
+
+mod cutoffs;
 
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -81,6 +86,13 @@ fn print_row(ranks: usize, name: &str, seconds: &[f64]) {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((first, names)) = words.split_first()
+        && first == "cutoffs"
+    {
+        cutoffs::print(names);
+        return Ok(());
+    }
     let cores = std::thread::available_parallelism()?.get();
     let scratch = tempfile::tempdir()?;
     let peers = peers(scratch.path());
