@@ -227,9 +227,9 @@ impl FileDraft {
 
 /// Nothing, if the job is over: it needs not be let go any more.
 fn unless_over(error: ClientError) -> Result<(), ClientError> {
-    match error {
-        ClientError::Refused(Refusal::Over(_)) => Ok(()),
-        error => Err(error),
+    match matches!(error, ClientError::Refused(Refusal::Over(_))) {
+        true => Ok(()),
+        false => Err(error),
     }
 }
 
