@@ -49,7 +49,7 @@ pub struct JobView {
     pub failed: u64,
     /// Tasks that were run in vain and rest until they are run again.
     pub resting: u64,
-    /// Slots it holds now.
+    /// Slots it holds now; if they are all kept for others, its tasks that still run.
     pub slots: u64,
     /// Workers it runs on now.
     pub workers: u64,
@@ -238,7 +238,7 @@ pub struct Offer {
     pub slots_capacity: u32,
     /// Slots that fit now.
     pub slots_free: u32,
-    /// Slots that the job holds there.
+    /// Slots that the job holds there; if they are all kept for others, its tasks that still run.
     pub slots_held: u32,
 }
 

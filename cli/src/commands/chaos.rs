@@ -404,6 +404,7 @@ impl Survived {
             disturbances: &self.counts,
             jobs: self.tally.jobs.len() as u64,
             gangs: self.tally.gangs,
+            gangs_hit: self.tally.gangs_hit,
             commands: self.tally.commands,
             results: self.tally.results,
             longest_wait_seconds: self.tally.longest_wait.as_secs_f64(),
@@ -422,9 +423,10 @@ impl Survived {
             text += &format!("  {count:>4} {what}\n");
         }
         text += &format!(
-            "{}, {}, {} and {} were compared with those of an undisturbed run of {}; the longest wait for one was {}\n",
+            "{}, {} ({} had lost ranks), {} and {} were compared with those of an undisturbed run of {}; the longest wait for one was {}\n",
             counted(self.tally.jobs.len() as u64, "job"),
             counted(self.tally.gangs, "gang"),
+            self.tally.gangs_hit,
             counted(self.tally.commands, "command"),
             counted(self.tally.results, "result"),
             millis(self.undisturbed),

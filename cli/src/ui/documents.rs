@@ -97,6 +97,7 @@ pub(crate) enum Content<'a> {
         disturbances: &'a BTreeMap<&'static str, u64>,
         jobs: u64,
         gangs: u64,
+        gangs_hit: u64,
         commands: u64,
         results: u64,
         longest_wait_seconds: f64,

@@ -1,6 +1,6 @@
 #!/bin/bash
-#SBATCH --time=0:3
-#SBATCH --signal=USR1@2
+#SBATCH --time=0:10
+#SBATCH --signal=USR1@5
 #SBATCH --output=signal.txt
 
 srun sh -c 'trap "echo the step saves; exit 0" USR1; sleep 100 & wait'

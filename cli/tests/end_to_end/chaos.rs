@@ -35,6 +35,7 @@ fn a_cluster_with_a_standby_survives_most_of_a_minute_of_chaos() {
     assert!(survived["results"].as_u64() > Some(1000), "{survived}");
     assert!(survived["undisturbed_seconds"].as_f64() > Some(1.0), "{survived}");
     assert!(survived["gangs"].as_u64() > Some(3), "{survived}");
+    assert!(survived["gangs_hit"].as_u64() > Some(0), "{survived}");
     assert!(survived["commands"].as_u64() >= Some(20), "{survived}");
     let kinds = [
         "killed",

@@ -27,6 +27,13 @@ impl Done {
         self.stdout.lines().collect()
     }
 
+    /// What it wrote to stderr, but why its job had not begun: that is told where it takes long, as on a slow machine.
+    pub(crate) fn errors(&self) -> String {
+        let lines = self.stderr.split_inclusive('\n');
+        let is_why = |line: &str| line.starts_with("job ") && line.contains(" waits");
+        lines.filter(|line| !is_why(line)).collect()
+    }
+
     /// The document on stdout.
     pub(crate) fn json(&self) -> serde_json::Value {
         let document: serde_json::Value = serde_json::from_str(&self.stdout).unwrap_or_else(|error| {

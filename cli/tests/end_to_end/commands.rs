@@ -19,7 +19,7 @@ fn run_passes_on_what_a_program_prints_and_how_it_ends() {
     let up = Up::start();
     let done = run(with(&up, "run -- sh -c", &["echo out; echo err >&2; exit 7"]));
     assert_eq!(
-        (done.code, done.stdout.as_str(), done.stderr.as_str()),
+        (done.code, done.stdout.as_str(), done.errors().as_str()),
         (Some(7), "out\n", "err\n")
     );
     let done = run(with(&up, "run -- sh -c", &["kill -SEGV $$"]));
@@ -28,12 +28,15 @@ fn run_passes_on_what_a_program_prints_and_how_it_ends() {
     let done = up.run("run no-such-program");
     assert_eq!(done.code, Some(127));
     assert_eq!(
-        done.stderr,
+        done.errors(),
         "error: there is no program `no-such-program` on this worker\n"
     );
     // a progress bar or a summary would be in the way of what it prints
     let done = up.run("run true");
-    assert_eq!((done.code, done.stdout + &done.stderr), (Some(0), String::new()));
+    assert_eq!(
+        (done.code, done.errors() + &done.stdout),
+        (Some(0), String::new())
+    );
 }
 
 #[test]
@@ -240,7 +243,7 @@ fn a_task_over_its_time_limit_is_told_then_killed_and_the_others_go_on() {
         "trap 'echo ignored' TERM; if [ {} = 1 ]; then while :; do sleep 0.05; done; else echo fine; fi";
     let done = run(with(
         &up,
-        "run --array 0-2 --task-time-limit 300ms --grace 200ms -- sh -c",
+        "run --array 0-2 --task-time-limit 3s --grace 200ms -- sh -c",
         &[script],
     ));
     assert_eq!(done.code, Some(1), "{done:?}");
@@ -248,7 +251,7 @@ fn a_task_over_its_time_limit_is_told_then_killed_and_the_others_go_on() {
     lines.sort_unstable();
     assert_eq!(lines, ["fine", "fine", "ignored"]);
     assert!(
-        done.stderr.contains("1.1 timed out: ran longer than 0.3 s"),
+        done.stderr.contains("1.1 timed out: ran longer than 3 s"),
         "{done:?}"
     );
 }
@@ -322,7 +325,7 @@ fn a_program_is_told_by_a_signal_before_its_time_is_over() {
     let script = "trap 'echo told; exit 3' USR1; echo ready; while :; do sleep 0.05; done";
     let done = run(with(
         &up,
-        "run --task-time-limit 60s --signal USR1@59 -- sh -c",
+        "run --task-time-limit 60s --signal USR1@57 -- sh -c",
         &[script],
     ));
     assert_eq!((done.code, done.stdout.as_str()), (Some(3), "ready\ntold\n"));

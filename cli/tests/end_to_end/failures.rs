@@ -18,7 +18,7 @@ fn failed_tasks_are_told_and_the_others_results_are_there() {
     let done = up.run("run PROGRAM --kernel fail_odd --range 0..10");
     assert_eq!((done.code, done.stdout.as_str()), (Some(1), "0\n2\n4\n6\n8\n"));
     assert!(
-        done.stderr
+        done.errors()
             .starts_with("error: 5 of the 10 tasks of job 1 failed\n"),
         "{done:?}"
     );
@@ -131,7 +131,7 @@ fn an_interrupted_run_cancels_its_job() {
     let done = finish(child);
     assert_eq!(done.code, Some(4), "{done:?}");
     assert!(
-        done.stderr
+        done.errors()
             .starts_with("cancelling job 1; Ctrl-C again leaves at once\n"),
         "{done:?}"
     );

@@ -150,6 +150,110 @@ fn ranks_on_two_workers_meet_as_mpi_programs_do() {
     );
 }
 
+/// A script of ranks that say where they are, and how many cpus each has.
+const WHERE: &str =
+    "echo rank $PHALANX_RANK is on $PHALANX_NODE_INDEX of $PHALANX_NODES with $PHALANX_CPUS\n";
+
+#[test]
+fn ranks_have_the_cpus_that_each_needs_and_go_where_these_are() {
+    let up = two_workers();
+    let script = up.file("where.sh", WHERE);
+    for (options, expected) in [
+        (
+            "--cpus 2",
+            ["rank 0 is on 0 of 2 with 2", "rank 1 is on 1 of 2 with 2"],
+        ),
+        (
+            "--cpus 1",
+            ["rank 0 is on 0 of 1 with 1", "rank 1 is on 0 of 1 with 1"],
+        ),
+        // a worker each, of which one cpu is used
+        (
+            "--exclusive=task",
+            ["rank 0 is on 0 of 2 with 1", "rank 1 is on 1 of 2 with 1"],
+        ),
+    ] {
+        let done = up.run(&format!("run --ranks 2 {options} -- sh {}", script.display()));
+        let mut lines = done.lines();
+        lines.sort_unstable();
+        assert_eq!(lines, expected, "{done:?}");
+    }
+    let refused = up.run("run --ranks 2 --cpus 3 -- true");
+    assert_eq!(refused.code, Some(5), "{refused:?}");
+    let why = "each task needs 3 cpus, the largest worker has 2 cpus";
+    assert!(refused.stderr.contains(why), "{refused:?}");
+    // there is room for it in one cluster, and not in this one
+    let waits = up.run("submit --ranks 3 --cpus 2 -- true");
+    let explained = up.run(&format!("explain {}", waits.lines()[0]));
+    let needs = "it needs 3 slots; 2 of 2 free";
+    assert!(explained.stdout.contains(needs), "{explained:?}");
+}
+
+#[test]
+fn pinned_ranks_run_on_cpus_of_their_own() {
+    let up = Up::start_equipped(&["--workers", "1", "--cpus", "2"]);
+    let script = up.file("cpus.sh", "grep Cpus_allowed_list /proc/self/status | cut -f 2\n");
+    let machine = std::thread::available_parallelism().unwrap().get();
+    for how in ["spread", "compact"] {
+        let run = format!("run --ranks 2 --cpus 1 --pin {how} -- sh {}", script.display());
+        let done = up.run(&run);
+        let mut cpus = done.lines();
+        cpus.sort_unstable();
+        let is_one = |cpu: &&str| cpu.parse::<u32>().is_ok();
+        assert!(cpus.len() == 2 && cpus.iter().all(is_one), "{done:?}");
+        cpus.dedup();
+        assert_eq!(cpus.len(), machine.min(2), "{done:?}");
+    }
+    let run = format!("run --ranks 1 --cpus 2 --pin compact -- sh {}", script.display());
+    let done = up.run(&run);
+    let has_both = done.stdout.contains(['-', ',']);
+    assert!(has_both || machine < 2, "{done:?}");
+}
+
+#[test]
+fn an_exclusive_gang_shares_its_workers_with_nobody_and_waits_until_they_are_empty() {
+    let up = two_workers();
+    let gate = up.directory().with_file_name("gate");
+    let script = format!("until [ -e {} ]; do sleep 0.02; done\n", gate.display());
+    let script = up.file("gated.sh", &script);
+    let submit = |options: &str| {
+        let submitted = up.run(&format!("submit {options} -- sh {}", script.display()));
+        submitted.lines()[0].to_owned()
+    };
+    let runs = |job: &str| eventually("it runs", || up.job(job)["state"] == "running");
+    let says = |job: &str, words: &str| {
+        let explained = up.run(&format!("explain {job}"));
+        assert!(explained.stdout.contains(words), "{words}: {explained:?}");
+    };
+    let end = |jobs: &[&String]| {
+        std::fs::write(&gate, "").unwrap();
+        for job in jobs {
+            let waited = up.run(&format!("wait {job}"));
+            assert_eq!(waited.code, Some(0), "{waited:?}");
+        }
+        std::fs::remove_file(&gate).unwrap();
+    };
+    // on both workers, of which one has a cpu left
+    let exclusive = submit("--ranks 3 --exclusive");
+    runs(&exclusive);
+    let (task, gang) = (submit(""), submit("--ranks 2 --exclusive"));
+    let theirs = format!("the workers where there is room are exclusively those of job {exclusive}");
+    says(&task, &theirs);
+    let held = format!("it needs 2 slots; 0 of 4 free, the others are held by job {exclusive}");
+    says(&gang, &held);
+    end(&[&exclusive, &task, &gang]);
+
+    let task = submit("");
+    runs(&task);
+    let gang = submit("--ranks 2 --nodes 2 --exclusive");
+    let held = format!("it needs 2 slots on 2 nodes; 2 of 4 free, the others are held by job {task}");
+    says(&gang, &held);
+    // it runs on, although its slot is kept
+    says(&task, "is running: 0 of 1 task are done, on 1 slot of 1 worker");
+    assert_eq!(up.job(&task)["state"], "running");
+    end(&[&task, &gang]);
+}
+
 #[test]
 fn a_rank_that_aborts_on_one_worker_ends_those_of_the_other() {
     let up = two_workers();

@@ -65,6 +65,24 @@ fn jobs_of_a_file_run_in_the_order_in_which_they_wait_for_each_other() {
 }
 
 #[test]
+fn jobs_of_a_file_that_are_over_before_all_are_let_go_are_no_mistake() {
+    let up = Up::start();
+    let mut text = "[job.prepare]\ncommand = ['true']\n".to_owned();
+    for number in 0..60 {
+        // each is cancelled as soon as the first has succeeded
+        text += &format!("[job.never{number}]\ncommand = ['true']\nafternotok = 'prepare'\n");
+    }
+    let done = run(with_file(&up, "run --file", &text));
+    assert_eq!(done.code, Some(4), "{done:?}");
+    let states = jobs(&up);
+    let cancelled = states.iter().filter(|job| job["state"] == "cancelled");
+    assert_eq!(
+        (cancelled.count(), &states[0]["state"]),
+        (60, &"succeeded".into())
+    );
+}
+
+#[test]
 fn no_job_of_a_file_starts_unless_all_are_accepted() {
     let up = Up::start();
     let mark = up.file("mark", "");

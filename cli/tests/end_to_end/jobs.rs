@@ -12,10 +12,10 @@ fn run_prints_results_in_order_and_a_summary_beside_them() {
     let expected: Vec<String> = (5_u64..105).map(|number| (number * number).to_string()).collect();
     assert_eq!(done.lines(), expected);
     assert!(
-        done.stderr.starts_with("job 1 succeeded: 100 tasks in "),
+        done.errors().starts_with("job 1 succeeded: 100 tasks in "),
         "{done:?}"
     );
-    assert_eq!(done.stderr.lines().count(), 1, "{done:?}");
+    assert_eq!(done.errors().lines().count(), 1, "{done:?}");
 
     let done = up.run("--output json run PROGRAM -k square -r 5..7");
     let lines: Vec<serde_json::Value> = done

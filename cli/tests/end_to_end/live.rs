@@ -52,8 +52,8 @@ fn tasks_that_run_again_and_those_that_are_cancelled_are_shown_to_their_ends() {
     let up = Up::start();
     let gate = up.file("gate", "");
     let script = format!(
-        "echo r$PHALANX_RESTART_COUNT
-         trap 'echo told; exit 1' TERM
+        "trap 'echo told; exit 1' TERM
+         echo r$PHALANX_RESTART_COUNT
          [ {{}}$PHALANX_RESTART_COUNT != 01 ] || exit 0
          while [ {{}} = 1 ] || [ -e {} ]; do sleep 0.05; done
          echo fails; exit 1",

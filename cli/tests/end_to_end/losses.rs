@@ -220,7 +220,8 @@ fn a_machine_that_stood_still_starts_nothing_that_runs_elsewhere_when_it_goes_on
 
 #[test]
 fn a_worker_with_a_task_outlasts_any_absence_of_schedulers_and_an_idle_one_does_not() {
-    let mut members = Members::start_with(2, 1, &[], &["--rejoin-for", "500ms"]);
+    // the next scheduler waits as long for the worker, which may find it late on a busy machine
+    let mut members = Members::start_with(2, 1, &["--worker-timeout", "30s"], &["--rejoin-for", "500ms"]);
     let path = members.file("traces", "");
     let id = members.submit_traced("--kernel traced --range 0..1", &path, 600_000);
     eventually("its task runs", || traces(&path, "started").len() == 1);

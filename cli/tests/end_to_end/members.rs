@@ -12,12 +12,14 @@ use tempfile::TempDir;
 
 use crate::command::{Done, fixture, phalanx, run};
 
-/// How the scheduler is started.
+/// How the scheduler is started, but for further options.
 const SCHEDULER: [&str; 5] = ["scheduler", "--listen", "127.0.0.1:0", "--name", "s1"];
 
 /// One scheduler and some workers, each a child of this process.
 pub(crate) struct Members {
     folder: TempDir,
+    /// How the scheduler is started.
+    options: Vec<String>,
     scheduler: Child,
     workers: Vec<Child>,
 }
@@ -39,10 +41,12 @@ impl Members {
         let mut init = phalanx();
         init.arg("init").arg(folder.path().join("lab"));
         assert_eq!(run(init).code, Some(0));
-        let scheduler = start(folder.path(), "s1", &[&SCHEDULER, scheduler_options].concat());
+        let options = [&SCHEDULER, scheduler_options].concat();
+        let scheduler = start(folder.path(), "s1", &options);
         // whoever does not start must not leave the others behind
         let mut members = Self {
             folder,
+            options: options.into_iter().map(str::to_owned).collect(),
             scheduler,
             workers: Vec::new(),
         };
@@ -75,7 +79,8 @@ impl Members {
 
     /// Starts the scheduler again, on another port.
     pub(crate) fn start_scheduler(&mut self) {
-        self.scheduler = start(self.folder.path(), "s1", &SCHEDULER);
+        let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
+        self.scheduler = start(self.folder.path(), "s1", &options);
         is_ready("s1", self.scheduler.stdout.take());
     }
 

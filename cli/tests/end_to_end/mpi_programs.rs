@@ -47,12 +47,16 @@ impl Programs {
 
     /// Runs one of Slurm's commands, or another program, where these programs find their libraries.
     fn run(&self, words: &[&str]) -> Done {
+        self.run_within(words, Duration::from_secs(240))
+    }
+
+    fn run_within(&self, words: &[&str], deadline: Duration) -> Done {
         let mut command = match words[0].contains('/') {
             true => self.desk.program(words[0], &words[1..]),
             false => self.desk.command(words),
         };
         self.surround(&mut command);
-        finish_within(command.spawn().unwrap(), Duration::from_secs(240))
+        finish_within(command.spawn().unwrap(), deadline)
     }
 
     fn surround(&self, command: &mut Command) {
@@ -252,33 +256,50 @@ fn ranks_of_intel_mpi_find_each_other_on_one_worker_and_on_two() {
     assert_eq!(done.lines(), all, "{done:?}");
 }
 
-/// Runs some programs of MPICH's own test suite by the suite's own means, as steps of a job.
-fn run_list(programs: &Programs, name: &str) {
-    let list = here(&format!("{name}.list"));
-    let count = std::fs::read_to_string(&list).unwrap().lines().count();
+/// Runs a list of tests of MPICH's own suite by the suite's own means, as steps of a job; what is said at the end.
+fn run_list(programs: &Programs, name: &str, list: &str, deadline: Duration) -> String {
     let suite = programs.path(&format!("suite/{name}"));
     let script = format!(
-        "#!/bin/bash\n#SBATCH -n 4 -o {name}.txt\ncd {suite} || exit\n\
-         exec ../runtests -tests={} -mpiexec='timeout 60 mpiexec' -xmlfile=few.xml\n",
-        list.display()
+        "#!/bin/bash\n#SBATCH -n {RANKS_MAX} -o {name}.txt\ncd {suite} || exit\n\
+         exec ../runtests -tests={list} -mpiexec='timeout 180 mpiexec' -xmlfile=ran.xml\n"
     );
     programs.desk.script("list.sh", &script);
-    let done = programs.run(&["sbatch", "--wait", "list.sh"]);
+    let done = programs.run_within(&["sbatch", "--wait", "list.sh"], deadline);
     assert_eq!(done.code, Some(0), "{done:?}");
-    let told = programs.desk.read(&format!("{name}.txt"));
-    assert!(
-        told.contains(&format!("\n All {count} tests passed!\n")),
-        "{told}"
-    );
+    programs.desk.read(&format!("{name}.txt"))
+}
+
+/// The lists of the suite that are run, one after the other: their ranks wait by spinning.
+const LISTS: [&str; 3] = ["comm", "pt2pt", "coll"];
+/// Ranks that one of its tests has at the most.
+const RANKS_MAX: &str = "33";
+
+fn start_suite() -> Option<Programs> {
+    let start = || Up::start_equipped(&["--workers", "1", "--cpus", RANKS_MAX]);
+    Programs::start_on("programs.done", start)
 }
 
 #[test]
 fn mpich_test_suite_passes() {
-    let Some(programs) = Programs::start("programs.done") else {
-        return;
-    };
-    // one after the other: their ranks wait by spinning
-    for name in ["comm", "pt2pt", "coll"] {
-        run_list(&programs, name);
+    let Some(programs) = start_suite() else { return };
+    for name in LISTS {
+        let list = here(&format!("{name}.list"));
+        let text = std::fs::read_to_string(&list).unwrap();
+        let tests = text.lines().filter(|line| !line.starts_with('#')).count();
+        let told = run_list(&programs, name, list.to_str().unwrap(), Duration::from_secs(600));
+        let passed = format!("\n All {tests} tests passed!\n");
+        assert!(told.contains(&passed), "{told}");
     }
+}
+
+#[test]
+#[ignore = "all of it takes an hour on two cpus, and some of it has no end there: more ranks than cpus wait by spinning"]
+fn mpich_test_suite_passes_as_a_whole() {
+    let Some(programs) = start_suite() else { return };
+    let ends = LISTS.map(|name| run_list(&programs, name, "testlist", Duration::from_secs(3 * 3600)));
+    for told in &ends {
+        eprintln!("{told}");
+    }
+    let all_passed = |told: &String| told.contains("\n All ") && told.contains(" tests passed!\n");
+    assert!(ends.iter().all(all_passed), "see above");
 }

@@ -43,7 +43,7 @@ fn an_allocation_lasts_as_long_as_its_command() {
     );
     let done = desk.run(&[
         "salloc",
-        "--immediate=1",
+        "--immediate=30",
         "-n",
         "1",
         "-c",
@@ -84,17 +84,23 @@ fn an_allocation_that_does_not_come_is_given_up() {
     );
 }
 
+/// A rank that says that it is there, and stays.
+const STAYS: &str = ": > stays-${SLURM_PROCID:-0}; exec sleep 1000";
+
+fn stays(desk: &Desk, rank: &str) -> bool {
+    desk.work().join(format!("stays-{rank}")).exists()
+}
+
 #[test]
 fn an_interrupted_srun_outside_a_job_ends_its_job() {
     let up = Up::start_wide();
     let desk = Desk::new(up.directory());
     let ranks = desk
-        .command(&["srun", "-n", "2", "sleep", "1000"])
+        .command(&["srun", "-n", "2", "sh", "-c", STAYS])
         .spawn()
         .unwrap();
-    eventually("it runs", || {
-        desk.run(&["squeue", "-h", "-j", "1", "-o", "%t"]).stdout == "R\n"
-    });
+    eventually("its ranks run", || stays(&desk, "0") && stays(&desk, "1"));
+    assert_eq!(desk.run(&["squeue", "-h", "-j", "1", "-o", "%t"]).stdout, "R\n");
     send(ranks.id(), Signal::INT);
     let done = finish(ranks);
     assert_eq!(done.code, Some(143), "{done:?}");
@@ -119,12 +125,15 @@ fn whoever_ends_srun_or_mpiexec_ends_its_job() {
             let words = ["sacct", "-X", "-n", "-P", "-j", &number, "-o", format];
             desk.run(&words).stdout
         };
-        let running = desk.command(&[name, "-n", "1", "sleep", "1000"]).spawn().unwrap();
-        eventually("it runs", || state("State") == "RUNNING\n");
+        let words = [name, "-n", "1", "sh", "-c", STAYS];
+        let running = desk.command(&words).spawn().unwrap();
+        eventually("its rank runs", || stays(&desk, "0"));
+        assert_eq!(state("State"), "RUNNING\n");
         send(running.id(), signal);
         let done = finish(running);
         assert_eq!(done.code, Some(code), "{done:?}");
         assert!(state("State").starts_with("CANCELLED by "));
+        std::fs::remove_file(desk.work().join("stays-0")).unwrap();
     }
 }
 
@@ -182,7 +191,7 @@ fn what_a_script_used_is_told_also_if_it_failed_or_was_over_its_time() {
     assert_eq!(failing.code, Some(3));
     let slow = format!("{large}; : > large; while :; do sleep 1; done");
     assert_eq!(
-        desk.run(&["sbatch", "--wait", "-o", "log", "-t", "0:2", "--wrap", &slow])
+        desk.run(&["sbatch", "--wait", "-o", "log", "-t", "0:8", "--wrap", &slow])
             .code,
         Some(1)
     );
@@ -276,7 +285,7 @@ fn what_a_killed_script_has_started_counts_as_used_by_it() {
     // the child has 40 MB, and nobody waits for it
     let inner = "x=$(head -c 40000000 /dev/zero | tr '\\0' a); touch ready$SLURM_ARRAY_TASK_ID; sleep 100; :";
     desk.script("child.sh", inner);
-    desk.script("late.sh", "#!/bin/sh\n#SBATCH -t 0:02\nsh child.sh\n:\n");
+    desk.script("late.sh", "#!/bin/sh\n#SBATCH -t 0:08\nsh child.sh\n:\n");
     desk.script(
         "array.sh",
         "#!/bin/sh\n#SBATCH -a 0-1 -o /dev/null\n[ $SLURM_ARRAY_TASK_ID = 0 ] && sh child.sh\nwhile [ ! -f go ]; do sleep 0.05; done\n",

@@ -24,9 +24,10 @@ fn submit(desk: &Desk, script: &str) -> String {
 #[test]
 fn of_many_steps_as_many_run_at_a_time_as_the_job_has_cpus() {
     let (_up, desk) = start();
+    // the first waits for the second
     let script = "#!/bin/bash\n#SBATCH -n 2\n\
         for i in $(seq 20); do\n\
-        srun --exact -Q -n1 -c1 sh -c 'echo \"begin $0\" >> log; sleep 0.02; echo \"end $0\" >> log' $i &\n\
+        srun --exact -Q -n1 -c1 sh -c 'echo \"begin $0\" >> log; until [ $(wc -l < log) -ge 2 ]; do sleep 0.02; done; sleep 0.02; echo \"end $0\" >> log' $i &\n\
         done\n\
         wait\n";
     assert_eq!(submit(&desk, script), "");

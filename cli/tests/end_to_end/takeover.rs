@@ -206,7 +206,7 @@ fn input_and_output_of_a_program_survive_the_leader_whole_and_in_order() {
     let done = finish(child);
     let expected: Vec<String> = (0..300).map(|number| format!("got {number}")).collect();
     assert_eq!(done.lines(), expected);
-    assert_eq!(done.stderr, "");
+    assert_eq!(done.errors(), "");
 }
 
 #[test]

@@ -97,7 +97,7 @@ programs() {
     cd suite &&
         for list in comm pt2pt coll; do
             # each once, however often it is run
-            timeout 200 make -j"$jobs" -C "$list" $(cut -d' ' -f1 "$here/$list.list" | sort -u) || return
+            timeout 200 make -j"$jobs" -C "$list" $(sed '/^#/d; s/ .*//' "$here/$list.list" | sort -u) || return
         done
 }
 
@@ -119,4 +119,7 @@ once lists
 once packages && once unpack || skipped "no packages of hpcc, LAMMPS, Open MPI 4 and MPICH: their programs are not run" || exit
 once shared || skipped "Open MPI's compiler cannot be used: no program of it says how its ranks share nodes"
 perl -MTime::HiRes -MFile::Copy -MFile::Path -e 1 2>/dev/null || skipped "no perl, so MPICH's test suite is not run" || exit
+for list in comm pt2pt coll; do
+    [ "$here/$list.list" -ot programs.done ] || rm -f programs.done
+done
 once source_package && once suite && once programs || skipped "MPICH's test suite cannot be built, and is not run"

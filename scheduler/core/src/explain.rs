@@ -40,7 +40,7 @@ impl Core {
     pub fn workers(&self) -> Vec<WorkerView> {
         self.workers
             .iter()
-            .map(|(&id, worker)| worker.view(id, self.free(id)))
+            .map(|(&id, worker)| worker.view(id, self.free(id), self.users(id)))
             .collect()
     }
 
@@ -116,7 +116,7 @@ impl Core {
         if let Some(slots_max) = job.spec.slots_max.filter(|_| may_not_have_more) {
             return Verdict::SlotsMax { slots_max };
         }
-        if job.slots > 0 && !job.lacks_replacements() {
+        if job.slots + job.overhang > 0 && !job.lacks_replacements() {
             return Verdict::Running;
         }
         self.without_slots(id, job, offers)
@@ -164,8 +164,8 @@ impl Core {
             Some(Shape::Any) | None => None,
         };
         let sum = |of: &dyn Fn(&Offer) -> u32| offers.iter().map(|offer| u64::from(of(offer))).sum();
-        let holders = usable.iter().flat_map(|worker| self.workers[worker].slots.keys());
-        let holders: BTreeSet<JobId> = holders.copied().filter(|&holder| holder != id).collect();
+        let holders = usable.iter().flat_map(|&worker| self.users(worker));
+        let holders: BTreeSet<JobId> = holders.filter(|&holder| holder != id).collect();
         Verdict::Gang {
             slots,
             nodes,
@@ -178,8 +178,8 @@ impl Core {
     /// Who keeps a job from its slots on the workers that could run it.
     fn behind(&self, id: JobId, job: &Job, usable: &[WorkerId]) -> Verdict {
         let request = &job.spec.request;
-        let others = |worker: &WorkerId| {
-            let holders = self.workers[worker].slots.keys().copied();
+        let others = |&worker: &WorkerId| {
+            let holders = self.users(worker).into_iter();
             holders.filter(|&holder| holder != id)
         };
         let holders = |is_meant: &dyn Fn(&Request) -> bool| -> Vec<JobId> {
@@ -231,7 +231,10 @@ impl Core {
                 true => 0,
                 false => slots(&self.free(id)),
             },
-            slots_held: job.holdings.get(&id).map_or(0, |holding| holding.slots),
+            slots_held: job
+                .holdings
+                .get(&id)
+                .map_or(0, |holding| u32::try_from(holding.in_use()).unwrap_or(u32::MAX)),
             capacity: worker.capacity.clone(),
         }
     }
@@ -239,13 +242,38 @@ impl Core {
     /// Whether another job's company keeps a job from a worker.
     fn is_kept_off(&self, job: &Job, worker: WorkerId) -> bool {
         let exclusive = |job: &Job| job.spec.request.sharing != Sharing::Anybody;
-        let others = self.workers[&worker].slots.keys().map(|id| &self.jobs[id]);
+        let others = self.users(worker).into_iter().map(|id| &self.jobs[&id]);
         let mut others = others.filter(|other| !std::ptr::eq(*other, job));
         others.any(|other| exclusive(other) || exclusive(job))
     }
 
+    /// What of a worker is neither given to a job nor taken by what still runs without a slot.
     fn free(&self, worker: WorkerId) -> Resources {
-        self.workers[&worker].free(|job| self.request_on(job, worker))
+        let mut free = self.workers[&worker].free(|job| self.request_on(job, worker));
+        for (job, tasks) in self.overhanging(worker) {
+            let request = self.request_on(job, worker);
+            let fitting = u64::from(free.slots(request)).min(tasks);
+            free.take(request, u32::try_from(fitting).unwrap_or(u32::MAX));
+        }
+        free
+    }
+
+    /// Jobs that have slots of a worker or tasks that still run there without one.
+    fn users(&self, worker: WorkerId) -> BTreeSet<JobId> {
+        let holders = self.workers[&worker].slots.keys().copied();
+        holders
+            .chain(self.overhanging(worker).map(|(job, _)| job))
+            .collect()
+    }
+
+    /// How many tasks still run on a worker without a slot, by job: their slots are kept for others.
+    fn overhanging(&self, worker: WorkerId) -> impl Iterator<Item = (JobId, u64)> {
+        let opened = self.workers[&worker].opened.iter();
+        let overhangs = opened.filter_map(move |id| {
+            let holding = self.jobs.get(id)?.holdings.get(&worker)?;
+            Some((*id, holding.overhang))
+        });
+        overhangs.filter(|&(_, tasks)| tasks > 0)
     }
 }
 

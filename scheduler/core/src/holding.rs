@@ -105,6 +105,14 @@ impl Holding {
         self.open < u64::from(self.slots) && !self.alone
     }
 
+    /// Its slots; if it has none any more, the tasks that still run.
+    pub(crate) fn in_use(&self) -> u64 {
+        match self.slots {
+            0 => self.overhang,
+            slots => slots.into(),
+        }
+    }
+
     /// Revokes whose answers are waited for.
     pub(crate) fn awaited(&self) -> usize {
         if self.does_not_answer { 0 } else { self.revoking }

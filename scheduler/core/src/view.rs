@@ -4,6 +4,7 @@ use phalanx_protocol::dependency::{Condition, Joined};
 use phalanx_protocol::view::{CONDITIONS_SHOWN_MAX, CommandView, JobView};
 use phalanx_protocol::{JobId, JobSpec, Work};
 
+use crate::holding::Holding;
 use crate::job::Job;
 
 /// Failures that a view lists.
@@ -17,6 +18,14 @@ impl Job {
         // of one that goes on again it may be of a run before
         let over = usage.filter(|_| self.seen.outcome.is_some());
         let first_start = over.map(|sum| sum.first_start_unix_millis);
+        let on = |is_meant: &dyn Fn(&Holding) -> bool| {
+            let holdings = self.holdings.values();
+            holdings.filter(|holding| is_meant(holding)).count()
+        };
+        let (slots, workers) = match self.slots {
+            0 => (self.overhang, on(&|holding| holding.overhang > 0)),
+            slots => (slots, on(&|holding| holding.slots > 0)),
+        };
         JobView {
             job,
             name: self.spec.name.clone(),
@@ -34,8 +43,8 @@ impl Job {
             done: self.seen.done.len(),
             failed: self.seen.failed.len(),
             resting: self.trouble.resting(),
-            slots: self.slots,
-            workers: self.holdings.values().filter(|holding| holding.slots > 0).count() as u64,
+            slots,
+            workers: workers as u64,
             tasks_per_second: self.rate as f64,
             submitted_unix_millis: self.seen.submitted_unix_millis,
             finished_unix_millis: self.seen.finished_unix_millis,

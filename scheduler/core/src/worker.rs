@@ -33,15 +33,15 @@ impl Worker {
         free
     }
 
-    /// What people see.
-    pub(crate) fn view(&self, worker: WorkerId, free: Resources) -> WorkerView {
+    /// What people see, given what nobody uses and which jobs use the rest.
+    pub(crate) fn view(&self, worker: WorkerId, free: Resources, jobs: BTreeSet<JobId>) -> WorkerView {
         WorkerView {
             worker,
             name: self.name.clone(),
             address: self.address.clone(),
             capacity: self.capacity.clone(),
             free,
-            jobs: self.slots.keys().copied().collect(),
+            jobs: jobs.into_iter().collect(),
             tasks_ended: self.tasks_ended,
             draining: self.draining,
         }

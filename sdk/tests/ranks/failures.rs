@@ -2,16 +2,10 @@
 
 mod operations;
 
-use std::sync::mpsc;
-use std::time::Duration;
-
 use phalanx::Communicator;
 use phalanx::ranks::{CommError, Ending, LocalGang, RankFailure, Source, Tags, wait_all};
 
-use crate::gangs::{Random, fresh_seed, gangs_of, pretended_gangs};
-
-/// Far more than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::gangs::{Random, ends_of, fresh_seed, gangs_of, pretended_gangs};
 
 /// Runs `body` on one node and on several, and fails where it does not come to an end.
 #[track_caller]
@@ -44,18 +38,6 @@ fn gangs_of_some(n: usize, hosts: bool) -> Vec<LocalGang> {
             .map(|(gang, _)| gang)
             .collect(),
     }
-}
-
-/// Runs `body` in all ranks of that gang, and fails if it does not come to an end.
-#[track_caller]
-fn ends_of<R: Send + 'static>(
-    gang: LocalGang,
-    body: impl Fn(&Communicator) -> R + Send + Sync + 'static,
-) -> Vec<Result<R, RankFailure>> {
-    let (sender, ends) = mpsc::channel();
-    std::thread::spawn(move || sender.send(gang.run(body)));
-    let ends = ends.recv_timeout(PATIENCE);
-    ends.unwrap_or_else(|_| panic!("{gang:?} does not end"))
 }
 
 fn panics() -> ! {

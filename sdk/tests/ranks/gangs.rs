@@ -1,11 +1,16 @@
-//! Gangs to test with: of several sizes, on one node and on several, pretended and over QUIC, with delays from a seed.
+//! Gangs to test with: of several sizes, on one node and on several, pretended and over QUIC, with delays from a seed. One that
+//! does not come to an end fails its test.
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::mpsc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use phalanx::Communicator;
-use phalanx::ranks::LocalGang;
+use phalanx::ranks::{LocalGang, RankFailure};
+
+/// How long a gang may take: far more than any does.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sizes at which every operation is tried.
 pub(crate) const SIZES: [usize; 5] = [1, 2, 3, 5, 8];
@@ -57,14 +62,29 @@ impl Dawdler<'_> {
     }
 }
 
+/// Runs `body` in all ranks of that gang.
+///
+/// # Panics
+/// If it does not come to an end. Its threads stay.
+#[track_caller]
+pub(crate) fn ends_of<R: Send + 'static>(
+    gang: LocalGang,
+    body: impl Fn(&Communicator) -> R + Send + Sync + 'static,
+) -> Vec<Result<R, RankFailure>> {
+    let (sender, ends) = mpsc::channel();
+    std::thread::spawn(move || sender.send(gang.run(body)));
+    let ends = ends.recv_timeout(PATIENCE);
+    ends.unwrap_or_else(|_| panic!("{gang:?} does not end"))
+}
+
 /// Runs `body` in all [`gangs_of`] that size, some times with other delays; what fails prints them.
 ///
 /// # Panics
-/// If a rank panics.
+/// If a rank panics, or a gang does not come to an end.
 #[track_caller]
-pub(crate) fn each_gang_of<R: Send>(
+pub(crate) fn each_gang_of<R: Send + 'static>(
     n: usize,
-    body: impl Fn(&Dawdler<'_>) -> R + Sync,
+    body: impl Fn(&Dawdler<'_>) -> R + Send + Sync + Clone + 'static,
     check: impl Fn(Vec<R>),
 ) {
     for (turn, seed) in seeds().into_iter().enumerate() {
@@ -74,7 +94,8 @@ pub(crate) fn each_gang_of<R: Send>(
             gangs.extend(gangs_over_quic(n));
         }
         for (gang, _) in gangs {
-            let ends = gang.run(|comm| {
+            let body = body.clone();
+            let ends = ends_of(gang, move |comm| {
                 let random = Random(seed.wrapping_mul(1000) + comm.rank() as u64).into();
                 body(&Dawdler { comm, random })
             });
@@ -90,9 +111,9 @@ pub(crate) fn each_gang_of<R: Send>(
 
 /// [`each_gang_of`] all sizes.
 #[track_caller]
-pub(crate) fn each_gang(body: impl Fn(&Dawdler<'_>) + Sync) {
+pub(crate) fn each_gang(body: impl Fn(&Dawdler<'_>) + Send + Sync + Clone + 'static) {
     for n in SIZES {
-        each_gang_of(n, &body, |_| {});
+        each_gang_of(n, body.clone(), |_| {});
     }
 }
 

@@ -123,7 +123,7 @@ fn messages_of_two_senders_come_in_any_order_where_they_are_late() {
 fn a_message_longer_than_the_buffer_is_an_error_and_the_next_one_is_not() {
     // a few numbers, more than are carried in place, and more than are sent unasked between nodes
     let lengths = [5, 500, 70_000];
-    each_gang(|rank| {
+    each_gang(move |rank| {
         let comm = rank.comm;
         let (to, from) = partners(comm);
         for to in to {

@@ -1,8 +1,11 @@
 //! Every collective operation against a naive one, in the form for values and in the one for slices: on random gangs, with random
 //! lengths, roots and values, with an operator that does not commute, by the algorithm that they choose and by any other, and in
-//! communicators whose ranks are in any order.
+//! communicators whose ranks are in any order; and all of them after each other in any order.
 //!
-//! A case that fails is shrunk and printed; its seed is then in `proptest-regressions/properties.txt` and is run first from then on.
+//! A case that fails, or does not come to an end, is shrunk and printed; its seed is then in `proptest-regressions/properties.txt`
+//! and is run first from then on.
+
+mod sequences;
 
 use std::fmt::Debug;
 use std::num::NonZeroUsize;
@@ -10,11 +13,13 @@ use std::ops::Range;
 
 use phalanx::Communicator;
 use phalanx::ranks::{Algorithm, LocalGang};
+use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::TestCaseResult;
 
-use crate::gangs::{Affine, Random, then};
+use self::sequences::{Come, OPERATIONS, Operation};
+use crate::gangs::{Affine, Random, ends_of, then};
 
 /// Lengths in numbers of 8 bytes at which another algorithm is taken, but the last.
 const CUTOFFS: [usize; 4] = [128, 2_048, 8_192, 32_768];
@@ -22,6 +27,8 @@ const CUTOFFS: [usize; 4] = [128, 2_048, 8_192, 32_768];
 const CUTOFF_OF_LARGE: usize = 131_072;
 /// Numbers that one rank gives at the most.
 const GIVEN_MAX: usize = CUTOFF_OF_LARGE + 2;
+/// How long a case that fails is made smaller, in milliseconds.
+const SHRINK_MS_MAX: u32 = 120_000;
 
 /// What is between the nodes.
 #[derive(Debug, Clone, Copy)]
@@ -121,11 +128,11 @@ impl Case {
         (0..self.ranks()).map(give).collect()
     }
 
-    /// Runs the gang, each rank of it with what it gives, and checks what each gets; `expected` says what that is.
-    fn check<R: PartialEq + Debug + Send>(
+    /// Runs the gang, each rank of it with what it gives, and checks that it ends and what each gets; `expected` says what that is.
+    fn check<R: PartialEq + Debug + Send + 'static>(
         &self,
         given: &[Given],
-        part: impl Fn(&Communicator, Given) -> R + Sync,
+        part: impl Fn(&Communicator, Given) -> R + Send + Sync + 'static,
         expected: impl Fn(usize) -> R,
     ) -> TestCaseResult {
         let per_node = NonZeroUsize::new(self.per_node).expect("a node has ranks");
@@ -135,11 +142,13 @@ impl Case {
             Between::Delays(seed) => gang.delayed(seed),
             Between::Quic => gang.over_quic(),
         };
-        let ends = gang.run(|comm| {
-            let ordered = comm.split(Some(0), self.order[comm.rank()]);
+        let (order, algorithm) = (self.order.clone(), self.algorithm);
+        let (seed, given) = (self.seed, given.to_vec());
+        let ends = ends_of(gang, move |comm| {
+            let ordered = comm.split(Some(0), order[comm.rank()]);
             let ordered = ordered.ok().flatten().expect("all ranks are of one color");
-            ordered.insist_on(self.algorithm);
-            let mut random = Random(self.seed ^ ordered.rank() as u64);
+            ordered.insist_on(algorithm);
+            let mut random = Random(seed ^ ordered.rank() as u64);
             random.dawdle();
             (ordered.rank(), part(&ordered, given[ordered.rank()].clone()))
         });
@@ -194,14 +203,18 @@ fn letters(given: &Given, ranks: usize) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig {
+        // one that hangs is found to do so only after a while, each time that it is shrunk
+        max_shrink_time: SHRINK_MS_MAX,
+        ..ProptestConfig::with_cases(48)
+    })]
 
     #[test]
     fn broadcast_gives_all_the_roots_value(case in cases()) {
         let (root, given) = (case.root, case.given(case.length));
         case.check(
             &given,
-            |comm, mut own| {
+            move |comm, mut own| {
                 let text = comm.broadcast(root, (comm.rank() == root).then_some(own.text)).unwrap();
                 comm.broadcast_slice(root, &mut own.numbers).unwrap();
                 (text, own.numbers)
@@ -216,7 +229,7 @@ proptest! {
         let all = combined(&given);
         case.check(
             &given,
-            |comm, mut own| {
+            move |comm, mut own| {
                 let text = comm.reduce(root, own.text, joined).unwrap();
                 comm.reduce_slice(root, &mut own.numbers, then).unwrap();
                 assert_eq!(text.is_some(), comm.rank() == root);
@@ -232,7 +245,7 @@ proptest! {
         let all = combined(&given);
         case.check(
             &given,
-            |comm, mut own| {
+            move |comm, mut own| {
                 let text = comm.all_reduce(own.text, joined).unwrap();
                 comm.all_reduce_slice(&mut own.numbers, then).unwrap();
                 Some((text, own.numbers))
@@ -246,7 +259,7 @@ proptest! {
         let (root, given) = (case.root, case.given(case.length));
         case.check(
             &given,
-            |comm, own| {
+            move |comm, own| {
                 let texts = comm.gather(root, own.text).unwrap();
                 (texts, comm.gather_slice(root, &own.numbers).unwrap())
             },
@@ -262,7 +275,7 @@ proptest! {
         let given = case.given(case.length);
         case.check(
             &given,
-            |comm, own| {
+            move |comm, own| {
                 let texts = comm.all_gather(own.text).unwrap();
                 (texts, comm.all_gather_slice(&own.numbers).unwrap())
             },
@@ -276,7 +289,7 @@ proptest! {
         let given = case.given(ranks * case.part());
         case.check(
             &given,
-            |comm, own| {
+            move |comm, own| {
                 let at_root = comm.rank() == root;
                 let text = comm.scatter(root, at_root.then(|| letters(&own, ranks))).unwrap();
                 let numbers = comm.scatter_slice(root, at_root.then_some(&own.numbers[..])).unwrap();
@@ -295,7 +308,7 @@ proptest! {
         let given = case.given(ranks * case.part());
         case.check(
             &given,
-            |comm, own| {
+            move |comm, own| {
                 let texts = comm.all_to_all(letters(&own, ranks)).unwrap();
                 (texts, comm.all_to_all_slice(&own.numbers).unwrap())
             },
@@ -314,7 +327,7 @@ proptest! {
         let (_, all) = combined(&given).unwrap();
         case.check(
             &given,
-            |comm, own| {
+            move |comm, own| {
                 let text = comm.reduce_scatter(letters(&own, ranks), joined).unwrap();
                 (text, comm.reduce_scatter_slice(&own.numbers, then).unwrap())
             },
@@ -330,7 +343,7 @@ proptest! {
         let given = case.given(case.length);
         case.check(
             &given,
-            |comm, mut own| {
+            move |comm, mut own| {
                 let text = comm.scan(own.text, joined).unwrap();
                 comm.scan_slice(&mut own.numbers, then).unwrap();
                 Some((text, own.numbers))
@@ -344,7 +357,7 @@ proptest! {
         let given = case.given(case.length);
         case.check(
             &given,
-            |comm, own| {
+            move |comm, own| {
                 let text = comm.exscan(own.text, joined).unwrap();
                 let numbers = comm.exscan_slice(&own.numbers, then).unwrap();
                 assert_eq!(text.is_some(), numbers.is_some());
@@ -356,19 +369,48 @@ proptest! {
 
     #[test]
     fn nobody_leaves_a_barrier_before_all_have_come(case in cases()) {
-        let come = std::sync::Mutex::new(vec![0; case.ranks()]);
+        let come = Come::nobody(case.ranks());
         case.check(
             &case.given(0),
-            |comm, _| {
+            move |comm, _| {
                 let mut random = Random(case.seed ^ comm.rank() as u64);
                 for turn in 1..=20 {
                     random.dawdle();
-                    come.lock().unwrap()[comm.rank()] = turn;
-                    comm.barrier().unwrap();
-                    assert!(come.lock().unwrap().iter().all(|&theirs| theirs >= turn));
+                    come.pass(comm, turn).unwrap();
                 }
             },
             |_| (),
+        )?;
+    }
+
+    #[test]
+    fn operations_that_follow_each_other_in_any_order_do_not_mix(
+        case in cases(),
+        operations in vec(select(&OPERATIONS[..]), 1..24),
+    ) {
+        let (ranks, come) = (case.ranks(), Come::nobody(case.ranks()));
+        let turns: Vec<(usize, usize, Operation)> = operations
+            .into_iter()
+            .enumerate()
+            .map(|(turn, operation)| (turn + 1, (case.root + turn) % ranks, operation))
+            .collect();
+        let (seed, naive) = (case.seed, turns.clone());
+        case.check(
+            &case.given(0),
+            move |comm, _| {
+                let mut random = Random(seed ^ comm.rank() as u64);
+                let perform = |&(turn, root, operation): &(usize, usize, Operation)| {
+                    random.dawdle();
+                    operation.perform(comm, turn, root, &come).unwrap()
+                };
+                turns.iter().map(perform).collect::<Vec<_>>()
+            },
+            |rank| {
+                let turns = naive.iter();
+                turns
+                    .map(|&(turn, root, operation)| operation.naive(rank, ranks, turn, root))
+                    .collect()
+            },
         )?;
     }
 }

@@ -2,30 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
-use std::time::Duration;
 
-use phalanx::ranks::{CommError, Ending, LocalGang, RankFailure};
+use phalanx::ranks::{CommError, Ending};
 use phalanx::{CheckpointError, Communicator};
 
-use crate::gangs::{Random, fresh_seed, gangs_of};
+use crate::gangs::{Random, ends_of, fresh_seed, gangs_of};
 
-/// Far more than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
 const STEPS: u64 = 12;
-
-/// Runs `body` in a gang, and fails where it does not come to an end.
-#[track_caller]
-fn run<R: Send + 'static>(
-    gang: LocalGang,
-    body: impl Fn(&Communicator) -> R + Send + Sync + 'static,
-) -> Vec<Result<R, RankFailure>> {
-    let (sender, ends) = mpsc::channel();
-    thread::spawn(move || sender.send(gang.run(body)));
-    let ends = ends.recv_timeout(PATIENCE);
-    ends.unwrap_or_else(|_| panic!("{gang:?} does not end"))
-}
 
 /// Sums over steps, checkpoints after each third, and goes on with replacements; `falls` says whether a rank panics now.
 fn add_up(comm: &Communicator, falls: &impl Fn(&Communicator, u64) -> bool) -> Result<u64, CheckpointError> {
@@ -63,7 +48,7 @@ fn a_rank_that_is_lost_is_replaced_and_all_go_on_from_the_last_checkpoint() {
         for gang in gangs_of(n, fresh_seed()) {
             let threads = Arc::new(Mutex::new(Vec::<(usize, u32, ThreadId)>::new()));
             let began = Arc::clone(&threads);
-            let ends = run(gang.respawn(1), move |comm| {
+            let ends = ends_of(gang.respawn(1), move |comm| {
                 let began_as = (comm.rank(), comm.epoch(), thread::current().id());
                 began.lock().unwrap().push(began_as);
                 let falls =
@@ -86,7 +71,7 @@ fn ranks_that_are_lost_at_any_time_are_replaced_and_the_result_is_the_same() {
         let n = 3 + seed as usize % 3;
         for gang in gangs_of(n, fresh_seed()) {
             let falls_left = Arc::new(AtomicU32::new(4));
-            let ends = run(gang.respawn(4), move |comm| {
+            let ends = ends_of(gang.respawn(4), move |comm| {
                 let random = Mutex::new(Random(seed * 100 + comm.rank() as u64 + u64::from(comm.epoch())));
                 let falls = |_: &Communicator, _| {
                     let is_meant = random.lock().unwrap().below(12) == 0;
@@ -107,7 +92,7 @@ fn ranks_that_are_lost_at_any_time_are_replaced_and_the_result_is_the_same() {
 #[test]
 fn whoever_waits_for_a_rank_that_goes_on_is_told_and_follows() {
     for gang in gangs_of(3, fresh_seed()) {
-        let ends = run(gang.respawn(1), |comm| {
+        let ends = ends_of(gang.respawn(1), |comm| {
             begin(comm);
             if comm.epoch() == 1 {
                 match comm.rank() {
@@ -132,7 +117,7 @@ fn whoever_waits_for_a_rank_that_goes_on_is_told_and_follows() {
 #[test]
 fn what_was_sent_in_one_epoch_is_not_received_in_the_next() {
     for gang in gangs_of(3, fresh_seed()) {
-        let ends = run(gang.respawn(1), |comm| {
+        let ends = ends_of(gang.respawn(1), |comm| {
             begin(comm);
             if comm.epoch() > 1 {
                 return comm.receive::<String>(0, 7);
@@ -168,7 +153,7 @@ fn what_was_sent_in_one_epoch_is_not_received_in_the_next() {
 #[test]
 fn where_nobody_is_replaced_that_is_said_at_once() {
     for gang in gangs_of(3, fresh_seed()) {
-        let ends = run(gang, |comm| {
+        let ends = ends_of(gang, |comm| {
             assert!(matches!(comm.respawn(), Err(CommError::NobodyFailed)));
             begin(comm);
             if comm.rank() == 2 {
@@ -185,7 +170,7 @@ fn where_nobody_is_replaced_that_is_said_at_once() {
 fn those_that_are_left_are_told_when_nobody_more_is_replaced() {
     for gang in gangs_of(4, fresh_seed()) {
         let failed_lives = Arc::new(AtomicUsize::new(0));
-        let ends = run(gang.respawn(1), move |comm| {
+        let ends = ends_of(gang.respawn(1), move |comm| {
             begin(comm);
             match comm.rank() {
                 3 => {
@@ -210,7 +195,7 @@ fn those_that_are_left_are_told_when_nobody_more_is_replaced() {
 #[test]
 fn a_rank_that_has_returned_is_missed_by_its_name() {
     for gang in gangs_of(3, fresh_seed()) {
-        let ends = run(gang.respawn(1), |comm| {
+        let ends = ends_of(gang.respawn(1), |comm| {
             begin(comm);
             match (comm.rank(), comm.epoch()) {
                 (2, _) => return None,

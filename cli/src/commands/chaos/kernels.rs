@@ -16,10 +16,12 @@ pub(super) fn chaos_digest(number: u64, millis: &u64) -> u64 {
     digest(number)
 }
 
-/// Ranks that pass numbers round their ring, some milliseconds a round, and then add up what they have seen.
+/// Ranks that pass numbers round their ring, some milliseconds a round, and then add up what they have seen. They also return the
+/// epoch in which they did.
 #[phalanx::ranks]
-pub(super) fn chaos_ring(comm: &Communicator, (rounds, millis): (u64, u64)) -> Result<u64, String> {
-    pass_round(comm, rounds, millis).map_err(|error| error.to_string())
+pub(super) fn chaos_ring(comm: &Communicator, (rounds, millis): (u64, u64)) -> Result<(u64, u32), String> {
+    let sum = pass_round(comm, rounds, millis).map_err(|error| error.to_string())?;
+    Ok((sum, comm.epoch()))
 }
 
 fn pass_round(comm: &Communicator, rounds: u64, millis: u64) -> Result<u64, CommError> {
@@ -35,10 +37,13 @@ fn pass_round(comm: &Communicator, rounds: u64, millis: u64) -> Result<u64, Comm
 
 /// The same by ranks that save what they have now and then, and go on from there with replacements for those that are lost.
 #[phalanx::ranks]
-pub(super) fn chaos_relay(comm: &Communicator, (rounds, millis): (u64, u64)) -> Result<u64, CheckpointError> {
+pub(super) fn chaos_relay(
+    comm: &Communicator,
+    (rounds, millis): (u64, u64),
+) -> Result<(u64, u32), CheckpointError> {
     match relay(comm, rounds, millis) {
         Err(_) if !comm.failed().is_empty() => chaos_relay(&comm.respawn()?, (rounds, millis)),
-        result => result,
+        result => Ok((result?, comm.epoch())),
     }
 }
 
@@ -56,7 +61,7 @@ fn relay(comm: &Communicator, rounds: u64, millis: u64) -> Result<u64, Checkpoin
     Ok(comm.all_reduce(number, u64::wrapping_add)?)
 }
 
-/// What each rank of [`chaos_ring`] and [`chaos_relay`] returns.
+/// The sum that each rank of [`chaos_ring`] and [`chaos_relay`] returns.
 pub(super) fn ring_sum(ranks: u64, rounds: u64) -> u64 {
     let numbers = (0..ranks).map(|rank| (0..=rounds).fold(rank, |number, _| digest(number)));
     numbers.fold(0, u64::wrapping_add)

@@ -32,6 +32,8 @@ pub(super) struct Tally {
     pub(super) jobs: Vec<(JobId, u64)>,
     /// Gangs all of whose ranks returned what they must.
     pub(super) gangs: u64,
+    /// Those of them that had lost ranks before.
+    pub(super) gangs_hit: u64,
     /// Commands whose output and files were those that they must leave.
     pub(super) commands: u64,
     /// Results that were compared.
@@ -257,13 +259,16 @@ impl User {
         };
         let values = values.map_err(|error| of("ranks", &error))?;
         let expected = ring_sum(RANKS.into(), ROUNDS);
-        if values != [expected; RANKS as usize] {
+        let (sums, epochs): (Vec<u64>, Vec<u32>) = values.iter().copied().unzip();
+        if sums != [expected; RANKS as usize] {
             return Err(format!(
                 "the ranks returned {values:?}, and must return {expected}"
             ));
         }
         self.seen(RANKS.into());
-        lock(&self.tally).gangs += 1;
+        let mut tally = lock(&self.tally);
+        tally.gangs += 1;
+        tally.gangs_hit += u64::from(epochs.iter().any(|&epoch| epoch > 1));
         Ok(())
     }
 

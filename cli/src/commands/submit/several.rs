@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use phalanx::Client;
+use phalanx::{Client, ClientError};
 use phalanx_protocol::JobId;
 use phalanx_protocol::dependency::Condition;
 use phalanx_protocol::exit::ExitCode;
+use phalanx_protocol::message::client::Refusal;
 
 use super::super::graph::unknown;
 use super::super::wait;
@@ -211,7 +212,9 @@ impl FileDraft {
             .map(|one| one.job)
             .collect();
         for (position, &job) in held.iter().enumerate() {
-            if let Err(error) = client.release(job).await {
+            // one whose condition cannot come to pass any more may have been cancelled meanwhile
+            let released = client.release(job).await;
+            if let Err(error) = released.or_else(unless_over) {
                 let left = ids(&held[position..]);
                 return Err(CliError::from(error)
                     .detail("all jobs of the file are submitted, and some are still held")
@@ -219,6 +222,14 @@ impl FileDraft {
             }
         }
         Ok(accepted)
+    }
+}
+
+/// Nothing, if the job is over: it needs not be let go any more.
+fn unless_over(error: ClientError) -> Result<(), ClientError> {
+    match matches!(error, ClientError::Refused(Refusal::Over(_))) {
+        true => Ok(()),
+        false => Err(error),
     }
 }
 

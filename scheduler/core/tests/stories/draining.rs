@@ -185,8 +185,16 @@ fn a_job_whose_workers_all_drain_says_so_and_runs_on_the_next_one() {
         ..kernel_job(10)
     });
     story.drain(w1, true);
-    assert_eq!(verdict(&story, job), Verdict::Draining);
     let explanation = story.core.explain(job).expect("the job exists");
+    let idle: Vec<(u64, Verdict)> = explanation
+        .idle
+        .into_iter()
+        .map(|idle| (idle.tasks, idle.why))
+        .collect();
+    assert_eq!(
+        (explanation.verdict, idle),
+        (Verdict::Running, vec![(8, Verdict::Draining)])
+    );
     assert_eq!(
         explanation
             .offers

@@ -2,9 +2,10 @@
 
 use phalanx_protocol::dependency::{Condition, Dependency, Joined, Never};
 use phalanx_protocol::view::Verdict;
-use phalanx_protocol::{Feeding, JobId, JobSpec, Retries, WorkerId};
+use phalanx_protocol::{Feeding, JobId, JobSpec, Retries, Sharing, WorkerId};
 use phalanx_scheduler_core::Input;
 
+use crate::gangs::gang;
 use crate::story::{Story, cpus, kernel_job, node};
 
 fn verdict(story: &Story, job: JobId) -> Verdict {
@@ -19,6 +20,43 @@ fn a_running_job_runs_and_a_finished_one_is_finished() {
     assert_eq!(verdict(&story, job), Verdict::Running);
     story.finish(w1, job, 1000);
     assert_eq!(verdict(&story, job), Verdict::Finished);
+}
+
+#[test]
+fn what_runs_on_while_its_slot_is_kept_for_a_gang_is_said_to_run() {
+    for sharing in [Sharing::Anybody, Sharing::OwnJob] {
+        let mut story = Story::new();
+        let w1 = story.worker(2);
+        let runs = story.submit(kernel_job(1));
+        let mut wide = gang(2);
+        wide.request.sharing = sharing;
+        let wide = story.submit(wide);
+        assert_eq!((story.slots(w1, runs), story.held(w1)), (0, 1));
+        assert_eq!(verdict(&story, runs), Verdict::Running);
+        let view = story.view(runs);
+        assert_eq!((view.state(), view.slots, view.workers), ("running", 1, 1));
+        let offer = &story.core.explain(runs).unwrap().offers[0];
+        assert_eq!((offer.slots_held, offer.slots_free), (1, 1));
+        let slots_free = match sharing {
+            Sharing::Anybody => 1,
+            Sharing::OwnJob | Sharing::Nobody => 0,
+        };
+        let waits = Verdict::Gang {
+            slots: 2,
+            nodes: None,
+            slots_free,
+            slots_capacity: 2,
+            jobs: vec![runs],
+        };
+        assert_eq!(verdict(&story, wide), waits);
+        let worker = &story.core.workers()[0];
+        assert_eq!((&worker.jobs[..], worker.free.cpus), (&[runs][..], 1));
+        story.finish(w1, runs, 1_000_000);
+        assert_eq!(
+            (verdict(&story, wide), story.slots(w1, wide)),
+            (Verdict::Running, 2)
+        );
+    }
 }
 
 #[test]

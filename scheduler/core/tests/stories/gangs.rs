@@ -140,11 +140,12 @@ fn a_wide_gang_is_not_starved_by_a_stream_of_tasks() {
         Verdict::Gang {
             slots: 8,
             nodes: Some(2),
-            slots_free: 8,
+            slots_free: 0,
             slots_capacity: 8,
-            jobs: vec![]
+            jobs: vec![stream]
         }
     );
+    assert_eq!(verdict(&story, stream), Verdict::Running);
     story.finish(w1, stream, SECOND);
     assert_eq!(
         (story.view(wide).slots, story.held(w1)),

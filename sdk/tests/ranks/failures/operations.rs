@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use phalanx::Communicator;
 use phalanx::ranks::{CommError, Ending, LocalGang};
 
-use super::{all_end, assert_ended, ends_of, gangs_of_some, panics};
-use crate::gangs::{Random, fresh_seed, gangs_over_quic, pretended_gangs};
+use super::{all_end, assert_ended, gangs_of_some, panics};
+use crate::gangs::{Random, ends_of, fresh_seed, gangs_over_quic, pretended_gangs};
 
 /// One collective operation, whatever it gives.
 type Operation = fn(&Communicator) -> Result<(), CommError>;
