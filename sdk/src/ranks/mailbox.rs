@@ -200,10 +200,9 @@ impl Mailbox {
         // most often a sleeper sleeps for another message: better to find that out than to wake it
         let fast_box = self.fast_boxes.get(seat).filter(|_| !self.bell.is_asleep())?;
         let fast_box = fast_box.get_or_init(Box::default);
-        if self.crowded.load(Ordering::Relaxed) {
-            return None;
-        }
-        (fast_box.has_room() || self.is_making_room(fast_box)).then_some(fast_box)
+        let has_room = fast_box.has_room() || self.is_making_room(fast_box);
+        // in this order: whoever made the room may have found a lane crowded before
+        (has_room && !self.crowded.load(Ordering::Relaxed)).then_some(fast_box)
     }
 
     /// Whether there is soon room in a full fast box.

@@ -4,7 +4,8 @@ use phalanx::Communicator;
 use phalanx::ranks::{Algorithm, CommError};
 
 use crate::gangs::{
-    Affine, Random, each_gang, each_gang_of, fresh_seed, gangs_of, gangs_over_quic, pretended_gangs, then,
+    Affine, Random, each_gang, each_gang_of, ends_of, fresh_seed, gangs_of, gangs_over_quic, pretended_gangs,
+    then,
 };
 
 /// What rank `rank` gives: the same wherever it is asked for.
@@ -110,7 +111,7 @@ fn every_algorithm_gives_what_a_naive_one_gives() {
             gangs.extend(gangs_over_quic(n));
         }
         for (gang, _) in gangs {
-            let ends = gang.run(|comm| {
+            let ends = ends_of(gang, move |comm| {
                 // so that the ranks of a node are apart
                 let mixed = comm.split(Some(0), (comm.rank() % 2) as i64).unwrap().unwrap();
                 for algorithm in Algorithm::ALL {
@@ -213,7 +214,7 @@ fn a_length_that_differs_breaks_the_operation_everywhere() {
                     gangs.extend(gangs_over_quic(n));
                 }
                 for (gang, _) in gangs {
-                    let ends = gang.run(|comm| {
+                    let ends = ends_of(gang, move |comm| {
                         let length = if comm.rank() == n - 1 { other } else { 4 };
                         comm.insist_on(algorithm);
                         let first = operation(comm, vec![1; length]);
@@ -239,7 +240,7 @@ fn a_length_that_differs_breaks_the_operation_everywhere() {
 /// Has one of 4 ranks give so many bytes and the others `most`, which is to be an error.
 fn check_lengths(name: &str, operation: OfOneLength, most: usize, (odd, length): (usize, usize)) {
     for (gang, _) in pretended_gangs(4, fresh_seed()) {
-        let ends = gang.run(|comm| {
+        let ends = ends_of(gang, move |comm| {
             let length = if comm.rank() == odd { length } else { most };
             (operation(comm, vec![1; length]), comm.barrier())
         });
@@ -321,7 +322,8 @@ fn large_numbers_go_to_and_come_from_every_root() {
     let (n, length) = (6, 131_075);
     let all = combined(0..n, length).unwrap();
     for gang in gangs_of(n, fresh_seed()) {
-        let ends = gang.run(|comm| {
+        let all = all.clone();
+        let ends = ends_of(gang, move |comm| {
             for root in 0..n {
                 let mut buffer = given(comm.rank(), length);
                 comm.reduce_slice(root, &mut buffer, then).unwrap();

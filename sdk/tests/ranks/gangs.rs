@@ -3,7 +3,7 @@
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use phalanx::Communicator;
@@ -73,8 +73,11 @@ pub(crate) fn ends_of<R: Send + 'static>(
 ) -> Vec<Result<R, RankFailure>> {
     let (sender, ends) = mpsc::channel();
     std::thread::spawn(move || sender.send(gang.run(body)));
-    let ends = ends.recv_timeout(PATIENCE);
-    ends.unwrap_or_else(|_| panic!("{gang:?} does not end"))
+    match ends.recv_timeout(PATIENCE) {
+        Ok(ends) => ends,
+        Err(RecvTimeoutError::Timeout) => panic!("{gang:?} does not end"),
+        Err(RecvTimeoutError::Disconnected) => panic!("{gang:?} cannot be run"),
+    }
 }
 
 /// Runs `body` in all [`gangs_of`] that size, some times with other delays; what fails prints them.
