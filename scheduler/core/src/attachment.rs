@@ -77,7 +77,14 @@ impl Core {
             effects.push(Effect::Send { worker: id, message });
         }
         self.reattach_all(id, join.held, effects);
-        self.gangs_lost(now, concerned.iter().copied(), &Loss::Worker(id), effects);
+        for &job in &concerned {
+            // it is not lost: of the ranks that it does not bring back it may never have heard
+            let loss = match self.jobs.get(&job).is_some_and(Job::can_go_on) {
+                true => Loss::Worker(id),
+                false => Loss::Unstarted,
+            };
+            self.gangs_lost(now, [job], &loss, effects);
+        }
         concerned
             .into_iter()
             .for_each(|job| self.feed_hungry(job, effects));

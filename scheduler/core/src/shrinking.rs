@@ -92,7 +92,7 @@ impl Job {
     }
 
     /// Whether it can go on without the ranks that wait.
-    fn can_go_on(&self) -> bool {
+    pub(crate) fn can_go_on(&self) -> bool {
         let has_met = self.gang.granted && self.gang.meeting.is_met();
         let others = self.spec.tasks - self.failed.len() - self.waiting.len();
         self.goes_on_without_lost() && has_met && others > 0

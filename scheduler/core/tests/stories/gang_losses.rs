@@ -370,6 +370,21 @@ fn a_worker_whose_session_broke_goes_on_with_its_ranks_if_it_is_back_before_it_i
 }
 
 #[test]
+fn ranks_of_which_a_worker_had_not_heard_when_its_session_broke_are_no_loss() {
+    let mut story = Story::new();
+    let (w1, w2) = (story.join(7, None, node(2), vec![]), story.worker(2));
+    let mut spec = on_nodes(4, 2);
+    spec.gang.as_mut().unwrap().on_loss = OnLoss::Fail;
+    let job = story.submit(spec);
+    story.join(7, Some(w1), node(2), vec![]);
+    assert_eq!(story.stops(w2), [2..4]);
+    stop(&mut story, w2);
+    assert_eq!((story.held(w2), epoch(&story, w1)), (2, 2));
+    story.run_to_the_end(job, SECOND);
+    assert_eq!(story.outcome(job), Some(Outcome::Succeeded));
+}
+
+#[test]
 fn a_worker_that_is_to_leave_lets_its_ranks_end_and_gets_no_other_gang() {
     let mut story = Story::new();
     let w1 = story.worker(2);
