@@ -1,6 +1,12 @@
 //! Numbers out of measurements.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use phalanx::Communicator;
+use phalanx::ranks::CommError;
+
+/// How often [`together`] measures.
+const RUNS: usize = 5;
 
 /// Clock ticks per second of the kernel's accounting, the same on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -22,6 +28,27 @@ pub fn percentile(values: &[f64], percent: f64) -> f64 {
     sorted.sort_by(f64::total_cmp);
     let position = (sorted.len() - 1) as f64 * percent / 100.0;
     sorted[position.round() as usize]
+}
+
+/// The median time of an operation, in seconds, that all ranks do together, so many times in a row.
+///
+/// # Errors
+/// The operation's.
+pub fn together(
+    comm: &Communicator,
+    times_each: usize,
+    mut operation: impl FnMut(&Communicator) -> Result<(), CommError>,
+) -> Result<f64, CommError> {
+    let mut times = Vec::new();
+    for _ in 0..RUNS {
+        comm.barrier()?;
+        let start = Instant::now();
+        for _ in 0..times_each {
+            operation(comm)?;
+        }
+        times.push(start.elapsed().as_secs_f64() / times_each as f64);
+    }
+    Ok(median(&times))
 }
 
 /// Processor time that this process's threads have used whose names begin with one of `names`.

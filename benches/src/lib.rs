@@ -9,4 +9,4 @@ pub mod peers;
 pub mod wires;
 
 pub use cluster::{MortalCluster, ProcessCluster, member_if_asked, wait_for_workers, worker_if_asked};
-pub use figures::{median, percentile, seconds_of_threads, seconds_text};
+pub use figures::{median, percentile, seconds_of_threads, seconds_text, together};

@@ -9,13 +9,12 @@
 
 use std::error::Error;
 use std::num::NonZeroUsize;
-use std::time::Instant;
 
 use phalanx::ranks::{CommError, LocalGang, RankFailure};
 use phalanx::{Cluster, Communicator};
 use phalanx_benches::peers::peers;
 use phalanx_benches::wires::{Turns, quic_one_way, tcp_one_way};
-use phalanx_benches::{ProcessCluster, median, seconds_text, worker_if_asked};
+use phalanx_benches::{ProcessCluster, seconds_text, together, worker_if_asked};
 use serde::{Deserialize, Serialize};
 
 const RUNS: usize = 5;
@@ -86,36 +85,10 @@ fn turns_of(size: usize) -> usize {
 
 /// The median time of a message one way, in seconds, between the two ranks of `comm`.
 fn turns(comm: &Communicator, way: Way, size: usize, turns: usize) -> Result<f64, CommError> {
-    let mut times = Vec::new();
     let mut bytes = vec![1; size];
-    for _ in 0..RUNS {
-        comm.barrier()?;
-        let start = Instant::now();
-        for _ in 0..turns {
-            turn(comm, way, &mut bytes)?;
-        }
-        times.push(start.elapsed().as_secs_f64() / turns as f64 / 2.0);
-    }
+    let both_ways = together(comm, turns, |comm| turn(comm, way, &mut bytes))?;
     assert!(comm.rank() != 0 || bytes == vec![1; size]);
-    Ok(median(&times))
-}
-
-/// The median time of an operation, in seconds, that all ranks do together.
-fn together(
-    comm: &Communicator,
-    times_each: usize,
-    operation: impl Fn(&Communicator) -> Result<(), CommError>,
-) -> Result<f64, CommError> {
-    let mut times = Vec::new();
-    for _ in 0..RUNS {
-        comm.barrier()?;
-        let start = Instant::now();
-        for _ in 0..times_each {
-            operation(comm)?;
-        }
-        times.push(start.elapsed().as_secs_f64() / times_each as f64);
-    }
-    Ok(median(&times))
+    Ok(both_ways / 2.0)
 }
 
 /// What ranks on two workers are to measure.

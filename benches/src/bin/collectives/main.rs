@@ -10,12 +10,10 @@ mod cutoffs;
 
 use std::error::Error;
 use std::num::NonZeroUsize;
-use std::time::Instant;
 
-use phalanx::Communicator;
 use phalanx::ranks::{CommError, LocalGang};
 use phalanx_benches::peers::{Peer, peers};
-use phalanx_benches::{median, seconds_text};
+use phalanx_benches::{seconds_text, together};
 
 const RUNS: usize = 5;
 /// Of each operation in a run, with few and with many ranks for the cores.
@@ -37,31 +35,14 @@ fn measure(gang: LocalGang, times_each: usize) -> Vec<f64> {
         let to_all = vec![1.0; COUNT * comm.size()];
         let add = |a: f64, b: f64| a + b;
         Ok(vec![
-            timed(comm, times_each, |comm| comm.barrier())?,
-            timed(comm, times_each, |comm| comm.all_reduce_slice(&mut [1.0], add))?,
-            timed(comm, times_each, |comm| comm.all_reduce_slice(&mut many, add))?,
-            timed(comm, times_each, |comm| comm.all_to_all_slice(&to_all).map(drop))?,
+            together(comm, times_each, |comm| comm.barrier())?,
+            together(comm, times_each, |comm| comm.all_reduce_slice(&mut [1.0], add))?,
+            together(comm, times_each, |comm| comm.all_reduce_slice(&mut many, add))?,
+            together(comm, times_each, |comm| comm.all_to_all_slice(&to_all).map(drop))?,
         ])
     });
     let of_rank_0 = ends.into_iter().next().expect("there is a rank 0");
     of_rank_0.expect("no rank panics").expect("no operation fails")
-}
-
-fn timed(
-    comm: &Communicator,
-    times_each: usize,
-    mut operation: impl FnMut(&Communicator) -> Result<(), CommError>,
-) -> Result<f64, CommError> {
-    let mut times = Vec::new();
-    for _ in 0..RUNS {
-        comm.barrier()?;
-        let start = Instant::now();
-        for _ in 0..times_each {
-            operation(comm)?;
-        }
-        times.push(start.elapsed().as_secs_f64() / times_each as f64);
-    }
-    Ok(median(&times))
 }
 
 fn of_peer(peer: &Peer, ranks: usize, times_each: usize) -> Result<Vec<f64>, String> {
