@@ -52,12 +52,16 @@ fn state(desk: &Desk, job: &str) -> String {
     done.stdout.trim().to_owned()
 }
 
-/// The processes whose numbers ranks have written to files that begin like that.
+/// The processes whose numbers ranks have written to files that begin like that, as far as these are complete.
 fn pids(desk: &Desk, prefix: &str) -> Vec<u32> {
     let names = crate::desk::names(&desk.work());
-    let of_ranks = names.iter().filter(|name| name.starts_with(prefix));
-    of_ranks
-        .filter_map(|name| desk.read(name).trim().parse().ok())
+    let of_ranks = names
+        .iter()
+        .filter(|name| name.starts_with(prefix) && !name.ends_with(".part"));
+    // a file may be gone again, or not yet written, since its name was read
+    let written = of_ranks.filter_map(|name| std::fs::read_to_string(desk.work().join(name)).ok());
+    written
+        .filter_map(|text| text.strip_suffix('\n')?.parse().ok())
         .collect()
 }
 
