@@ -12,7 +12,7 @@ use super::gang::{Gang, Notice, Undelivered};
 use super::group::Group;
 use super::mailbox::{Mailbox, Receive};
 use super::matching::{Message, Needs, Outcome, Taken, Ticket, Trouble};
-use super::payload::{Lent, Payload};
+use super::payload::{Lent, Parts, Payload};
 use super::respawn::Life;
 
 /// The id of the communicator of all ranks.
@@ -28,9 +28,14 @@ pub(super) struct Endpoint {
     epoch: u32,
     /// Places of whose failure an operation has told the user, though the notice of it may still be on its way.
     told: RefCell<BTreeSet<u32>>,
+    parts: Parts,
 }
 
 impl Endpoint {
+    pub(super) fn parts(&self) -> &Parts {
+        &self.parts
+    }
+
     /// The end of the rank at `place`, which lives in this process and on this thread.
     ///
     /// # Panics
@@ -43,6 +48,7 @@ impl Endpoint {
             life,
             epoch,
             told: RefCell::default(),
+            parts: Parts::new(),
         };
         endpoint.mailbox().bell().adopt();
         endpoint

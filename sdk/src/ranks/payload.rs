@@ -5,6 +5,8 @@
 //! its bytes stay where they are until a receive has taken it.
 
 mod few;
+mod flow;
+mod numbers;
 
 use std::any::{Any, TypeId, type_name};
 
@@ -16,6 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use self::few::Few;
 pub(super) use self::few::{Beside, FEW_BYTES_MAX, Lent};
+use self::flow::Flow;
+pub(super) use self::flow::{Parts, Pouring};
+use self::numbers::{Numbers, NumbersOf, as_numbers, as_one, from_numbers, from_one, vec_as};
 use super::error::CommError;
 
 /// What can be sent: any value with a byte form, for the case that the receiver lives on another node.
@@ -34,31 +39,6 @@ const TINY_BYTES_MAX: usize = 16;
 
 /// What holds of every payload that is opened.
 const WHOLE_FIRST: &str = "a payload is whole before it is opened";
-
-/// A type of numbers, at run time.
-struct Numbers {
-    id: TypeId,
-    /// Of a vector of them.
-    name: fn() -> &'static str,
-    name_of_one: fn() -> &'static str,
-    bytes: usize,
-    to_vec: fn(&[u8]) -> Box<dyn Any + Send>,
-}
-
-/// Where the [`Numbers`] of a type are found.
-trait NumbersOf: Plain {
-    const NUMBERS: &'static Numbers;
-}
-
-impl<E: Plain> NumbersOf for E {
-    const NUMBERS: &'static Numbers = &Numbers {
-        id: TypeId::of::<E>(),
-        name: type_name::<Vec<E>>,
-        name_of_one: type_name::<E>,
-        bytes: size_of::<E>(),
-        to_vec: |bytes| Box::new(pod_collect_to_vec::<u8, E>(bytes)),
-    };
-}
 
 /// The inside of a message.
 pub(super) enum Payload {
@@ -143,6 +123,9 @@ pub(super) trait Moved: Any + Send {
 
     /// How many numbers it is, if it was sent as a slice.
     fn length(&self) -> Option<usize>;
+
+    /// It all in one place, as a [`Sent`].
+    fn gathered(self: Box<Self>) -> Box<dyn Moved>;
 }
 
 /// A value on its way.
@@ -159,14 +142,26 @@ impl<T: Send + 'static> Moved for Sent<T> {
     fn length(&self) -> Option<usize> {
         self.length
     }
+
+    fn gathered(self: Box<Self>) -> Box<dyn Moved> {
+        self
+    }
 }
 
 /// The value, if it is a `T`.
 fn unpacked<T: 'static>(moved: Box<dyn Moved>) -> Result<T, CommError> {
     let name = moved.name();
-    let sent = (moved as Box<dyn Any>).downcast::<Sent<T>>();
+    let sent = (moved.gathered() as Box<dyn Any>).downcast::<Sent<T>>();
     sent.map(|sent| sent.value)
         .map_err(|_| wrong_type::<T>(Some(name)))
+}
+
+/// The flow that it is, if it is one of such numbers; else itself.
+fn flow_of<E: Plain>(moved: Box<dyn Moved>) -> Result<Box<Flow>, Box<dyn Moved>> {
+    match (&*moved as &dyn Any).downcast_ref::<Flow>() {
+        Some(flow) if flow.is_of::<E>() => Ok((moved as Box<dyn Any>).downcast().expect("it is one")),
+        Some(_) | None => Err(moved),
+    }
 }
 
 /// What goes over the network. Both sides are the same program, so a hash of a type's name tells types apart.
@@ -247,81 +242,6 @@ fn type_hash(name: &str) -> u64 {
     name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
-}
-
-/// Calls `$case` with each type of numbers whose vectors are known as such wherever they are sent as values.
-macro_rules! for_each_number {
-    ($case:ident) => {
-        $case!(f64, f32, u8, u16, u32, u64, usize, i8, i16, i32, i64, isize)
-    };
-}
-
-/// The bytes of a vector of numbers, if `value` is one.
-fn as_numbers(value: &dyn Any) -> Option<(&[u8], usize)> {
-    macro_rules! case {
-        ($($number:ty),*) => {
-            $(if let Some(numbers) = value.downcast_ref::<Vec<$number>>() {
-                return Some((bytemuck::cast_slice(numbers), size_of::<$number>()));
-            })*
-        };
-    }
-    for_each_number!(case);
-    None
-}
-
-/// The vector of numbers that a `T` is, if it is one.
-fn from_numbers<T: 'static>(bytes: &[u8]) -> Option<T> {
-    macro_rules! case {
-        ($($number:ty),*) => {
-            $(if TypeId::of::<T>() == TypeId::of::<Vec<$number>>() {
-                return same(pod_collect_to_vec::<u8, $number>(bytes));
-            })*
-        };
-    }
-    for_each_number!(case);
-    None
-}
-
-/// The numbers as a `T`, if that is a vector of such.
-fn vec_as<T: 'static>(numbers: &'static Numbers, bytes: &[u8]) -> Result<T, CommError> {
-    let vec = (numbers.to_vec)(bytes).downcast::<T>();
-    vec.map(|vec| *vec)
-        .map_err(|_| wrong_type::<T>(Some((numbers.name)())))
-}
-
-/// `value` as a `T`, if it is one.
-fn same<V: 'static, T: 'static>(value: V) -> Option<T> {
-    let mut result: Option<T> = None;
-    let place: &mut dyn Any = &mut result;
-    *place.downcast_mut::<Option<V>>()? = Some(value);
-    result
-}
-
-/// The number that `value` is, if it is one.
-fn as_one(value: &dyn Any) -> Option<Tiny> {
-    macro_rules! case {
-        ($($number:ty),*) => {
-            $(if let Some(number) = value.downcast_ref::<$number>() {
-                let is_value = true;
-                return Some(Tiny { is_value, ..Tiny::of(std::slice::from_ref(number))? });
-            })*
-        };
-    }
-    for_each_number!(case);
-    None
-}
-
-/// The number that a `T` is, if it is one.
-fn from_one<T: 'static>(bytes: &[u8]) -> Option<T> {
-    macro_rules! case {
-        ($($number:ty),*) => {
-            $(if TypeId::of::<T>() == TypeId::of::<$number>() {
-                return same(bytemuck::pod_read_unaligned::<$number>(bytes));
-            })*
-        };
-    }
-    for_each_number!(case);
-    None
 }
 
 impl Payload {
@@ -477,24 +397,27 @@ impl Payload {
     /// # Errors
     /// [`CommError::WrongType`] or [`CommError::Truncated`]; `buffer` is as it was then.
     pub(super) fn copy_into<E: Plain>(self, buffer: &mut [E]) -> Result<usize, CommError> {
+        let capacity = buffer.len();
+        let room_for = |length| match length <= capacity {
+            true => Ok(length),
+            false => Err(CommError::Truncated { length, capacity }),
+        };
         let mut copy = |bytes: &[u8]| {
-            let room: &mut [u8] = bytemuck::cast_slice_mut(buffer);
-            let length = bytes.len().checked_div(size_of::<E>()).unwrap_or(0);
-            match room.get_mut(..bytes.len()) {
-                Some(room) => {
-                    room.copy_from_slice(bytes);
-                    Ok(length)
-                }
-                None => Err(CommError::Truncated {
-                    length,
-                    capacity: buffer.len(),
-                }),
-            }
+            let length = room_for(bytes.len().checked_div(size_of::<E>()).unwrap_or(0))?;
+            bytemuck::cast_slice_mut::<E, u8>(buffer)[..bytes.len()].copy_from_slice(bytes);
+            Ok(length)
         };
         match self {
             Payload::Tiny(tiny) => copy(tiny.numbers::<E>()?),
             Payload::Few(few) => copy(few.numbers::<E>()?),
-            Payload::Moved(moved) => copy(bytemuck::cast_slice(&unpacked::<Vec<E>>(moved)?)),
+            Payload::Moved(moved) => match flow_of::<E>(moved) {
+                Ok(flow) => {
+                    let length = room_for(flow.length().unwrap_or(0))?;
+                    flow.copy_into(bytemuck::cast_slice_mut(&mut buffer[..length]));
+                    Ok(length)
+                }
+                Err(moved) => copy(bytemuck::cast_slice(&unpacked::<Vec<E>>(moved)?)),
+            },
             Payload::Encoded(encoded) => copy(encoded.numbers::<E>()?),
             Payload::Beside(_) | Payload::Announced(_) => unreachable!("{WHOLE_FIRST}"),
         }

@@ -5,7 +5,7 @@ use super::envelope::{Kind, Source, Status, Tag, Tags};
 use super::error::CommError;
 use super::mailbox::Receive;
 use super::matching::Message as Arrived;
-use super::payload::{Lent, Message, Payload, Plain};
+use super::payload::{Lent, Message, Payload, Plain, Pouring};
 use super::request::Request;
 
 fn source_of(source: Source) -> Option<usize> {
@@ -56,7 +56,8 @@ impl Communicator {
         self.isend_payload(to, tag, payload)
     }
 
-    /// Sends numbers: within a process they are copied once and moved, to another node they go as they lie in memory.
+    /// Sends numbers: within a process they are copied, many of them while the receiver copies the first already; to another node
+    /// they go as they lie in memory.
     /// [`receive_into`](Communicator::receive_into), [`receive_vec`](Communicator::receive_vec) and
     /// `receive::<Vec<E>>` take them.
     ///
@@ -67,8 +68,12 @@ impl Communicator {
         if self.leave_few(place, tag, numbers)? {
             return Ok(());
         }
-        let payload = self.payload_of_slice(place, numbers);
-        self.dispatch(Kind::PointToPoint, place, u64::from(tag), payload)
+        let (payload, pouring) = self.payload_of_slice(place, numbers);
+        self.dispatch(Kind::PointToPoint, place, u64::from(tag), payload)?;
+        if let Some(pouring) = pouring {
+            pouring.pour();
+        }
+        Ok(())
     }
 
     /// Sends numbers that the sender needs no more: within a process they are moved, not copied.
@@ -95,8 +100,12 @@ impl Communicator {
         if self.leave_few(place, tag, numbers)? {
             return Ok(Request::done(self, Ok(())));
         }
-        let payload = self.payload_of_slice(place, numbers);
-        self.isend_payload(to, tag, payload)
+        let (payload, pouring) = self.payload_of_slice(place, numbers);
+        let request = self.isend_payload(to, tag, payload)?;
+        if let Some(pouring) = pouring {
+            pouring.pour();
+        }
+        Ok(request)
     }
 
     /// Begins to send numbers that the sender needs no more, and never waits.
@@ -282,11 +291,18 @@ impl Communicator {
         }
     }
 
-    fn payload_of_slice<E: Plain>(&self, place: u32, numbers: &[E]) -> Payload {
-        if self.is_near(place) {
-            Payload::numbers(numbers)
-        } else {
-            Payload::encoded_numbers(numbers)
+    /// What carries these numbers to that place, and what is to be poured into it once it is on its way.
+    fn payload_of_slice<'a, E: Plain>(
+        &'a self,
+        place: u32,
+        numbers: &'a [E],
+    ) -> (Payload, Option<Pouring<'a>>) {
+        if !self.is_near(place) {
+            return (Payload::encoded_numbers(numbers), None);
+        }
+        match self.endpoint().parts().flow(numbers) {
+            Some((payload, pouring)) => (payload, Some(pouring)),
+            None => (Payload::numbers(numbers), None),
         }
     }
 

@@ -114,13 +114,15 @@ fn numbers_arrive_as_they_were_sent_at_every_length() {
         |rank| {
             let comm = rank.comm;
             let (ahead, behind) = ((comm.rank() + 1) % 3, (comm.rank() + 2) % 3);
-            for length in [0, 1, 7, 8, 9, 100, 10_000] {
+            for length in [0, 1, 7, 8, 9, 100, 10_000, 200_001] {
                 let numbers: Vec<f64> = (0..length).map(|index| f64::from(index) * 0.5).collect();
                 rank.dawdle();
                 comm.send_slice(ahead, 1, &numbers).unwrap();
                 comm.send_vec(ahead, 2, numbers.clone()).unwrap();
                 comm.send(ahead, 3, numbers.clone()).unwrap();
                 comm.isend_slice(ahead, 4, &numbers).unwrap().wait().unwrap();
+                comm.send_slice(ahead, 5, &numbers).unwrap();
+                comm.send_slice(ahead, 6, &numbers).unwrap();
 
                 let mut buffer = vec![-1.0; numbers.len() + 2];
                 let status = comm.receive_into(behind, 1, &mut buffer).unwrap();
@@ -131,6 +133,8 @@ fn numbers_arrive_as_they_were_sent_at_every_length() {
                 assert_eq!(comm.receive_vec::<f64>(behind, 3).unwrap().0, numbers);
                 let later = comm.ireceive_vec::<f64>(behind, 4).unwrap();
                 assert_eq!(later.wait().unwrap().0, numbers);
+                assert_eq!(comm.receive_vec::<f64>(behind, 5).unwrap().0, numbers);
+                assert_eq!(comm.receive::<Vec<f64>>(behind, 6).unwrap(), numbers);
             }
         },
         |_| {},
