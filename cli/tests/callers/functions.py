@@ -32,7 +32,7 @@ class Count(submitit.helpers.Checkpointable):
         return self.starts, self.reached
 
 
-executor = submitit.AutoExecutor(folder=folder / "%j", slurm_max_num_timeout=3)
+executor = submitit.AutoExecutor(folder=folder / "%j", slurm_max_num_timeout=9)
 assert executor.cluster == "slurm", executor.cluster
 executor.update_parameters(timeout_min=5, cpus_per_task=1, mem_gb=0.25, name="functions")
 # sacct is asked at once, not when the job has become old
@@ -47,9 +47,9 @@ assert "ZeroDivisionError" in str(broken.exception())
 states = [job.watcher.get_state(job.job_id, mode="force") for job in (single, *array, broken)]
 print("functions", *states)
 
-# a count that takes 4 s, and is told after 3 s that its minute is over soon
-executor.update_parameters(timeout_min=1, slurm_signal_delay_s=57)
-count = executor.submit(Count(), 40)
+# a count that takes 12 s, and is told 10 s after its job began that its minute is over soon
+executor.update_parameters(timeout_min=1, slurm_signal_delay_s=50)
+count = executor.submit(Count(), 120)
 starts, reached = count.result()
-assert reached == 40 and starts >= 2, (starts, reached)
+assert reached == 120 and starts >= 2, (starts, reached)
 print("checkpoint", reached)

@@ -18,6 +18,6 @@ with SLURMCluster(
 ) as cluster:
     cluster.scale(jobs=2)
     with Client(cluster) as client:
-        client.wait_for_workers(2, timeout=60)
+        client.wait_for_workers(2, timeout=120)
         total = client.submit(sum, client.map(lambda number: number * number, range(100)))
         print("sum", total.result(timeout=60))

@@ -1,7 +1,7 @@
 #!/bin/bash
 #SBATCH --job-name=train
-#SBATCH --time=0:9
-#SBATCH --signal=B:USR1@5       # well before the end: save, and go on in another run
+#SBATCH --time=1:00
+#SBATCH --signal=B:USR1@50      # well before the end: save, and go on in another run
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=%x.log

@@ -1,6 +1,6 @@
 #!/bin/bash
-#SBATCH --time=0:8
-#SBATCH --signal=B:USR1@4      # the batch shell alone, four seconds before the end
+#SBATCH --time=1:00
+#SBATCH --signal=B:USR1@50     # the batch shell alone, fifty seconds before the end
 #SBATCH --output=signal.txt
 
 checkpoint() {

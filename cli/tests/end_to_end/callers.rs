@@ -65,7 +65,7 @@ fn submitit_runs_functions_and_arrays_and_counts_on_after_a_time_out() {
     let done = callers.script("functions.py");
     let expected = "\
 functions COMPLETED COMPLETED COMPLETED COMPLETED COMPLETED COMPLETED FAILED
-checkpoint 40
+checkpoint 120
 ";
     assert_eq!((done.stdout.as_str(), done.code), (expected, Some(0)), "{done:?}");
 }

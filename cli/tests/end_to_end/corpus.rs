@@ -12,7 +12,7 @@ use std::thread;
 
 use self::case::{Call, Case};
 use self::text::Values;
-use crate::command::{Done, login, run};
+use crate::command::{DEADLINE, Done, finish_within, login};
 use crate::desk::Desk;
 use crate::up::Up;
 
@@ -108,7 +108,9 @@ fn check(case: &Case, desk: &Desk, node: &str) -> Result<(), String> {
     }
     let mut wrong = Vec::new();
     for call in &case.calls {
-        let done = run(shell(call, case, desk, &folder, &values));
+        let child = shell(call, case, desk, &folder, &values).spawn().unwrap();
+        // some wait until the worker is all theirs
+        let done = finish_within(child, 3 * DEADLINE);
         compare(call, &done, &mut values, &mut wrong);
     }
     compare_files(case, &folder, &before, &mut values, &mut wrong);

@@ -176,12 +176,13 @@ fn ranks_on_two_nodes_of_a_script_are_one_mpi_world() {
 fn a_killed_srun_leaves_nothing_on_the_other_node() {
     let (_up, desk) = cluster("2");
     let lines = format!(
-        "srun sh -c '{STAYS}' &\necho $! > srun\nwait\ntouch over\nwhile [ ! -e go ]; do sleep 0.05; done\n"
+        "srun sh -c '{STAYS}' &\necho $! > part; mv part srun\nwait\ntouch over\nwhile [ ! -e go ]; do sleep 0.05; done\n"
     );
     let job = submit(&desk, &[], &lines);
     eventually("all ranks run", || pids(&desk, "pid-").len() == 4);
     let ranks = pids(&desk, "pid-");
     assert!(ranks.iter().all(|&pid| is_alive(pid)), "{ranks:?}");
+    eventually("srun is named", || desk.work().join("srun").exists());
     send(desk.read("srun").trim().parse().unwrap(), Signal::KILL);
     eventually("none is left", || ranks.iter().all(|&pid| !is_alive(pid)));
     assert_eq!(state(&desk, &job), "RUNNING");
@@ -214,7 +215,7 @@ fn what_is_told_to_a_script_is_told_to_ranks_on_all_nodes_and_its_end_is_theirs(
     eventually("it is cancelled", || state(&desk, &job).starts_with("CANCELLED"));
     let job = submit(
         &desk,
-        &["-t", "0:02"],
+        &["-t", "0:08"],
         &format!("rm -f pid-*; srun sh -c '{STAYS}'\n"),
     );
     eventually("its time is over", || state(&desk, &job) == "TIMEOUT");

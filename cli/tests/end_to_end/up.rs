@@ -8,7 +8,7 @@ use std::thread;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::command::{DEADLINE, Done, driver, fixture, is_alive, lines, phalanx, plain, run};
+use crate::command::{DEADLINE, Done, driver, fixture, lines, phalanx, plain, run};
 
 /// A cluster with two workers.
 pub(crate) struct Up {
@@ -166,9 +166,11 @@ impl Up {
         self.child.id()
     }
 
-    /// The processes of the workers.
+    /// The processes of the workers, by their names.
     pub(crate) fn worker_pids(&self) -> Vec<u32> {
-        let workers = self.document["workers"].as_array().unwrap();
+        // the document has them by their numbers, which begin anew now and then
+        let mut workers = self.document["workers"].as_array().unwrap().clone();
+        workers.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
         workers.iter().map(|worker| pid(&worker["pid"])).collect()
     }
 
@@ -219,15 +221,20 @@ impl Up {
 }
 
 impl Up {
-    /// Ends what a broken `phalanx up` has left behind: processes that name it as their parent, and no others.
+    /// Whether a process is one that names `phalanx up` as its parent: the number of one that has ended may be another's.
+    fn is_member(&self, pid: u32) -> bool {
+        let mark = format!("--with-parent\0{}\0", self.child.id());
+        let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        arguments.contains(&mark)
+    }
+
+    /// Ends what a broken `phalanx up` has left behind, and nothing else.
     fn kill_members(&self) {
         if !self.document.is_object() {
             return;
         }
-        let mark = format!("--with-parent\0{}\0", self.child.id());
         for pid in self.worker_pids().into_iter().chain(self.scheduler_pids()) {
-            let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            if arguments.contains(&mark)
+            if self.is_member(pid)
                 && let Some(pid) = Pid::from_raw(i32::try_from(pid).unwrap_or(0))
             {
                 let _ = kill_process(pid, Signal::KILL);
@@ -255,7 +262,7 @@ impl Drop for Up {
             self.kill_members();
         } else if self.document.is_object() {
             for pid in self.worker_pids().into_iter().chain(self.scheduler_pids()) {
-                crate::command::eventually("nothing is left running", || !is_alive(pid));
+                crate::command::eventually("nothing is left running", || !self.is_member(pid));
             }
         }
     }
