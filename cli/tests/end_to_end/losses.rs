@@ -196,8 +196,9 @@ fn a_machine_that_stood_still_starts_nothing_that_runs_elsewhere_when_it_goes_on
     send(hosts[0], Signal::STOP);
     stop_until_given_up(&members, first);
     let given_up = starts_elsewhere().len();
+    // behind the two seconds of work that the other one had
     eventually("its tasks run elsewhere", || {
-        starts_elsewhere().len() > given_up + 120
+        starts_elsewhere().len() > given_up + 500
     });
     // so that it is not told soon what others have
     send(members.scheduler_pid(), Signal::STOP);
@@ -231,7 +232,7 @@ fn a_machine_that_stood_still_starts_nothing_that_runs_elsewhere_when_it_goes_on
 
 #[test]
 fn a_worker_with_a_task_outlasts_any_absence_of_schedulers_and_an_idle_one_does_not() {
-    // the next scheduler waits as long for the worker, which may find it late on a busy machine, and the first one, too
+    // the next scheduler waits as long for the worker, which may find it late on a busy machine
     let mut members = Members::start_with(2, 1, &["--worker-timeout", "30s"], &["--rejoin-for", "5s"]);
     let path = members.file("traces", "");
     let id = members.submit_traced("--kernel traced --range 0..1", &path, 600_000);
