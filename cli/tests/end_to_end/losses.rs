@@ -205,6 +205,8 @@ fn a_machine_that_stood_still_starts_nothing_that_runs_elsewhere_when_it_goes_on
     let taken: BTreeSet<u64> = starts_elsewhere().iter().map(|one| one.index).collect();
     let goes_on = now_nanos();
     send(first, Signal::CONT);
+    // else its host might go on for long before it is told not to
+    eventually("it has noticed", || members.has_logged("w1", "stood still"));
     send(hosts[0], Signal::CONT);
     // the other one may have run all that it had
     eventually("some time has passed", || now_nanos() > goes_on + 200_000_000);
