@@ -155,7 +155,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     reason = "results and times are what the test asks for"
 )]
 fn in_order(cluster: &Cluster) -> Result<(), Box<dyn std::error::Error>> {
-    let results = cluster.map::<slow>(0..300).parameters(&20).results()?;
+    let results = cluster.map::<slow>(0..600).parameters(&20).results()?;
     let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
     for value in results {
         println!("{}", value?);

@@ -131,6 +131,12 @@ impl Members {
         self.run(&format!("--output json job {id}")).json()["job"].take()
     }
 
+    /// Whether a process, s1 or w1, w2, .., has logged these words.
+    pub(crate) fn has_logged(&self, name: &str, words: &str) -> bool {
+        let log = self.folder.path().join(format!("{name}.log"));
+        std::fs::read_to_string(log).is_ok_and(|text| text.contains(words))
+    }
+
     /// How many workers the scheduler knows.
     pub(crate) fn worker_count(&self) -> usize {
         let workers = self.run("--output json workers").json();

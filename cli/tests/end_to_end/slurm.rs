@@ -197,18 +197,19 @@ fn a_held_job_waits_for_its_release() {
 fn a_warning_reaches_what_the_script_has_started_or_the_script_alone() {
     let up = Up::start();
     let desk = Desk::new(up.directory());
-    let step = "#!/bin/bash\n#SBATCH --time=0:10\nsh -c 'trap \"echo step told; exit 0\" USR1; while :; do sleep 0.05; done'\necho on\n";
+    let step = "#!/bin/bash\n#SBATCH --time=1:00\nsh -c 'trap \"echo step told; exit 0\" USR1; while :; do sleep 0.05; done'\necho on\n";
     desk.script("step.sh", step);
     assert_eq!(
-        desk.run(&["sbatch", "--wait", "--signal=USR1@6", "step.sh"]).code,
+        desk.run(&["sbatch", "--wait", "--signal=USR1@52", "step.sh"])
+            .code,
         Some(0)
     );
     // before that, its shell may say how what it was waiting for ended
     assert!(desk.read("slurm-1.out").ends_with("step told\non\n"));
-    let shell = "#!/bin/bash\n#SBATCH --time=0:10\ntrap 'echo shell told; exit 0' USR2\nwhile :; do sleep 0.05; done\n";
+    let shell = "#!/bin/bash\n#SBATCH --time=1:00\ntrap 'echo shell told; exit 0' USR2\nwhile :; do sleep 0.05; done\n";
     desk.script("shell.sh", shell);
     assert_eq!(
-        desk.run(&["sbatch", "--wait", "--signal=B:USR2@6", "shell.sh"])
+        desk.run(&["sbatch", "--wait", "--signal=B:USR2@52", "shell.sh"])
             .code,
         Some(0)
     );

@@ -191,7 +191,7 @@ fn what_a_script_used_is_told_also_if_it_failed_or_was_over_its_time() {
     assert_eq!(failing.code, Some(3));
     let slow = format!("{large}; : > large; while :; do sleep 1; done");
     assert_eq!(
-        desk.run(&["sbatch", "--wait", "-o", "log", "-t", "0:8", "--wrap", &slow])
+        desk.run(&["sbatch", "--wait", "-o", "log", "-t", "0:16", "--wrap", &slow])
             .code,
         Some(1)
     );
@@ -285,7 +285,7 @@ fn what_a_killed_script_has_started_counts_as_used_by_it() {
     // the child has 40 MB, and nobody waits for it
     let inner = "x=$(head -c 40000000 /dev/zero | tr '\\0' a); touch ready$SLURM_ARRAY_TASK_ID; sleep 100; :";
     desk.script("child.sh", inner);
-    desk.script("late.sh", "#!/bin/sh\n#SBATCH -t 0:08\nsh child.sh\n:\n");
+    desk.script("late.sh", "#!/bin/sh\n#SBATCH -t 0:16\nsh child.sh\n:\n");
     desk.script(
         "array.sh",
         "#!/bin/sh\n#SBATCH -a 0-1 -o /dev/null\n[ $SLURM_ARRAY_TASK_ID = 0 ] && sh child.sh\nwhile [ ! -f go ]; do sleep 0.05; done\n",

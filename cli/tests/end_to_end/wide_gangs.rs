@@ -71,7 +71,7 @@ fn ranks_whose_worker_is_killed_start_again_on_those_that_are_left() {
     };
     eventually("those that are left have noticed", || failures().count() == 2);
     assert!(
-        killed.elapsed() < Duration::from_secs(5),
+        killed.elapsed() < Duration::from_secs(20),
         "{:?}",
         killed.elapsed()
     );
