@@ -282,7 +282,7 @@ fn a_fork_bomb_ends_with_its_task() {
     let mut shop = Shop::in_folder(folder, &plan, command());
     shop.driver.grant(1, 0..1);
     let started = || std::fs::read_to_string(&count).unwrap().lines().count();
-    eventually("it is a bomb", || started() > 50);
+    eventually("it is a bomb", || started() > 20);
     let (grant, range) = (grant_id(1), IndexRange::new(0, 1));
     shop.driver.send(&ToHost::Stop { grant, range });
     shop.driver.await_ended(1);
