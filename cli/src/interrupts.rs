@@ -110,12 +110,17 @@ mod tests {
         let mut interrupts = Interrupts::listen().unwrap();
         let interrupt = || kill_process(getpid(), Kind::INT).unwrap();
         let mut own = signal(SignalKind::interrupt()).unwrap();
+        // lets the other listener have it, too, whichever is asked first
+        let let_hear = async || {
+            for _ in 0..2 {
+                tokio::task::yield_now().await;
+            }
+        };
         let answered = interrupts.while_submitting(
             async {
                 interrupt();
                 own.recv().await;
-                // let the other listener have it too
-                tokio::task::yield_now().await;
+                let_hear().await;
                 Ok(7)
             },
             ui,
@@ -128,6 +133,7 @@ mod tests {
         let never = async {
             interrupt();
             own.recv().await;
+            let_hear().await;
             interrupt();
             std::future::pending::<Result<(), CliError>>().await
         };

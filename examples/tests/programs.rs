@@ -274,6 +274,10 @@ fn heat_that_loses_a_node_goes_on_from_its_checkpoint_and_draws_the_same_picture
         "--side 64 --steps 4000 --every 4000 --pictures whole",
         directory.path(),
     );
+    // it waits there until somebody reads that picture
+    let gate = directory.path().join("parts-000150.png");
+    let made = Command::new("mkfifo").arg(&gate).status();
+    assert!(made.expect("there is mkfifo").success(), "no gate");
     let arguments =
         "--side 64 --steps 4000 --every 50 --pictures parts --checkpoint plate --ranks 4 --nodes 2";
     let heat = Command::new(HEAT)
@@ -286,7 +290,7 @@ fn heat_that_loses_a_node_goes_on_from_its_checkpoint_and_draws_the_same_picture
         .spawn()
         .expect("the program can be started");
     // by then it has the checkpoint of step 50
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !directory.path().join("parts-000100.png").exists() {
         assert!(Instant::now() < deadline, "no picture");
         // another process has to write it, and there is nothing to wait on
@@ -299,6 +303,10 @@ fn heat_that_loses_a_node_goes_on_from_its_checkpoint_and_draws_the_same_picture
         killed.expect("there is kill").success(),
         "the run was over before"
     );
+    // opened for both, it waits for nobody, and has room for the picture
+    let opened = File::options().read(true).write(true).open(&gate);
+    let _opened = opened.expect("the gate can be opened");
+    fs::remove_file(&gate).expect("the gate can be removed");
 
     let output = heat.wait_with_output().expect("the program ends");
     let printed = String::from_utf8_lossy(&output.stdout);

@@ -130,9 +130,9 @@ impl FakeScheduler {
         self.authority.issue(Role::User, "ada").unwrap()
     }
 
-    /// A cluster of this scheduler alone, with little patience.
+    /// A cluster of this scheduler alone.
     pub(crate) fn cluster(&self) -> Cluster {
-        Cluster::connect_to(&[self.address], &self.credential(), impatient()).unwrap()
+        Cluster::connect_to(&[self.address], &self.credential(), patient()).unwrap()
     }
 
     /// Has it name another scheduler to whoever asks.
@@ -163,11 +163,11 @@ impl Drop for FakeScheduler {
     }
 }
 
-/// Waits a little where it must, and gives up soon.
-pub(crate) fn impatient() -> ClientOptions {
+/// Waits for longer than anything here takes, on however busy a machine.
+pub(crate) fn patient() -> ClientOptions {
     ClientOptions {
-        connect_patience: Duration::from_secs(10),
-        patience: Duration::from_secs(3),
+        connect_patience: Duration::from_secs(30),
+        patience: Duration::from_secs(30),
     }
 }
 

@@ -10,7 +10,7 @@ use phalanx_protocol::{
     Work, WorkerChoice,
 };
 
-use super::fake::{Act, FakeScheduler, end, impatient, view, whole};
+use super::fake::{Act, FakeScheduler, end, patient, view, whole};
 use super::*;
 use crate::error::Interruption;
 
@@ -54,7 +54,7 @@ fn with_client<T>(scheduler: &FakeScheduler, talk: impl AsyncFnOnce(Client) -> T
         .build()
         .unwrap();
     runtime.block_on(async {
-        let client = Client::connect(&[scheduler.address], &scheduler.credential(), impatient()).await;
+        let client = Client::connect(&[scheduler.address], &scheduler.credential(), patient()).await;
         talk(client.unwrap()).await
     })
 }
@@ -128,8 +128,8 @@ fn patience_ends_with_the_last_reason() {
         .unwrap();
     let error = runtime.block_on(async {
         let options = ClientOptions {
-            patience: Duration::from_millis(200),
-            ..impatient()
+            patience: Duration::from_secs(3),
+            ..patient()
         };
         let client = Client::connect(&[scheduler.address], &scheduler.credential(), options).await;
         client.unwrap().jobs().await.unwrap_err()
@@ -184,7 +184,7 @@ fn nobody_there_is_told_with_the_address() {
         .unwrap();
     let options = ClientOptions {
         connect_patience: Duration::ZERO,
-        ..impatient()
+        ..patient()
     };
     let error = runtime
         .block_on(Client::connect(&[address], &credential, options))
@@ -317,7 +317,7 @@ fn a_standby_sends_its_client_on_to_the_leader_at_once() {
         "asked once, then left alone"
     );
     assert!(
-        started.elapsed() < Duration::from_secs(2),
+        started.elapsed() < Duration::from_secs(10),
         "{:?}",
         started.elapsed()
     );

@@ -21,7 +21,7 @@ use phalanx_storage::Outputs;
 use crate::driver::Driver;
 
 /// How long a test waits for what should be so at once.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A host keeps the orphans of its process and sets its umask, so that there is one at a time.
 static ONE_HOST: Mutex<()> = Mutex::new(());

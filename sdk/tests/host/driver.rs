@@ -152,7 +152,7 @@ impl Gate {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The worker's end of a socket to a host.
 pub(crate) struct Driver {
@@ -385,5 +385,15 @@ impl Driver {
     pub(crate) fn hang_up(mut self) -> Result<(), HostError> {
         self.stream.shutdown(std::net::Shutdown::Both).unwrap();
         self.host.take().unwrap().join().unwrap()
+    }
+}
+
+/// Waits for the host's end: else it would kill as orphans what the host of the next test has started.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // fails if it was done before
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        // a test that fails for another reason says so
+        let _ = self.host.take().map(JoinHandle::join);
     }
 }

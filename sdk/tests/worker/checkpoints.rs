@@ -56,7 +56,7 @@ async fn tasks_save_what_they_have_when_their_job_is_about_to_be_ended() {
 async fn a_task_is_told_to_save_what_it_has_before_its_time_is_over() {
     let mut scheduler = Scheduler::start().await;
     scheduler
-        .open("save_when_told", Vec::new(), 1, 0, Some(3000))
+        .open("save_when_told", Vec::new(), 1, 0, Some(8000))
         .await;
     scheduler.grant(1, 0, 1).await;
     assert!(result::<bool>(&mut scheduler).await);

@@ -312,7 +312,7 @@ mod tests {
             panic!("it was not started again");
         };
         stopper.send(true).unwrap();
-        timeout(Duration::from_secs(5), minding).await.unwrap().unwrap();
+        timeout(Duration::from_secs(30), minding).await.unwrap().unwrap();
         assert!(
             !PathBuf::from(format!("/proc/{pid}")).exists(),
             "process {pid} is left"

@@ -188,7 +188,7 @@ const ALONE: [(&str, Rooted, Needs); 20] = {
 };
 
 /// In which whoever needs a rank that has ended is told.
-const TOLD_WITHIN: Duration = Duration::from_secs(5);
+const TOLD_WITHIN: Duration = Duration::from_secs(20);
 
 /// Lets `victim` end and the others call some of [`ALONE`], each in a communicator of its own and for two roots.
 fn lose_one(comm: &Communicator, victim: usize, how: Ending, operations: &[usize]) {
