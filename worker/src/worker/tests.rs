@@ -300,6 +300,9 @@ impl World {
                 term: Term(1),
             })
             .await;
+        // a worker that the machine lets wait has not stood still
+        let millis = WORKER_TIMEOUT_MILLIS_MAX;
+        session.say(ToWorker::SilenceLimit { millis }).await;
         session
     }
 
