@@ -19,7 +19,8 @@ use phalanx_protocol::{
 use phalanx_scheduler::{JournalOptions, RunningScheduler, Scheduler, SchedulerConfig, StartError};
 use phalanx_storage::{Directory, LogId, Members};
 use phalanx_transport::{
-    Authority, CloseReason, Connection, ConnectionLost, Credential, Dialer, Role, StreamReader, StreamWriter,
+    Authority, CloseReason, Connection, ConnectionLost, Credential, Dialer, EndpointOptions, Role,
+    StreamReader, StreamWriter,
 };
 use rustix::mount::MountFlags;
 use tokio::time::timeout;
@@ -27,7 +28,10 @@ use tokio::time::timeout;
 use crate::faulty::Faults;
 
 /// How long anything may take that a test waits for.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(30);
+/// How long peers may be silent: longer than a busy machine lets them wait, and so short that a new leader, which awaits the
+/// workers of the former for as long, can be waited for.
+const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often in a row, and at what interval, storage has to be found full.
 const FULL_LOOKS: u32 = 5;
 const LOOK_PAUSE: Duration = Duration::from_millis(20);
@@ -142,7 +146,7 @@ impl Cluster {
             cluster: CLUSTER_ID.into(),
             keys: None,
             takeover_after: SchedulerConfig::TAKEOVER_AFTER,
-            worker_timeout: SchedulerConfig::WORKER_TIMEOUT,
+            worker_timeout: WORKER_TIMEOUT,
             journal: self.journal.clone(),
         }
     }
@@ -233,7 +237,11 @@ impl Cluster {
     }
 
     pub(crate) async fn connect(&self, role: Role, name: &str, address: SocketAddr) -> (Dialer, Connection) {
-        let dialer = Dialer::new(&self.authority.issue(role, name).unwrap()).unwrap();
+        let options = EndpointOptions {
+            idle_timeout: WORKER_TIMEOUT,
+            ..EndpointOptions::default()
+        };
+        let dialer = Dialer::with_options(&self.credential(role, name), options).unwrap();
         let until = Instant::now() + DEADLINE;
         loop {
             match dialer.dial(address).await {
