@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use phalanx_protocol::limits::CONTROL_FRAME_BYTES_MAX;
@@ -116,8 +117,17 @@ async fn assert_noticed(connection: &Connection) {
     assert!(matches!(lost, ConnectionLost::PortClosed), "{lost:?}");
 }
 
+/// A port that nobody has, nor is given meanwhile: lower than those that the system gives.
 fn closed_port() -> SocketAddr {
-    UdpSocket::bind(ANY).unwrap().local_addr().unwrap()
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + (std::process::id() % 10_000) as u16;
+    loop {
+        let port = first + TAKEN.fetch_add(1, Ordering::Relaxed);
+        let address = SocketAddr::new(ANY.ip(), port);
+        if UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 #[tokio::test]
