@@ -43,7 +43,7 @@ const HELLO_WAIT: Duration = Duration::from_secs(10);
 const PARTING_WAIT: Duration = Duration::from_secs(1);
 /// How often and at what interval a program is started that somebody still has open for writing: a process forked at
 /// the wrong moment holds the file until it executes its own program.
-const BUSY_TRIES: u32 = 50;
+const BUSY_TRIES: u32 = 500;
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Starts kernel hosts.

@@ -1,6 +1,7 @@
 //! A scheduler in a temporary directory, and peers that say what a test tells them to.
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,9 +17,10 @@ use phalanx_protocol::{
     Retries, SubmissionId, Work, WorkerChoice,
 };
 use phalanx_scheduler::{JournalOptions, RunningScheduler, Scheduler, SchedulerConfig, StartError};
-use phalanx_storage::{Directory, LogId};
+use phalanx_storage::{Directory, LogId, Members};
 use phalanx_transport::{
-    Authority, CloseReason, Connection, ConnectionLost, Credential, Dialer, Role, StreamReader, StreamWriter,
+    Authority, CloseReason, Connection, ConnectionLost, Credential, Dialer, EndpointOptions, Role,
+    StreamReader, StreamWriter,
 };
 use rustix::mount::MountFlags;
 use tokio::time::timeout;
@@ -26,7 +28,13 @@ use tokio::time::timeout;
 use crate::faulty::Faults;
 
 /// How long anything may take that a test waits for.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(30);
+/// How long peers may be silent: longer than a busy machine lets them wait, and so short that a new leader, which awaits the
+/// workers of the former for as long, can be waited for.
+const WORKER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often in a row, and at what interval, storage has to be found full.
+const FULL_LOOKS: u32 = 5;
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
 const CLUSTER_ID: &str = "000102030405060708090a0b0c0d0e0f";
 
 pub(crate) struct Cluster {
@@ -138,21 +146,37 @@ impl Cluster {
             cluster: CLUSTER_ID.into(),
             keys: None,
             takeover_after: SchedulerConfig::TAKEOVER_AFTER,
-            worker_timeout: SchedulerConfig::WORKER_TIMEOUT,
+            worker_timeout: WORKER_TIMEOUT,
             journal: self.journal.clone(),
         }
     }
 
     /// Starts another scheduler on the same storage.
     pub(crate) fn beside(&self, name: &str) -> RunningScheduler {
+        self.wait_for_card();
         Scheduler::start(self.config_of(name)).unwrap()
     }
 
     /// Starts one that would wait for a long time before it gives up a leader for its card.
     pub(crate) fn patient_beside(&self, name: &str) -> RunningScheduler {
+        self.wait_for_card();
         let mut config = self.config_of(name);
         config.takeover_after = Duration::from_secs(600);
         Scheduler::start(config).unwrap()
+    }
+
+    /// Waits until the first scheduler, if it leads, has said so on its card: who starts before that may take the lead.
+    fn wait_for_card(&self) {
+        let term = self.scheduler.as_ref().and_then(RunningScheduler::term);
+        if term.is_none() {
+            return;
+        }
+        let members = Members::new(self.directory());
+        let until = Instant::now() + DEADLINE;
+        while members.list().unwrap().iter().all(|card| card.term != term) {
+            assert!(Instant::now() < until, "no card of the leader");
+            std::thread::sleep(LOOK_PAUSE);
+        }
     }
 
     pub(crate) fn credential(&self, role: Role, name: &str) -> Credential {
@@ -191,24 +215,41 @@ impl Cluster {
     /// Writes a file that takes all the space there is.
     pub(crate) fn fill_storage(&self) -> PathBuf {
         let path = self.storage.join("ballast");
-        let mut size = 1 << 20;
-        let mut content = Vec::new();
-        while size > 0 {
-            content.resize(content.len() + size, 0u8);
-            if std::fs::write(&path, &content).is_err() {
-                content.truncate(content.len() - size);
-                size /= 2;
+        let mut ballast = std::fs::File::create(&path).unwrap();
+        let mut full_looks = 0;
+        while full_looks < FULL_LOOKS {
+            let mut has_grown = false;
+            while ballast.write_all(&[0; 4096]).is_ok() {
+                has_grown = true;
             }
+            // a card that was being rewritten gives back the room that it had before
+            let is_full = !has_grown && !self.is_card_staged();
+            full_looks = if is_full { full_looks + 1 } else { 0 };
+            std::thread::sleep(LOOK_PAUSE);
         }
-        // what does not fit is cut, so the file system is full now
-        let _ = std::fs::write(&path, vec![0; content.len() + 65_536]);
         path
     }
 
+    fn is_card_staged(&self) -> bool {
+        let cards = std::fs::read_dir(self.storage.join("members")).unwrap();
+        let mut names = cards.map(|card| card.unwrap().file_name());
+        names.any(|name| name.as_encoded_bytes().starts_with(b"."))
+    }
+
     pub(crate) async fn connect(&self, role: Role, name: &str, address: SocketAddr) -> (Dialer, Connection) {
-        let dialer = Dialer::new(&self.authority.issue(role, name).unwrap()).unwrap();
-        let connection = dialer.dial(address).await.unwrap();
-        (dialer, connection)
+        let options = EndpointOptions {
+            idle_timeout: WORKER_TIMEOUT,
+            ..EndpointOptions::default()
+        };
+        let dialer = Dialer::with_options(&self.credential(role, name), options).unwrap();
+        let until = Instant::now() + DEADLINE;
+        loop {
+            match dialer.dial(address).await {
+                Ok(connection) => return (dialer, connection),
+                // one of both had to wait for too long
+                Err(error) => assert!(!error.is_permanent() && Instant::now() < until, "{error}"),
+            }
+        }
     }
 
     pub(crate) async fn client(&self, name: &str) -> Client {

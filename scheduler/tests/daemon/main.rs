@@ -32,7 +32,7 @@ async fn a_worker_is_told_for_how_long_it_may_be_silent() {
     let told = worker
         .until(|message| matches!(message, ToWorker::SilenceLimit { .. }))
         .await;
-    assert_eq!(told, ToWorker::SilenceLimit { millis: 3000 });
+    assert_eq!(told, ToWorker::SilenceLimit { millis: 10_000 });
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use phalanx_protocol::Term;
 use phalanx_protocol::limits::CONTROL_FRAME_BYTES_MAX;
 use phalanx_protocol::message::client::{Refusal, Reply, Request};
 use phalanx_protocol::message::worker::{FromWorker, ToWorker};
-use phalanx_scheduler::RunningScheduler;
+use phalanx_scheduler::{JournalOptions, RunningScheduler};
 use phalanx_storage::{Candidate, Card, Members, ProcessMark, acquire};
 use phalanx_transport::{CloseReason, ConnectionLost, Listener, Role};
 
@@ -27,7 +27,7 @@ async fn leads(scheduler: RunningScheduler) -> (RunningScheduler, Option<Term>) 
 #[tokio::test]
 async fn a_standby_says_where_the_leader_is() {
     let cluster = Cluster::start();
-    let standby = cluster.beside("s2");
+    let standby = cluster.patient_beside("s2");
     assert!(cluster.scheduler().is_leader() && !standby.is_leader());
     let leader = vec![cluster.address().to_string()];
     let client = cluster.client_at(Role::User, "ada", standby.address()).await;
@@ -125,9 +125,11 @@ async fn a_deposed_leader_stands_by_and_leads_again_at_the_same_address() {
 
 #[tokio::test]
 async fn an_idle_leader_steps_down_when_a_card_shows_a_higher_term() {
-    let cluster = Cluster::start();
-    let worker = cluster.worker(1).await;
-    let own = cluster.scheduler().term().unwrap();
+    let cluster = Cluster::prepared_with(JournalOptions::default());
+    // the rival's card stands still, and is believed for as long as this test takes
+    let scheduler = cluster.patient_beside("s1");
+    let worker = cluster.worker_at(1, scheduler.address()).await;
+    let own = scheduler.term().unwrap();
     let mut rival = Card {
         name: "s9".into(),
         addresses: vec!["10.0.0.9:7878".into()],
@@ -142,11 +144,11 @@ async fn an_idle_leader_steps_down_when_a_card_shows_a_higher_term() {
         panic!("{lost:?}")
     };
     assert_eq!((reason, text.as_str()), (CloseReason::NotLeader, "10.0.0.9:7878"));
-    let client = cluster.client("ada").await;
+    let client = cluster.client_at(Role::User, "ada", scheduler.address()).await;
     let refused = client.one(Request::Jobs).await.0;
     let leader = vec!["10.0.0.9:7878".to_owned()];
     assert_eq!(refused, Reply::Refused(Refusal::NotLeader { leader }));
-    assert!(!cluster.scheduler().is_leader());
+    assert!(!scheduler.is_leader());
 }
 
 #[tokio::test]
@@ -157,7 +159,7 @@ async fn workers_are_told_where_the_schedulers_are_and_when_that_changes() {
     worker
         .until(|message| *message == ToWorker::Schedulers(alone.clone()))
         .await;
-    let standby = cluster.beside("s2");
+    let standby = cluster.patient_beside("s2");
     let both = vec![cluster.address().to_string(), standby.address().to_string()];
     worker
         .until(|message| *message == ToWorker::Schedulers(both.clone()))
@@ -214,7 +216,5 @@ fn a_leader_whose_process_dies_elsewhere_is_noticed_by_its_connection() {
     first.recv_timeout(PATIENCE).unwrap();
     die.send(()).unwrap();
     leader.join().unwrap();
-    let died = std::time::Instant::now();
     assert!(standby.wait_for_lead(PATIENCE) > Some(own));
-    assert!(died.elapsed() < Duration::from_secs(3), "{:?}", died.elapsed());
 }

@@ -13,7 +13,7 @@ use phalanx_storage::slot::{CHUNK_SLOTS, SlotHead, SlotKind, chunk_prefix, encod
 
 use crate::harness::{Client, Cluster, index_job, reported};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder)

@@ -222,8 +222,8 @@ mod tests {
     use super::*;
     use crate::{Accepted, Authority, Listener, Role};
 
-    #[tokio::test]
-    async fn a_farewell_takes_a_round_trip_and_not_until_quic_forgets_the_connection() {
+    /// Whether a dialler that has closed its connection has told the peer, and QUIC still remembers it.
+    async fn farewell_is_quick() -> bool {
         let lab = Authority::create("lab").unwrap();
         let here = (Ipv4Addr::LOCALHOST, 0).into();
         let mut listener = Listener::bind(here, &lab.issue(Role::Scheduler, "s1").unwrap()).unwrap();
@@ -233,9 +233,19 @@ mod tests {
             panic!("it was let in")
         };
         dialer.close(CloseReason::Done, "that was all").await;
-        assert!(far.close_reason().is_some(), "the peer knows");
         let endpoint = &dialer.shared.v4.get().unwrap().endpoint;
-        assert_eq!(endpoint.open_connections(), 1, "QUIC still remembers it");
+        far.close_reason().is_some() && endpoint.open_connections() == 1
+    }
+
+    #[tokio::test]
+    async fn a_farewell_takes_a_round_trip_and_not_until_quic_forgets_the_connection() {
+        // QUIC forgets it after some 80 ms, for which a busy machine may stop in between
+        for _ in 0..20 {
+            if farewell_is_quick().await {
+                return;
+            }
+        }
+        panic!("QUIC had forgotten the connection, or its peer did not know");
     }
 
     #[tokio::test]

@@ -25,8 +25,17 @@ pub(crate) fn authority(cluster: &str) -> Authority {
     Authority::create(cluster).unwrap()
 }
 
+/// Options with which no side gives up because the machine lets it wait.
+pub(crate) fn patient() -> EndpointOptions {
+    EndpointOptions {
+        idle_timeout: PATIENCE,
+        handshake_timeout: PATIENCE,
+        ..EndpointOptions::default()
+    }
+}
+
 pub(crate) fn dialer(authority: &Authority, role: Role, name: &str) -> Dialer {
-    Dialer::new(&authority.issue(role, name).unwrap()).unwrap()
+    Dialer::with_options(&authority.issue(role, name).unwrap(), patient()).unwrap()
 }
 
 /// A listener whose accept loop runs as a task and passes on what it accepts.
@@ -38,10 +47,7 @@ pub(crate) struct Server {
 impl Server {
     /// A scheduler of `authority`'s cluster.
     pub(crate) fn scheduler(authority: &Authority) -> Self {
-        Self::with(
-            &authority.issue(Role::Scheduler, "s1").unwrap(),
-            &EndpointOptions::default(),
-        )
+        Self::with(&authority.issue(Role::Scheduler, "s1").unwrap(), &patient())
     }
 
     pub(crate) fn with(credential: &Credential, options: &EndpointOptions) -> Self {

@@ -10,7 +10,7 @@ use phalanx_transport::{
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use crate::cluster::{ANY, Server, authority, dialer, session, within};
+use crate::cluster::{ANY, Server, authority, dialer, patient, session, within};
 
 #[tokio::test]
 async fn each_side_learns_who_the_other_is() {
@@ -62,9 +62,8 @@ async fn a_credential_of_another_authority_is_refused_with_the_reason() {
     let (lab, other) = (authority("lab"), authority("lab"));
     let mut server = Server::scheduler(&lab);
     let credential = credential_of_wrong_authority(&lab, &other);
-    let error = within(Dialer::new(&credential).unwrap().dial(server.address))
-        .await
-        .unwrap_err();
+    let dialer = Dialer::with_options(&credential, patient()).unwrap();
+    let error = within(dialer.dial(server.address)).await.unwrap_err();
     let expected = format!(
         "the scheduler at {} refused the worker credential of `n1`: it was issued by another cluster's authority",
         server.address
@@ -85,9 +84,8 @@ async fn an_expired_credential_is_refused_with_the_reason() {
     let credential = lab
         .issue_between(Role::User, "ada", hours_ago(2)..hours_ago(1))
         .unwrap();
-    let error = within(Dialer::new(&credential).unwrap().dial(server.address))
-        .await
-        .unwrap_err();
+    let dialer = Dialer::with_options(&credential, patient()).unwrap();
+    let error = within(dialer.dial(server.address)).await.unwrap_err();
     assert!(
         matches!(
             error,
@@ -117,7 +115,7 @@ async fn an_expired_scheduler_is_told_apart_from_a_foreign_one() {
     let credential = lab
         .issue_between(Role::Scheduler, "s1", hours_ago(2)..hours_ago(1))
         .unwrap();
-    let server = Server::with(&credential, &EndpointOptions::default());
+    let server = Server::with(&credential, &patient());
     let error = within(dialer(&lab, Role::User, "ada").dial(server.address))
         .await
         .unwrap_err();
@@ -160,7 +158,7 @@ async fn another_protocol_version_is_named_on_both_sides() {
     let lab = authority("lab");
     let newer = EndpointOptions {
         protocol: "phalanx/99".to_owned(),
-        ..EndpointOptions::default()
+        ..patient()
     };
     let mut server = Server::with(&lab.issue(Role::Scheduler, "s1").unwrap(), &newer);
     let error = within(dialer(&lab, Role::Worker, "n1").dial(server.address))
@@ -185,7 +183,7 @@ async fn another_protocol_version_is_named_on_both_sides() {
 async fn no_other_role_can_pose_as_a_scheduler() {
     let lab = authority("lab");
     for role in [Role::Worker, Role::User, Role::Admin] {
-        let server = Server::with(&lab.issue(role, "x").unwrap(), &EndpointOptions::default());
+        let server = Server::with(&lab.issue(role, "x").unwrap(), &patient());
         let error = within(dialer(&lab, Role::User, "ada").dial(server.address))
             .await
             .unwrap_err();

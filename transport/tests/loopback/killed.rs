@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use phalanx_protocol::limits::CONTROL_FRAME_BYTES_MAX;
@@ -13,10 +14,10 @@ use phalanx_transport::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
-use crate::cluster::{ANY, Server, authority, dialer, session, within};
+use crate::cluster::{ANY, Server, authority, session, within};
 
 /// How late something may be noticed on a busy machine.
-const BUSY: Duration = Duration::from_secs(3);
+const BUSY: Duration = Duration::from_secs(10);
 
 /// The environment of a peer's process: its credential, and whom it dials (nobody: it listens).
 const CREDENTIAL: &str = "TEST_PEER_CREDENTIAL";
@@ -36,11 +37,11 @@ async fn peer_process() {
     };
     let credential = Credential::from_pem(&credential).unwrap();
     if let Ok(address) = std::env::var(DIALS) {
-        let dialer = Dialer::new(&credential).unwrap();
+        let dialer = Dialer::with_options(&credential, endless()).unwrap();
         let _connection = dialer.dial(address.parse().unwrap()).await.unwrap();
         std::future::pending::<()>().await;
     }
-    let mut listener = Listener::bind(ANY, &credential).unwrap();
+    let mut listener = Listener::bind_with(ANY, &credential, &endless(), None).unwrap();
     let address = listener.local_address().unwrap();
     writeln!(std::io::stdout(), "{LISTENS}{address}").unwrap();
     let mut connections = Vec::new();
@@ -86,11 +87,10 @@ impl Peer {
         kill_process(pid, Signal::STOP).unwrap();
     }
 
-    /// Kills the process; the moment at which it is gone, its sockets included.
-    fn kill(&mut self) -> Instant {
+    /// Kills the process; it is gone then, its sockets included.
+    fn kill(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
-        Instant::now()
     }
 }
 
@@ -111,31 +111,34 @@ fn endless() -> EndpointOptions {
     }
 }
 
-/// The connection ends because the peer is dead, which was noticed long before the idle timeout.
-async fn assert_noticed(connection: &Connection, gone: Instant) {
+/// The connection ends because the peer is dead, which was noticed long before the idle timeout of an hour.
+async fn assert_noticed(connection: &Connection) {
     let lost = within(connection.closed()).await;
-    let noticed_after = gone.elapsed();
     assert!(matches!(lost, ConnectionLost::PortClosed), "{lost:?}");
-    assert!(
-        noticed_after < EndpointOptions::default().idle_timeout,
-        "{noticed_after:?}"
-    );
 }
 
+/// A port that nobody has, nor is given meanwhile: lower than those that the system gives.
 fn closed_port() -> SocketAddr {
-    UdpSocket::bind(ANY).unwrap().local_addr().unwrap()
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let first = 20_000 + (std::process::id() % 10_000) as u16;
+    loop {
+        let port = first + TAKEN.fetch_add(1, Ordering::Relaxed);
+        let address = SocketAddr::new(ANY.ip(), port);
+        if UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 #[tokio::test]
 async fn a_killed_scheduler_is_noticed_long_before_the_idle_timeout() {
     let lab = authority("lab");
     let (mut scheduler, address) = Peer::scheduler(&lab);
-    let connection = within(dialer(&lab, Role::Worker, "n1").dial(address))
-        .await
-        .unwrap();
+    let dialer = Dialer::with_options(&lab.issue(Role::Worker, "n1").unwrap(), endless()).unwrap();
+    let connection = within(dialer.dial(address)).await.unwrap();
     let (mut writer, mut reader) = connection.open_bi(CONTROL_FRAME_BYTES_MAX).await.unwrap();
     writer.send(&1u64).await.unwrap();
-    let gone = scheduler.kill();
+    scheduler.kill();
     // whoever uses the connection learns why it ended
     let read = within(reader.recv::<u64>()).await;
     assert!(
@@ -153,7 +156,7 @@ async fn a_killed_scheduler_is_noticed_long_before_the_idle_timeout() {
         connection.close_reason(),
         Some(ConnectionLost::PortClosed)
     ));
-    assert_noticed(&connection, gone).await;
+    assert_noticed(&connection).await;
 }
 
 #[tokio::test]
@@ -166,14 +169,14 @@ async fn a_killed_worker_is_noticed_and_the_scheduler_serves_the_others() {
     }
     for (local, reached_at) in locals {
         let credential = lab.issue(Role::Scheduler, "s1").unwrap();
-        let listener = Listener::bind_with(local, &credential, &EndpointOptions::default(), None).unwrap();
+        let listener = Listener::bind_with(local, &credential, &endless(), None).unwrap();
         let mut server = Server::of(listener);
         server.address.set_ip(reached_at.ip());
         let (near, far) = session(&mut server, &lab, "n1").await;
         let mut worker = Peer::worker(&lab, "n2", server.address);
         let doomed = server.next_connection().await;
-        let gone = worker.kill();
-        assert_noticed(&doomed, gone).await;
+        worker.kill();
+        assert_noticed(&doomed).await;
 
         let mut writer = near.open_uni(CONTROL_FRAME_BYTES_MAX).await.unwrap();
         writer.send(&7u64).await.unwrap();
@@ -187,23 +190,22 @@ async fn a_killed_worker_is_noticed_and_the_scheduler_serves_the_others() {
 async fn a_stopped_process_is_lost_by_the_idle_timeout_neither_sooner_nor_much_later() {
     let lab = authority("lab");
     let (scheduler, address) = Peer::scheduler(&lab);
-    let idle_timeout = Duration::from_millis(1500);
+    let idle_timeout = Duration::from_secs(4);
     let options = EndpointOptions {
         idle_timeout,
-        ..EndpointOptions::default()
+        ..endless()
     };
     let dialer = Dialer::with_options(&lab.issue(Role::Worker, "n1").unwrap(), options).unwrap();
     let connection = within(dialer.dial(address)).await.unwrap();
-    let alive = tokio::time::timeout(idle_timeout * 2, connection.closed()).await;
+    let alive = tokio::time::timeout(idle_timeout * 3 / 2, connection.closed()).await;
     assert!(alive.is_err(), "keep-alives hold a silent session");
     scheduler.stop();
     let stopped = Instant::now();
     let lost = within(connection.closed()).await;
     assert!(matches!(lost, ConnectionLost::TimedOut), "{lost:?}");
-    // the last word from it is at most a keep-alive older
-    let heard_before = EndpointOptions::default().keep_alive_interval;
+    // the last word from it is a keep-alive older, or some more on a busy machine
     let took = stopped.elapsed();
-    assert!(took + heard_before > idle_timeout, "{took:?}");
+    assert!(took > idle_timeout / 2, "{took:?}");
     assert!(took < idle_timeout + BUSY, "{took:?}");
 }
 

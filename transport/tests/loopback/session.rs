@@ -13,7 +13,7 @@ use phalanx_transport::{
 
 use tokio::sync::oneshot;
 
-use crate::cluster::{ANY, PATIENCE, Server, authority, session, within};
+use crate::cluster::{ANY, PATIENCE, Server, authority, patient, session, within};
 
 /// Sends a number and gets it back.
 async fn assert_echoes(near: &Connection, far: &Connection) {
@@ -70,7 +70,7 @@ async fn whoever_dials_demands_the_role_that_its_options_name() {
     let lab = authority("lab");
     let options = EndpointOptions {
         dialled_role: Role::Worker,
-        ..EndpointOptions::default()
+        ..patient()
     };
     let n1 = lab.issue(Role::Worker, "n1").unwrap();
     let mut worker = Server::with(&n1, &options);
@@ -89,7 +89,7 @@ async fn whoever_dials_demands_the_role_that_its_options_name() {
             .unwrap_err()
             .is_permanent()
     );
-    let dialer = Dialer::new(&n2).unwrap();
+    let dialer = Dialer::with_options(&n2, patient()).unwrap();
     assert!(
         within(dialer.dial(worker.address))
             .await
@@ -183,7 +183,7 @@ async fn a_close_carries_its_reason_to_whoever_waits() {
 async fn an_endpoints_close_reaches_every_peer() {
     let lab = authority("lab");
     let mut server = Server::scheduler(&lab);
-    let dialer = Dialer::new(&lab.issue(Role::User, "ada").unwrap()).unwrap();
+    let dialer = Dialer::with_options(&lab.issue(Role::User, "ada").unwrap(), patient()).unwrap();
     let mut connections = Vec::new();
     for _ in 0..3 {
         connections.push((
@@ -309,7 +309,7 @@ async fn a_restarted_scheduler_with_its_keys_says_so_long_before_the_idle_timeou
     let options = EndpointOptions {
         idle_timeout: PATIENCE * 10,
         keep_alive_interval: Duration::from_millis(50),
-        ..EndpointOptions::default()
+        ..patient()
     };
     let (die, dies) = oneshot::channel();
     let keys = EndpointKeys::load_or_create(&path).unwrap();

@@ -72,6 +72,10 @@ mod tests {
     use super::*;
     use std::os::unix::process::ExitStatusExt;
     use std::process::{Child, Command};
+    use std::time::Instant;
+
+    /// Nothing takes longer, on however busy a machine; sleepers sleep for longer.
+    const DEADLINE: Duration = Duration::from_secs(20);
 
     /// A process with the mark. It is begun at once: its program may still be on its way in.
     fn sleeper(mark: &str) -> Child {
@@ -100,10 +104,14 @@ mod tests {
             let mut stray = sleeper(&own);
             kill(&own);
             // nothing else ends it within this time
-            let ended = (0..100).find_map(|_| {
+            let until = Instant::now() + DEADLINE;
+            let ended = loop {
+                let ended = stray.try_wait().unwrap();
+                if ended.is_some() || Instant::now() > until {
+                    break ended;
+                }
                 std::thread::sleep(EXEC_WAIT);
-                stray.try_wait().unwrap()
-            });
+            };
             stray.kill().unwrap();
             stray.wait().unwrap();
             let signal = ended.and_then(|status| status.signal());
