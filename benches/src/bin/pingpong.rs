@@ -5,7 +5,8 @@
 //! `cargo run --release -p phalanx-benches --bin pingpong`
 //!
 //! With `quic` behind it, between two workers, processes of a cluster on loopback: beside a bare QUIC connection and TCP, and what
-//! collective operations cost there. MPI libraries that are installed do the same beside both.
+//! collective operations cost there. MPI libraries that are installed do the same in turns with ours; a ratio is the median of ours to
+//! theirs.
 
 use std::error::Error;
 use std::num::NonZeroUsize;
@@ -14,7 +15,7 @@ use phalanx::ranks::{CommError, LocalGang, RankFailure};
 use phalanx::{Cluster, Communicator};
 use phalanx_benches::peers::peers;
 use phalanx_benches::wires::{Turns, quic_one_way, tcp_one_way};
-use phalanx_benches::{ProcessCluster, seconds_text, together, worker_if_asked};
+use phalanx_benches::{ProcessCluster, median, seconds_text, together, worker_if_asked};
 use serde::{Deserialize, Serialize};
 
 const RUNS: usize = 5;
@@ -83,6 +84,10 @@ fn turns_of(size: usize) -> usize {
     (RUN_BYTES_MAX / size / 2).clamp(TURNS_MIN, TURNS_MAX)
 }
 
+fn turns_over_quic(size: usize) -> usize {
+    (turns_of(size) / QUIC_PART).max(TURNS_MIN)
+}
+
 /// The median time of a message one way, in seconds, between the two ranks of `comm`.
 fn turns(comm: &Communicator, way: Way, size: usize, turns: usize) -> Result<f64, CommError> {
     let mut bytes = vec![1; size];
@@ -148,10 +153,12 @@ fn exchange_with_neighbours(comm: &Communicator) -> Result<(), CommError> {
 fn main() -> Result<(), Box<dyn Error>> {
     worker_if_asked()?;
     match std::env::args().nth(1).as_deref() {
-        Some("quic") => over_quic()?,
-        Some(_) | None => in_one_process(),
+        Some("quic") => over_quic(),
+        Some(_) | None => {
+            in_one_process();
+            beside_peers(|size| Ok(one_way(LocalGang::new(2), Way::Copied, size)))
+        }
     }
-    Ok(by_peers()?)
 }
 
 /// Messages and collective operations between two workers.
@@ -160,7 +167,7 @@ fn over_quic() -> Result<(), Box<dyn Error>> {
     let on_two = |ranks: u32, figure: Figure| on_two_workers(&members.cluster, ranks, &figure);
     println!("two workers, one way:  ranks                     bare QUIC   ratio            TCP");
     for size in SIZES {
-        let turns = (turns_of(size) / QUIC_PART).max(TURNS_MIN);
+        let turns = turns_over_quic(size);
         let ours = on_two(2, Figure::OneWay { size, turns })?;
         let bare = Turns { runs: RUNS, turns };
         let (quic, tcp) = (quic_one_way(size, bare), tcp_one_way(size, bare));
@@ -192,12 +199,16 @@ fn over_quic() -> Result<(), Box<dyn Error>> {
             seconds_text(on_two(n, Figure::Broadcast { numbers })?),
         );
     }
-    Ok(())
+    beside_peers(|size| {
+        let turns = turns_over_quic(size);
+        on_two(2, Figure::OneWay { size, turns })
+    })
 }
 
-/// The same messages by the MPI libraries that are installed.
-fn by_peers() -> std::io::Result<()> {
+/// What all measure in turns, since a machine changes from one minute to the next: medians of the rounds, by size.
+fn beside_peers(mut ours: impl FnMut(usize) -> Result<f64, Box<dyn Error>>) -> Result<(), Box<dyn Error>> {
     let scratch = tempfile::tempdir()?;
+    let mut peers = peers(scratch.path());
     let mut words = vec!["pingpong".to_owned()];
     words.extend(
         SIZES
@@ -205,29 +216,37 @@ fn by_peers() -> std::io::Result<()> {
             .flat_map(|&size| [size, turns_of(size)])
             .map(|number| number.to_string()),
     );
-    let mut columns = Vec::new();
-    for peer in peers(scratch.path()) {
-        match peer.run(2, &words) {
-            Ok(lines) => columns.push((peer.name, lines)),
-            Err(error) => eprintln!("{error}"),
+    peers.retain(|peer| {
+        let tried = peer.run(2, &words);
+        tried.inspect_err(|error| eprintln!("{error}")).is_ok()
+    });
+    let mut rounds = Vec::new();
+    for _ in 0..RUNS {
+        let own = SIZES
+            .into_iter()
+            .map(&mut ours)
+            .collect::<Result<Vec<f64>, _>>()?;
+        let mut round = vec![own];
+        for peer in &peers {
+            let lines = peer.run(2, &words)?;
+            round.push(lines.into_iter().flatten().collect());
         }
+        rounds.push(round);
     }
+    let over_rounds =
+        |of: &dyn Fn(&[Vec<f64>]) -> f64| median(&rounds.iter().map(|round| of(round)).collect::<Vec<f64>>());
     println!();
-    print!("two ranks, one way:");
-    for (name, _) in &columns {
-        print!(" {name:>26}");
+    print!("two ranks, one way, in turns:    Phalanx");
+    for peer in &peers {
+        print!("{:>16}   ratio", peer.name);
     }
     println!();
     for (row, size) in SIZES.into_iter().enumerate() {
-        print!("{size:>9} B         ");
-        for (_, lines) in &columns {
-            let seconds = lines
-                .get(row)
-                .and_then(|line| line.first())
-                .copied()
-                .unwrap_or(f64::NAN);
-            let bandwidth = format!("{:.1} GB/s", size as f64 / seconds / 1e9);
-            print!("   {:>11} {bandwidth:>11}", seconds_text(seconds));
+        let time = |column: usize| seconds_text(over_rounds(&|round| round[column][row]));
+        print!("{size:>9} B                    {:>10}", time(0));
+        for column in 1..=peers.len() {
+            let ratio = over_rounds(&|round| round[0][row] / round[column][row]);
+            print!("{:>16}   {ratio:>5.2}", time(column));
         }
         println!();
     }

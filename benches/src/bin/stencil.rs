@@ -16,12 +16,16 @@ use phalanx_benches::peers::{Peer, peers};
 use phalanx_benches::{median, seconds_text};
 
 const RUNS: usize = 5;
+/// How often all measure in turns, since a machine changes from one minute to the next.
+const TURNS: usize = 3;
 /// How long the steps of one run take together.
 const RUN_SECONDS: f64 = 0.03;
 const STEPS_MIN: usize = 10;
 const STEPS_MAX: usize = 20_000;
 /// Seconds of work in a task, descending.
 const TASK_SECONDS: [f64; 11] = [1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7, 3e-8, 1e-8];
+/// Instead of a METG.
+const FAILED: f64 = f64::INFINITY;
 /// Doubles that a task hands on.
 const OUTPUT: usize = 2;
 
@@ -146,9 +150,10 @@ fn metg(ranks: usize, cores: usize, measured: &[(f64, f64)]) -> f64 {
 
 /// As it is shown.
 fn metg_text(metg: f64) -> String {
-    match metg.is_nan() {
-        true => format!("> {}", seconds_text(TASK_SECONDS[0])),
-        false => seconds_text(metg),
+    match metg {
+        FAILED => "failed".to_owned(),
+        _ if metg.is_nan() => format!("> {}", seconds_text(TASK_SECONDS[0])),
+        _ => seconds_text(metg),
     }
 }
 
@@ -170,7 +175,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     black_box(work(1, 100_000_000));
     let rounds_per_second = 1e8 / start.elapsed().as_secs_f64();
     let rounds = TASK_SECONDS.map(|task| (task * rounds_per_second).max(1.0) as u64);
-    println!("{cores} cores; METG(50 %) of a task, median of {RUNS} runs");
+    println!("{cores} cores; METG(50 %) of a task, median of {TURNS} turns of {RUNS} runs");
     print!(
         "{:>8} {:>8} {:>12} {:>14}",
         "pattern", "ranks", "one node", "two over QUIC"
@@ -185,22 +190,30 @@ fn main() -> Result<(), Box<dyn Error>> {
             let half = NonZeroUsize::new(ranks / 2).unwrap_or(NonZeroUsize::MIN);
             let ours = |gang| {
                 let measured = rounds.map(|rounds| measure(gang, pattern, rounds));
-                metg_text(metg(ranks, cores, &measured))
+                metg(ranks, cores, &measured)
             };
-            print!(
-                "{name:>8} {ranks:>8} {:>12} {:>14}",
-                ours(gang),
-                ours(gang.ranks_per_node(half).over_quic())
-            );
-            for peer in &peers {
-                let shown = match of_peer(peer, name, ranks, &rounds) {
-                    Ok(measured) => metg_text(metg(ranks, cores, &measured)),
-                    Err(error) => {
-                        eprintln!("{error}");
-                        "failed".to_owned()
-                    }
-                };
-                print!(" {shown:>16}");
+            let mut turns = Vec::new();
+            for _ in 0..TURNS {
+                let mut turn = vec![ours(gang), ours(gang.ranks_per_node(half).over_quic())];
+                for peer in &peers {
+                    let measured = of_peer(peer, name, ranks, &rounds);
+                    turn.push(measured.map_or_else(
+                        |error| {
+                            eprintln!("{error}");
+                            FAILED
+                        },
+                        |measured| metg(ranks, cores, &measured),
+                    ));
+                }
+                turns.push(turn);
+            }
+            let shown = |column: usize| {
+                let over_turns: Vec<f64> = turns.iter().map(|turn| turn[column]).collect();
+                metg_text(median(&over_turns))
+            };
+            print!("{name:>8} {ranks:>8} {:>12} {:>14}", shown(0), shown(1));
+            for column in 2..2 + peers.len() {
+                print!(" {:>16}", shown(column));
             }
             println!();
         }

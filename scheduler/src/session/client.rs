@@ -77,14 +77,15 @@ async fn answer(
     if request == Request::Schedulers {
         return writer.send(&desk.schedulers()).await;
     }
-    if let Ok(context) = desk.leadership().await {
+    let leader = match desk.leadership().await {
         // whole frames are queued, so what is cut off here can be followed by another one
-        tokio::select! {
+        Ok(context) => tokio::select! {
             served = serve(&context, request, caller, writer, reader) => return served,
-            () = desk.over(context.term) => {}
-        }
-    }
-    writer.send(&desk.refusal()).await
+            () = desk.over(context.term) => desk.leader(),
+        },
+        Err(leader) => leader,
+    };
+    writer.send(&Reply::Refused(Refusal::NotLeader { leader })).await
 }
 
 async fn serve(

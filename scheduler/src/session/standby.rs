@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use phalanx_protocol::Term;
 use phalanx_protocol::limits::SCHEDULER_ADDRESSES_MAX;
-use phalanx_protocol::message::client::{Refusal, Reply};
+use phalanx_protocol::message::client::Reply;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -35,15 +35,15 @@ impl Desk {
         let known = async {
             tokio::select! {
                 biased;
-                _ = role.wait_for(|role| role.term().is_some()) => {}
-                _ = roster.wait_for(|roster| roster.leader.is_some()) => {}
+                _ = role.wait_for(|role| role.term().is_some()) => None,
+                found = roster.wait_for(|roster| roster.leader.is_some()) => found.ok()?.leader.clone(),
             }
         };
         // whoever was held for long enough is told that nobody is known
-        let _ = timeout(HOLD_MAX, known).await;
+        let leader = timeout(HOLD_MAX, known).await.ok().flatten();
         match &*self.role.borrow() {
             Role::Leader(context) => Ok(context.clone()),
-            Role::Standby => Err(self.leader()),
+            Role::Standby => Err(leader.unwrap_or_default()),
         }
     }
 
@@ -56,12 +56,6 @@ impl Desk {
     /// Where the one is that leads, if it is another one and that is known.
     pub(super) fn leader(&self) -> Vec<String> {
         self.roster.borrow().leader.clone().unwrap_or_default()
-    }
-
-    pub(super) fn refusal(&self) -> Reply {
-        Reply::Refused(Refusal::NotLeader {
-            leader: self.leader(),
-        })
     }
 
     /// Where the leader is, as the text of a close: addresses separated by commas, none cut.

@@ -14,9 +14,13 @@ const LOOKS_MAX: usize = 100;
 /// A process without variables is looked at again after so long.
 const EXEC_WAIT: Duration = Duration::from_millis(1);
 
+/// How long all looks together wait for such processes.
+const EXEC_MAX: Duration = Duration::from_secs(2);
+
 /// Kills every process that has the mark. Blocks; costs some microseconds for each process of the node.
 pub(super) fn kill(mark: &str) {
     let wanted = format!("{HOST_MARK_VARIABLE}={mark}");
+    let mut patience = EXEC_MAX;
     for _ in 0..LOOKS_MAX {
         let found = marked(wanted.as_bytes());
         if found.is_empty() {
@@ -26,7 +30,12 @@ pub(super) fn kill(mark: &str) {
             match process {
                 // it may have ended meanwhile
                 Found::Marked(pid) => drop(rustix::process::kill_process(pid, Signal::KILL)),
-                Found::Unknown => std::thread::sleep(EXEC_WAIT),
+                Found::Unknown(process) => {
+                    while is_in_exec(&process) && !patience.is_zero() {
+                        std::thread::sleep(EXEC_WAIT);
+                        patience = patience.saturating_sub(EXEC_WAIT);
+                    }
+                }
             }
         }
     }
@@ -38,7 +47,7 @@ enum Found {
     /// It has the mark.
     Marked(Pid),
     /// It is becoming another program, and has no variables at this moment.
-    Unknown,
+    Unknown(PathBuf),
 }
 
 /// Processes that have `wanted` among their variables, or may have it at the next look, and are not dead yet. Those of other
@@ -50,7 +59,7 @@ fn marked(wanted: &[u8]) -> Vec<Found> {
     let find = |(number, path): (i32, PathBuf)| {
         let variables = fs::read(path.join("environ")).ok()?;
         if variables.is_empty() && is_in_exec(&path) {
-            return Some(Found::Unknown);
+            return Some(Found::Unknown(path));
         }
         let mut variables = variables.split(|&byte| byte == 0);
         let is_marked = variables.any(|variable| variable == wanted);

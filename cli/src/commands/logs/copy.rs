@@ -43,8 +43,9 @@ pub(super) struct TaskFiles<'a> {
     ui: Ui,
     tails: Vec<Tail>,
     has_begun: bool,
-    /// Since when nothing new was there.
+    /// Since when nothing new was there, nor was it told to end.
     quiet_since: Instant,
+    was_told: bool,
     /// Since when a file is missed that should be there; nothing once that was said.
     missed_since: Option<Instant>,
     is_said: bool,
@@ -163,6 +164,7 @@ impl<'a> TaskFiles<'a> {
             tails: Vec::new(),
             has_begun: false,
             quiet_since: Instant::now(),
+            was_told: false,
             missed_since: None,
             is_said: false,
         }
@@ -229,11 +231,12 @@ impl Followed for TaskFiles<'_> {
         };
         self.find(&place)?;
         let is_news = self.look(&place, found.state)?;
-        if is_news {
-            self.quiet_since = Instant::now();
-        }
         // one that was told to end may still write; nobody says when it is gone
         let is_told = matches!(found.state, TaskState::Cancelled | TaskState::Unrun);
+        if is_news || (is_told && !self.was_told) {
+            self.quiet_since = Instant::now();
+        }
+        self.was_told = is_told;
         let is_quiet = !self.has_begun || self.quiet_since.elapsed() > QUIET_MIN;
         let is_over = has_ended_itself(found.state) || (is_told && is_quiet);
         Ok(Rest::of(is_news, is_over))
