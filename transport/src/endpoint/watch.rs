@@ -22,9 +22,6 @@ use socket::WatchedSocket;
 /// How often doubts are looked at while there are any.
 const JUDGE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Who comes to look so late has stood still, and may not have heard what was said.
-const STANDSTILL: Duration = JUDGE_INTERVAL.saturating_mul(2);
-
 /// The watch over one endpoint's peers; ends with its last owner.
 #[derive(Debug)]
 pub(crate) struct Watch {
@@ -57,7 +54,6 @@ pub(super) fn open(
 
 async fn watch(socket: Arc<WatchedSocket>, peers: Arc<Peers>) {
     loop {
-        let began = Instant::now();
         tokio::select! {
             answers = socket.answers() => match answers {
                 Ok(closed) => for address in closed {
@@ -66,12 +62,7 @@ async fn watch(socket: Arc<WatchedSocket>, peers: Arc<Peers>) {
                 // the runtime ends
                 Err(_) => return,
             },
-            () = sleep(JUDGE_INTERVAL), if peers.has_doubts() => {
-                if began.elapsed() > STANDSTILL {
-                    // what has come meanwhile is read first
-                    continue;
-                }
-            }
+            () = sleep(JUDGE_INTERVAL), if peers.has_doubts() => {}
         }
         for told in peers.judge(Instant::now()) {
             told.port_is_closed();
