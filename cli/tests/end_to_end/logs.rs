@@ -1,6 +1,8 @@
 //! What `phalanx logs` shows of jobs whose output went to files of the user's.
 
-use crate::command::{Watched, run};
+use std::time::{Duration, Instant};
+
+use crate::command::{Watched, eventually, run};
 use crate::desk::Desk;
 use crate::up::Up;
 
@@ -64,8 +66,7 @@ fn a_file_is_followed_while_its_task_writes_and_from_anew_if_it_is_requeued() {
 fn the_last_words_of_a_cancelled_task_are_shown() {
     let up = Up::start();
     let folder = up.file("mark", "");
-    let script =
-        "trap 'echo told; sleep 0.3; echo over; exit 1' TERM; echo ready; while :; do sleep 0.05; done";
+    let script = "trap 'sleep 0.7; echo told; sleep 0.3; echo over; exit 1' TERM; echo ready; while :; do sleep 0.05; done";
     let mut command = up.command("submit --array 4,6 --stdout %a.txt --chdir");
     command
         .arg(folder.parent().unwrap())
@@ -73,6 +74,9 @@ fn the_last_words_of_a_cancelled_task_are_shown() {
     let id = run(command).lines()[0].to_owned();
     let follower = Watched::start(up.command(&format!("logs {id}.1 -f")));
     assert_eq!(follower.line(), "ready");
+    // it has been silent for so long that it would be taken for ended if it had been told to
+    let silent_since = Instant::now();
+    eventually("it is silent", || silent_since.elapsed() > Duration::from_secs(3));
     assert_eq!(up.run(&format!("cancel {id}")).code, Some(0));
     let done = follower.finish();
     // the shell may say that its `sleep` was ended

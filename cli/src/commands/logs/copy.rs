@@ -18,7 +18,7 @@ const LOOK_BYTES_MAX: u64 = 1 << 20;
 /// How long the file of a task that runs may be absent until that is said.
 const ABSENCE_MAX: Duration = Duration::from_secs(5);
 /// How long a task that was told to end must have written nothing to be taken for ended.
-const QUIET_MIN: Duration = Duration::from_secs(1);
+const QUIET_MIN: Duration = Duration::from_secs(2);
 
 /// Copies the files of a job's tasks, each as far as it is when its turn comes.
 #[derive(Debug)]
