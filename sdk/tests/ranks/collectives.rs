@@ -1,5 +1,7 @@
 //! Collective operations beside others, where they break, and on large numbers; `properties` compares each with a naive one.
 
+use std::sync::{Arc, Barrier};
+
 use phalanx::Communicator;
 use phalanx::ranks::{Algorithm, CommError};
 
@@ -214,11 +216,15 @@ fn a_length_that_differs_breaks_the_operation_everywhere() {
                     gangs.extend(gangs_over_quic(n));
                 }
                 for (gang, _) in gangs {
+                    let all_know = Barrier::new(n);
                     let ends = ends_of(gang, move |comm| {
                         let length = if comm.rank() == n - 1 { other } else { 4 };
                         comm.insist_on(algorithm);
                         let first = operation(comm, vec![1; length]);
-                        (first, comm.barrier())
+                        let second = comm.barrier();
+                        // the end of a rank would be told of, too
+                        all_know.wait();
+                        (first, second)
                     });
                     let ends: Vec<_> = ends.into_iter().map(Result::unwrap).collect();
                     let wrong = |first: &_| matches!(first, Err(CommError::WrongLength { .. }));
@@ -301,9 +307,15 @@ fn what_follows_a_broken_operation_takes_no_message_that_has_come() {
 
 #[test]
 fn a_root_that_gives_nothing_is_an_error_everywhere() {
+    let all_know = Arc::new(Barrier::new(5));
     each_gang_of(
         5,
-        |rank| rank.comm.broadcast::<u8>(2, None).unwrap_err(),
+        move |rank| {
+            let error = rank.comm.broadcast::<u8>(2, None).unwrap_err();
+            // the end of a rank would be told of, too
+            all_know.wait();
+            error
+        },
         |errors| {
             for (rank, error) in errors.into_iter().enumerate() {
                 let expected = if rank == 2 {
