@@ -1,17 +1,19 @@
 //! What a rank has in its hands: a communicator, and how others are made from it.
 
+mod receiving;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::collective::Conduct;
-use super::envelope::{Context, Envelope, Kind, Pattern, communicator_id};
+use super::envelope::{Context, Envelope, Kind, communicator_id};
 use super::error::{CommError, Ending};
 use super::gang::{Gang, Notice, Undelivered};
 use super::group::Group;
-use super::mailbox::{Mailbox, Receive};
-use super::matching::{Message, Needs, Outcome, Taken, Ticket, Trouble};
+use super::mailbox::Mailbox;
+use super::matching::{Message, Outcome, Taken, Ticket, Trouble};
 use super::payload::{Lent, Parts, Payload};
 use super::respawn::Life;
 
@@ -394,76 +396,6 @@ impl Communicator {
                 Err(error) => Some(Err(error)),
             }
         })
-    }
-
-    /// Takes a message or posts a receive. No source is any.
-    pub(super) fn receive_or_post(
-        &self,
-        kind: Kind,
-        source: Option<usize>,
-        tag: Option<u64>,
-    ) -> Result<Receive, CommError> {
-        let pattern = self.pattern(kind, source, tag);
-        let needs = self.needs(source)?;
-        let ended = |needs: &Needs| self.hopeless(needs);
-        Ok(self.endpoint.mailbox().receive(pattern, needs, ended))
-    }
-
-    pub(super) fn pattern(&self, kind: Kind, source: Option<usize>, tag: Option<u64>) -> Pattern {
-        Pattern {
-            context: self.traffic(kind),
-            source: source.map(|source| source as u32),
-            tag,
-        }
-    }
-
-    /// Whose end ends a receive from there.
-    pub(super) fn needs(&self, source: Option<usize>) -> Result<Needs, CommError> {
-        Ok(match source {
-            Some(source) => Needs::One(self.place(source)?),
-            None => Needs::Any {
-                group: Arc::clone(&self.group),
-                receiver: self.endpoint.place,
-            },
-        })
-    }
-
-    /// Why nobody will send what is needed, if that is so.
-    pub(super) fn hopeless(&self, needs: &Needs) -> Option<Trouble> {
-        let acknowledged = self.acknowledged.borrow();
-        self.endpoint
-            .gang()
-            .hopeless(needs, |place| acknowledged.contains(&place))
-    }
-
-    /// Waits for a message.
-    pub(super) fn receive_message(
-        &self,
-        kind: Kind,
-        source: Option<usize>,
-        tag: Option<u64>,
-    ) -> Result<Message, CommError> {
-        if self.endpoint.gang().listens() {
-            let (pattern, needs) = (self.pattern(kind, source, tag), self.needs(source)?);
-            let mailbox = self.endpoint.mailbox();
-            match mailbox.receive_listening(&pattern, || self.hopeless(&needs)) {
-                Some(Ok(taken)) => return self.whole(Ok(self.endpoint.admit(taken))),
-                Some(Err(trouble)) => return Err(self.error(trouble)),
-                None => {}
-            }
-        }
-        let outcome: Outcome = match self.receive_or_post(kind, source, tag)? {
-            Receive::Now(taken) => Ok(self.endpoint.admit(taken)),
-            Receive::Posted(ticket) => self.endpoint.wait_until(|| self.endpoint.outcome(ticket)),
-            Receive::Never(trouble) => Err(trouble),
-        };
-        self.whole(outcome)
-    }
-
-    /// The message with all its bytes.
-    fn whole(&self, outcome: Outcome) -> Result<Message, CommError> {
-        let outcome = outcome.and_then(|message| self.endpoint.whole(message));
-        outcome.map_err(|trouble| self.error(trouble))
     }
 
     /// Lets operations of this communicator fail at all its ranks, now and from now on, except

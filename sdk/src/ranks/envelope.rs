@@ -117,6 +117,17 @@ pub(super) struct Envelope {
     pub sender: u32,
 }
 
+impl Envelope {
+    /// What the user may know of the message besides its value.
+    pub(super) fn status(&self, length: Option<usize>) -> Status {
+        Status {
+            source: self.source as usize,
+            tag: self.tag as u32,
+            length,
+        }
+    }
+}
+
 /// What a receive takes from one context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pattern {

@@ -2,7 +2,7 @@
 //!
 //! A ring of a few slots for each two ranks and direction. Sender and receiver each have a counter of their own. A message is one cache
 //! line, which says itself which message it is, and the receiver writes nothing there: so it goes from one core to the other once. A few
-//! numbers have a second line beside it. Where messages come one after the other, the receiver fetches lines ahead and says only now and
+//! numbers lie in the lines behind it. Where messages come one after the other, the receiver fetches lines ahead and says only now and
 //! then how far it is. The same thing goes by this name in MPICH
 //! (Nemesis: Buntinas, Mercier, Gropp, "Design and evaluation of Nemesis", CCGrid 2006); that the slots themselves say whether they
 //! are full is from FastForward (Giacomoni, Moseley, Vachharajani, PPoPP 2008).
@@ -11,6 +11,7 @@ use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::envelope::Envelope;
 use super::matching::Message;
 use super::payload::{FEW_BYTES_MAX, Payload};
 
@@ -31,7 +32,7 @@ pub(super) struct FastBox {
     receiver: ReceiverSide,
 }
 
-// two cache lines: cores that fetch ahead take two at a time
+// pairs of cache lines: cores that fetch ahead take two at a time
 #[repr(C, align(128))]
 struct Slot {
     /// The number of the message that was put here last, from 1.
@@ -128,12 +129,47 @@ mod handover {
             self.sender.put.store(put + 1, Ordering::Relaxed);
         }
 
-        /// The oldest message.
+        /// What stands on the oldest message.
         ///
         /// # Safety
         /// Only ever called by one thread at a time, such as by the holder of a lock.
         #[inline]
+        pub(in super::super) unsafe fn head(&self) -> Option<&Envelope> {
+            let taken = self.receiver.taken.load(Ordering::Relaxed);
+            let slot = &self.slots[taken % SLOTS];
+            if slot.number.load(Ordering::Acquire) <= taken {
+                return None;
+            }
+            // SAFETY: the number says that the sender has written this message, and it writes no other here before it is told that
+            // this one was taken.
+            Some(unsafe { &(*slot.message.get()).assume_init_ref().envelope })
+        }
+
+        /// The oldest message.
+        ///
+        /// # Safety
+        /// Like that of [`head`](FastBox::head).
+        #[inline]
         pub(in super::super) unsafe fn take(&self) -> Option<Message> {
+            let whole = |mut message: Message, bytes: &[u8; FEW_BYTES_MAX]| {
+                if let Payload::Beside(said) = message.payload {
+                    message.payload = said.with(bytes);
+                }
+                message
+            };
+            // SAFETY: as the caller says.
+            unsafe { self.open(whole) }
+        }
+
+        /// What `open` makes of the oldest message and of the bytes beside it.
+        ///
+        /// # Safety
+        /// Like that of [`head`](FastBox::head).
+        #[inline]
+        pub(in super::super) unsafe fn open<T>(
+            &self,
+            open: impl FnOnce(Message, &[u8; FEW_BYTES_MAX]) -> T,
+        ) -> Option<T> {
             let taken = self.receiver.taken.load(Ordering::Relaxed);
             let slot = &self.slots[taken % SLOTS];
             if slot.number.load(Ordering::Acquire) <= taken {
@@ -142,26 +178,24 @@ mod handover {
                 return None;
             }
             // SAFETY: the number says that the sender has written this message, and it writes no other here before it is told that
-            // this one was taken.
-            let mut message = unsafe { (*slot.message.get()).assume_init_read() };
+            // this one was taken; that it was read is noted before anything else happens.
+            let message = unsafe { (*slot.message.get()).assume_init_read() };
+            self.receiver.taken.store(taken + 1, Ordering::Relaxed);
             let in_a_row = self.receiver.in_a_row.load(Ordering::Relaxed) + 1;
             self.receiver.in_a_row.store(in_a_row, Ordering::Relaxed);
-            let ahead = (in_a_row >= STREAM).then(|| &self.slots[(taken + AHEAD) % SLOTS]);
-            if let Some(ahead) = ahead {
+            if in_a_row >= STREAM {
+                let ahead = &self.slots[(taken + AHEAD) % SLOTS];
                 fetch_ahead(&ahead.number);
-            }
-            if let Payload::Beside(said) = message.payload {
-                if let Some(ahead) = ahead {
+                if matches!(message.payload, Payload::Beside(_)) {
                     fetch_ahead(&ahead.beside);
                 }
-                // SAFETY: as with the message.
-                message.payload = said.with(unsafe { &*slot.beside.get() });
             }
-            self.receiver.taken.store(taken + 1, Ordering::Relaxed);
+            // SAFETY: as with the message.
+            let opened = open(message, unsafe { &*slot.beside.get() });
             if (taken + 1).is_multiple_of(TOLD_AFTER) {
                 self.receiver.told.store(taken + 1, Ordering::Release);
             }
-            Some(message)
+            Some(opened)
         }
     }
 

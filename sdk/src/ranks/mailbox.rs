@@ -7,11 +7,14 @@
 //! posts, takes and waits; once asleep it is rung for only when one of its receives has ended, when it waits to see any message at
 //! all (a probe), or when something happened that it must look at itself.
 
+mod left;
+
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
-use self::turns::{put, take};
+pub(super) use self::left::Left;
+use self::left::{head, put, take};
 use super::bell::Bell;
 use super::envelope::{Context, Envelope, Pattern, Status};
 use super::fast_box::FastBox;
@@ -27,6 +30,14 @@ pub(super) enum Receive {
     Posted(Ticket),
     /// There can be none.
     Never(Trouble),
+}
+
+/// What an owner that listens has heard.
+pub(super) enum Heard<'a> {
+    /// The message lies where its sender has left it.
+    Left(Left<'a>),
+    /// It came another way, or was brought in.
+    Taken(Taken),
 }
 
 /// Ranks of a process beyond which they have no fast boxes: a rank that waits looks into all that it has.
@@ -255,42 +266,58 @@ impl Mailbox {
         &self,
         pattern: &Pattern,
         hopeless: impl Fn() -> Option<Trouble>,
-    ) -> Option<Result<Taken, Trouble>> {
+    ) -> Option<Result<Heard<'_>, Trouble>> {
+        let mut matching = self.engine();
         loop {
             let heard = self.bell.rings();
-            let mut matching = self.engine();
+            if self.is_next(&matching, pattern)
+                && let Some(fast_box) = self.box_with(&matching, pattern)
+            {
+                return Some(Ok(Heard::Left(Left::new(fast_box, matching))));
+            }
             let received = self.seek(&mut matching, pattern, &hopeless);
             if received.is_some() || !self.bell.listens() {
-                return received;
+                return received.map(|received| received.map(Heard::Taken));
             }
-            if let Some(taken) = self.await_left(&mut matching, pattern, heard) {
-                return Some(Ok(taken));
+            if self.hears_mail(heard) {
+                continue;
             }
             drop(matching);
             if !self.bell.listen(|| self.bell.rings() != heard || self.has_mail()) {
                 return None;
             }
+            matching = self.engine();
         }
     }
 
-    /// The first message that is left and that `pattern` takes, if it comes soon and nothing else comes before it.
+    /// Whether a message that `pattern` takes and that lies in a fast box is the next one for it: nothing is known against it, and
+    /// what came before lies before it.
     #[inline]
-    fn await_left(
-        &self,
-        matching: &mut MutexGuard<'_, Matching>,
-        pattern: &Pattern,
-        heard: u32,
-    ) -> Option<Taken> {
+    fn is_next(&self, matching: &Matching, pattern: &Pattern) -> bool {
+        // among several senders nobody is to wait for ever
+        pattern.source.is_some() && !self.troubled.load(Ordering::SeqCst) && matching.is_empty()
+    }
+
+    /// Where the oldest message is one that `pattern` takes.
+    #[inline]
+    fn box_with(&self, held: &MutexGuard<'_, Matching>, pattern: &Pattern) -> Option<&FastBox> {
+        let mut fast_boxes = self.fast_boxes.iter().filter_map(OnceLock::get).map(Box::as_ref);
+        fast_boxes.find(|fast_box| head(fast_box, held).is_some_and(|envelope| pattern.takes(envelope)))
+    }
+
+    /// Whether there is mail soon, while nobody waits for the lock that the owner holds.
+    #[inline]
+    fn hears_mail(&self, heard: u32) -> bool {
         for _ in 0..LOOKS_LOCKED {
             if self.has_mail() {
-                return self.take_in(matching, Some(pattern)).map(Taken::from_fast_box);
+                return true;
             }
             if self.waiting.load(Ordering::Relaxed) > 0 || self.bell.rings() != heard {
-                return None;
+                return false;
             }
             spin_loop();
         }
-        None
+        false
     }
 
     /// The first message that `pattern` takes, or why there is none and never will be.
@@ -397,26 +424,6 @@ impl Mailbox {
         self.matching().sweep(trouble);
         // also for whoever waits to send or to see a message
         self.bell.ring();
-    }
-}
-
-#[expect(unsafe_code, reason = "fast boxes leave to others whose turn it is")]
-mod turns {
-    use super::*;
-
-    /// Takes a message out of a box of the mailbox whose lock is held.
-    #[inline]
-    pub(super) fn take(fast_box: &FastBox, _held: &MutexGuard<'_, Matching>) -> Option<Message> {
-        // SAFETY: one thread at a time holds the lock.
-        unsafe { fast_box.take() }
-    }
-
-    /// Leaves a message in a box that [has room](FastBox::has_room), for the rank on this thread, whose box it is.
-    #[inline]
-    pub(super) fn put(fast_box: &FastBox, message: Message, beside: &[u8]) {
-        // SAFETY: a rank has one seat, and lives on one thread, since its communicators cannot leave that; it has found that
-        // there is room.
-        unsafe { fast_box.put(message, beside) }
     }
 }
 

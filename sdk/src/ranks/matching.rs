@@ -31,11 +31,7 @@ pub(super) struct Message {
 impl Message {
     /// What the user may know of it besides its value.
     pub(super) fn status(&self) -> Status {
-        Status {
-            source: self.envelope.source as usize,
-            tag: self.envelope.tag as u32,
-            length: self.payload.length(),
-        }
+        self.envelope.status(self.payload.length())
     }
 
     /// Itself with all its bytes, or why they will never be here; or itself as it is while they are on their way.
@@ -194,6 +190,11 @@ impl Matching {
             self.queues.len() - 1
         });
         &mut self.queues[index]
+    }
+
+    /// Whether no message is kept and no receive posted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.kept == 0 && self.slots.len() == self.free.len()
     }
 
     /// Whether a posted receive would take the message.

@@ -7,8 +7,9 @@
 mod few;
 mod flow;
 mod numbers;
+mod tiny;
 
-use std::any::{Any, TypeId, type_name};
+use std::any::{Any, type_name};
 
 use bytemuck::allocation::pod_collect_to_vec;
 use bytes::Bytes;
@@ -20,7 +21,8 @@ use self::few::Few;
 pub(super) use self::few::{Beside, FEW_BYTES_MAX, Lent};
 use self::flow::Flow;
 pub(super) use self::flow::{Parts, Pouring};
-use self::numbers::{Numbers, NumbersOf, as_numbers, as_one, from_numbers, from_one, vec_as};
+use self::numbers::{Numbers, NumbersOf, as_numbers, from_numbers, vec_as};
+use self::tiny::Tiny;
 use super::error::CommError;
 
 /// What can be sent: any value with a byte form, for the case that the receiver lives on another node.
@@ -32,10 +34,6 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Message for T {}
 /// Plain numbers, and arrays and structures of nothing else: what can be sent as a slice without being encoded.
 pub trait Plain: bytemuck::Pod + Send + Sync {}
 impl<E: bytemuck::Pod + Send + Sync> Plain for E {}
-
-/// Bytes of numbers that need no memory of their own on their way within a process: so many that a message is no longer than a
-/// cache line, with what a fast box notes on it.
-const TINY_BYTES_MAX: usize = 16;
 
 /// What holds of every payload that is opened.
 const WHOLE_FIRST: &str = "a payload is whole before it is opened";
@@ -62,56 +60,12 @@ const _: () = assert!(size_of::<Payload>() == 32);
 impl std::fmt::Debug for Payload {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Payload::Tiny(tiny) => write!(formatter, "Tiny({} bytes)", tiny.bytes),
+            Payload::Tiny(tiny) => write!(formatter, "Tiny({} bytes)", tiny.bytes().len()),
             Payload::Few(few) => write!(formatter, "Few({} bytes)", few.length_bytes()),
             Payload::Beside(beside) => write!(formatter, "Beside({} bytes)", beside.length_bytes()),
             Payload::Moved(moved) => write!(formatter, "Moved({})", moved.name()),
             Payload::Encoded(encoded) => write!(formatter, "Encoded({} bytes)", encoded.bytes.len()),
             Payload::Announced(announced) => write!(formatter, "Announced({} bytes)", announced.length_bytes),
-        }
-    }
-}
-
-/// A number or two.
-pub(super) struct Tiny {
-    numbers: &'static Numbers,
-    room: [u8; TINY_BYTES_MAX],
-    bytes: u8,
-    /// It was sent as a value, not as a slice of one.
-    is_value: bool,
-}
-
-impl Tiny {
-    /// None if these are more.
-    fn of<E: Plain>(numbers: &[E]) -> Option<Self> {
-        let source: &[u8] = bytemuck::cast_slice(numbers);
-        let mut room = [0; TINY_BYTES_MAX];
-        room.get_mut(..source.len())?.copy_from_slice(source);
-        Some(Tiny {
-            numbers: E::NUMBERS,
-            room,
-            bytes: source.len() as u8,
-            is_value: false,
-        })
-    }
-
-    /// The bytes of a slice of that type.
-    fn numbers<E: Plain>(&self) -> Result<&[u8], CommError> {
-        match self.numbers.id == TypeId::of::<E>() && !self.is_value {
-            true => Ok(self.bytes()),
-            false => Err(wrong_type::<Vec<E>>(Some(self.name()))),
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.room[..usize::from(self.bytes)]
-    }
-
-    /// What the sender said that it is.
-    fn name(&self) -> &'static str {
-        match self.is_value {
-            true => (self.numbers.name_of_one)(),
-            false => (self.numbers.name)(),
         }
     }
 }
@@ -247,7 +201,7 @@ fn type_hash(name: &str) -> u64 {
 impl Payload {
     /// A value for a rank of this process.
     pub(super) fn moved<T: Send + 'static>(value: T) -> Self {
-        match as_one(&value) {
+        match Tiny::of_one(&value) {
             Some(tiny) => Payload::Tiny(tiny),
             None => Payload::Moved(Box::new(Sent { value, length: None })),
         }
@@ -315,8 +269,7 @@ impl Payload {
     /// How many numbers it holds, if it was sent as a slice.
     pub(super) fn length(&self) -> Option<usize> {
         match self {
-            Payload::Tiny(tiny) if tiny.is_value => None,
-            Payload::Tiny(tiny) => usize::from(tiny.bytes).checked_div(tiny.numbers.bytes),
+            Payload::Tiny(tiny) => tiny.length(),
             Payload::Few(few) => few.length(),
             Payload::Beside(beside) => beside.length(),
             Payload::Moved(moved) => moved.length(),
@@ -366,11 +319,7 @@ impl Payload {
     /// [`CommError::WrongType`] or [`CommError::Decode`].
     pub(super) fn into_value<T: Message>(self) -> Result<T, CommError> {
         match self {
-            Payload::Tiny(tiny) if tiny.is_value => {
-                let value = (tiny.numbers.id == TypeId::of::<T>()).then(|| from_one(tiny.bytes()));
-                value.flatten().ok_or_else(|| wrong_type::<T>(Some(tiny.name())))
-            }
-            Payload::Tiny(tiny) => vec_as(tiny.numbers, tiny.bytes()),
+            Payload::Tiny(tiny) => tiny.into_value(),
             Payload::Few(few) => few.into_vec(),
             Payload::Moved(moved) => unpacked(moved),
             Payload::Encoded(encoded) => encoded.into_value(),
@@ -392,27 +341,31 @@ impl Payload {
         }
     }
 
+    /// The bytes of a few numbers that lie in a fast box, if they are such; `beside` is what is beside the message.
+    #[inline]
+    pub(super) fn few<'a, E: Plain>(
+        &'a self,
+        beside: &'a [u8; FEW_BYTES_MAX],
+    ) -> Option<Result<&'a [u8], CommError>> {
+        match self {
+            Payload::Tiny(tiny) => Some(tiny.numbers::<E>()),
+            Payload::Beside(said) => Some(said.numbers::<E>(beside)),
+            Payload::Few(_) | Payload::Moved(_) | Payload::Encoded(_) | Payload::Announced(_) => None,
+        }
+    }
+
     /// Copies the numbers to the front of `buffer` and says how many they are.
     ///
     /// # Errors
     /// [`CommError::WrongType`] or [`CommError::Truncated`]; `buffer` is as it was then.
     pub(super) fn copy_into<E: Plain>(self, buffer: &mut [E]) -> Result<usize, CommError> {
-        let capacity = buffer.len();
-        let room_for = |length| match length <= capacity {
-            true => Ok(length),
-            false => Err(CommError::Truncated { length, capacity }),
-        };
-        let mut copy = |bytes: &[u8]| {
-            let length = room_for(bytes.len().checked_div(size_of::<E>()).unwrap_or(0))?;
-            bytemuck::cast_slice_mut::<E, u8>(buffer)[..bytes.len()].copy_from_slice(bytes);
-            Ok(length)
-        };
+        let mut copy = |bytes: &[u8]| copy_to_front(bytes, buffer);
         match self {
             Payload::Tiny(tiny) => copy(tiny.numbers::<E>()?),
             Payload::Few(few) => copy(few.numbers::<E>()?),
             Payload::Moved(moved) => match flow_of::<E>(moved) {
                 Ok(flow) => {
-                    let length = room_for(flow.length().unwrap_or(0))?;
+                    let length = room_for(flow.length().unwrap_or(0), buffer.len())?;
                     flow.copy_into(bytemuck::cast_slice_mut(&mut buffer[..length]));
                     Ok(length)
                 }
@@ -445,6 +398,26 @@ impl Encoded {
         } else {
             Err(wrong_type::<Vec<E>>(None))
         }
+    }
+}
+
+/// Copies the bytes of numbers to the front of `buffer` and says how many numbers they are.
+///
+/// # Errors
+/// [`CommError::Truncated`]; `buffer` is as it was then.
+#[inline]
+pub(super) fn copy_to_front<E: Plain>(bytes: &[u8], buffer: &mut [E]) -> Result<usize, CommError> {
+    let length = room_for(bytes.len().checked_div(size_of::<E>()).unwrap_or(0), buffer.len())?;
+    bytemuck::cast_slice_mut::<E, u8>(buffer)[..bytes.len()].copy_from_slice(bytes);
+    Ok(length)
+}
+
+/// The length, if there is room for so many.
+#[inline]
+fn room_for(length: usize, capacity: usize) -> Result<usize, CommError> {
+    match length <= capacity {
+        true => Ok(length),
+        false => Err(CommError::Truncated { length, capacity }),
     }
 }
 

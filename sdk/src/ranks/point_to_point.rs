@@ -182,10 +182,8 @@ impl Communicator {
         tag: impl Into<Tags>,
         buffer: &mut [E],
     ) -> Result<Status, CommError> {
-        let message = self.receive_any(source.into(), tag.into())?;
-        let mut status = message.status();
-        status.length = Some(message.payload.copy_into(buffer)?);
-        Ok(status)
+        let (source, tag) = (source_of(source.into()), tag_of(tag.into()));
+        self.receive_numbers(Kind::PointToPoint, source, tag, buffer)
     }
 
     fn receive_any(&self, source: Source, tags: Tags) -> Result<Arrived, CommError> {

@@ -1,7 +1,7 @@
 use super::super::envelope::{Envelope, Kind};
 use super::super::fast_box::SLOTS;
 use super::super::matching::LANE_MESSAGES_MAX;
-use super::super::payload::{Lent, Payload};
+use super::super::payload::{FEW_BYTES_MAX, Lent, Payload};
 use super::*;
 
 const SEAT: usize = 1;
@@ -177,7 +177,57 @@ fn whoever_waits_for_the_lock_of_an_owner_that_listens_gets_it() {
         std::iter::from_fn(|| Some(mailbox.receive_listening(&pattern(None), || None)))
             .find_map(|received| received)
     });
-    assert_eq!(number_in(received.unwrap().unwrap().message), 3);
+    assert_eq!(number_in(message_of(received.unwrap().unwrap())), 3);
+}
+
+fn message_of(heard: Heard<'_>) -> Message {
+    match heard {
+        Heard::Left(left) => left.take(),
+        Heard::Taken(taken) => taken.message,
+    }
+}
+
+#[test]
+fn what_lies_in_a_box_is_heard_after_what_came_before_it() {
+    let mailbox = mailbox();
+    let hear = |tag| {
+        let pattern = Pattern {
+            tag,
+            ..PATTERN_OF_ONE
+        };
+        let heard = mailbox.receive_listening(&pattern, || None)?.unwrap();
+        let in_place = matches!(heard, Heard::Left(_));
+        Some((number_in(message_of(heard)), in_place))
+    };
+    for number in 1..=3 {
+        mailbox.hand(SEAT, message(number)).unwrap();
+    }
+    assert_eq!(hear(Some(0)), Some((2, false)), "1 lies before it");
+    assert_eq!(hear(Some(1)), Some((1, false)), "it was brought in");
+    assert_eq!(hear(None), Some((3, true)));
+    assert_eq!(hear(None), None);
+}
+
+#[test]
+fn what_lies_in_a_box_goes_to_the_receive_that_was_posted_first() {
+    let mailbox = mailbox();
+    let needs = Needs::One(SEAT as u32);
+    let Receive::Posted(ticket) = mailbox.receive(PATTERN_OF_ONE, needs, |_| None) else {
+        panic!("nothing was sent");
+    };
+    mailbox.hand(SEAT, message(1)).unwrap();
+    assert!(mailbox.receive_listening(&PATTERN_OF_ONE, || None).is_none());
+    let outcome = mailbox.outcome(ticket, |_| None).unwrap();
+    assert_eq!(number_in(outcome.unwrap()), 1);
+}
+
+#[test]
+fn what_lies_in_a_box_is_not_heard_on_a_revoked_communicator() {
+    let mailbox = mailbox();
+    mailbox.hand(SEAT, message(1)).unwrap();
+    mailbox.revoke(CONTEXT.communicator());
+    let heard = mailbox.receive_listening(&PATTERN_OF_ONE, || None).unwrap();
+    assert!(matches!(heard, Err(Trouble::Revoked)));
 }
 
 #[test]
@@ -201,9 +251,10 @@ fn a_full_fast_box_has_room_again_once_enough_is_taken() {
 #[test]
 fn a_few_numbers_that_are_left_are_what_they_were_among_others() {
     let mailbox = mailbox();
-    assert!(Lent::of(&[0u64; 2]).is_none() && Lent::of(&[0u64; 9]).is_none());
-    let lengths = || (3..=8).chain(3..=8);
+    let most = (FEW_BYTES_MAX / size_of::<u64>()) as u64;
+    let lengths = || [0, 1, 2, 3, 8, 9, most].into_iter().chain(3..=8);
     let numbers = |length: u64| (length..2 * length).collect::<Vec<_>>();
+    assert!(Lent::of(&numbers(most + 1)).is_none());
     for length in lengths() {
         mailbox.hand(SEAT, message(length)).unwrap();
         let lent = numbers(length);
@@ -226,7 +277,7 @@ fn a_few_numbers_that_are_left_are_what_they_were_among_others() {
 #[test]
 fn numbers_are_the_same_whichever_way_they_lie_in_a_box() {
     let mailbox = mailbox();
-    let lengths = [0, 1, 2, 3, 8, 9, 40];
+    let lengths = [0, 1, 2, 3, 8, 9, 24, 25, 40];
     for &length in &lengths {
         let numbers: Vec<u64> = (0..length).collect();
         let payload = Payload::numbers(&numbers);

@@ -2,11 +2,11 @@
 
 use std::any::TypeId;
 
-use super::{Numbers, NumbersOf, Payload, Plain, TINY_BYTES_MAX, vec_as, wrong_type};
+use super::{Numbers, NumbersOf, Payload, Plain, Tiny, vec_as, wrong_type};
 use crate::ranks::error::CommError;
 
-/// Bytes of a few numbers: a cache line.
-pub(in crate::ranks) const FEW_BYTES_MAX: usize = 64;
+/// Bytes of a few numbers: three cache lines.
+pub(in crate::ranks) const FEW_BYTES_MAX: usize = 192;
 
 /// Numbers, copied with what is said of them.
 pub(in crate::ranks) struct Few {
@@ -17,6 +17,7 @@ pub(in crate::ranks) struct Few {
 impl Few {
     /// None if these are more.
     pub(super) fn of<E: Plain>(numbers: &[E]) -> Option<Self> {
+        const { assert!(FEW_BYTES_MAX <= u8::MAX as usize) };
         let source: &[u8] = bytemuck::cast_slice(numbers);
         let mut bytes = [0; FEW_BYTES_MAX];
         bytes.get_mut(..source.len())?.copy_from_slice(source);
@@ -38,10 +39,7 @@ impl Few {
 
     /// The bytes, if they are of that type.
     pub(super) fn numbers<E: Plain>(&self) -> Result<&[u8], CommError> {
-        match self.said.numbers.id == TypeId::of::<E>() {
-            true => Ok(self.bytes()),
-            false => Err(wrong_type::<Vec<E>>(Some((self.said.numbers.name)()))),
-        }
+        self.said.numbers::<E>(&self.bytes)
     }
 
     /// The numbers as a `T`, if that is a vector of such.
@@ -50,7 +48,7 @@ impl Few {
     }
 
     fn bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.said.length_bytes)]
+        self.said.bytes(&self.bytes)
     }
 }
 
@@ -70,6 +68,22 @@ impl Beside {
         usize::from(self.length_bytes).checked_div(self.numbers.bytes)
     }
 
+    /// Which of these bytes they are, if they are of that type.
+    #[inline]
+    pub(super) fn numbers<'a, E: Plain>(
+        &self,
+        bytes: &'a [u8; FEW_BYTES_MAX],
+    ) -> Result<&'a [u8], CommError> {
+        match self.numbers.id == TypeId::of::<E>() {
+            true => Ok(self.bytes(bytes)),
+            false => Err(wrong_type::<Vec<E>>(Some((self.numbers.name)()))),
+        }
+    }
+
+    fn bytes<'a>(&self, bytes: &'a [u8; FEW_BYTES_MAX]) -> &'a [u8] {
+        &bytes[..usize::from(self.length_bytes)]
+    }
+
     /// The numbers with what was said of them; their bytes are the first of these.
     pub(in crate::ranks) fn with(self, bytes: &[u8; FEW_BYTES_MAX]) -> Payload {
         let bytes = *bytes;
@@ -84,23 +98,28 @@ pub(in crate::ranks) struct Lent<'a> {
 }
 
 impl<'a> Lent<'a> {
-    /// None if these are more, or [`Tiny`](super::Tiny).
+    /// None if these are more.
+    #[inline]
     pub(in crate::ranks) fn of<E: Plain>(numbers: &'a [E]) -> Option<Self> {
         let bytes: &[u8] = bytemuck::cast_slice(numbers);
         let numbers = E::NUMBERS;
-        (TINY_BYTES_MAX + 1..=FEW_BYTES_MAX)
-            .contains(&bytes.len())
-            .then_some(Lent { numbers, bytes })
+        (bytes.len() <= FEW_BYTES_MAX).then_some(Lent { numbers, bytes })
     }
 
-    /// What is said of them, and their bytes, to stand beside it.
+    /// What is to stand in the message, and what beside it.
+    #[inline]
     pub(in crate::ranks) fn parts(&self) -> (Payload, &'a [u8]) {
-        let length_bytes = self.bytes.len() as u8;
-        let numbers = self.numbers;
-        let said = Beside {
-            numbers,
-            length_bytes,
-        };
-        (Payload::Beside(said), self.bytes)
+        let Lent { numbers, bytes } = *self;
+        match Tiny::of_bytes(numbers, bytes) {
+            Some(tiny) => (Payload::Tiny(tiny), &[]),
+            None => {
+                let length_bytes = bytes.len() as u8;
+                let said = Beside {
+                    numbers,
+                    length_bytes,
+                };
+                (Payload::Beside(said), bytes)
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::any::{Any, TypeId, type_name};
 use bytemuck::allocation::pod_collect_to_vec;
 
 use super::flow::Flow;
-use super::{Moved, Plain, Sent, Tiny, wrong_type};
+use super::{Moved, Plain, Sent, wrong_type};
 use crate::ranks::error::CommError;
 
 /// A type of numbers, at run time.
@@ -89,13 +89,12 @@ fn same<V: 'static, T: 'static>(value: V) -> Option<T> {
     result
 }
 
-/// The number that `value` is, if it is one.
-pub(super) fn as_one(value: &dyn Any) -> Option<Tiny> {
+/// The bytes of the number that `value` is, if it is one.
+pub(super) fn as_one(value: &dyn Any) -> Option<(&'static Numbers, &[u8])> {
     macro_rules! case {
         ($($number:ty),*) => {
             $(if let Some(number) = value.downcast_ref::<$number>() {
-                let is_value = true;
-                return Some(Tiny { is_value, ..Tiny::of(std::slice::from_ref(number))? });
+                return Some((<$number>::NUMBERS, bytemuck::bytes_of(number)));
             })*
         };
     }
