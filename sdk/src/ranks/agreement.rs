@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::communicator::{Birth, Communicator};
-use super::envelope::Kind;
+use super::envelope::{Kind, Wanted};
 use super::error::CommError;
 use super::payload::Payload;
 
@@ -139,7 +139,7 @@ impl Communicator {
     }
 
     fn hear(&self, rank: usize, number: u64) -> Result<Saying, CommError> {
-        let message = self.receive_message(Kind::Agreement, Some(rank), Some(number))?;
+        let message = self.receive_message(Kind::Agreement, Some(rank), Wanted::One(number))?;
         message.payload.into_value()
     }
 }

@@ -1,8 +1,8 @@
 //! Collective operations: all ranks of a communicator call them, in the same order. Made of messages alone, so that they
 //! work wherever the ranks live.
 //!
-//! Each operation is a [`Round`]: its messages carry the operation's number as their tag, so that no operation takes those of
-//! another. If one rank's part fails, the round *breaks*: every rank is told, and this and all later collective operations of
+//! Each operation is a [`Round`]: its messages carry the operation's number and what was called, so that no operation takes those of
+//! another, and a rank that waits for one that calls something else is told so. If one rank's part fails, the round *breaks*: every rank is told, and this and all later collective operations of
 //! the communicator fail there as well, instead of waiting for messages that will not come.
 //!
 //! Where ranks live on several nodes, most operations have two *levels*: among the ranks of each node, whose messages are
@@ -16,6 +16,7 @@ mod all_gather;
 mod all_reduce;
 mod all_to_all;
 mod broadcast;
+mod call;
 mod cargo;
 mod choice;
 mod cutoffs;
@@ -31,6 +32,7 @@ mod vectors;
 
 use std::cell::Cell;
 
+use self::call::{Call, Signature};
 use self::cargo::{Cargo, Vector};
 pub use self::choice::Algorithm;
 pub(super) use self::choice::Conduct;
@@ -43,7 +45,8 @@ use super::matching::Trouble;
 /// A rank's part in one collective operation.
 pub(super) struct Round<'a> {
     comm: &'a Communicator,
-    operation: u64,
+    /// What stands on its messages.
+    signature: Cell<Signature>,
     /// The ranks that take part, if not all do; the round's ranks are their numbers in this list.
     members: Option<&'a [usize]>,
     /// This rank's number.
@@ -66,7 +69,7 @@ impl Round<'_> {
         let rank = members.iter().position(|&member| member == self.comm.rank())?;
         Some(Round {
             comm: self.comm,
-            operation: self.operation,
+            signature: self.signature.clone(),
             members: Some(members),
             rank,
             unfinished: Cell::new(None),
@@ -92,13 +95,15 @@ impl Round<'_> {
         let place = self.comm.place(self.member(to))?;
         let payload = cargo.pack(self.comm, place)?;
         self.comm
-            .dispatch(Kind::Collective, place, self.operation, payload)
+            .dispatch(Kind::Collective, place, self.signature.get().tag(), payload)
     }
 
     fn receive<C: Cargo>(&self, from: usize) -> Result<C, CommError> {
-        let message =
-            self.comm
-                .receive_message(Kind::Collective, Some(self.member(from)), Some(self.operation))?;
+        let (rank, signature) = (self.member(from), self.signature.get());
+        let message = self
+            .comm
+            .receive_message(Kind::Collective, Some(rank), signature.wanted())?;
+        signature.check(message.envelope.tag, rank)?;
         C::unpack(message.payload)
     }
 
@@ -114,7 +119,7 @@ impl Round<'_> {
 impl Drop for Round<'_> {
     fn drop(&mut self) {
         if let Some(trouble) = self.unfinished.take() {
-            self.comm.break_from(self.operation, trouble);
+            self.comm.break_from(self.signature.get().first_tag(), trouble);
         }
     }
 }
@@ -130,8 +135,9 @@ fn check_length(expected: usize, found: usize) -> Result<(), CommError> {
 
 impl Communicator {
     /// Does this rank's part of the next collective operation.
-    pub(super) fn collective<R>(
+    fn collective<R>(
         &self,
+        call: Call,
         part: impl FnOnce(&Round<'_>) -> Result<R, CommError>,
     ) -> Result<R, CommError> {
         let own = Trouble::Failed {
@@ -139,7 +145,7 @@ impl Communicator {
         };
         let round = Round {
             comm: self,
-            operation: self.next_collective(),
+            signature: Cell::new(Signature::new(self.next_collective(), call)),
             members: None,
             rank: self.rank(),
             unfinished: Cell::new(Some(own)),
@@ -163,6 +169,7 @@ impl Communicator {
                 | CommError::MailboxFull { .. }
                 | CommError::RootGaveNothing { .. }
                 | CommError::WrongLength { .. }
+                | CommError::CallsDiffer { .. }
                 | CommError::NobodyFailed
                 | CommError::NotReplaced
                 | CommError::Over
@@ -181,7 +188,7 @@ impl Communicator {
     /// # Errors
     /// If a rank that is needed has ended, the communicator was revoked, or an earlier collective operation broke.
     pub fn barrier(&self) -> Result<(), CommError> {
-        self.collective(|round| match round.choose(cutoffs::barrier) {
+        self.collective(Call::Barrier, |round| match round.choose(cutoffs::barrier) {
             Way::Levels(levels) => levels.barrier(round),
             Way::Flat(_) => disseminate(round),
         })

@@ -406,11 +406,11 @@ impl Communicator {
         self.endpoint.gang().announce(Notice::Revoked { communicator });
     }
 
-    /// Lets the collective operations of this communicator fail at all its ranks, from that one on.
-    pub(super) fn break_from(&self, operation: u64, trouble: Trouble) {
+    /// Lets the collective operations of this communicator fail at all its ranks, from the one on whose tags begin there.
+    pub(super) fn break_from(&self, first_tag: u64, trouble: Trouble) {
         self.endpoint.gang().announce(Notice::Broken {
             communicator: self.id,
-            operation,
+            first_tag,
             trouble,
         });
     }

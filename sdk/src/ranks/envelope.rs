@@ -51,7 +51,7 @@ pub struct Status {
 pub(super) enum Kind {
     /// The user's own messages.
     PointToPoint,
-    /// Inside collective operations; the tag is the operation's number.
+    /// Inside collective operations; the tag begins with the operation's number.
     Collective,
     /// Inside agreements, which go on where the communicator is revoked; the tag is the agreement's number.
     Agreement,
@@ -134,17 +134,42 @@ pub(super) struct Pattern {
     pub context: Context,
     /// A rank of the communicator; none is any.
     pub source: Option<u32>,
-    pub tag: Option<u64>,
+    pub tag: Wanted,
+}
+
+/// Which tag a receive takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Each.
+    Any,
+    /// This one.
+    One(u64),
+    /// Whatever comes next, for the collective operation whose tags begin there: it is to be a message of that.
+    Next(u64),
+}
+
+impl Wanted {
+    #[inline]
+    pub(super) fn takes(self, tag: u64) -> bool {
+        match self {
+            Wanted::One(wanted) => wanted == tag,
+            Wanted::Any | Wanted::Next(_) => true,
+        }
+    }
+
+    /// The tag by which it is known what may be known against the receive.
+    pub(super) fn first(self) -> u64 {
+        match self {
+            Wanted::Any => 0,
+            Wanted::One(tag) | Wanted::Next(tag) => tag,
+        }
+    }
 }
 
 impl Pattern {
-    pub(super) fn takes_tag(&self, tag: u64) -> bool {
-        self.tag.is_none_or(|wanted| wanted == tag)
-    }
-
     pub(super) fn takes(&self, envelope: &Envelope) -> bool {
         self.context == envelope.context
             && self.source.is_none_or(|wanted| wanted == envelope.source)
-            && self.takes_tag(envelope.tag)
+            && self.tag.takes(envelope.tag)
     }
 }

@@ -113,6 +113,19 @@ pub enum CommError {
         /// What was given here or came from another rank.
         found: usize,
     },
+    /// Another rank has called another collective operation than this one, or the same with another root or length.
+    #[error(
+        "rank {rank} called {there}, this rank {here}: all ranks of a communicator have to call the same collective operations in \
+         the same order, with the same root and equal lengths"
+    )]
+    CallsDiffer {
+        /// The other rank.
+        rank: usize,
+        /// What that one called.
+        there: String,
+        /// What this one called.
+        here: String,
+    },
     /// The value for a rank on another node has no byte form.
     #[error("the value cannot be sent to another node")]
     Encode(#[source] EncodeError),

@@ -23,10 +23,10 @@ pub(super) enum Notice {
     Ended { place: u32, ending: Ending },
     /// Operations on the communicator are to fail.
     Revoked { communicator: u64 },
-    /// Its collective operations are to fail from `operation` on.
+    /// Its collective operations are to fail from the one on whose tags begin at `first_tag`.
     Broken {
         communicator: u64,
-        operation: u64,
+        first_tag: u64,
         trouble: Trouble,
     },
     /// The rank at `place` may try again to send where there was no room.
@@ -227,9 +227,9 @@ impl Gang {
             Notice::Revoked { communicator } => self.each_mailbox(|mailbox| mailbox.revoke(communicator)),
             Notice::Broken {
                 communicator,
-                operation,
+                first_tag,
                 trouble,
-            } => self.each_mailbox(|mailbox| mailbox.break_from(communicator, operation, trouble)),
+            } => self.each_mailbox(|mailbox| mailbox.break_from(communicator, first_tag, trouble)),
             Notice::Room { place } => {
                 if let Some(mailbox) = self.mailbox(place) {
                     mailbox.bell().ring();

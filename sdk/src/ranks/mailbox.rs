@@ -329,7 +329,7 @@ impl Mailbox {
     ) -> Option<Result<Taken, Trouble>> {
         // before any message: where a collective operation broke, ranks may count the later ones differently
         if self.troubled.load(Ordering::SeqCst)
-            && let Some(trouble) = matching.trouble(pattern.context, pattern.tag)
+            && let Some(trouble) = matching.trouble(pattern.context, pattern.tag.first())
         {
             return Some(Err(trouble));
         }
@@ -397,7 +397,7 @@ impl Mailbox {
     /// Why the owner cannot send what has this tag, if something is known against it.
     pub(super) fn trouble(&self, context: Context, tag: u64) -> Option<Trouble> {
         let troubled = self.troubled.load(Ordering::SeqCst);
-        troubled.then(|| self.matching().trouble(context, Some(tag)))?
+        troubled.then(|| self.matching().trouble(context, tag))?
     }
 
     /// Lets all operations of a communicator fail but agreements.
@@ -407,10 +407,10 @@ impl Mailbox {
         self.bell.ring();
     }
 
-    /// Lets the collective operations of a communicator fail from that one on.
-    pub(super) fn break_from(&self, communicator: u64, operation: u64, trouble: Trouble) {
+    /// Lets the collective operations of a communicator fail from the one on whose tags begin there.
+    pub(super) fn break_from(&self, communicator: u64, first_tag: u64, trouble: Trouble) {
         self.troubled.store(true, Ordering::SeqCst);
-        self.matching().break_from(communicator, operation, trouble);
+        self.matching().break_from(communicator, first_tag, trouble);
         self.bell.ring();
     }
 

@@ -125,7 +125,7 @@ impl Queue {
             let messages = self.lanes.get(lane)?;
             let position = messages
                 .iter()
-                .position(|(_, message)| pattern.takes_tag(message.envelope.tag))?;
+                .position(|(_, message)| pattern.tag.takes(message.envelope.tag))?;
             Some((lane, position))
         };
         match pattern.source {
@@ -174,7 +174,7 @@ pub(super) struct Matching {
     /// Messages in all lanes.
     kept: usize,
     revoked: Vec<u64>,
-    /// By communicator: from which collective operation on they fail, and why.
+    /// By communicator: from which tag on collective operations fail, and why.
     broken: BTreeMap<u64, (u64, Trouble)>,
 }
 
@@ -359,15 +359,15 @@ impl Matching {
         });
     }
 
-    /// Lets the collective operations of a communicator fail from that one on.
-    pub(super) fn break_from(&mut self, communicator: u64, operation: u64, trouble: Trouble) {
-        let broken = self.broken.entry(communicator).or_insert((operation, trouble));
-        if operation < broken.0 {
-            *broken = (operation, trouble);
+    /// Lets the collective operations of a communicator fail from the one on whose tags begin there.
+    pub(super) fn break_from(&mut self, communicator: u64, first_tag: u64, trouble: Trouble) {
+        let broken = self.broken.entry(communicator).or_insert((first_tag, trouble));
+        if first_tag < broken.0 {
+            *broken = (first_tag, trouble);
         }
         let context = Context::new(communicator, Kind::Collective);
         self.sweep(|pattern, _| {
-            let concerned = pattern.context == context && pattern.tag.is_some_and(|tag| tag >= operation);
+            let concerned = pattern.context == context && pattern.tag.first() >= first_tag;
             concerned.then_some(trouble)
         });
     }
@@ -377,8 +377,9 @@ impl Matching {
         context.kind() != Kind::Agreement && self.revoked.contains(&context.communicator())
     }
 
-    /// What is known against an operation in this context, if anything; `tag` is that of the message that it sends or needs.
-    pub(super) fn trouble(&self, context: Context, tag: Option<u64>) -> Option<Trouble> {
+    /// What is known against an operation in this context, if anything; `tag` is that of the message that it sends, or the first
+    /// that it takes.
+    pub(super) fn trouble(&self, context: Context, tag: u64) -> Option<Trouble> {
         if self.is_revoked(context) {
             return Some(Trouble::Revoked);
         }
@@ -386,7 +387,7 @@ impl Matching {
             Kind::Agreement | Kind::PointToPoint => None,
             Kind::Collective => {
                 let (first, trouble) = self.broken.get(&context.communicator())?;
-                (tag? >= *first).then_some(*trouble)
+                (tag >= *first).then_some(*trouble)
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Messages from one rank to another: the part of [`Communicator`] that is not collective.
 
 use super::communicator::Communicator;
-use super::envelope::{Kind, Source, Status, Tag, Tags};
+use super::envelope::{Kind, Source, Status, Tag, Tags, Wanted};
 use super::error::CommError;
 use super::mailbox::Receive;
 use super::matching::Message as Arrived;
@@ -15,10 +15,10 @@ fn source_of(source: Source) -> Option<usize> {
     }
 }
 
-fn tag_of(tags: Tags) -> Option<u64> {
+fn wanted(tags: Tags) -> Wanted {
     match tags {
-        Tags::Any => None,
-        Tags::One(tag) => Some(u64::from(tag)),
+        Tags::Any => Wanted::Any,
+        Tags::One(tag) => Wanted::One(u64::from(tag)),
     }
 }
 
@@ -182,12 +182,12 @@ impl Communicator {
         tag: impl Into<Tags>,
         buffer: &mut [E],
     ) -> Result<Status, CommError> {
-        let (source, tag) = (source_of(source.into()), tag_of(tag.into()));
+        let (source, tag) = (source_of(source.into()), wanted(tag.into()));
         self.receive_numbers(Kind::PointToPoint, source, tag, buffer)
     }
 
     fn receive_any(&self, source: Source, tags: Tags) -> Result<Arrived, CommError> {
-        self.receive_message(Kind::PointToPoint, source_of(source), tag_of(tags))
+        self.receive_message(Kind::PointToPoint, source_of(source), wanted(tags))
     }
 
     /// Begins to receive a value.
@@ -220,7 +220,7 @@ impl Communicator {
         tags: Tags,
         finish: fn(Arrived) -> Result<T, CommError>,
     ) -> Result<Request<T>, CommError> {
-        let receive = self.receive_or_post(Kind::PointToPoint, source_of(source), tag_of(tags))?;
+        let receive = self.receive_or_post(Kind::PointToPoint, source_of(source), wanted(tags))?;
         Ok(match receive {
             Receive::Now(taken) => Request::got(self, self.endpoint().admit(taken), finish),
             Receive::Posted(ticket) => Request::posted(self, ticket, finish),
@@ -253,7 +253,7 @@ impl Communicator {
         source: impl Into<Source>,
         tag: impl Into<Tags>,
     ) -> Result<Option<Status>, CommError> {
-        self.look(source_of(source.into()), tag_of(tag.into()))
+        self.look(source_of(source.into()), wanted(tag.into()))
     }
 
     /// Waits for a matching message and says what it is, without taking it.
@@ -261,7 +261,7 @@ impl Communicator {
     /// # Errors
     /// Like [`Communicator::iprobe`].
     pub fn probe(&self, source: impl Into<Source>, tag: impl Into<Tags>) -> Result<Status, CommError> {
-        let (source, tag) = (source_of(source.into()), tag_of(tag.into()));
+        let (source, tag) = (source_of(source.into()), wanted(tag.into()));
         let mailbox = self.endpoint().mailbox();
         mailbox.set_probing(true);
         let seen = self.endpoint().wait_until(|| self.look(source, tag).transpose());
@@ -269,7 +269,7 @@ impl Communicator {
         seen
     }
 
-    fn look(&self, source: Option<usize>, tag: Option<u64>) -> Result<Option<Status>, CommError> {
+    fn look(&self, source: Option<usize>, tag: Wanted) -> Result<Option<Status>, CommError> {
         let pattern = self.pattern(Kind::PointToPoint, source, tag);
         let needs = self.needs(source)?;
         let mailbox = self.endpoint().mailbox();

@@ -251,7 +251,12 @@ fn check_lengths(name: &str, operation: OfOneLength, most: usize, (odd, length):
             (operation(comm, vec![1; length]), comm.barrier())
         });
         let ends: Vec<_> = ends.into_iter().map(Result::unwrap).collect();
-        let wrong = |first: &_| matches!(first, Err(CommError::WrongLength { .. }));
+        let wrong = |first: &_| {
+            matches!(
+                first,
+                Err(CommError::WrongLength { .. } | CommError::CallsDiffer { .. })
+            )
+        };
         assert!(
             ends.iter().any(|(first, _)| wrong(first)),
             "{name} of {most} bytes, and {length} of rank {odd}, by {gang:?}: {ends:?}"
@@ -273,8 +278,71 @@ fn lengths_on_both_sides_of_a_cutoff_are_an_error_and_no_wait() {
         };
         for &cutoff in cutoffs {
             for odd in [0, 3] {
-                check_lengths(name, operation, cutoff, (odd, cutoff - 1));
-                check_lengths(name, operation, cutoff - 1, (odd, cutoff));
+                for other in [cutoff - 1, cutoff / 2, cutoff / 4] {
+                    check_lengths(name, operation, cutoff, (odd, other));
+                    check_lengths(name, operation, other, (odd, cutoff));
+                }
+            }
+        }
+    }
+}
+
+/// A collective operation that ranks have to call alike.
+type Called = fn(&Communicator) -> Result<(), CommError>;
+
+/// Pairs of different ones, in which a rank that calls the first hears from one that calls the second, or the other way round.
+const DIFFERENT: [(&str, Called, Called); 6] = [
+    ("another operation", Communicator::barrier, |comm| {
+        comm.all_reduce(1, |a, b| a + b).map(|_| ())
+    }),
+    ("an operation with a root", Communicator::barrier, |comm| {
+        comm.reduce(0, 1, |a, b| a + b).map(|_| ())
+    }),
+    (
+        "a prefix",
+        |comm| comm.scan(1, |a, b| a + b).map(|_| ()),
+        |comm| comm.exscan(1, |a, b| a + b).map(|_| ()),
+    ),
+    ("one more duplicate", Communicator::barrier, |comm| {
+        drop(comm.duplicate());
+        comm.barrier()
+    }),
+    ("one more split by node", Communicator::barrier, |comm| {
+        drop(comm.split_by_node());
+        comm.barrier()
+    }),
+    (
+        "half the length",
+        |comm| comm.all_reduce_slice(&mut vec![1_u8; 64 << 10], |a, _| a),
+        |comm| comm.all_reduce_slice(&mut vec![1_u8; 32 << 10], |a, _| a),
+    ),
+];
+
+#[test]
+fn ranks_that_call_different_operations_are_told_so_and_do_not_wait() {
+    for (what, usual, other) in DIFFERENT {
+        for n in [2, 3, 5, 8] {
+            for (gang, _) in pretended_gangs(n, fresh_seed()) {
+                let all_know = Barrier::new(n);
+                let ends = ends_of(gang, move |comm| {
+                    let called = if comm.rank() == n - 1 { other } else { usual };
+                    let end = (called(comm), comm.barrier());
+                    // the end of a rank would be told of, too
+                    all_know.wait();
+                    end
+                });
+                let ends: Vec<_> = ends.into_iter().map(Result::unwrap).collect();
+                let told = |(first, second): &(_, _)| {
+                    [first, second].iter().any(|end| {
+                        matches!(
+                            end,
+                            Err(CommError::CallsDiffer { .. } | CommError::WrongLength { .. })
+                        )
+                    })
+                };
+                assert!(ends.iter().any(told), "{what} by {n} in {gang:?}: {ends:?}");
+                let failed = |(_, second): &(_, Result<_, _>)| second.is_err();
+                assert!(ends.iter().all(failed), "{what} by {n} in {gang:?}: {ends:?}");
             }
         }
     }

@@ -98,6 +98,7 @@ impl Round<'_> {
                 core_each: self.comm.endpoint().mailbox().bell().listens(),
             })
         });
+        self.signature.set(self.signature.get().with(algorithm));
         match levels {
             Some(levels) if algorithm == Algorithm::Levels => Way::Levels(levels),
             _ => Way::Flat(algorithm),

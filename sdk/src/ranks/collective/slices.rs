@@ -1,6 +1,7 @@
 //! The collective operations on numbers, which are never encoded; large ones are cut into parts. Operators work number by
 //! number.
 
+use super::call::Call;
 use super::cargo::Vector;
 use super::choice::{Algorithm, Way};
 use super::vectors::{fill, on_vectors};
@@ -19,7 +20,7 @@ impl Communicator {
     /// # Errors
     /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
     pub fn broadcast_slice<E: Plain>(&self, root: usize, buffer: &mut [E]) -> Result<(), CommError> {
-        self.collective(|round| {
+        self.collective(Call::Broadcast { root }, |round| {
             let bytes = Some(size_of_val(buffer));
             let way = round.choose(|shape| cutoffs::broadcast(shape, bytes));
             let own = || (round.rank() == root).then(|| Vector(buffer.to_vec()));
@@ -44,7 +45,7 @@ impl Communicator {
         buffer: &mut [E],
         op: impl Fn(E, E) -> E,
     ) -> Result<(), CommError> {
-        self.collective(|round| {
+        self.collective(Call::Reduce { root }, |round| {
             let bytes = Some(size_of_val(buffer));
             let way = round.choose_in_order(|shape| cutoffs::reduce(shape, bytes));
             let own = || Vector(buffer.to_vec());
@@ -73,7 +74,7 @@ impl Communicator {
         buffer: &mut [E],
         op: impl Fn(E, E) -> E,
     ) -> Result<(), CommError> {
-        self.collective(|round| {
+        self.collective(Call::AllReduce, |round| {
             let bytes = Some(size_of_val(buffer));
             let way = round.choose_in_order(|shape| cutoffs::all_reduce(shape, bytes));
             let own = || Vector(buffer.to_vec());
@@ -92,7 +93,9 @@ impl Communicator {
     /// # Errors
     /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
     pub fn gather_slice<E: Plain>(&self, root: usize, numbers: &[E]) -> Result<Option<Vec<E>>, CommError> {
-        self.collective(|round| gather::direct::<Vector<E>>(round, root, numbers.to_vec()))
+        self.collective(Call::Gather { root }, |round| {
+            gather::direct::<Vector<E>>(round, root, numbers.to_vec())
+        })
     }
 
     /// Gives all ranks the numbers of all ranks, which are equally many, in the order of ranks. Bruck's algorithm, on
@@ -101,7 +104,7 @@ impl Communicator {
     /// # Errors
     /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
     pub fn all_gather_slice<E: Plain>(&self, numbers: &[E]) -> Result<Vec<E>, CommError> {
-        self.collective(|round| {
+        self.collective(Call::AllGather, |round| {
             let (n, own, block) = (round.size(), round.rank(), numbers.len());
             let bytes = Some(size_of_val(numbers));
             let way = round.choose(|shape| cutoffs::all_gather(shape, bytes));
@@ -129,7 +132,7 @@ impl Communicator {
     /// # Errors
     /// [`CommError::RootGaveNothing`], [`CommError::WrongLength`]; else like [`Communicator::barrier`].
     pub fn scatter_slice<E: Plain>(&self, root: usize, numbers: Option<&[E]>) -> Result<Vec<E>, CommError> {
-        self.collective(|round| {
+        self.collective(Call::Scatter { root }, |round| {
             let own = numbers.filter(|_| round.rank() == root);
             scatter::direct::<Vector<E>>(round, root, own.map(<[E]>::to_vec))
         })
@@ -142,7 +145,7 @@ impl Communicator {
     /// # Errors
     /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
     pub fn all_to_all_slice<E: Plain>(&self, numbers: &[E]) -> Result<Vec<E>, CommError> {
-        self.collective(|round| {
+        self.collective(Call::AllToAll, |round| {
             let bytes = Some(size_of_val(numbers) / round.size());
             all_to_all::chosen::<Vector<E>>(round, numbers.to_vec(), bytes)
         })
@@ -159,7 +162,7 @@ impl Communicator {
         numbers: &[E],
         op: impl Fn(E, E) -> E,
     ) -> Result<Vec<E>, CommError> {
-        self.collective(|round| {
+        self.collective(Call::ReduceScatter, |round| {
             let block = numbers.len() / round.size();
             check_length(block * round.size(), numbers.len())?;
             let bytes = Some(size_of_val(numbers) / round.size());
@@ -193,7 +196,7 @@ impl Communicator {
     /// });
     /// ```
     pub fn scan_slice<E: Plain>(&self, buffer: &mut [E], op: impl Fn(E, E) -> E) -> Result<(), CommError> {
-        self.collective(|round| {
+        self.collective(Call::Scan, |round| {
             let own = Vector(buffer.to_vec());
             let Vector(sum) = match round.choose_in_order(cutoffs::scan) {
                 Way::Levels(levels) => levels.scan(round, own, on_vectors(op))?,
@@ -222,7 +225,7 @@ impl Communicator {
         numbers: &[E],
         op: impl Fn(E, E) -> E,
     ) -> Result<Option<Vec<E>>, CommError> {
-        self.collective(|round| {
+        self.collective(Call::ExclusiveScan, |round| {
             let own = Vector(numbers.to_vec());
             let sum = match round.choose_in_order(cutoffs::scan) {
                 Way::Levels(levels) => levels.exscan(round, own, on_vectors(op))?,

@@ -1,5 +1,6 @@
 //! The collective operations on values of any type, which move within a process.
 
+use super::call::Call;
 use super::cargo::{List, Value, on_lists};
 use super::choice::{Algorithm, Way};
 use super::{
@@ -35,7 +36,7 @@ impl Communicator {
     /// });
     /// ```
     pub fn broadcast<T: Message + Clone>(&self, root: usize, value: Option<T>) -> Result<T, CommError> {
-        self.collective(|round| {
+        self.collective(Call::Broadcast { root }, |round| {
             let own = value.map(Value);
             let way = round.choose(|shape| cutoffs::broadcast(shape, None));
             let Value(value) = match way {
@@ -56,7 +57,7 @@ impl Communicator {
         value: T,
         op: impl Fn(T, T) -> T,
     ) -> Result<Option<T>, CommError> {
-        self.collective(|round| {
+        self.collective(Call::Reduce { root }, |round| {
             let way = round.choose_in_order(|shape| cutoffs::reduce(shape, None));
             let sum = match way {
                 Way::Levels(levels) => levels.reduce(round, root, Value(value), on_values(op))?,
@@ -78,7 +79,7 @@ impl Communicator {
     /// });
     /// ```
     pub fn all_reduce<T: Message + Clone>(&self, value: T, op: impl Fn(T, T) -> T) -> Result<T, CommError> {
-        self.collective(|round| {
+        self.collective(Call::AllReduce, |round| {
             let way = round.choose_in_order(|shape| cutoffs::all_reduce(shape, None));
             let Value(sum) = match way {
                 Way::Levels(levels) => levels.all_reduce(round, Value(value), on_values(op))?,
@@ -93,7 +94,9 @@ impl Communicator {
     /// # Errors
     /// Like [`Communicator::barrier`].
     pub fn gather<T: Message>(&self, root: usize, value: T) -> Result<Option<Vec<T>>, CommError> {
-        self.collective(|round| gather::direct::<Value<Vec<T>>>(round, root, vec![value]))
+        self.collective(Call::Gather { root }, |round| {
+            gather::direct::<Value<Vec<T>>>(round, root, vec![value])
+        })
     }
 
     /// Gives all ranks all ranks' values, in the order of ranks. Bruck's algorithm, on several nodes between one rank of each.
@@ -101,7 +104,7 @@ impl Communicator {
     /// # Errors
     /// Like [`Communicator::barrier`].
     pub fn all_gather<T: Message + Clone>(&self, value: T) -> Result<Vec<T>, CommError> {
-        self.collective(|round| {
+        self.collective(Call::AllGather, |round| {
             let way = round.choose(|shape| cutoffs::all_gather(shape, None));
             match way {
                 Way::Levels(levels) => levels
@@ -118,7 +121,7 @@ impl Communicator {
     /// # Errors
     /// [`CommError::RootGaveNothing`], [`CommError::WrongLength`]; else like [`Communicator::barrier`].
     pub fn scatter<T: Message>(&self, root: usize, values: Option<Vec<T>>) -> Result<T, CommError> {
-        self.collective(|round| {
+        self.collective(Call::Scatter { root }, |round| {
             if let Some(values) = values.as_ref().filter(|_| round.rank() == root) {
                 check_length(round.size(), values.len())?;
             }
@@ -133,7 +136,7 @@ impl Communicator {
     /// # Errors
     /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
     pub fn all_to_all<T: Message>(&self, values: Vec<T>) -> Result<Vec<T>, CommError> {
-        self.collective(|round| {
+        self.collective(Call::AllToAll, |round| {
             check_length(round.size(), values.len())?;
             all_to_all::chosen::<Value<Vec<T>>>(round, values, None)
         })
@@ -144,7 +147,7 @@ impl Communicator {
     /// # Errors
     /// [`CommError::WrongLength`]; else like [`Communicator::barrier`].
     pub fn reduce_scatter<T: Message>(&self, values: Vec<T>, op: impl Fn(T, T) -> T) -> Result<T, CommError> {
-        self.collective(|round| {
+        self.collective(Call::ReduceScatter, |round| {
             check_length(round.size(), values.len())?;
             let way = round.choose_in_order(|shape| cutoffs::reduce_scatter(shape, None));
             let own = match way {
@@ -168,7 +171,7 @@ impl Communicator {
     /// # Errors
     /// Like [`Communicator::barrier`].
     pub fn scan<T: Message + Clone>(&self, value: T, op: impl Fn(T, T) -> T) -> Result<T, CommError> {
-        self.collective(|round| {
+        self.collective(Call::Scan, |round| {
             let Value(sum) = match round.choose_in_order(cutoffs::scan) {
                 Way::Levels(levels) => levels.scan(round, Value(value), on_values(op))?,
                 Way::Flat(_) => scan::inclusive(round, Value(value), on_values(op))?,
@@ -187,7 +190,7 @@ impl Communicator {
         value: T,
         op: impl Fn(T, T) -> T,
     ) -> Result<Option<T>, CommError> {
-        self.collective(|round| {
+        self.collective(Call::ExclusiveScan, |round| {
             let sum = match round.choose_in_order(cutoffs::scan) {
                 Way::Levels(levels) => levels.exscan(round, Value(value), on_values(op))?,
                 Way::Flat(_) => scan::exclusive(round, Value(value), on_values(op))?,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Communicator;
-use crate::ranks::envelope::{Kind, Pattern, Status};
+use crate::ranks::envelope::{Kind, Pattern, Status, Wanted};
 use crate::ranks::error::CommError;
 use crate::ranks::mailbox::{Heard, Left, Receive};
 use crate::ranks::matching::{Message, Needs, Outcome, Trouble};
@@ -23,7 +23,7 @@ impl Communicator {
         &self,
         kind: Kind,
         source: Option<usize>,
-        tag: Option<u64>,
+        tag: Wanted,
     ) -> Result<Receive, CommError> {
         let pattern = self.pattern(kind, source, tag);
         let needs = self.needs(source)?;
@@ -31,7 +31,7 @@ impl Communicator {
         Ok(self.endpoint.mailbox().receive(pattern, needs, ended))
     }
 
-    pub(in crate::ranks) fn pattern(&self, kind: Kind, source: Option<usize>, tag: Option<u64>) -> Pattern {
+    pub(in crate::ranks) fn pattern(&self, kind: Kind, source: Option<usize>, tag: Wanted) -> Pattern {
         Pattern {
             context: self.traffic(kind),
             source: source.map(|source| source as u32),
@@ -63,7 +63,7 @@ impl Communicator {
         &self,
         kind: Kind,
         source: Option<usize>,
-        tag: Option<u64>,
+        tag: Wanted,
     ) -> Result<Message, CommError> {
         Ok(match self.wait_for_message(kind, source, tag)? {
             Received::Left(left) => left.take(),
@@ -76,7 +76,7 @@ impl Communicator {
         &self,
         kind: Kind,
         source: Option<usize>,
-        tag: Option<u64>,
+        tag: Wanted,
         buffer: &mut [E],
     ) -> Result<Status, CommError> {
         let message = match self.wait_for_message(kind, source, tag)? {
@@ -100,7 +100,7 @@ impl Communicator {
         &self,
         kind: Kind,
         source: Option<usize>,
-        tag: Option<u64>,
+        tag: Wanted,
     ) -> Result<Received<'_>, CommError> {
         let taken = |taken| self.whole(Ok(self.endpoint.admit(taken)));
         if self.endpoint.gang().listens() {

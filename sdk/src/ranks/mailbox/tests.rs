@@ -1,4 +1,4 @@
-use super::super::envelope::{Envelope, Kind};
+use super::super::envelope::{Envelope, Kind, Wanted};
 use super::super::fast_box::SLOTS;
 use super::super::matching::LANE_MESSAGES_MAX;
 use super::super::payload::{FEW_BYTES_MAX, Lent, Payload};
@@ -23,11 +23,15 @@ fn number_in(message: Message) -> u64 {
     message.payload.into_vec().unwrap()[0]
 }
 
+fn wanted(tag: Option<u64>) -> Wanted {
+    tag.map_or(Wanted::Any, Wanted::One)
+}
+
 fn pattern(tag: Option<u64>) -> Pattern {
     Pattern {
         context: CONTEXT,
         source: None,
-        tag,
+        tag: wanted(tag),
     }
 }
 
@@ -35,7 +39,7 @@ fn pattern(tag: Option<u64>) -> Pattern {
 const PATTERN_OF_ONE: Pattern = Pattern {
     context: CONTEXT,
     source: Some(SEAT as u32),
-    tag: None,
+    tag: Wanted::Any,
 };
 
 fn receive(mailbox: &Mailbox, tag: Option<u64>) -> Option<u64> {
@@ -192,7 +196,7 @@ fn what_lies_in_a_box_is_heard_after_what_came_before_it() {
     let mailbox = mailbox();
     let hear = |tag| {
         let pattern = Pattern {
-            tag,
+            tag: wanted(tag),
             ..PATTERN_OF_ONE
         };
         let heard = mailbox.receive_listening(&pattern, || None)?.unwrap();

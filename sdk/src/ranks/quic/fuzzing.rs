@@ -13,7 +13,7 @@ use super::helm::Helm;
 use super::inlet::Inlet;
 use super::link::{Outgoing, QuicLink};
 use super::wire::{EAGER_BYTES_MAX, FRAME_BYTES_MAX, Frame, Head, Lane, Load};
-use crate::ranks::envelope::{Context, Envelope, Kind, Pattern};
+use crate::ranks::envelope::{Context, Envelope, Kind, Pattern, Wanted};
 use crate::ranks::error::Ending;
 use crate::ranks::gang::{Gang, Link, Member, Notice, Route};
 use crate::ranks::mailbox::Mailbox;
@@ -106,7 +106,7 @@ fn receive(gang: &Gang) {
     let pattern = Pattern {
         context: CONTEXT,
         source: None,
-        tag: None,
+        tag: Wanted::Any,
     };
     for mailbox in [0, 1].into_iter().filter_map(|place| gang.mailbox(place)) {
         // dropped outside of the lock
@@ -146,7 +146,7 @@ pub fn sample_frames() -> Vec<Vec<u8>> {
     let notice = |notice| (Frame::Notice(notice), &[][..]);
     let ended = |place, ending| notice(Notice::Ended { place, ending });
     let trouble = Trouble::Failed { place: FAR };
-    let (communicator, operation) = (0, 3);
+    let (communicator, first_tag) = (0, 3);
     let conversations = [
         vec![(Frame::Eager(head), &[1, 2, 3, 4, 5, 6, 7, 8][..])],
         vec![announced(0, 1 << 20), announced(1, 1 << 40)],
@@ -157,7 +157,7 @@ pub fn sample_frames() -> Vec<Vec<u8>> {
             notice(Notice::Revoked { communicator }),
             notice(Notice::Broken {
                 communicator,
-                operation,
+                first_tag,
                 trouble,
             }),
         ],

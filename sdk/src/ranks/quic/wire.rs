@@ -12,7 +12,7 @@ use crate::ranks::gang::Notice;
 use crate::ranks::payload::Form;
 
 /// Protocol and version, agreed on in the handshake (ALPN).
-pub(super) const PROTOCOL: &str = "phalanx-ranks/2";
+pub(super) const PROTOCOL: &str = "phalanx-ranks/3";
 /// Bytes of a message up to which it is sent without being asked for. To be asked for costs a round trip and two turns of the
 /// hosts, as much as 256 KiB take to cross a machine's loopback; and this much delays what is behind it by half a millisecond there.
 pub(super) const EAGER_BYTES_MAX: usize = 512 << 10;
