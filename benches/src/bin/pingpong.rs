@@ -30,6 +30,8 @@ const SIZES: [usize; 9] = [
     4 << 20,
     16 << 20,
 ];
+/// How often all take their turn at a size.
+const ROUNDS: usize = 9;
 /// Bytes that one run sends at the most, if that is enough for [`TURNS_MIN`] turns.
 const RUN_BYTES_MAX: usize = 1 << 28;
 const TURNS_MIN: usize = 8;
@@ -165,7 +167,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn over_quic() -> Result<(), Box<dyn Error>> {
     let members = ProcessCluster::start(2, RANKS_MAX / 2)?;
     let on_two = |ranks: u32, figure: Figure| on_two_workers(&members.cluster, ranks, &figure);
-    println!("two workers, one way:  ranks                     bare QUIC   ratio            TCP");
+    println!(
+        "two workers, one way:  ranks                     bare QUIC   ratio            TCP              ratio"
+    );
     for size in SIZES {
         let turns = turns_over_quic(size);
         let ours = on_two(2, Figure::OneWay { size, turns })?;
@@ -173,7 +177,7 @@ fn over_quic() -> Result<(), Box<dyn Error>> {
         let (quic, tcp) = (quic_one_way(size, bare), tcp_one_way(size, bare));
         let bandwidth = |seconds: f64| format!("{:.2} GB/s", size as f64 / seconds / 1e9);
         println!(
-            "{size:>9} B       {:>10} {:>11}    {:>10} {:>11}   {:>5.2}     {:>10} {:>11}",
+            "{size:>9} B       {:>10} {:>11}    {:>10} {:>11}   {:>5.2}     {:>10} {:>11}   {:>5.2}",
             seconds_text(ours),
             bandwidth(ours),
             seconds_text(quic),
@@ -181,6 +185,7 @@ fn over_quic() -> Result<(), Box<dyn Error>> {
             ours / quic,
             seconds_text(tcp),
             bandwidth(tcp),
+            ours / tcp,
         );
     }
     println!();
@@ -209,43 +214,39 @@ fn over_quic() -> Result<(), Box<dyn Error>> {
 fn beside_peers(mut ours: impl FnMut(usize) -> Result<f64, Box<dyn Error>>) -> Result<(), Box<dyn Error>> {
     let scratch = tempfile::tempdir()?;
     let mut peers = peers(scratch.path());
-    let mut words = vec!["pingpong".to_owned()];
-    words.extend(
-        SIZES
-            .iter()
-            .flat_map(|&size| [size, turns_of(size)])
-            .map(|number| number.to_string()),
-    );
+    let words = |size: usize| {
+        [
+            "pingpong".to_owned(),
+            size.to_string(),
+            turns_of(size).to_string(),
+        ]
+    };
     peers.retain(|peer| {
-        let tried = peer.run(2, &words);
+        let tried = peer.run(2, &words(1));
         tried.inspect_err(|error| eprintln!("{error}")).is_ok()
     });
-    let mut rounds = Vec::new();
-    for _ in 0..RUNS {
-        let own = SIZES
-            .into_iter()
-            .map(&mut ours)
-            .collect::<Result<Vec<f64>, _>>()?;
-        let mut round = vec![own];
-        for peer in &peers {
-            let lines = peer.run(2, &words)?;
-            round.push(lines.into_iter().flatten().collect());
-        }
-        rounds.push(round);
-    }
-    let over_rounds =
-        |of: &dyn Fn(&[Vec<f64>]) -> f64| median(&rounds.iter().map(|round| of(round)).collect::<Vec<f64>>());
     println!();
     print!("two ranks, one way, in turns:    Phalanx");
     for peer in &peers {
         print!("{:>16}   ratio", peer.name);
     }
     println!();
-    for (row, size) in SIZES.into_iter().enumerate() {
-        let time = |column: usize| seconds_text(over_rounds(&|round| round[column][row]));
+    for size in SIZES {
+        let mut rounds = Vec::new();
+        for _ in 0..ROUNDS {
+            let mut round = vec![ours(size)?];
+            for peer in &peers {
+                let times = peer.run(2, &words(size))?.into_iter().flatten().next();
+                round.push(times.ok_or("a peer gave no time")?);
+            }
+            rounds.push(round);
+        }
+        let over_rounds =
+            |of: &dyn Fn(&[f64]) -> f64| median(&rounds.iter().map(|round| of(round)).collect::<Vec<f64>>());
+        let time = |column: usize| seconds_text(over_rounds(&|round| round[column]));
         print!("{size:>9} B                    {:>10}", time(0));
         for column in 1..=peers.len() {
-            let ratio = over_rounds(&|round| round[0][row] / round[column][row]);
+            let ratio = over_rounds(&|round| round[0] / round[column]);
             print!("{:>16}   {ratio:>5.2}", time(column));
         }
         println!();
