@@ -158,7 +158,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         Some("quic") => over_quic(),
         Some(_) | None => {
             in_one_process();
-            beside_peers(|size| Ok(one_way(LocalGang::new(2), Way::Copied, size)))
+            beside_peers(|_| true, |size| Ok(one_way(LocalGang::new(2), Way::Copied, size)))
         }
     }
 }
@@ -204,16 +204,23 @@ fn over_quic() -> Result<(), Box<dyn Error>> {
             seconds_text(on_two(n, Figure::Broadcast { numbers })?),
         );
     }
-    beside_peers(|size| {
-        let turns = turns_over_quic(size);
-        on_two(2, Figure::OneWay { size, turns })
-    })
+    beside_peers(
+        |peer| peer.contains("TCP"),
+        |size| {
+            let turns = turns_over_quic(size);
+            on_two(2, Figure::OneWay { size, turns })
+        },
+    )
 }
 
 /// What all measure in turns, since a machine changes from one minute to the next: medians of the rounds, by size.
-fn beside_peers(mut ours: impl FnMut(usize) -> Result<f64, Box<dyn Error>>) -> Result<(), Box<dyn Error>> {
+fn beside_peers(
+    which: impl Fn(&str) -> bool,
+    mut ours: impl FnMut(usize) -> Result<f64, Box<dyn Error>>,
+) -> Result<(), Box<dyn Error>> {
     let scratch = tempfile::tempdir()?;
     let mut peers = peers(scratch.path());
+    peers.retain(|peer| which(peer.name));
     let words = |size: usize| {
         [
             "pingpong".to_owned(),

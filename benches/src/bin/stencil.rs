@@ -3,21 +3,22 @@
 //! the time of a step times the cores over the tasks; METG is the smallest at which half of the cores' time is work. Beside it
 //! the same program on the MPI libraries that are installed.
 //!
-//! `cargo run --release -p phalanx-benches --bin stencil`
+//! `cargo run --release -p phalanx-benches --bin stencil`, or with the names of patterns behind it for these alone. Two workers are
+//! processes of a cluster on loopback.
 
 use std::error::Error;
 use std::hint::black_box;
-use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use phalanx::Communicator;
 use phalanx::ranks::{CommError, LocalGang};
+use phalanx::{Cluster, Communicator};
 use phalanx_benches::peers::{Peer, peers};
-use phalanx_benches::{median, seconds_text};
+use phalanx_benches::{ProcessCluster, median, seconds_text, worker_if_asked};
+use serde::{Deserialize, Serialize};
 
 const RUNS: usize = 5;
 /// How often all measure in turns, since a machine changes from one minute to the next.
-const TURNS: usize = 3;
+const TURNS: usize = 5;
 /// How long the steps of one run take together.
 const RUN_SECONDS: f64 = 0.03;
 const STEPS_MIN: usize = 10;
@@ -30,7 +31,7 @@ const FAILED: f64 = f64::INFINITY;
 const OUTPUT: usize = 2;
 
 /// Which tasks of the step before a task needs, besides its own rank's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Pattern {
     /// Those to the left and to the right.
     Stencil,
@@ -96,34 +97,60 @@ fn steps(comm: &Communicator, pattern: Pattern, n_steps: usize, rounds: u64) -> 
     Ok(state)
 }
 
-/// Median seconds of a step, and of its work alone.
-fn measure(gang: LocalGang, pattern: Pattern, rounds: u64) -> (f64, f64) {
-    let ends = gang.run(|comm| -> Result<(f64, f64), CommError> {
-        let timed = |n_steps: usize| -> Result<f64, CommError> {
-            comm.barrier()?;
+/// Median seconds of a step, and of its work alone, at rank 0.
+fn measure(comm: &Communicator, pattern: Pattern, rounds: u64) -> Result<(f64, f64), CommError> {
+    let timed = |n_steps: usize| -> Result<f64, CommError> {
+        comm.barrier()?;
+        let start = Instant::now();
+        black_box(steps(comm, pattern, n_steps, rounds)?);
+        comm.barrier()?;
+        let seconds = start.elapsed().as_secs_f64();
+        comm.broadcast(0, (comm.rank() == 0).then_some(seconds))
+    };
+    let trial = timed(STEPS_MIN)? / STEPS_MIN as f64;
+    let n_steps = ((RUN_SECONDS / trial) as usize).clamp(STEPS_MIN, STEPS_MAX);
+    let mut times = Vec::new();
+    let mut works = Vec::new();
+    for run in 0..RUNS {
+        times.push(timed(n_steps)? / n_steps as f64);
+        if comm.rank() == 0 {
             let start = Instant::now();
-            black_box(steps(comm, pattern, n_steps, rounds)?);
-            comm.barrier()?;
-            let seconds = start.elapsed().as_secs_f64();
-            comm.broadcast(0, (comm.rank() == 0).then_some(seconds))
-        };
-        let trial = timed(STEPS_MIN)? / STEPS_MIN as f64;
-        let n_steps = ((RUN_SECONDS / trial) as usize).clamp(STEPS_MIN, STEPS_MAX);
-        let mut times = Vec::new();
-        let mut works = Vec::new();
-        for run in 0..RUNS {
-            times.push(timed(n_steps)? / n_steps as f64);
-            if comm.rank() == 0 {
-                let start = Instant::now();
-                black_box(work(run as u64, rounds * 100));
-                works.push(start.elapsed().as_secs_f64() / 100.0);
-            }
+            black_box(work(run as u64, rounds * 100));
+            works.push(start.elapsed().as_secs_f64() / 100.0);
         }
-        works.push(0.0);
-        Ok((median(&times), median(&works)))
-    });
-    let of_rank_0 = ends.into_iter().next().expect("there is a rank 0");
-    of_rank_0.expect("no rank panics").expect("no operation fails")
+    }
+    works.push(0.0);
+    Ok((median(&times), median(&works)))
+}
+
+/// The same for tasks of all these rounds.
+#[phalanx::ranks]
+fn measure_all(comm: &Communicator, tasks: (Pattern, Vec<u64>)) -> Result<Vec<(f64, f64)>, CommError> {
+    let (pattern, rounds) = tasks;
+    rounds
+        .into_iter()
+        .map(|rounds| measure(comm, pattern, rounds))
+        .collect()
+}
+
+/// What ranks of one process measure.
+fn on_one_node(ranks: usize, pattern: Pattern, rounds: &[u64]) -> Vec<(f64, f64)> {
+    let measured = |rounds: &u64| {
+        let ends = LocalGang::new(ranks).run(|comm| measure(comm, pattern, *rounds));
+        let of_rank_0 = ends.into_iter().next().expect("there is a rank 0");
+        of_rank_0.expect("no rank panics").expect("no operation fails")
+    };
+    rounds.iter().map(measured).collect()
+}
+
+/// What ranks on two workers measure.
+fn on_two_workers(
+    cluster: &Cluster,
+    ranks: usize,
+    tasks: &(Pattern, Vec<u64>),
+) -> Result<Vec<(f64, f64)>, Box<dyn Error>> {
+    let gang = cluster.ranks::<measure_all>(ranks as u32, tasks).nodes(2);
+    Ok(gang.collect()?.into_iter().next().ok_or("there is no rank")?)
 }
 
 /// METG(50 %) out of steps and their work, by descending work: the smallest granularity at which half of the time is work, or
@@ -167,7 +194,10 @@ fn of_peer(peer: &Peer, name: &str, ranks: usize, rounds: &[u64]) -> Result<Vec<
         .collect())
 }
 
+#[phalanx::main]
 fn main() -> Result<(), Box<dyn Error>> {
+    worker_if_asked()?;
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
     let cores = std::thread::available_parallelism()?.get();
     let scratch = tempfile::tempdir()?;
     let peers = peers(scratch.path());
@@ -178,23 +208,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{cores} cores; METG(50 %) of a task, median of {TURNS} turns of {RUNS} runs");
     print!(
         "{:>8} {:>8} {:>12} {:>14}",
-        "pattern", "ranks", "one node", "two over QUIC"
+        "pattern", "ranks", "one worker", "two over QUIC"
     );
     for peer in &peers {
         print!(" {:>16}", peer.name);
     }
     println!();
     for ranks in [cores.max(2), 4 * cores] {
-        for (pattern, name) in PATTERNS {
-            let gang = LocalGang::new(ranks);
-            let half = NonZeroUsize::new(ranks / 2).unwrap_or(NonZeroUsize::MIN);
-            let ours = |gang| {
-                let measured = rounds.map(|rounds| measure(gang, pattern, rounds));
-                metg(ranks, cores, &measured)
-            };
+        let members = ProcessCluster::start(2, (ranks / 2) as u32)?;
+        let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+        for (pattern, name) in PATTERNS.into_iter().filter(|(_, name)| is_wanted(name)) {
+            let tasks = (pattern, rounds.to_vec());
             let mut turns = Vec::new();
             for _ in 0..TURNS {
-                let mut turn = vec![ours(gang), ours(gang.ranks_per_node(half).over_quic())];
+                let mut turn = vec![
+                    metg(ranks, cores, &on_one_node(ranks, pattern, &rounds)),
+                    metg(ranks, cores, &on_two_workers(&members.cluster, ranks, &tasks)?),
+                ];
                 for peer in &peers {
                     let measured = of_peer(peer, name, ranks, &rounds);
                     turn.push(measured.map_or_else(
