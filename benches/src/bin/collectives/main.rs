@@ -1,5 +1,5 @@
-//! What operations cost that all ranks do together: barrier, all_reduce and all_to_all, of 2, 4 and 8 ranks on one node and on
-//! two over QUIC, beside the MPI libraries that are installed.
+//! What operations cost that all ranks do together: barrier, all_reduce and all_to_all, of 2, 4 and 8 ranks on one worker and on
+//! two, processes of a cluster on loopback, in turns with the MPI libraries that are installed.
 //!
 //! `cargo run --release -p phalanx-benches --bin collectives`
 //!
@@ -9,13 +9,14 @@
 mod cutoffs;
 
 use std::error::Error;
-use std::num::NonZeroUsize;
 
 use phalanx::ranks::{CommError, LocalGang};
+use phalanx::{Cluster, Communicator};
 use phalanx_benches::peers::{Peer, peers};
-use phalanx_benches::{seconds_text, together};
+use phalanx_benches::{ProcessCluster, median, seconds_text, together, worker_if_asked};
 
-const RUNS: usize = 5;
+/// How often all measure in turns, since a machine changes from one minute to the next.
+const TURNS: usize = 3;
 /// Of each operation in a run, with few and with many ranks for the cores.
 const TIMES: usize = 1_000;
 const TIMES_CROWDED: usize = 100;
@@ -29,20 +30,34 @@ const OPERATIONS: [&str; 4] = [
 ];
 
 /// Median seconds of each operation.
-fn measure(gang: LocalGang, times_each: usize) -> Vec<f64> {
-    let ends = gang.run(|comm| -> Result<Vec<f64>, CommError> {
-        let mut many = vec![1.0; COUNT];
-        let to_all = vec![1.0; COUNT * comm.size()];
-        let add = |a: f64, b: f64| a + b;
-        Ok(vec![
-            together(comm, times_each, |comm| comm.barrier())?,
-            together(comm, times_each, |comm| comm.all_reduce_slice(&mut [1.0], add))?,
-            together(comm, times_each, |comm| comm.all_reduce_slice(&mut many, add))?,
-            together(comm, times_each, |comm| comm.all_to_all_slice(&to_all).map(drop))?,
-        ])
-    });
+fn measure(comm: &Communicator, times_each: usize) -> Result<Vec<f64>, CommError> {
+    let mut many = vec![1.0; COUNT];
+    let to_all = vec![1.0; COUNT * comm.size()];
+    let add = |a: f64, b: f64| a + b;
+    Ok(vec![
+        together(comm, times_each, Communicator::barrier)?,
+        together(comm, times_each, |comm| comm.all_reduce_slice(&mut [1.0], add))?,
+        together(comm, times_each, |comm| comm.all_reduce_slice(&mut many, add))?,
+        together(comm, times_each, |comm| comm.all_to_all_slice(&to_all).map(drop))?,
+    ])
+}
+
+#[phalanx::ranks]
+fn measure_ranks(comm: &Communicator, times_each: usize) -> Result<Vec<f64>, CommError> {
+    measure(comm, times_each)
+}
+
+fn on_one_worker(ranks: usize, times_each: usize) -> Vec<f64> {
+    let ends = LocalGang::new(ranks).run(|comm| measure(comm, times_each));
     let of_rank_0 = ends.into_iter().next().expect("there is a rank 0");
     of_rank_0.expect("no rank panics").expect("no operation fails")
+}
+
+fn on_two_workers(cluster: &Cluster, ranks: usize) -> Result<Vec<f64>, Box<dyn Error>> {
+    let gang = cluster
+        .ranks::<measure_ranks>(ranks as u32, &TIMES_CROWDED)
+        .nodes(2);
+    Ok(gang.collect()?.into_iter().next().ok_or("there is no rank")?)
 }
 
 fn of_peer(peer: &Peer, ranks: usize, times_each: usize) -> Result<Vec<f64>, String> {
@@ -58,15 +73,19 @@ fn of_peer(peer: &Peer, ranks: usize, times_each: usize) -> Result<Vec<f64>, Str
         .ok_or_else(|| format!("{}: printed no figures", peer.name))
 }
 
-fn print_row(ranks: usize, name: &str, seconds: &[f64]) {
+/// Prints medians of the turns, each of which has the seconds of each operation.
+fn print_row(ranks: usize, name: &str, turns: &[Vec<f64>]) {
     print!("{ranks:>5}  {name:<16}");
-    for &seconds in seconds {
-        print!(" {:>18}", seconds_text(seconds));
+    for operation in 0..OPERATIONS.len() {
+        let times: Vec<f64> = turns.iter().map(|seconds| seconds[operation]).collect();
+        print!(" {:>18}", seconds_text(median(&times)));
     }
     println!();
 }
 
+#[phalanx::main]
 fn main() -> Result<(), Box<dyn Error>> {
+    worker_if_asked()?;
     let words: Vec<String> = std::env::args().skip(1).collect();
     if let Some((first, names)) = words.split_first()
         && first == "cutoffs"
@@ -77,7 +96,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let cores = std::thread::available_parallelism()?.get();
     let scratch = tempfile::tempdir()?;
     let peers = peers(scratch.path());
-    println!("{cores} cores, median of {RUNS} runs");
+    println!("{cores} cores, medians of {TURNS} turns");
     print!("ranks  {:<16}", "");
     for name in OPERATIONS {
         print!(" {name:>18}");
@@ -85,17 +104,23 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!();
     for ranks in [2, 4, 8] {
         let times_each = if ranks <= cores { TIMES } else { TIMES_CROWDED };
-        let gang = LocalGang::new(ranks);
-        let half = NonZeroUsize::new(ranks / 2).unwrap_or(NonZeroUsize::MIN);
-        print_row(ranks, "one node", &measure(gang, times_each));
-        let two_nodes = gang.ranks_per_node(half).over_quic();
-        print_row(ranks, "two over QUIC", &measure(two_nodes, TIMES_CROWDED));
-        for peer in &peers {
-            match of_peer(peer, ranks, times_each) {
-                Ok(seconds) => print_row(ranks, peer.name, &seconds),
-                Err(error) => eprintln!("{error}"),
+        let members = ProcessCluster::start(2, (ranks / 2) as u32)?;
+        let (mut one, mut two) = (Vec::new(), Vec::new());
+        let mut of_peers = vec![Vec::new(); peers.len()];
+        for _ in 0..TURNS {
+            one.push(on_one_worker(ranks, times_each));
+            two.push(on_two_workers(&members.cluster, ranks)?);
+            for (peer, turns) in peers.iter().zip(&mut of_peers) {
+                match of_peer(peer, ranks, times_each) {
+                    Ok(seconds) => turns.push(seconds),
+                    Err(error) => eprintln!("{error}"),
+                }
             }
         }
+        print_row(ranks, "one worker", &one);
+        print_row(ranks, "two over QUIC", &two);
+        let told = peers.iter().zip(&of_peers).filter(|(_, turns)| !turns.is_empty());
+        told.for_each(|(peer, turns)| print_row(ranks, peer.name, turns));
     }
     Ok(())
 }
