@@ -65,19 +65,19 @@ pub enum CommError {
         rank: usize,
     },
     /// Some rank has revoked the communicator.
-    #[error("the communicator was revoked")]
+    #[error("the communicator was revoked: shrink it to go on with the ranks that are left")]
     Revoked,
     /// No rank has failed, so there is nobody to be replaced.
     #[error("no rank of the gang has failed, so none is replaced")]
     NobodyFailed,
     /// The gang replaces no ranks that it loses.
-    #[error("ranks that are lost to this gang are not replaced: it is not one that respawns")]
+    #[error("ranks that are lost to this gang are not replaced: start it with `respawn_on_loss()`")]
     NotReplaced,
     /// The gang has come to its end, or all of it starts again.
     #[error("this start of the gang is over")]
     Over,
     /// The message is longer than the buffer it was to be received into; it is dropped.
-    #[error("a message of {length} numbers does not fit into {capacity}")]
+    #[error("a message of {length} numbers does not fit into {capacity}: `probe` tells a length before")]
     Truncated {
         /// Length of the message in numbers.
         length: usize,
@@ -94,7 +94,7 @@ pub enum CommError {
     },
     /// The receiver has not taken [`LANE_MESSAGES_MAX`](super::LANE_MESSAGES_MAX) messages from this rank yet, or 64 MiB of them if
     /// it lives on another node.
-    #[error("too many messages to rank {rank} wait to be received")]
+    #[error("too many messages to rank {rank} wait to be received: let it receive some, or wait for that with `send`")]
     MailboxFull {
         /// The receiver.
         rank: usize,
