@@ -94,7 +94,9 @@ pub enum CommError {
     },
     /// The receiver has not taken [`LANE_MESSAGES_MAX`](super::LANE_MESSAGES_MAX) messages from this rank yet, or 64 MiB of them if
     /// it lives on another node.
-    #[error("too many messages to rank {rank} wait to be received: let it receive some, or wait for that with `send`")]
+    #[error(
+        "too many messages to rank {rank} wait to be received: let it receive some, or wait for that with `send`"
+    )]
     MailboxFull {
         /// The receiver.
         rank: usize,

@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 pub(super) use self::left::Left;
-use self::left::{head, put, take};
+use self::left::{is_next, put, take};
 use super::bell::Bell;
 use super::envelope::{Context, Envelope, Pattern, Status};
 use super::fast_box::FastBox;
@@ -270,7 +270,7 @@ impl Mailbox {
         let mut matching = self.engine();
         loop {
             let heard = self.bell.rings();
-            if self.is_next(&matching, pattern)
+            if self.has_nothing_before(&matching, pattern)
                 && let Some(fast_box) = self.box_with(&matching, pattern)
             {
                 return Some(Ok(Heard::Left(Left::new(fast_box, matching))));
@@ -290,10 +290,9 @@ impl Mailbox {
         }
     }
 
-    /// Whether a message that `pattern` takes and that lies in a fast box is the next one for it: nothing is known against it, and
-    /// what came before lies before it.
+    /// Whether a message that `pattern` takes and that is the oldest in a fast box is the next one for it.
     #[inline]
-    fn is_next(&self, matching: &Matching, pattern: &Pattern) -> bool {
+    fn has_nothing_before(&self, matching: &Matching, pattern: &Pattern) -> bool {
         // among several senders nobody is to wait for ever
         pattern.source.is_some() && !self.troubled.load(Ordering::SeqCst) && matching.is_empty()
     }
@@ -302,7 +301,7 @@ impl Mailbox {
     #[inline]
     fn box_with(&self, held: &MutexGuard<'_, Matching>, pattern: &Pattern) -> Option<&FastBox> {
         let mut fast_boxes = self.fast_boxes.iter().filter_map(OnceLock::get).map(Box::as_ref);
-        fast_boxes.find(|fast_box| head(fast_box, held).is_some_and(|envelope| pattern.takes(envelope)))
+        fast_boxes.find(|fast_box| is_next(fast_box, held, |envelope| pattern.takes(envelope)))
     }
 
     /// Whether there is mail soon, while nobody waits for the lock that the owner holds.

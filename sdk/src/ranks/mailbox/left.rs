@@ -35,11 +35,15 @@ impl<'a> Left<'a> {
     }
 }
 
-/// What stands on the oldest message in a box of the mailbox whose lock is held.
+/// Whether there is a message in a box of the mailbox whose lock is held, and the oldest is `sought`.
 #[inline]
-pub(super) fn head<'a>(fast_box: &'a FastBox, _held: &'a MutexGuard<'_, Matching>) -> Option<&'a Envelope> {
-    // SAFETY: one thread at a time holds the lock.
-    unsafe { fast_box.head() }
+pub(super) fn is_next(
+    fast_box: &FastBox,
+    _held: &MutexGuard<'_, Matching>,
+    sought: impl FnOnce(&Envelope) -> bool,
+) -> bool {
+    // SAFETY: one thread at a time holds the lock, and nothing is taken while it is looked at.
+    unsafe { fast_box.head() }.is_some_and(sought)
 }
 
 /// Takes a message out of a box of the mailbox whose lock is held.
