@@ -9,10 +9,12 @@
 //! Must not start or end processes, and must not know of jobs.
 
 mod exchange;
+mod layout;
 mod open_mpi;
 mod server;
 mod wire;
 
-pub use exchange::{Entry, Exchange, Layout};
+pub use exchange::{Entry, Exchange};
+pub use layout::Layout;
 pub use open_mpi::OpenMpi;
 pub use server::{Connected, Departure, Event, Inlet, Server};
