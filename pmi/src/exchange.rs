@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::departure::{Absence, Departure, Missed};
 use crate::layout::Layout;
 use crate::wire::{self, Ask, KEY_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX, WireError};
 
@@ -29,6 +30,10 @@ pub struct Exchange {
     entered: Vec<u64>,
     /// How many have opened.
     opened: u64,
+    /// By node, the first of its ranks that will enter no barrier any more.
+    absent: BTreeMap<u32, Absence>,
+    /// Whether it was told that ranks wait in vain.
+    is_stranded: bool,
 }
 
 /// What holds of every rank that is asked for.
@@ -60,10 +65,12 @@ enum Stage {
 pub(crate) enum Effect {
     /// Write a line to a rank.
     Answer { rank: u32, line: String },
-    /// End all ranks, since this one asks for it.
-    Abort { rank: u32, code: i32 },
+    /// End all ranks, for this reason.
+    Depart(Departure),
     /// Tell the other nodes that all ranks of this one wait, and what these have put.
     Tell { entries: Vec<Entry> },
+    /// Tell the other nodes that a rank of this one will enter no barrier any more.
+    TellAbsent(Absence),
 }
 
 impl Exchange {
@@ -110,6 +117,8 @@ impl Exchange {
             here,
             entered: vec![0; layout.nodes()],
             opened: 0,
+            absent: BTreeMap::new(),
+            is_stranded: false,
         }
     }
 
@@ -134,6 +143,12 @@ impl Exchange {
         self.open_barrier()
     }
 
+    /// A rank of another node will enter no barrier any more beyond those of which was heard.
+    pub(crate) fn heard_of_absence(&mut self, node: u32, absence: Absence) -> Vec<Effect> {
+        self.absent.entry(node).or_insert(absence);
+        self.strand().into_iter().collect()
+    }
+
     /// Takes a line of a rank.
     ///
     /// # Errors
@@ -143,6 +158,8 @@ impl Exchange {
         Ok(match wire::parse(line)? {
             Ask::Init { version, subversion } => {
                 self.rank(rank).stage = Stage::Member;
+                // programs of one rank may follow each other
+                self.absent.retain(|_, absence| absence.rank != rank);
                 let is_known = (version, subversion) == (1, 1) || (version, subversion) == (1, 0);
                 let code = if is_known { 0 } else { -1 };
                 answer(format!(
@@ -163,18 +180,60 @@ impl Exchange {
             Ask::Barrier => self.enter_barrier(rank),
             Ask::Finalize => {
                 self.rank(rank).stage = Stage::Finalized;
-                answer("cmd=finalize_ack rc=0".to_owned())
+                let mut effects = answer("cmd=finalize_ack rc=0".to_owned());
+                effects.extend(self.note_absence(Absence {
+                    rank,
+                    has_finalized: true,
+                }));
+                effects
             }
-            Ask::Abort { code } => vec![Effect::Abort { rank, code }],
+            Ask::Abort { code } => vec![Effect::Depart(Departure::Aborted { rank, code })],
             Ask::NotOffered { command } => answer(format!("cmd={command} rc=-1 msg=not_offered")),
         })
     }
 
-    /// A rank will say no more. Whether it went in the middle of things, so that others may wait for it for ever.
-    pub(crate) fn left(&mut self, rank: u32) -> bool {
-        let rank = self.rank(rank);
-        let was = std::mem::replace(&mut rank.stage, Stage::Gone);
-        was == Stage::Member
+    /// A rank will say no more, maybe since what it said last was nonsense.
+    pub(crate) fn left(&mut self, rank: u32, nonsense: Option<String>) -> Vec<Effect> {
+        let own = self.rank(rank);
+        let was = std::mem::replace(&mut own.stage, Stage::Gone);
+        if was == Stage::Member || nonsense.is_some() {
+            return vec![Effect::Depart(Departure::Lost { rank, nonsense })];
+        }
+        match was {
+            // it may be no MPI program at all
+            Stage::Silent => self.note_absence(Absence {
+                rank,
+                has_finalized: false,
+            }),
+            Stage::Member | Stage::Finalized | Stage::Gone => Vec::new(),
+        }
+    }
+
+    /// A rank of this node will enter no barrier any more.
+    fn note_absence(&mut self, absence: Absence) -> Vec<Effect> {
+        if self.absent.contains_key(&self.here) {
+            return Vec::new();
+        }
+        self.absent.insert(self.here, absence);
+        let tell = (self.entered.len() > 1).then_some(Effect::TellAbsent(absence));
+        tell.into_iter().chain(self.strand()).collect()
+    }
+
+    /// Finds out, once, whether ranks of this node wait at a barrier that another one will never enter.
+    fn strand(&mut self) -> Option<Effect> {
+        let has_entered = |node: u32| {
+            let entered = self.entered.get(node as usize);
+            entered.is_some_and(|&entered| entered > self.opened)
+        };
+        let mut absent = self.absent.iter().filter(|&(&node, _)| !has_entered(node));
+        let (_, &absence) = absent.next().filter(|_| !self.is_stranded)?;
+        let all_wait = has_entered(self.here);
+        let waiting = self.ranks.iter().filter(|(_, rank)| all_wait || rank.is_waiting);
+        let waiting: Vec<u32> = waiting.map(|(&number, _)| number).collect();
+        self.is_stranded = !waiting.is_empty();
+        let missed = Missed { absence, waiting };
+        self.is_stranded
+            .then_some(Effect::Depart(Departure::Missed(missed)))
     }
 
     fn put(&mut self, rank: u32, key: String, value: String) -> String {
@@ -200,7 +259,7 @@ impl Exchange {
             self.waiting += 1;
         }
         if self.waiting < self.ranks.len() {
-            return Vec::new();
+            return self.strand().into_iter().collect();
         }
         self.waiting = 0;
         for rank in self.ranks.values_mut() {
@@ -211,7 +270,9 @@ impl Exchange {
         }
         let entries = std::mem::take(&mut self.fresh);
         let tell = (self.entered.len() > 1).then_some(Effect::Tell { entries });
-        tell.into_iter().chain(self.open_barrier()).collect()
+        let mut effects: Vec<Effect> = tell.into_iter().chain(self.open_barrier()).collect();
+        effects.extend(self.strand());
+        effects
     }
 
     /// Lets the ranks of this node out of the next barrier if all nodes have entered it. Others may be one ahead.
@@ -351,23 +412,108 @@ mod tests {
         }
     }
 
+    const INIT: &str = "cmd=init pmi_version=1 pmi_subversion=1";
+    const ENTER: &str = "cmd=barrier_in";
+
+    fn lost(rank: u32) -> Effect {
+        let nonsense = None;
+        Effect::Depart(Departure::Lost { rank, nonsense })
+    }
+
+    fn absence(rank: u32, has_finalized: bool) -> Absence {
+        Absence { rank, has_finalized }
+    }
+
+    fn missed(absence: Absence, waiting: &[u32]) -> Effect {
+        let waiting = waiting.to_vec();
+        Effect::Depart(Departure::Missed(Missed { absence, waiting }))
+    }
+
     #[test]
     fn only_who_is_in_and_says_no_farewell_is_missed() {
         let mut exchange = of(3);
-        let init = "cmd=init pmi_version=1 pmi_subversion=1";
-        answer(&mut exchange, 0, init);
-        answer(&mut exchange, 1, init);
+        answer(&mut exchange, 0, INIT);
+        answer(&mut exchange, 1, INIT);
         answer(&mut exchange, 1, "cmd=finalize");
-        assert!(exchange.left(0));
-        assert!(!exchange.left(1));
-        assert!(!exchange.left(2), "it is no MPI program");
-        assert!(!exchange.left(0), "it is gone already");
+        assert_eq!(exchange.left(0, None), [lost(0)]);
+        assert_eq!(exchange.left(1, None), []);
+        assert_eq!(exchange.left(2, None), [], "it is no MPI program");
+        assert_eq!(exchange.left(0, None), [], "it is gone already");
+    }
+
+    #[test]
+    fn who_waits_for_a_rank_that_has_ended_in_peace_is_told() {
+        let mut exchange = of(3);
+        assert_eq!(exchange.left(0, None), [], "nobody waits for it yet");
+        answer(&mut exchange, 1, INIT);
+        assert_eq!(exchange.hear(1, ENTER), Ok(vec![missed(absence(0, false), &[1])]));
+        assert_eq!(exchange.hear(2, ENTER), Ok(vec![]), "it is told once");
+    }
+
+    #[test]
+    fn a_rank_that_ends_in_peace_while_others_wait_for_it_is_told() {
+        let mut exchange = of(3);
+        exchange.hear(0, ENTER).unwrap();
+        exchange.hear(2, ENTER).unwrap();
+        assert_eq!(exchange.left(1, None), [missed(absence(1, false), &[0, 2])]);
+    }
+
+    #[test]
+    fn a_rank_that_has_finalized_enters_no_barrier_any_more_unless_another_program_begins_in_it() {
+        let mut exchange = of(2);
+        answer(&mut exchange, 0, "cmd=finalize");
+        answer(&mut exchange, 0, INIT);
+        assert_eq!(exchange.hear(1, ENTER), Ok(vec![]));
+        let ended = exchange.hear(0, "cmd=finalize").unwrap();
+        assert_eq!(ended[1..], [missed(absence(0, true), &[1])]);
+    }
+
+    #[test]
+    fn ranks_wait_in_vain_for_one_of_another_node_that_has_not_entered_their_barrier() {
+        let layout = Layout {
+            node_of: vec![0, 1, 0, 2],
+        };
+        let on = |node| Exchange::on_node(node, "job", &layout, &[]);
+        let gone = absence(1, false);
+        assert_eq!(on(1).left(1, None), [Effect::TellAbsent(gone)]);
+        // before the others wait
+        let mut exchange = on(0);
+        assert_eq!(exchange.heard_of_absence(1, gone), []);
+        assert_eq!(exchange.hear(2, ENTER), Ok(vec![missed(gone, &[2])]));
+        // while they wait, some or all
+        let mut exchange = on(0);
+        exchange.hear(0, ENTER).unwrap();
+        assert_eq!(exchange.heard_of_absence(1, gone), [missed(gone, &[0])]);
+        let mut exchange = on(0);
+        exchange.hear(0, ENTER).unwrap();
+        exchange.hear(2, ENTER).unwrap();
+        exchange.heard_of(2, vec![]);
+        assert_eq!(exchange.heard_of_absence(1, gone), [missed(gone, &[0, 2])]);
+    }
+
+    #[test]
+    fn a_rank_of_another_node_that_goes_after_the_barrier_is_not_waited_for_in_it() {
+        let layout = Layout {
+            node_of: vec![0, 1, 2],
+        };
+        let mut exchange = Exchange::on_node(0, "job", &layout, &[]);
+        exchange.hear(0, ENTER).unwrap();
+        assert_eq!(exchange.heard_of(1, vec![]), []);
+        // node 1 has heard of node 2 already, and its rank has gone on to its end
+        assert_eq!(exchange.heard_of_absence(1, absence(1, true)), []);
+        let out = Effect::Answer {
+            rank: 0,
+            line: "cmd=barrier_out rc=0".into(),
+        };
+        assert_eq!(exchange.heard_of(2, vec![]), [out]);
+        let next = exchange.hear(0, ENTER).unwrap();
+        assert_eq!(next[1..], [missed(absence(1, true), &[0])]);
     }
 
     #[test]
     fn an_abort_ends_all() {
         let abort = |line: &str| of(2).hear(1, line);
-        let effect = |code| Ok(vec![Effect::Abort { rank: 1, code }]);
+        let effect = |code| Ok(vec![Effect::Depart(Departure::Aborted { rank: 1, code })]);
         assert_eq!(abort("cmd=abort exitcode=7"), effect(7));
         assert_eq!(abort("cmd=abort"), effect(1));
     }
