@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::departure::{Absence, Departure, Missed};
 use crate::layout::Layout;
-use crate::wire::{self, Ask, KEY_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX, WireError};
+use crate::wire::{
+    self, Ask, FOUND, KEY_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_KEPT_MAX, VALUE_BYTES_MAX, WireError,
+};
 
 /// The key under which ranks find out who shares a node with them.
 const MAPPING_KEY: &str = "PMI_process_mapping";
@@ -174,7 +176,7 @@ impl Exchange {
             Ask::GetMyKvsname => answer(format!("cmd=my_kvsname rc=0 kvsname={}", self.name)),
             Ask::Put { key, value } => answer(self.put(rank, key, value)),
             Ask::Get { key } => answer(match self.keys.get(&key) {
-                Some(value) => format!("cmd=get_result rc=0 msg=success value={value}"),
+                Some(value) => format!("{FOUND}{value}"),
                 None => "cmd=get_result rc=-1 msg=not_found value=unknown".to_owned(),
             }),
             Ask::Barrier => self.enter_barrier(rank),
@@ -238,6 +240,9 @@ impl Exchange {
 
     fn put(&mut self, rank: u32, key: String, value: String) -> String {
         let refused = |reason: &str| format!("cmd=put_result rc=-1 msg={reason}");
+        if value.len() > VALUE_BYTES_KEPT_MAX {
+            return refused("value_too_long");
+        }
         if self.keys.contains_key(&key) {
             return refused("duplicate_key");
         }
@@ -342,7 +347,7 @@ mod tests {
             ),
             (
                 "cmd=get_maxes",
-                "cmd=maxes rc=0 kvsname_max=256 keylen_max=64 vallen_max=1024",
+                "cmd=maxes rc=0 kvsname_max=256 keylen_max=64 vallen_max=676",
             ),
             ("cmd=get_appnum", "cmd=appnum rc=0 appnum=1"),
             ("cmd=get_universe_size", "cmd=universe_size rc=0 size=3"),
@@ -379,6 +384,26 @@ mod tests {
             answer(&mut exchange, 1, put),
             "cmd=put_result rc=-1 msg=duplicate_key"
         );
+    }
+
+    #[test]
+    fn what_is_put_can_be_got_in_a_line_and_longer_values_are_refused() {
+        let mut exchange = of(1);
+        let put = |key: &str, bytes: usize| format!("cmd=put key={key} value={}", "v".repeat(bytes));
+        let longest = answer(&mut exchange, 0, &put("a", VALUE_BYTES_KEPT_MAX));
+        assert_eq!(longest, "cmd=put_result rc=0 msg=success");
+        let got = answer(&mut exchange, 0, "cmd=get kvsname=x key=a");
+        assert_eq!(got.len(), wire::LINE_BYTES_MAX);
+        let longer = answer(&mut exchange, 0, &put("b", VALUE_BYTES_KEPT_MAX + 1));
+        assert_eq!(longer, "cmd=put_result rc=-1 msg=value_too_long");
+        // and those of the length that ranks are told can be put under any key
+        let (name, key) = ("n".repeat(NAME_BYTES_MAX), "k".repeat(KEY_BYTES_MAX));
+        let told = format!(
+            "cmd=put kvsname={name} key={key} value={}",
+            "v".repeat(VALUE_BYTES_MAX)
+        );
+        assert_eq!(told.len(), wire::LINE_BYTES_MAX);
+        assert_eq!(answer(&mut exchange, 0, &told), "cmd=put_result rc=0 msg=success");
     }
 
     #[test]
