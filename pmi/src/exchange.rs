@@ -2,76 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::wire::{self, Ask, KEY_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_MAX, WireError};
+use crate::departure::{Absence, Departure, Missed};
+use crate::layout::Layout;
+use crate::wire::{
+    self, Ask, FOUND, KEY_BYTES_MAX, NAME_BYTES_MAX, VALUE_BYTES_KEPT_MAX, VALUE_BYTES_MAX, WireError,
+};
 
 /// The key under which ranks find out who shares a node with them.
 const MAPPING_KEY: &str = "PMI_process_mapping";
-/// Bytes of its value, which leave room in a line for the rest of an answer.
-const MAPPING_BYTES_MAX: usize = 900;
 /// Keys that one rank may put. MPICH puts three or four, Open MPI a few per kilobyte of what it tells.
 const KEYS_PER_RANK_MAX: usize = 1024;
-
-/// Which ranks are where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Layout {
-    /// The node of each rank, from 0.
-    pub node_of: Vec<u32>,
-}
-
-/// Ranks that follow each other: so many on each of so many nodes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Block {
-    first: u32,
-    nodes: u32,
-    ranks: u32,
-}
-
-impl Layout {
-    /// All ranks on one node.
-    pub fn one_node(ranks: u32) -> Self {
-        Self {
-            node_of: vec![0; ranks as usize],
-        }
-    }
-
-    /// How many nodes there are.
-    fn nodes(&self) -> usize {
-        self.node_of.iter().max().map_or(0, |&last| last as usize + 1)
-    }
-
-    fn blocks(&self) -> Vec<Block> {
-        let mut blocks: Vec<Block> = Vec::new();
-        for run in self.node_of.chunk_by(|one, next| one == next) {
-            let (node, ranks) = (run[0], run.len() as u32);
-            match blocks.last_mut() {
-                Some(last) if last.ranks == ranks && last.first + last.nodes == node => last.nodes += 1,
-                Some(_) | None => blocks.push(Block {
-                    first: node,
-                    nodes: 1,
-                    ranks,
-                }),
-            }
-        }
-        blocks
-    }
-
-    /// As MPI libraries read it: `(vector,(first node,nodes,ranks on each),..)`, which begins anew for ranks that are left
-    /// over. `None` if no line has room for it: then they compare the names of their nodes.
-    fn mapping(&self) -> Option<String> {
-        let blocks = self.blocks();
-        let repeats = |period: usize| {
-            blocks
-                .iter()
-                .zip(&blocks[period..])
-                .all(|(one, next)| one == next)
-        };
-        let period = (1..=blocks.len()).find(|&period| repeats(period)).unwrap_or(0);
-        let text = |block: &Block| format!("({},{},{})", block.first, block.nodes, block.ranks);
-        let texts: Vec<String> = blocks[..period].iter().map(text).collect();
-        let mapping = format!("(vector,{})", texts.join(","));
-        (mapping.len() <= MAPPING_BYTES_MAX).then_some(mapping)
-    }
-}
 
 /// A key and its value.
 pub type Entry = (String, String);
@@ -92,6 +32,10 @@ pub struct Exchange {
     entered: Vec<u64>,
     /// How many have opened.
     opened: u64,
+    /// By node, the first of its ranks that will enter no barrier any more.
+    absent: BTreeMap<u32, Absence>,
+    /// Whether it was told that ranks wait in vain.
+    is_stranded: bool,
 }
 
 /// What holds of every rank that is asked for.
@@ -123,10 +67,12 @@ enum Stage {
 pub(crate) enum Effect {
     /// Write a line to a rank.
     Answer { rank: u32, line: String },
-    /// End all ranks, since this one asks for it.
-    Abort { rank: u32, code: i32 },
+    /// End all ranks, for this reason.
+    Depart(Departure),
     /// Tell the other nodes that all ranks of this one wait, and what these have put.
     Tell { entries: Vec<Entry> },
+    /// Tell the other nodes that a rank of this one will enter no barrier any more.
+    TellAbsent(Absence),
 }
 
 impl Exchange {
@@ -173,6 +119,8 @@ impl Exchange {
             here,
             entered: vec![0; layout.nodes()],
             opened: 0,
+            absent: BTreeMap::new(),
+            is_stranded: false,
         }
     }
 
@@ -197,6 +145,12 @@ impl Exchange {
         self.open_barrier()
     }
 
+    /// A rank of another node will enter no barrier any more beyond those of which was heard.
+    pub(crate) fn heard_of_absence(&mut self, node: u32, absence: Absence) -> Vec<Effect> {
+        self.absent.entry(node).or_insert(absence);
+        self.strand().into_iter().collect()
+    }
+
     /// Takes a line of a rank.
     ///
     /// # Errors
@@ -206,6 +160,8 @@ impl Exchange {
         Ok(match wire::parse(line)? {
             Ask::Init { version, subversion } => {
                 self.rank(rank).stage = Stage::Member;
+                // programs of one rank may follow each other
+                self.absent.retain(|_, absence| absence.rank != rank);
                 let is_known = (version, subversion) == (1, 1) || (version, subversion) == (1, 0);
                 let code = if is_known { 0 } else { -1 };
                 answer(format!(
@@ -220,28 +176,73 @@ impl Exchange {
             Ask::GetMyKvsname => answer(format!("cmd=my_kvsname rc=0 kvsname={}", self.name)),
             Ask::Put { key, value } => answer(self.put(rank, key, value)),
             Ask::Get { key } => answer(match self.keys.get(&key) {
-                Some(value) => format!("cmd=get_result rc=0 msg=success value={value}"),
+                Some(value) => format!("{FOUND}{value}"),
                 None => "cmd=get_result rc=-1 msg=not_found value=unknown".to_owned(),
             }),
             Ask::Barrier => self.enter_barrier(rank),
             Ask::Finalize => {
                 self.rank(rank).stage = Stage::Finalized;
-                answer("cmd=finalize_ack rc=0".to_owned())
+                let mut effects = answer("cmd=finalize_ack rc=0".to_owned());
+                effects.extend(self.note_absence(Absence {
+                    rank,
+                    has_finalized: true,
+                }));
+                effects
             }
-            Ask::Abort { code } => vec![Effect::Abort { rank, code }],
+            Ask::Abort { code } => vec![Effect::Depart(Departure::Aborted { rank, code })],
             Ask::NotOffered { command } => answer(format!("cmd={command} rc=-1 msg=not_offered")),
         })
     }
 
-    /// A rank will say no more. Whether it went in the middle of things, so that others may wait for it for ever.
-    pub(crate) fn left(&mut self, rank: u32) -> bool {
-        let rank = self.rank(rank);
-        let was = std::mem::replace(&mut rank.stage, Stage::Gone);
-        was == Stage::Member
+    /// A rank will say no more, maybe since what it said last was nonsense.
+    pub(crate) fn left(&mut self, rank: u32, nonsense: Option<String>) -> Vec<Effect> {
+        let own = self.rank(rank);
+        let was = std::mem::replace(&mut own.stage, Stage::Gone);
+        if was == Stage::Member || nonsense.is_some() {
+            return vec![Effect::Depart(Departure::Lost { rank, nonsense })];
+        }
+        match was {
+            // it may be no MPI program at all
+            Stage::Silent => self.note_absence(Absence {
+                rank,
+                has_finalized: false,
+            }),
+            Stage::Member | Stage::Finalized | Stage::Gone => Vec::new(),
+        }
+    }
+
+    /// A rank of this node will enter no barrier any more.
+    fn note_absence(&mut self, absence: Absence) -> Vec<Effect> {
+        if self.absent.contains_key(&self.here) {
+            return Vec::new();
+        }
+        self.absent.insert(self.here, absence);
+        let tell = (self.entered.len() > 1).then_some(Effect::TellAbsent(absence));
+        tell.into_iter().chain(self.strand()).collect()
+    }
+
+    /// Finds out, once, whether ranks of this node wait at a barrier that another one will never enter.
+    fn strand(&mut self) -> Option<Effect> {
+        let has_entered = |node: u32| {
+            let entered = self.entered.get(node as usize);
+            entered.is_some_and(|&entered| entered > self.opened)
+        };
+        let mut absent = self.absent.iter().filter(|&(&node, _)| !has_entered(node));
+        let (_, &absence) = absent.next().filter(|_| !self.is_stranded)?;
+        let all_wait = has_entered(self.here);
+        let waiting = self.ranks.iter().filter(|(_, rank)| all_wait || rank.is_waiting);
+        let waiting: Vec<u32> = waiting.map(|(&number, _)| number).collect();
+        self.is_stranded = !waiting.is_empty();
+        let missed = Missed { absence, waiting };
+        self.is_stranded
+            .then_some(Effect::Depart(Departure::Missed(missed)))
     }
 
     fn put(&mut self, rank: u32, key: String, value: String) -> String {
         let refused = |reason: &str| format!("cmd=put_result rc=-1 msg={reason}");
+        if value.len() > VALUE_BYTES_KEPT_MAX {
+            return refused("value_too_long");
+        }
         if self.keys.contains_key(&key) {
             return refused("duplicate_key");
         }
@@ -263,7 +264,7 @@ impl Exchange {
             self.waiting += 1;
         }
         if self.waiting < self.ranks.len() {
-            return Vec::new();
+            return self.strand().into_iter().collect();
         }
         self.waiting = 0;
         for rank in self.ranks.values_mut() {
@@ -274,7 +275,9 @@ impl Exchange {
         }
         let entries = std::mem::take(&mut self.fresh);
         let tell = (self.entered.len() > 1).then_some(Effect::Tell { entries });
-        tell.into_iter().chain(self.open_barrier()).collect()
+        let mut effects: Vec<Effect> = tell.into_iter().chain(self.open_barrier()).collect();
+        effects.extend(self.strand());
+        effects
     }
 
     /// Lets the ranks of this node out of the next barrier if all nodes have entered it. Others may be one ahead.
@@ -296,206 +299,4 @@ impl Exchange {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(ranks: u32) -> Exchange {
-        Exchange::new("job-1", &Layout::one_node(ranks), &[])
-    }
-
-    #[track_caller]
-    fn answer(exchange: &mut Exchange, rank: u32, line: &str) -> String {
-        match exchange.hear(rank, line).unwrap().as_slice() {
-            [Effect::Answer { rank: to, line }] if *to == rank => line.clone(),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn ranks_on_several_nodes_may_all_ask_at_one_place() {
-        let layout = Layout { node_of: vec![0, 1] };
-        let mut exchange = Exchange::new("job", &layout, &[]);
-        assert_eq!(exchange.served(), [0, 1]);
-        for rank in 0..2 {
-            exchange
-                .hear(rank, "cmd=init pmi_version=1 pmi_subversion=1")
-                .unwrap();
-        }
-        assert_eq!(exchange.hear(1, "cmd=barrier_in").unwrap(), []);
-        assert_eq!(
-            exchange.hear(0, "cmd=barrier_in").unwrap().len(),
-            2,
-            "both may go on"
-        );
-        let asked = exchange
-            .hear(1, "cmd=get kvsname=job key=PMI_process_mapping")
-            .unwrap();
-        let line = "cmd=get_result rc=0 msg=success value=(vector,(0,2,1))".to_owned();
-        assert_eq!(asked, [Effect::Answer { rank: 1, line }]);
-    }
-
-    #[test]
-    fn a_rank_learns_who_it_is_among() {
-        let mut exchange = Exchange::new("job-1", &Layout::one_node(3), &[0, 0, 1]);
-        for (line, expected) in [
-            (
-                "cmd=init pmi_version=1 pmi_subversion=1",
-                "cmd=response_to_init pmi_version=1 pmi_subversion=1 rc=0",
-            ),
-            (
-                "cmd=get_maxes",
-                "cmd=maxes rc=0 kvsname_max=256 keylen_max=64 vallen_max=1024",
-            ),
-            ("cmd=get_appnum", "cmd=appnum rc=0 appnum=1"),
-            ("cmd=get_universe_size", "cmd=universe_size rc=0 size=3"),
-            ("cmd=get_my_kvsname", "cmd=my_kvsname rc=0 kvsname=job-1"),
-            (
-                "cmd=get kvsname=job-1 key=PMI_process_mapping",
-                "cmd=get_result rc=0 msg=success value=(vector,(0,1,3))",
-            ),
-            (
-                "cmd=get kvsname=job-1 key=PMI_hwloc_xmlfile",
-                "cmd=get_result rc=-1 msg=not_found value=unknown",
-            ),
-            ("mcmd=spawn", "cmd=spawn_result rc=-1 msg=not_offered"),
-            (
-                "cmd=lookup_name service=x",
-                "cmd=lookup_result rc=-1 msg=not_offered",
-            ),
-            ("cmd=finalize", "cmd=finalize_ack rc=0"),
-        ] {
-            assert_eq!(answer(&mut exchange, 2, line), expected);
-        }
-    }
-
-    #[test]
-    fn what_one_puts_all_get_and_none_puts_again() {
-        let mut exchange = of(2);
-        let put = "cmd=put kvsname=job-1 key=card value=here";
-        assert_eq!(answer(&mut exchange, 0, put), "cmd=put_result rc=0 msg=success");
-        assert_eq!(
-            answer(&mut exchange, 1, "cmd=get kvsname=job-1 key=card"),
-            "cmd=get_result rc=0 msg=success value=here"
-        );
-        assert_eq!(
-            answer(&mut exchange, 1, put),
-            "cmd=put_result rc=-1 msg=duplicate_key"
-        );
-    }
-
-    #[test]
-    fn keys_of_a_rank_are_bounded() {
-        let mut exchange = of(1);
-        for key in 0..KEYS_PER_RANK_MAX {
-            let put = format!("cmd=put kvsname=x key={key} value=v");
-            assert_eq!(answer(&mut exchange, 0, &put), "cmd=put_result rc=0 msg=success");
-        }
-        let put = "cmd=put kvsname=x key=more value=v";
-        assert_eq!(
-            answer(&mut exchange, 0, put),
-            "cmd=put_result rc=-1 msg=too_many_keys"
-        );
-    }
-
-    #[test]
-    fn a_barrier_opens_for_all_when_the_last_is_in_and_can_be_used_again() {
-        let mut exchange = of(3);
-        for _ in 0..2 {
-            assert_eq!(exchange.hear(1, "cmd=barrier_in"), Ok(Vec::new()));
-            // saying it twice does not count twice
-            assert_eq!(exchange.hear(1, "cmd=barrier_in"), Ok(Vec::new()));
-            assert_eq!(exchange.hear(0, "cmd=barrier_in"), Ok(Vec::new()));
-            let out = |rank| Effect::Answer {
-                rank,
-                line: "cmd=barrier_out rc=0".into(),
-            };
-            let opened = exchange.hear(2, "cmd=barrier_in");
-            assert_eq!(opened, Ok(vec![out(0), out(1), out(2)]));
-        }
-    }
-
-    #[test]
-    fn only_who_is_in_and_says_no_farewell_is_missed() {
-        let mut exchange = of(3);
-        let init = "cmd=init pmi_version=1 pmi_subversion=1";
-        answer(&mut exchange, 0, init);
-        answer(&mut exchange, 1, init);
-        answer(&mut exchange, 1, "cmd=finalize");
-        assert!(exchange.left(0));
-        assert!(!exchange.left(1));
-        assert!(!exchange.left(2), "it is no MPI program");
-        assert!(!exchange.left(0), "it is gone already");
-    }
-
-    #[test]
-    fn an_abort_ends_all() {
-        let abort = |line: &str| of(2).hear(1, line);
-        let effect = |code| Ok(vec![Effect::Abort { rank: 1, code }]);
-        assert_eq!(abort("cmd=abort exitcode=7"), effect(7));
-        assert_eq!(abort("cmd=abort"), effect(1));
-    }
-
-    #[test]
-    fn a_mapping_says_who_shares_a_node_in_blocks_that_repeat() {
-        let mapping = |node_of: &[u32]| {
-            let node_of = node_of.to_vec();
-            Layout { node_of }.mapping()
-        };
-        for (node_of, expected) in [
-            (&[0, 0, 0, 0][..], "(vector,(0,1,4))"),
-            (&[0, 0, 1, 1, 2, 2], "(vector,(0,3,2))"),
-            (&[0, 0, 0, 1, 1, 1, 2, 2], "(vector,(0,2,3),(2,1,2))"),
-            (&[0, 1, 2, 0, 1, 2], "(vector,(0,3,1))"),
-            (&[0, 1, 0, 0], "(vector,(0,2,1),(0,1,2))"),
-            (&[1, 0, 0, 1], "(vector,(1,1,1),(0,1,2))"),
-        ] {
-            assert_eq!(mapping(node_of).as_deref(), Some(expected));
-        }
-        let unruly: Vec<u32> = (0..2000_u32).map(|rank| rank * rank / 97 % 11).collect();
-        assert_eq!(mapping(&unruly), None, "libraries compare names then");
-    }
-
-    #[test]
-    fn a_barrier_of_several_nodes_opens_when_all_have_entered_and_brings_what_was_put() {
-        let layout = Layout {
-            node_of: vec![0, 1, 0, 2],
-        };
-        let mut exchange = Exchange::on_node(0, "job-1", &layout, &[]);
-        let enter = "cmd=barrier_in";
-        let out = |rank| Effect::Answer {
-            rank,
-            line: "cmd=barrier_out rc=0".into(),
-        };
-        let tell = |entries: &[(&str, &str)]| Effect::Tell {
-            entries: entries
-                .iter()
-                .map(|&(key, value)| (key.into(), value.into()))
-                .collect(),
-        };
-        answer(&mut exchange, 2, "cmd=put kvsname=job-1 key=b value=2");
-        assert_eq!(exchange.heard_of(1, vec![("c".into(), "3".into())]), []);
-        assert_eq!(exchange.hear(0, enter), Ok(vec![]));
-        assert_eq!(exchange.hear(2, enter), Ok(vec![tell(&[("b", "2")])]));
-        // node 1 has been let out and waits at the next already
-        assert_eq!(exchange.heard_of(1, vec![]), []);
-        assert_eq!(exchange.heard_of(2, vec![]), [out(0), out(2)]);
-        let got = answer(&mut exchange, 0, "cmd=get kvsname=job-1 key=c");
-        assert!(got.ends_with("value=3"), "{got}");
-        assert_eq!(exchange.heard_of(2, vec![]), []);
-        assert_eq!(exchange.hear(0, enter), Ok(vec![]));
-        // what was told is not told again
-        assert_eq!(exchange.hear(2, enter), Ok(vec![tell(&[]), out(0), out(2)]));
-        assert_eq!(
-            answer(&mut exchange, 0, "cmd=get_universe_size"),
-            "cmd=universe_size rc=0 size=4"
-        );
-    }
-
-    #[test]
-    fn other_versions_are_refused() {
-        assert_eq!(
-            answer(&mut of(1), 0, "cmd=init pmi_version=2 pmi_subversion=0"),
-            "cmd=response_to_init pmi_version=1 pmi_subversion=1 rc=-1"
-        );
-    }
-}
+mod tests;

@@ -4,32 +4,12 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use serde::{Deserialize, Serialize};
-
+use crate::departure::{Absence, Departure};
 use crate::exchange::{Effect, Entry, Exchange};
 use crate::wire::LINE_BYTES_MAX;
-
-/// How a rank left in a way that concerns the others.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Departure {
-    /// It asked for all to be ended, with this exit code.
-    Aborted {
-        /// Which.
-        rank: u32,
-        /// As it wishes; any number.
-        code: i32,
-    },
-    /// It ended in the middle of things, or spoke nonsense.
-    Lost {
-        /// Which.
-        rank: u32,
-        /// What it said, if that was the reason.
-        nonsense: Option<String>,
-    },
-}
 
 /// What a server tells whoever started it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +18,8 @@ pub enum Event {
     Departed(Departure),
     /// All ranks of this node wait at a barrier, and have put this since the last one: for all other nodes.
     Waiting(Vec<Entry>),
+    /// A rank of this node is the first that will enter no barrier any more: for all other nodes.
+    Absent(Absence),
     /// No rank of this node will say more.
     Deserted,
 }
@@ -51,14 +33,16 @@ pub struct Inlet {
 impl Inlet {
     /// All ranks of that node wait at its next barrier, and have put this before.
     pub fn waiting(&self, node: u32, entries: Vec<Entry>) {
-        let mut exchange = self
-            .shared
-            .exchange
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut exchange = self.shared.exchange();
         let effects = exchange.heard_of(node, entries);
-        drop(exchange);
-        effects.into_iter().for_each(|effect| self.shared.act(effect));
+        self.shared.act(exchange, effects);
+    }
+
+    /// A rank of that node will enter no barrier any more beyond those of which was heard.
+    pub fn absent(&self, node: u32, absence: Absence) {
+        let mut exchange = self.shared.exchange();
+        let effects = exchange.heard_of_absence(node, absence);
+        self.shared.act(exchange, effects);
     }
 }
 
@@ -146,16 +130,16 @@ impl Shared {
     /// Reads a rank's lines until it has no more.
     fn serve(&self, rank: u32, reader: UnixStream) {
         let nonsense = self.read(rank, BufReader::new(reader)).err();
-        let mut exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_missed = exchange.left(rank);
+        let mut exchange = self.exchange();
+        let effects = exchange.left(rank, nonsense);
+        let is_deserted = exchange.is_deserted();
+        let answers = self.tell(effects);
         // under its lock, so that the last event is the last
-        if is_missed || nonsense.is_some() {
-            (self.tell)(Event::Departed(Departure::Lost { rank, nonsense }));
-        }
-        if exchange.is_deserted() {
+        if is_deserted {
             (self.tell)(Event::Deserted);
         }
         drop(exchange);
+        self.answer(answers);
     }
 
     fn read(&self, rank: u32, mut lines: impl BufRead) -> Result<(), String> {
@@ -173,25 +157,43 @@ impl Shared {
             if line.is_empty() || is_inside_spawn(line) {
                 continue;
             }
-            let mut exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut exchange = self.exchange();
             let effects = exchange.hear(rank, line).map_err(|error| error.to_string())?;
-            drop(exchange);
-            effects.into_iter().for_each(|effect| self.act(effect));
+            self.act(exchange, effects);
         }
     }
 
-    fn act(&self, effect: Effect) {
-        match effect {
-            Effect::Answer { rank, mut line } => {
-                line.push('\n');
-                let mut writer = self.writers[&rank].lock().unwrap_or_else(PoisonError::into_inner);
-                // whoever has gone is noticed where it is read from
-                let _ = writer.write_all(line.as_bytes());
+    fn exchange(&self) -> MutexGuard<'_, Exchange> {
+        self.exchange.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn act(&self, exchange: MutexGuard<'_, Exchange>, effects: Vec<Effect>) {
+        let answers = self.tell(effects);
+        drop(exchange);
+        self.answer(answers);
+    }
+
+    /// Tells what is not for ranks, and returns what is. The exchange is locked meanwhile, so that all is told in the order in
+    /// which it happens: other nodes would take a rank for absent that was in a barrier of which they hear later.
+    fn tell(&self, effects: Vec<Effect>) -> Vec<(u32, String)> {
+        let mut answers = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Answer { rank, line } => answers.push((rank, line)),
+                Effect::Depart(departure) => (self.tell)(Event::Departed(departure)),
+                Effect::Tell { entries } => (self.tell)(Event::Waiting(entries)),
+                Effect::TellAbsent(absence) => (self.tell)(Event::Absent(absence)),
             }
-            Effect::Abort { rank, code } => {
-                (self.tell)(Event::Departed(Departure::Aborted { rank, code }));
-            }
-            Effect::Tell { entries } => (self.tell)(Event::Waiting(entries)),
+        }
+        answers
+    }
+
+    fn answer(&self, answers: Vec<(u32, String)>) {
+        for (rank, mut line) in answers {
+            line.push('\n');
+            let mut writer = self.writers[&rank].lock().unwrap_or_else(PoisonError::into_inner);
+            // whoever has gone is noticed where it is read from
+            let _ = writer.write_all(line.as_bytes());
         }
     }
 }
@@ -207,7 +209,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::Layout;
+    use crate::{Layout, Missed};
 
     /// A rank's end of its socket.
     struct Rank {
@@ -287,6 +289,21 @@ mod tests {
             nonsense: None,
         };
         assert_eq!(departures.recv_timeout(Duration::from_secs(10)), Ok(lost));
+    }
+
+    #[test]
+    fn a_rank_that_ends_without_a_word_is_told_if_others_wait_for_it() {
+        let (_server, mut ranks, departures) = start(2);
+        ranks[0].ask(INIT);
+        ranks[0].say("cmd=barrier_in");
+        drop(ranks.pop());
+        let absence = Absence {
+            rank: 1,
+            has_finalized: false,
+        };
+        let waiting = vec![0];
+        let missed = Departure::Missed(Missed { absence, waiting });
+        assert_eq!(departures.recv_timeout(Duration::from_secs(10)), Ok(missed));
     }
 
     #[test]

@@ -4,10 +4,16 @@ use std::collections::BTreeMap;
 
 /// Bytes of a line without its end, as the protocol has it.
 pub(crate) const LINE_BYTES_MAX: usize = 1024;
-/// Lengths that ranks are told; a value together with its key and command still fits into a line.
+/// Lengths that ranks are told. A value of that length fits into the line that puts it, with the longest key and name.
 pub(crate) const NAME_BYTES_MAX: usize = 256;
 pub(crate) const KEY_BYTES_MAX: usize = 64;
-pub(crate) const VALUE_BYTES_MAX: usize = 1024;
+pub(crate) const VALUE_BYTES_MAX: usize =
+    LINE_BYTES_MAX - "cmd=put kvsname= key= value=".len() - NAME_BYTES_MAX - KEY_BYTES_MAX;
+
+/// What stands before a value in the answer to a get.
+pub(crate) const FOUND: &str = "cmd=get_result rc=0 msg=success value=";
+/// Bytes of a value for which that answer has room: whoever does not ask for the lengths may put so many.
+pub(crate) const VALUE_BYTES_KEPT_MAX: usize = LINE_BYTES_MAX - FOUND.len();
 
 /// What a rank asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +130,7 @@ pub(crate) fn parse(line: &str) -> Result<Ask, WireError> {
                 .extend(whole_value(line).map(|value| ("value", value)));
             Ask::Put {
                 key: words.bounded("key", KEY_BYTES_MAX)?,
-                value: words.bounded("value", VALUE_BYTES_MAX)?,
+                value: words.text("value")?.to_owned(),
             }
         }
         "get" => Ask::Get {

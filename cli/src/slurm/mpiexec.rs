@@ -25,8 +25,13 @@ use crate::ui::print_line;
 
 /// How long ranks may take, in seconds, if no option says so.
 const TIMEOUT_VARIABLE: &str = "MPIEXEC_TIMEOUT";
-/// Ranks that may be asked for.
-const RANKS_MAX: u32 = 65_536;
+/// Ranks that may be asked for: as many as a gang has.
+const RANKS_MAX: u32 = gang_limit();
+
+const fn gang_limit() -> u32 {
+    assert!(phalanx_protocol::gang::RANKS_MAX <= u32::MAX as u64);
+    phalanx_protocol::gang::RANKS_MAX as u32
+}
 
 /// What is to be started.
 #[derive(Debug, Clone, PartialEq, Eq)]

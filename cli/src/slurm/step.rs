@@ -299,13 +299,25 @@ impl Step {
                 course.end_others(None);
             }
             Departure::Lost { rank, nonsense } => {
-                let why = match nonsense {
-                    Some(nonsense) => format!("asked for what is no PMI-1: {nonsense}"),
-                    None => "ended without MPI_Finalize".to_owned(),
+                let (why, next) = match nonsense {
+                    Some(nonsense) => (
+                        format!("asked for what is no PMI-1: {nonsense}"),
+                        "build it with MPICH, Intel MPI or Open MPI 4",
+                    ),
+                    None => (
+                        "ended without MPI_Finalize".to_owned(),
+                        "see what it printed, and have it call MPI_Finalize before it ends",
+                    ),
                 };
-                self.say(&format!("task {rank} {why}: the others are ended"));
+                self.say(&format!("task {rank} {why}: the others are ended; {next}"));
                 course.highest = course.highest.max(1);
                 course.end_others(nonsense.is_none().then_some(*rank));
+            }
+            Departure::Missed(missed) => {
+                let (story, next) = (missed.story("task"), missed.next_step());
+                self.say(&format!("{story}: the others are ended; {next}"));
+                course.highest = course.highest.max(1);
+                course.end_others(None);
             }
         }
     }

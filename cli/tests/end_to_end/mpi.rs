@@ -79,10 +79,76 @@ fn nobody_waits_for_a_rank_that_aborts_or_dies() {
     assert_eq!(died.code, Some(137), "{died:?}");
     assert!(
         died.stderr
-            .contains("task 1 ended without MPI_Finalize: the others are ended"),
+            .contains("task 1 ended without MPI_Finalize: the others are ended; see what it printed"),
         "{died:?}"
     );
     assert!(died.stderr.contains("task 1: Killed"), "{died:?}");
+}
+
+/// Ends without a word: at once, or when others are about to wait for it.
+pub(crate) const SILENT: &str = "touch gone\n";
+pub(crate) const SILENT_LATE: &str = "until [ -e begun ]; do sleep 0.02; done\n";
+/// Waits for the others in a barrier: once one of them has gone, or before.
+pub(crate) const WAITS_LATE: &str = "until [ -e gone ]; do sleep 0.02; done\nexec bash rank.sh\n";
+pub(crate) const WAITS: &str = "touch begun\nexec bash rank.sh\n";
+
+pub(crate) fn script_silent(desk: &Desk) {
+    desk.script("silent.sh", SILENT);
+    desk.script("silent_late.sh", SILENT_LATE);
+    desk.script("waits_late.sh", WAITS_LATE);
+    desk.script("waits.sh", WAITS);
+}
+
+#[test]
+fn nobody_waits_for_a_rank_that_ends_without_mpi_init_or_finalizes_early() {
+    let up = Up::start_wide();
+    let desk = desk(&up);
+    script_silent(&desk);
+    let farewell = RANK.split_once("ask \"cmd=put").unwrap().0.to_owned() + "ask 'cmd=finalize'\n";
+    desk.script("early.sh", &farewell);
+    desk.script("both.conf", "0 bash waits.sh\n1 bash silent_late.sh\n");
+    for (line, said) in [
+        (
+            "mpiexec -n 1 bash silent.sh : -n 1 bash waits_late.sh",
+            "rank 0 ended without MPI_Init, and rank 1 waits for it: all were ended; have all ranks of an MPI job call MPI_Init",
+        ),
+        (
+            "mpiexec -n 2 bash waits.sh : -n 1 bash silent_late.sh",
+            "rank 2 ended without MPI_Init, and rank",
+        ),
+        (
+            "mpiexec -n 1 bash rank.sh : -n 1 bash early.sh",
+            "rank 1 called MPI_Finalize, and rank 0 still waits for it: all were ended; build all programs",
+        ),
+        (
+            "srun -n 2 --multi-prog both.conf",
+            "srun: error: task 1 ended without MPI_Init, and task 0 waits for it: the others are ended; have all ranks",
+        ),
+    ] {
+        for mark in ["gone", "begun"] {
+            let _ = std::fs::remove_file(desk.work().join(mark));
+        }
+        let words: Vec<&str> = line.split(' ').collect();
+        let ended = desk.run(&words);
+        assert!(ended.stderr.contains(said), "{said}: {ended:?}");
+        assert_ne!(ended.code, Some(0), "{ended:?}");
+    }
+}
+
+#[test]
+fn programs_that_are_none_of_mpi_are_not_missed() {
+    let up = Up::start_wide();
+    let desk = desk(&up);
+    desk.script(
+        "three.sh",
+        "case $PMI_RANK in 0) : ;; *) exec echo $PMI_RANK ;; esac\n",
+    );
+    for launcher in ["mpiexec", "srun"] {
+        let done = desk.run(&[launcher, "-n", "3", "bash", "three.sh"]);
+        let mut lines = done.lines();
+        lines.sort_unstable();
+        assert_eq!((done.code, lines), (Some(0), vec!["1", "2"]), "{done:?}");
+    }
 }
 
 #[test]

@@ -100,6 +100,26 @@ fn mpich_example_computes_pi() {
 }
 
 #[test]
+fn mpich_programs_do_not_wait_for_ranks_that_are_none_of_mpi() {
+    let start = || Up::start_equipped(&["--workers", "2", "--cpus", "2"]);
+    let Some(programs) = Programs::start_on("cpi", start) else {
+        return;
+    };
+    let cpi = programs.path("cpi");
+    for line in [
+        format!("mpiexec -n 1 true : -n 1 {cpi}"),
+        format!("mpiexec -n 1 -host a true : -n 1 -host b {cpi}"),
+        format!("mpiexec -n 1 -host a true : -n 1 -host a {cpi} : -n 1 -host b {cpi}"),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let ended = programs.run(&words);
+        assert_ne!(ended.code, Some(0), "{ended:?}");
+        let said = "rank 0 ended without MPI_Init, and rank";
+        assert!(ended.stderr.contains(said), "{line}: {ended:?}");
+    }
+}
+
+#[test]
 fn programs_of_mpich_and_open_mpi_run_on_both_nodes_of_a_script() {
     let start = || Up::start_equipped(&["--workers", "2", "--cpus", "4"]);
     let Some(programs) = Programs::start_on("programs.done", start) else {

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use crate::command::{finish, run};
 use crate::desk::Desk;
-use crate::mpi::RANK;
+use crate::mpi::{RANK, script_silent};
 use crate::up::Up;
 
 fn two_workers() -> Up {
@@ -42,6 +42,24 @@ fn programs_with_a_colon_between_them_are_one_world_on_several_workers() {
         assert!(done.lines().contains(&line), "{line}: {done:?}");
     }
     assert_eq!(done.lines().len(), 8, "{done:?}");
+}
+
+#[test]
+fn nobody_waits_on_one_worker_for_a_rank_that_has_ended_without_mpi_init_on_another() {
+    let up = two_workers();
+    let desk = desk(&up);
+    script_silent(&desk);
+    for line in [
+        "mpiexec -n 1 -host a bash silent.sh : -n 1 -host b bash waits_late.sh",
+        // another on its node keeps that from saying farewell, and waits too
+        "mpiexec -n 1 -host a bash silent_late.sh : -n 1 -host b bash waits.sh : -n 1 -host a bash rank.sh",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let ended = desk.run(&words);
+        let said = "rank 0 ended without MPI_Init, and rank";
+        assert!(ended.stderr.contains(said), "{ended:?}");
+        assert_ne!(ended.code, Some(0), "{ended:?}");
+    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The exchange of a gang on several nodes: each node serves its own ranks, and tells the others when all of these wait at a
-//! barrier and with what, and when one of them left the others behind.
+//! barrier and with what, and when one of them left the others behind or will be at no barrier any more.
 //!
 //! Each node has two members in the communicator by which they talk: one tells, and one listens, which never waits for what
 //! happens here. So an abort is heard also by ranks that compute.
@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use phalanx_pmi::{Connected, Departure, Entry, Event, Exchange, Inlet, Server};
+use phalanx_pmi::{Absence, Connected, Departure, Entry, Event, Exchange, Inlet, Server};
 use serde::{Deserialize, Serialize};
 
 use super::last_words::LastWords;
@@ -45,6 +45,8 @@ enum Word {
     Departed(Departure, Option<Failed>),
     /// Its ranks will say no more. Nobody misses it from now on.
     Farewell,
+    /// One of its ranks will enter no barrier any more: whoever waits at a further one does so in vain.
+    Absent(Absence),
 }
 
 /// One node among the others.
@@ -76,7 +78,7 @@ pub(super) fn start(
     let (server, connected) = Server::start(exchange, move |event| {
         let is_news = match &event {
             Event::Departed(departure) => told(Cause::Rank(departure.clone(), None)),
-            Event::Waiting(_) | Event::Deserted => true,
+            Event::Waiting(_) | Event::Absent(_) | Event::Deserted => true,
         };
         if is_news {
             // nobody listens if the others were not met
@@ -128,10 +130,11 @@ impl Node {
                 Ok(Event::Departed(departure)) => {
                     let end = match departure {
                         Departure::Lost { nonsense: None, .. } => self.words.wait(),
-                        Departure::Lost { .. } | Departure::Aborted { .. } => None,
+                        Departure::Lost { .. } | Departure::Aborted { .. } | Departure::Missed(_) => None,
                     };
                     Word::Departed(departure, end)
                 }
+                Ok(Event::Absent(absence)) => Word::Absent(absence),
                 Ok(Event::Deserted) | Err(_) => Word::Farewell,
             };
             for node in (0..self.nodes).filter(|&node| node != self.here) {
@@ -174,6 +177,7 @@ impl Node {
             match word {
                 Word::Waiting(entries) => self.inlet.waiting(node, entries),
                 Word::Departed(departure, end) => drop((self.tell)(Cause::Rank(departure, end))),
+                Word::Absent(absence) => self.inlet.absent(node, absence),
                 Word::Farewell => drop(parted.insert(node)),
             }
         }
@@ -227,6 +231,15 @@ mod tests {
 
     /// Four ranks on two nodes in turns, each of which has begun.
     fn two_nodes() -> Vec<Served> {
+        let mut nodes = two_nodes_silent();
+        for rank in nodes.iter_mut().flat_map(|node| &mut node.ranks) {
+            rank.ask(INIT);
+        }
+        nodes
+    }
+
+    /// The same before they begin.
+    fn two_nodes_silent() -> Vec<Served> {
         let gangs = on_loopback(4, 2).unwrap();
         let serve = |(here, gang): (u32, RemoteGang)| {
             let layout = Layout {
@@ -244,9 +257,7 @@ mod tests {
             let ranks = connected.ends.into_iter().map(|end| {
                 let stream = UnixStream::from(end);
                 stream.set_read_timeout(Some(PATIENCE)).unwrap();
-                let mut rank = Rank(BufReader::new(stream));
-                rank.ask(INIT);
-                rank
+                Rank(BufReader::new(stream))
             });
             Served {
                 ranks: ranks.collect(),
@@ -312,6 +323,58 @@ mod tests {
         nodes[0].words.say(killed.clone());
         let heard = nodes[1].causes.iter().nth(1);
         assert_eq!(heard, Some(lost(killed)));
+    }
+
+    #[test]
+    fn a_node_whose_ranks_end_without_a_word_is_missed_by_those_who_wait_and_both_say_so() {
+        for others_wait_before in [true, false] {
+            let mut nodes = two_nodes_silent();
+            let wait = |nodes: &mut Vec<Served>| {
+                for rank in &mut nodes[0].ranks {
+                    rank.ask(INIT);
+                    rank.say("cmd=barrier_in");
+                }
+            };
+            if others_wait_before {
+                wait(&mut nodes);
+            }
+            // with its farewell
+            nodes[1].ranks.clear();
+            if !others_wait_before {
+                wait(&mut nodes);
+            }
+            let told = nodes[0].causes.recv_timeout(PATIENCE).unwrap();
+            let Cause::Rank(Departure::Missed(missed), None) = &told else {
+                panic!("{told:?}");
+            };
+            assert!([1, 3].contains(&missed.absence.rank), "{told:?}");
+            assert!(!missed.absence.has_finalized, "{told:?}");
+            assert!(
+                !missed.waiting.is_empty() && missed.waiting.iter().all(|rank| [0, 2].contains(rank)),
+                "{told:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_rank_that_ends_without_a_word_is_missed_by_those_who_wait_on_its_node_and_on_another() {
+        let mut nodes = two_nodes_silent();
+        // of four ranks one does not come yet
+        for rank in [0, 1].map(|node: usize| nodes[node].ranks.pop().unwrap()) {
+            let mut rank = rank;
+            rank.ask(INIT);
+            rank.say("cmd=barrier_in");
+            nodes[0].ranks.push(rank);
+        }
+        drop(nodes[1].ranks.pop());
+        for node in &nodes {
+            let told = node.causes.recv_timeout(PATIENCE).unwrap();
+            let Cause::Rank(Departure::Missed(missed), None) = &told else {
+                panic!("{told:?}");
+            };
+            assert_eq!(missed.absence.rank, 1);
+            assert!([2, 3].contains(&missed.waiting[0]), "{told:?}");
+        }
     }
 
     #[test]

@@ -41,6 +41,7 @@ fn start_number(job: JobId, epoch: u32) -> u32 {
 
 /// One start of a gang, as far as it is here.
 pub(super) struct Ranks {
+    job: JobId,
     gang: HostGang,
     /// The ranks of this node, ascending.
     local: RangeSet,
@@ -102,11 +103,12 @@ impl Ranks {
             }
             Ok(_) | Err(_) => Server::start(exchange, move |event| match event {
                 Event::Departed(departure) => drop(tell(Cause::Rank(departure, None))),
-                Event::Waiting(_) | Event::Deserted => {}
+                Event::Waiting(_) | Event::Absent(_) | Event::Deserted => {}
             })?,
         };
         let ranks = local.iter().flat_map(|range| range.start..range.end);
         Ok(Self {
+            job,
             ends: Mutex::new(ranks.zip(connected.ends.into_iter().map(Some)).collect()),
             local,
             gang,
@@ -204,7 +206,10 @@ impl Ranks {
                 },
                 _,
             )) => {
-                let message = format!("rank {by} asked for what is no PMI-1: {nonsense}: all were ended");
+                let message = format!(
+                    "rank {by} asked for what is no PMI-1: {nonsense}: all were ended; build it with MPICH, Intel MPI or \
+                     Open MPI 4"
+                );
                 Err((FailureCause::Error, message))
             }
             Some(Cause::Rank(
@@ -214,8 +219,16 @@ impl Ranks {
                 },
                 end,
             )) => self.judge_by_loss(rank, ended, u64::from(*by), end.clone()),
+            Some(Cause::Rank(Departure::Missed(missed), _)) => {
+                let (story, next) = (missed.story("rank"), missed.next_step());
+                Err((FailureCause::Error, format!("{story}: all were ended; {next}")))
+            }
             Some(Cause::Node(node)) => {
-                let message = format!("node {node} of the gang was lost{}", self.whose(*node));
+                let (whose, job) = (self.whose(*node), self.job);
+                let message = format!(
+                    "node {node} of the gang was lost{whose}; its worker's log says why, and `phalanx retry {job}` starts \
+                     all ranks again"
+                );
                 Err((FailureCause::Lost, message))
             }
             Some(Cause::Apart(why)) => {
@@ -242,12 +255,20 @@ impl Ranks {
         let is_here = by != rank && self.local.contains(by);
         let end = end.or_else(|| is_here.then(|| self.words.wait_for(LAST_WORDS_WAIT)).flatten());
         let left = format!("rank {by} ended without MPI_Finalize");
+        let job = self.job;
+        let next = format!("`phalanx logs {job}.{by}` shows what it printed");
         Err(match end {
             Some((cause, reason)) if reason.is_empty() => {
-                (cause, format!("{left} ({cause}): all were ended"))
+                (cause, format!("{left} ({cause}): all were ended; {next}"))
             }
-            Some((cause, reason)) => (cause, format!("{left} ({cause}: {reason}): all were ended")),
-            None => (FailureCause::Error, format!("{left}: all were ended")),
+            Some((cause, reason)) => (
+                cause,
+                format!("{left} ({cause}: {reason}): all were ended; {next}"),
+            ),
+            None => (
+                FailureCause::Error,
+                format!("{left}: all were ended; {next}, and it must call MPI_Finalize before it ends"),
+            ),
         })
     }
 

@@ -108,9 +108,10 @@ impl Reader {
         let ranks = self.launch.ranks();
         match ranks <= RANKS_MAX {
             true => Ok(Asked::Ranks(self.launch)),
-            false => Err(Complaint::new(format!(
-                "{ranks} ranks are more than {RANKS_MAX}, which is the most"
-            ))),
+            false => Err(Complaint::with_hint(
+                format!("{ranks} ranks are asked for, and a gang has at most {RANKS_MAX}"),
+                "ask for fewer, and have each use threads: -cpus-per-rank N",
+            )),
         }
     }
 
@@ -163,10 +164,10 @@ impl Reader {
         let second = values.get(1).copied().unwrap_or_default();
         let launch = &mut self.launch;
         match meaning {
-            Meaning::Ranks => self.ranks = Some(count(word, value)?),
-            Meaning::RanksPerNode => launch.ranks_per_node = Some(count(word, value)?),
+            Meaning::Ranks => self.ranks = Some(ranks(word, value)?),
+            Meaning::RanksPerNode => launch.ranks_per_node = Some(ranks(word, value)?),
             Meaning::RanksOfEachNode => {
-                launch.ranks_per_node = Some(count(word, value)?);
+                launch.ranks_per_node = Some(ranks(word, value)?);
                 self.fills_nodes = true;
             }
             Meaning::OneOnEachNode => {
@@ -239,7 +240,7 @@ impl Reader {
                 let what = format!("`{word} {text}`: how many ranks a part of a node has is not said here");
                 return Err(Complaint::with_hint(what, "write ppr:N:node"));
             }
-            self.launch.ranks_per_node = Some(count(word, each)?);
+            self.launch.ranks_per_node = Some(ranks(word, each)?);
         }
         self.launch.is_cyclic |= words.first() == Some(&"node");
         if let Some(cpus) = words.iter().find_map(|word| word.strip_prefix("pe=")) {
@@ -271,12 +272,19 @@ fn pin(word: &str, text: &str) -> Result<Pin, Complaint> {
     }
 }
 
+/// A number of ranks.
+fn ranks(option: &str, text: &str) -> Result<u32, Complaint> {
+    bounded(option, text, RANKS_MAX)
+}
+
+/// A number of anything else.
 fn count(option: &str, text: &str) -> Result<u32, Complaint> {
-    let number = text
-        .parse()
-        .ok()
-        .filter(|number| (1..=RANKS_MAX).contains(number));
-    number.ok_or_else(|| Complaint::new(format!("`{option} {text}` is no number from 1 to {RANKS_MAX}")))
+    bounded(option, text, u32::MAX)
+}
+
+fn bounded(option: &str, text: &str, most: u32) -> Result<u32, Complaint> {
+    let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| Complaint::new(format!("`{option} {text}` is no number from 1 to {most}")))
 }
 
 #[cfg(test)]
@@ -396,7 +404,8 @@ pub(super) mod tests {
                 "-n 4 ./a :",
                 "no program is named; write it behind the options, as in mpiexec -n 4 ./solver",
             ),
-            ("-n 0 ./a", "`-n 0` is no number from 1 to 65536"),
+            ("-n 0 ./a", "`-n 0` is no number from 1 to 4096"),
+            ("-n 4097 ./a", "`-n 4097` is no number from 1 to 4096"),
             ("-n", "`-n` needs a value"),
             ("-env A", "`-env` needs a value"),
             (
@@ -404,8 +413,9 @@ pub(super) mod tests {
                 "`--dance` is no option that is known here; hint: `mpiexec --help` lists those that are",
             ),
             (
-                "-n 65536 ./a : ./b",
-                "65537 ranks are more than 65536, which is the most",
+                "-n 4096 ./a : ./b",
+                "4097 ranks are asked for, and a gang has at most 4096; hint: ask for fewer, and have each use threads: \
+                 -cpus-per-rank N",
             ),
             (
                 "--output-filename x ./a",
@@ -423,6 +433,11 @@ pub(super) mod tests {
         ] {
             assert_eq!(read(line).unwrap_err(), said);
         }
+        let day = launch("-n 4096 --timeout 86400 ./a");
+        assert_eq!(
+            (day.ranks(), day.time_limit),
+            (4096, Some(Duration::from_secs(86_400)))
+        );
         assert!(read("-n 2 --help").unwrap_err().starts_with("Usage: mpiexec "));
     }
 }

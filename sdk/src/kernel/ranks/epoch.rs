@@ -183,7 +183,10 @@ impl Epoch {
     pub(super) fn loss_of(&self, node: u32, ending: Ending) -> Option<Failed> {
         let at = self.far.as_ref()?.nodes.get(node as usize)?;
         let (worker, address) = (at.worker, &at.address);
-        let message = format!("node {node} of the gang was lost: worker {worker} at {address}");
+        let message = format!(
+            "node {node} of the gang was lost: worker {worker} at {address}; its worker's log says why, and `phalanx retry` \
+             starts all ranks again"
+        );
         (ending == Ending::Lost).then_some((FailureCause::Lost, message))
     }
 
