@@ -227,7 +227,7 @@ mod tests {
 
     /// Four ranks on two nodes in turns, each of which has begun.
     fn two_nodes() -> Vec<Served> {
-        let gangs = on_loopback(4, 2).unwrap();
+        let gangs = on_loopback(4, 2, None).unwrap();
         let serve = |(here, gang): (u32, RemoteGang)| {
             let layout = Layout {
                 node_of: vec![0, 1, 0, 1],
