@@ -1,4 +1,4 @@
-//! Ranks of the SDK for the tests of the command line: `fixture_ranks RANKS RANKS_PER_NODE TRACE [count | survive | endure]`.
+//! Ranks of the SDK for the tests of the command line: `fixture_ranks RANKS RANKS_PER_NODE TRACE [fail | count | survive | endure]`.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -143,12 +143,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let [ranks, per_node, path, what @ ..] = words.as_slice() else {
-        return Err("RANKS RANKS_PER_NODE TRACE [count | survive | endure]".into());
+        return Err("RANKS RANKS_PER_NODE TRACE [fail | count | survive | endure]".into());
     };
     let (n_ranks, per_node, path) = (ranks.parse()?, per_node.parse()?, (*path).to_owned());
     match what {
         [] => {
             let ranks = cluster.ranks::<rounds>(n_ranks, &path);
+            println!("{:?}", ranks.ranks_per_node(per_node).collect()?);
+        }
+        ["fail"] => {
+            let ranks = cluster.ranks::<rounds>(n_ranks, &path).fail_on_loss();
             println!("{:?}", ranks.ranks_per_node(per_node).collect()?);
         }
         ["count"] => {

@@ -45,6 +45,13 @@ fn stdout(program: &str, arguments: &[&str], directory: &Path) -> String {
     String::from_utf8(output.stdout).expect("programs print text")
 }
 
+/// Gangs on one node and on several, besides a rank alone, and how many ranks each has.
+const GANGS: [(&str, u32); 3] = [
+    ("--ranks 8", 8),
+    ("--ranks 8 --nodes 3", 8),
+    ("--ranks 3 --nodes 2", 3),
+];
+
 fn directory() -> TempDir {
     tempfile::tempdir().expect("a temporary directory can be made")
 }
@@ -242,6 +249,15 @@ fn heat_goes_on_from_its_checkpoint_on_other_ranks_and_nodes_and_draws_the_same_
         assert!(strongest.max() > Some(60), "no colour {more}");
     }
 
+    let gangs = [("--ranks 1", 1)].into_iter().chain(GANGS);
+    for (number, (gang, _)) in gangs.enumerate() {
+        let again = format!("--side 64 --every 60 --steps 60 --pictures again-{number} {gang}");
+        let printed = words(HEAT, &again, directory.path());
+        assert!(printed.ends_with(": verified\n"), "{gang}: {printed}");
+        let again = picture(&format!("again-{number}-000060.png"));
+        assert!(again == picture("whole-000060.png"), "{gang}");
+    }
+
     let back = format!("{parts} --ranks 1 --steps 20");
     let back = run(HEAT, &back.split(' ').collect::<Vec<_>>(), directory.path());
     let stderr = String::from_utf8_lossy(&back.stderr);
@@ -324,38 +340,46 @@ fn heat_that_loses_a_node_goes_on_from_its_checkpoint_and_draws_the_same_picture
 }
 
 #[test]
-fn cg_finds_the_exact_solution_on_one_node_and_on_two() {
+fn cg_finds_the_exact_solution_on_1_to_8_ranks_of_one_node_and_of_several() {
     let directory = directory();
     let grid = "--nx 10 --ny 9 --nz 12 --every 4";
-    let one = words(CG, &format!("{grid} --ranks 8"), directory.path());
-    let two = words(CG, &format!("{grid} --ranks 3 --nodes 2"), directory.path());
+    let one = words(CG, &format!("{grid} --ranks 1"), directory.path());
     // as far as they are printed, residuals are the same
     let residuals = |printed: &str| -> Vec<String> {
         let lines = printed.lines().take_while(|line| !line.contains("verified"));
         lines.map(str::to_owned).collect()
     };
-    assert!(
-        one.contains(": verified\n") && one.contains(" GFLOP/s on 8 ranks"),
-        "{one}"
-    );
     assert!(residuals(&one).len() > 5, "{one}");
-    assert_eq!(residuals(&one), residuals(&two));
+    assert!(one.contains(": verified\n"), "{one}");
+    for (gang, n_ranks) in GANGS {
+        let printed = words(CG, &format!("{grid} {gang}"), directory.path());
+        let speed = format!(" GFLOP/s on {n_ranks} ranks");
+        assert!(
+            printed.contains(": verified\n") && printed.contains(&speed),
+            "{printed}"
+        );
+        assert_eq!(residuals(&one), residuals(&printed), "{gang}");
+    }
 }
 
 #[test]
-fn nbody_keeps_its_energy_on_one_node_and_on_two() {
+fn nbody_keeps_its_energy_on_1_to_8_ranks_of_one_node_and_of_several() {
     let directory = directory();
     let stars = "--bodies 100 --steps 20 --every 10";
-    let one = words(NBODY, &format!("{stars} --ranks 8"), directory.path());
-    let two = words(NBODY, &format!("{stars} --ranks 3 --nodes 2"), directory.path());
-    assert!(one.contains("100 stars, 8 ranks: verified; "), "{one}");
+    let one = words(NBODY, &format!("{stars} --ranks 1"), directory.path());
+    assert!(one.contains("100 stars, 1 ranks: verified; "), "{one}");
     let energies = |printed: &str| -> Vec<String> {
         let lines = printed.lines().skip(1).take(3);
         lines
             .map(|line| line.split_whitespace().take(3).collect())
             .collect()
     };
-    assert_eq!(energies(&one), energies(&two), "{one}{two}");
+    for (gang, n_ranks) in GANGS {
+        let printed = words(NBODY, &format!("{stars} {gang}"), directory.path());
+        let verified = format!("100 stars, {n_ranks} ranks: verified; ");
+        assert!(printed.contains(&verified), "{printed}");
+        assert_eq!(energies(&one), energies(&printed), "{one}{printed}");
+    }
 }
 
 #[test]
@@ -391,9 +415,9 @@ fn cg_that_does_not_converge_and_stars_that_gain_energy_fail_with_a_hint() {
 }
 
 #[test]
-fn sort_verifies_its_keys_on_one_node_and_on_two() {
+fn sort_verifies_its_keys_on_1_to_8_ranks_of_one_node_and_of_several() {
     let directory = directory();
-    for (gang, n_ranks) in [("--ranks 8", 8), ("--ranks 3 --nodes 2", 3)] {
+    for (gang, n_ranks) in [("--ranks 1", 1)].into_iter().chain(GANGS) {
         let printed = words(
             SORT,
             &format!("--keys 10000 --distinct 50 {gang}"),

@@ -43,7 +43,8 @@
 //!   routes to another process is encoded. A `Link` carries encoded messages and notices; everything above the gang is the same
 //!   whatever lies below. Between hosts that is QUIC (`quic`, which has its own essay): large messages are announced, and their
 //!   bytes stay at the sender until a receive has taken them. A gang that meets its peers is a `RemoteGang` (`remote`).
-//!   Between pretended nodes messages arrive at once, or late, by a thread that delivers them (`loopback/courier`).
+//!   Between pretended nodes messages arrive at once, or late, by a thread that delivers them (`loopback/courier`); over QUIC a
+//!   session can hold back what comes (`quic/session`).
 //! - **Collective operations** are messages like others. Each has several algorithms, and takes the one that was measured to suit the
 //!   size, the number of ranks and where they live; on several nodes mostly one rank of each speaks for it (`collective/levels`).
 //! - **Failure**: a rank that returns, panics or is lost has *ended*. The notice of it comes after all that it has sent. It ends the
@@ -57,6 +58,7 @@ mod bell;
 mod checkpoint;
 mod collective;
 mod communicator;
+mod delays;
 mod envelope;
 mod error;
 mod fast_box;

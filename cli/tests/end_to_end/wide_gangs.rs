@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -9,6 +10,11 @@ use rustix::process::Signal;
 use crate::command::{eventually, example, finish, plain, send};
 use crate::takeover::another_leads;
 use crate::up::Up;
+
+/// How soon ranks have to know of a loss ...
+const NOTICED_WITHIN: Duration = Duration::from_secs(5);
+/// ... in the best of so many tries: a machine that others use, too, may itself stand still for seconds.
+const TRIES: usize = 3;
 
 fn trace(path: &Path) -> Vec<(String, u32, String)> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -24,11 +30,11 @@ fn count(path: &Path, what: &str) -> usize {
     trace(path).iter().filter(|line| line.0 == what).count()
 }
 
-fn start(up: &Up, words: [&str; 2], path: &Path) -> std::process::Child {
+fn start(up: &Up, words: [&str; 2], path: &Path) -> Child {
     start_as(up, words, path, &[])
 }
 
-fn start_as(up: &Up, words: [&str; 2], path: &Path, what: &[&str]) -> std::process::Child {
+fn start_as(up: &Up, words: [&str; 2], path: &Path, what: &[&str]) -> Child {
     let mut command = plain(std::process::Command::new(example("fixture_ranks")));
     command
         .env("PHALANX_CLUSTER", up.directory())
@@ -54,6 +60,19 @@ fn ranks_on_three_workers_agree_with_each_other() {
 
 #[test]
 fn ranks_whose_worker_is_killed_start_again_on_those_that_are_left() {
+    let mut late = Vec::new();
+    for _ in 0..TRIES {
+        let took = all_start_again_without_a_worker();
+        if took < NOTICED_WITHIN {
+            return;
+        }
+        late.push(took);
+    }
+    panic!("those that were left noticed after {late:?}");
+}
+
+/// Kills a worker and checks that all ranks start again. In which time those that are left notice.
+fn all_start_again_without_a_worker() -> Duration {
     let up = Up::start_equipped(&["--workers", "3", "--cpus", "2"]);
     let path = up.file("trace", "");
     let child = start(&up, ["4", "2"], &path);
@@ -70,11 +89,7 @@ fn ranks_whose_worker_is_killed_start_again_on_those_that_are_left() {
             .filter(|line| line.0 == "fails" && line.1 == left)
     };
     eventually("those that are left have noticed", || failures().count() == 2);
-    assert!(
-        killed.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        killed.elapsed()
-    );
+    let took = killed.elapsed();
     assert!(
         failures().all(|(_, _, why)| why.contains("is lost")),
         "{:?}",
@@ -86,6 +101,7 @@ fn ranks_whose_worker_is_killed_start_again_on_those_that_are_left() {
     up.file("trace.go", "");
     let done = finish(child);
     assert_eq!(done.stdout.trim(), format!("{:?}", [(6, 2); 4]), "{done:?}");
+    took
 }
 
 #[test]
@@ -141,6 +157,63 @@ fn ranks_that_are_left_go_on_when_a_worker_is_killed_and_their_job_succeeds() {
         (&"succeeded".into(), &2.into()),
         "{job}"
     );
+}
+
+#[test]
+fn a_gang_that_is_to_fail_does_so_when_a_worker_is_killed_and_names_a_lost_rank() {
+    let up = Up::start_equipped(&["--workers", "3", "--cpus", "2"]);
+    // by the program, and by the command
+    for job in ["1", "2"] {
+        let path = up.file(&format!("trace-{job}"), "");
+        let child = match job {
+            "1" => start_as(&up, ["4", "2"], &path, &["fail"]),
+            _ => run_ranks(&up, "rounds", "fail", &path),
+        };
+        eventually("all ranks have begun", || count(&path, "begins") == 4);
+        send(trace(&path)[0].1, Signal::KILL);
+        let done = finish(child);
+        assert_ne!(done.code, Some(0), "{done:?}");
+        let lost = ["is lost", "was lost"];
+        assert!(lost.iter().any(|lost| done.stderr.contains(lost)), "{done:?}");
+        assert_eq!(count(&path, "begins"), 4, "nobody starts again");
+        assert_eq!(up.job(job)["state"], "failed", "{done:?}");
+    }
+}
+
+#[test]
+fn ranks_that_the_command_lets_go_on_after_a_loss_do_so() {
+    let up = Up::start_equipped(&["--workers", "3", "--cpus", "2"]);
+    let path = up.file("trace", "");
+    let child = run_ranks(&up, "survive", "shrink", &path);
+    eventually("all ranks have begun", || count(&path, "begins") == 4);
+    send(trace(&path)[0].1, Signal::KILL);
+    eventually("those that are left go on", || count(&path, "shrinks") >= 2);
+    up.file("trace.go", "");
+    let done = finish(child);
+    assert_eq!(done.lines(), ["2", "2"], "{done:?}");
+    assert_eq!(count(&path, "begins"), 4, "nobody starts again");
+
+    let path = up.file("trace-2", "");
+    let child = run_ranks(&up, "endure", "respawn", &path);
+    eventually("the last rank waits", || count(&path, "waits") == 1);
+    let waits = trace(&path).into_iter().find(|line| line.0 == "waits").unwrap();
+    // the process of the ranks, as there is no other worker for them
+    send(waits.2.parse().unwrap(), Signal::KILL);
+    let done = finish(child);
+    assert!(
+        done.lines().iter().all(|line| line.starts_with("[960,")),
+        "{done:?}"
+    );
+    assert_eq!((done.lines().len(), count(&path, "begins")), (4, 6), "{done:?}");
+}
+
+/// Runs that function of the fixture by the command, on four ranks of two workers.
+fn run_ranks(up: &Up, kernel: &str, on_loss: &str, path: &Path) -> Child {
+    let program = example("fixture_ranks");
+    let path = serde_json::Value::from(path.to_str().unwrap());
+    let gang = format!("--ranks 4 --ranks-per-node 2 --on-loss {on_loss} --parameters {path}");
+    let mut command = up.command(&format!("run {} --kernel {kernel} {gang}", program.display()));
+    command.spawn().unwrap()
 }
 
 /// Kills what the last rank of four waits in, with that of the rank beside it, and checks that the two others run on.

@@ -240,7 +240,7 @@ mod tests {
 
     /// The same before they begin.
     fn two_nodes_silent() -> Vec<Served> {
-        let gangs = on_loopback(4, 2).unwrap();
+        let gangs = on_loopback(4, 2, None).unwrap();
         let serve = |(here, gang): (u32, RemoteGang)| {
             let layout = Layout {
                 node_of: vec![0, 1, 0, 1],

@@ -93,8 +93,9 @@ impl LocalGang {
     }
 
     /// Lets messages between the pretended nodes be late, each by a time of its own of up to a millisecond, drawn from this seed:
-    /// a program that relies on more than the order of each rank's messages to each other then shows it. Nodes that talk over
-    /// QUIC have the delays of the network instead.
+    /// a program that relies on more than the order of each rank's messages to each other then shows it. Where nodes talk over
+    /// QUIC that comes on top of the network's own delays, and all messages of one node to another keep their order, but for
+    /// large ones' bytes.
     ///
     /// ```
     /// # use phalanx::ranks::{LocalGang, Source};
@@ -153,7 +154,7 @@ impl LocalGang {
                 (self.gangs(courier.as_ref().map(Courier::desk)), Vec::new())
             }
             true => {
-                let hosts = on_loopback(self.n_ranks, self.per_node)?;
+                let hosts = on_loopback(self.n_ranks, self.per_node, self.delays)?;
                 (hosts.iter().map(RemoteGang::gang).collect(), hosts)
             }
         };

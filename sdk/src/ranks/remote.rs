@@ -106,18 +106,27 @@ impl RemoteGang {
     }
 }
 
-/// All hosts of a gang in this process, each with `per_host` ranks, in order.
+/// All hosts of a gang in this process, each with `per_host` ranks, in order. What comes to them is late by random times from
+/// the seed `delays`, if there is one.
 ///
 /// # Errors
 /// [`JoinError`].
-pub(crate) fn on_loopback(n_ranks: usize, per_host: usize) -> Result<Vec<RemoteGang>, JoinError> {
+pub(crate) fn on_loopback(
+    n_ranks: usize,
+    per_host: usize,
+    delays: Option<u64>,
+) -> Result<Vec<RemoteGang>, JoinError> {
     let n_hosts = n_ranks.div_ceil(per_host.max(1));
     let authority = Authority::create(LOOPBACK_NAME)?;
     let ports = (0..n_hosts as u32).map(|host| {
         let credential = authority.issue(Role::Worker, &host_name(host))?;
-        GangPort::open((Ipv4Addr::LOCALHOST, 0).into(), credential.to_pem())
+        let port = GangPort::open((Ipv4Addr::LOCALHOST, 0).into(), credential.to_pem())?;
+        Ok(match delays {
+            Some(seed) => port.delayed(seed),
+            None => port,
+        })
     });
-    let ports = ports.collect::<Result<Vec<_>, _>>()?;
+    let ports = ports.collect::<Result<Vec<_>, JoinError>>()?;
     let addresses: Vec<SocketAddr> = ports.iter().map(GangPort::address).collect();
     let hosts: Vec<u32> = (0..n_ranks).map(|rank| (rank / per_host) as u32).collect();
     thread::scope(|scope| {

@@ -6,8 +6,8 @@ use phalanx::Communicator;
 use phalanx::ranks::{Algorithm, CommError};
 
 use crate::gangs::{
-    Affine, Random, each_gang, each_gang_of, ends_of, fresh_seed, gangs_of, gangs_over_quic, pretended_gangs,
-    then,
+    Affine, Random, SIZES, each_gang, each_gang_of, ends_of, fresh_seed, gangs_of, gangs_over_quic,
+    pretended_gangs, then,
 };
 
 /// What rank `rank` gives: the same wherever it is asked for.
@@ -375,26 +375,28 @@ fn what_follows_a_broken_operation_takes_no_message_that_has_come() {
 
 #[test]
 fn a_root_that_gives_nothing_is_an_error_everywhere() {
-    let all_know = Arc::new(Barrier::new(5));
-    each_gang_of(
-        5,
-        move |rank| {
-            let error = rank.comm.broadcast::<u8>(2, None).unwrap_err();
-            // the end of a rank would be told of, too
-            all_know.wait();
-            error
-        },
-        |errors| {
-            for (rank, error) in errors.into_iter().enumerate() {
-                let expected = if rank == 2 {
-                    matches!(error, CommError::RootGaveNothing { root: 2 })
-                } else {
-                    matches!(error, CommError::CollectiveFailed { rank: 2 })
-                };
-                assert!(expected, "rank {rank}: {error}");
-            }
-        },
-    );
+    for n in SIZES {
+        let (root, all_know) = (n / 2, Arc::new(Barrier::new(n)));
+        each_gang_of(
+            n,
+            move |rank| {
+                let error = rank.comm.broadcast::<u8>(root, None).unwrap_err();
+                // the end of a rank would be told of, too
+                all_know.wait();
+                error
+            },
+            |errors| {
+                for (rank, error) in errors.into_iter().enumerate() {
+                    let expected = if rank == root {
+                        matches!(error, CommError::RootGaveNothing { root: named } if named == root)
+                    } else {
+                        matches!(error, CommError::CollectiveFailed { rank: named } if named == root)
+                    };
+                    assert!(expected, "rank {rank}: {error}");
+                }
+            },
+        );
+    }
 }
 
 #[test]

@@ -24,28 +24,35 @@ fn a_duplicate_keeps_its_messages_apart() {
 
 #[test]
 fn a_split_orders_by_key_then_by_rank() {
-    each_gang_of(
-        8,
-        |rank| {
-            let comm = rank.comm;
-            rank.dawdle();
-            // keys descend in pairs: 7 6 | 5 4 | ...
-            let own = comm.rank();
-            let part = comm
-                .split(Some(own as u64 % 2), -(own as i64 / 4))
-                .unwrap()
-                .unwrap();
-            assert_eq!(part.size(), 4);
-            let order = part.all_gather(own).unwrap();
-            let expected: Vec<usize> = [4, 6, 0, 2].into_iter().map(|even| even + own % 2).collect();
-            assert_eq!(order, expected);
-            assert_eq!(order[part.rank()], own);
-            // a communicator of its own, also where the parts talk at once
-            let sum = part.all_reduce(own, |left, right| left + right).unwrap();
-            assert_eq!(sum, 12 + 4 * (own % 2));
-        },
-        |_| {},
-    );
+    // the even ranks; the odd ones do likewise
+    for (n, order) in [
+        (1, &[0][..]),
+        (2, &[0]),
+        (3, &[2, 0]),
+        (5, &[2, 4, 0]),
+        (8, &[6, 2, 4, 0]),
+    ] {
+        each_gang_of(
+            n,
+            move |rank| {
+                let comm = rank.comm;
+                rank.dawdle();
+                // of the even ones 0 | -1 -1 | -2 -2 | ...
+                let own = comm.rank();
+                let key = -(own as i64 / 2 + 1) / 2;
+                let part = comm.split(Some(own as u64 % 2), key).unwrap().unwrap();
+                let expected = order.iter().map(|even| even + own % 2);
+                let expected: Vec<usize> = expected.filter(|&rank| rank < n).collect();
+                let came = part.all_gather(own).unwrap();
+                assert_eq!(came, expected);
+                assert_eq!((came[part.rank()], part.size()), (own, expected.len()));
+                // a communicator of its own, also where the parts talk at once
+                let sum = part.all_reduce(own, |left, right| left + right).unwrap();
+                assert_eq!(sum, expected.into_iter().sum::<usize>());
+            },
+            |_| {},
+        );
+    }
 }
 
 #[test]

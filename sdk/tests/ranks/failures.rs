@@ -5,7 +5,7 @@ mod operations;
 use phalanx::Communicator;
 use phalanx::ranks::{CommError, Ending, LocalGang, RankFailure, Source, Tags, wait_all};
 
-use crate::gangs::{Random, ends_of, fresh_seed, gangs_of, pretended_gangs};
+use crate::gangs::{Random, SIZES, ends_of, fresh_seed, gangs_of, pretended_gangs};
 
 /// Runs `body` on one node and on several, and fails where it does not come to an end.
 #[track_caller]
@@ -40,6 +40,14 @@ fn gangs_of_some(n: usize, hosts: bool) -> Vec<LocalGang> {
     }
 }
 
+/// Sizes at which some ranks are left when one has ended.
+const SEVERAL: [usize; 4] = [2, 3, 5, 8];
+
+fn others_succeed<R>(ends: &[Result<R, RankFailure>], victim: usize) -> bool {
+    let mut others = ends.iter().enumerate().filter(|(rank, _)| *rank != victim);
+    others.all(|(_, end)| end.is_ok())
+}
+
 fn panics() -> ! {
     panic!("this rank is to fail")
 }
@@ -67,16 +75,17 @@ fn a_rank_that_panics_is_named_and_the_others_results_are_kept() {
 
 #[test]
 fn a_receive_from_a_rank_that_ends_fails_before_and_after_the_end() {
-    for (how, panicking) in [(Ending::Panicked, true), (Ending::Returned, false)] {
+    let ways = [(Ending::Panicked, true), (Ending::Returned, false)];
+    for (n, (how, panicking)) in SEVERAL.into_iter().flat_map(|n| ways.map(|way| (n, way))) {
         each_gang_ends(
-            3,
+            n,
             move |comm| {
                 if comm.rank() == 1 {
                     comm.receive::<()>(0, 0).unwrap();
                     comm.send(0, 2, "last words".to_owned()).unwrap();
                     if panicking { panics() } else { return }
                 }
-                if comm.rank() == 2 {
+                if comm.rank() > 1 {
                     assert_ended(comm.receive::<()>(1, 0), 1, how);
                     return;
                 }
@@ -90,163 +99,176 @@ fn a_receive_from_a_rank_that_ends_fails_before_and_after_the_end() {
                 assert_ended(comm.send(1, 0, ()), 1, how);
                 assert_ended(comm.isend(1, 0, ()), 1, how);
             },
-            |ends| assert!(ends[0].is_ok() && ends[2].is_ok(), "{ends:?}"),
+            |ends| assert!(others_succeed(&ends, 1), "{ends:?}"),
         );
     }
 }
 
 #[test]
 fn a_receive_from_any_fails_when_one_fails_unless_that_is_known() {
-    each_gang_ends(
-        3,
-        |comm| match comm.rank() {
-            0 => {
-                assert_ended(comm.receive::<()>(Source::Any, 0), 1, Ending::Panicked);
-                assert_ended(comm.receive::<()>(Source::Any, 0), 1, Ending::Panicked);
-                assert_eq!(comm.acknowledge_failures(), [1]);
-                comm.send(2, 0, ()).unwrap();
-                assert_eq!(comm.receive::<u8>(Source::Any, 0).unwrap(), 3);
-                // nobody is left
-                assert!(matches!(
-                    comm.receive::<()>(Source::Any, 0),
-                    Err(CommError::RankEnded { .. })
-                ));
-            }
-            1 => panics(),
-            _ => {
-                comm.receive::<()>(0, 0).unwrap();
-                comm.send(0, 0, 3_u8).unwrap();
-            }
-        },
-        |ends| assert!(ends[0].is_ok() && ends[2].is_ok(), "{ends:?}"),
-    );
+    for n in SEVERAL {
+        each_gang_ends(
+            n,
+            |comm| match comm.rank() {
+                0 => {
+                    assert_ended(comm.receive::<()>(Source::Any, 0), 1, Ending::Panicked);
+                    assert_ended(comm.receive::<()>(Source::Any, 0), 1, Ending::Panicked);
+                    assert_eq!(comm.acknowledge_failures(), [1]);
+                    for other in 2..comm.size() {
+                        comm.send(other, 0, ()).unwrap();
+                        assert_eq!(comm.receive::<usize>(Source::Any, 0).unwrap(), other);
+                    }
+                    // nobody is left
+                    assert!(matches!(
+                        comm.receive::<()>(Source::Any, 0),
+                        Err(CommError::RankEnded { .. })
+                    ));
+                }
+                1 => panics(),
+                own => {
+                    comm.receive::<()>(0, 0).unwrap();
+                    comm.send(0, 0, own).unwrap();
+                }
+            },
+            |ends| assert!(others_succeed(&ends, 1), "{ends:?}"),
+        );
+    }
 }
 
 #[test]
 fn a_receive_from_any_goes_on_while_others_return() {
-    each_gang_ends(
-        5,
-        |comm| {
-            if comm.rank() > 0 {
-                return comm.send(0, 0, comm.rank()).unwrap();
-            }
-            let sum: usize = (1..5)
-                .map(|_| comm.receive::<usize>(Source::Any, 0).unwrap())
-                .sum();
-            assert_eq!(sum, 10);
-            assert!(comm.receive::<usize>(Source::Any, 0).is_err());
-        },
-        |ends| assert!(ends.iter().all(Result::is_ok), "{ends:?}"),
-    );
+    for n in SEVERAL {
+        each_gang_ends(
+            n,
+            move |comm| {
+                if comm.rank() > 0 {
+                    return comm.send(0, 0, comm.rank()).unwrap();
+                }
+                let sum: usize = (1..n)
+                    .map(|_| comm.receive::<usize>(Source::Any, 0).unwrap())
+                    .sum();
+                assert_eq!(sum, n * (n - 1) / 2);
+                assert!(comm.receive::<usize>(Source::Any, 0).is_err());
+            },
+            |ends| assert!(ends.iter().all(Result::is_ok), "{ends:?}"),
+        );
+    }
 }
 
 #[test]
 fn a_panic_in_an_operator_ends_the_operation_everywhere() {
-    each_gang_ends(
-        5,
-        |comm| {
-            let own = comm.rank();
-            let combine = move |left: u32, right: u32| {
-                if own == 3 {
-                    panics()
+    for n in SEVERAL {
+        each_gang_ends(
+            n,
+            move |comm| {
+                let (own, victim) = (comm.rank(), n / 2);
+                let combine = move |left: u32, right: u32| {
+                    if own == victim {
+                        panics()
+                    }
+                    left + right
+                };
+                // told by the broken operation or by the end, whichever comes first
+                match comm.scan(1, combine).and_then(|_| comm.barrier()) {
+                    Err(CommError::CollectiveFailed { rank } | CommError::RankEnded { rank, .. }) => {
+                        assert_eq!(rank, victim);
+                    }
+                    other => panic!("{other:?}"),
                 }
-                left + right
-            };
-            // told by the broken operation or by the end, whichever comes first
-            match comm.scan(1, combine).and_then(|_| comm.barrier()) {
-                Err(CommError::CollectiveFailed { rank } | CommError::RankEnded { rank, .. }) => {
-                    assert_eq!(rank, 3);
-                }
-                other => panic!("{other:?}"),
-            }
-        },
-        |ends| assert_eq!(ends.iter().filter(|end| end.is_err()).count(), 1, "{ends:?}"),
-    );
+            },
+            |ends| assert!(others_succeed(&ends, n / 2) && ends[n / 2].is_err(), "{ends:?}"),
+        );
+    }
 }
 
 #[test]
 fn a_revoked_communicator_fails_at_all_and_leaves_the_others_alone() {
-    each_gang_ends(
-        5,
-        |comm| {
-            let part = comm.duplicate();
-            if part.rank() == 3 {
-                comm.receive::<()>(0, 9).unwrap();
-                part.revoke();
-            } else {
-                let posted: Vec<_> = [0, 3]
-                    .into_iter()
-                    .map(|from| part.ireceive::<()>(from, 0).unwrap())
-                    .collect();
-                if part.rank() == 0 {
-                    comm.send(3, 9, ()).unwrap();
+    for n in SEVERAL {
+        each_gang_ends(
+            n,
+            move |comm| {
+                let part = comm.duplicate();
+                let revoker = n / 2;
+                if part.rank() == revoker {
+                    comm.receive::<()>(0, 9).unwrap();
+                    part.revoke();
+                } else {
+                    let posted: Vec<_> = [0, revoker]
+                        .into_iter()
+                        .map(|from| part.ireceive::<()>(from, 0).unwrap())
+                        .collect();
+                    if part.rank() == 0 {
+                        comm.send(revoker, 9, ()).unwrap();
+                    }
+                    assert!(matches!(wait_all(posted), Err(CommError::Revoked)));
                 }
-                assert!(matches!(wait_all(posted), Err(CommError::Revoked)));
-            }
-            assert!(matches!(part.barrier(), Err(CommError::Revoked)));
-            assert!(matches!(part.send(0, 0, ()), Err(CommError::Revoked)));
-            assert!(matches!(
-                part.receive::<()>(Source::Any, 0),
-                Err(CommError::Revoked)
-            ));
-            assert_eq!(part.agree(1), 1);
-            comm.barrier().unwrap();
-            let whole = part.shrink();
-            assert_eq!((whole.rank(), whole.size()), (comm.rank(), 5));
-            whole.barrier().unwrap();
-        },
-        |ends| assert!(ends.iter().all(Result::is_ok), "{ends:?}"),
-    );
+                assert!(matches!(part.barrier(), Err(CommError::Revoked)));
+                assert!(matches!(part.send(0, 0, ()), Err(CommError::Revoked)));
+                assert!(matches!(
+                    part.receive::<()>(Source::Any, 0),
+                    Err(CommError::Revoked)
+                ));
+                assert_eq!(part.agree(1), 1);
+                comm.barrier().unwrap();
+                let whole = part.shrink();
+                assert_eq!((whole.rank(), whole.size()), (comm.rank(), n));
+                whole.barrier().unwrap();
+            },
+            |ends| assert!(ends.iter().all(Result::is_ok), "{ends:?}"),
+        );
+    }
 }
 
 #[test]
 fn those_that_are_left_go_on_in_a_shrunk_communicator() {
-    each_gang_ends(
-        8,
-        |comm| {
-            // two fail, one by one, at different times
-            let victims = [2, 5];
-            let mut comm = comm.duplicate();
-            let own = comm.rank();
-            let mut sizes = Vec::new();
-            for victim in victims {
-                if own == victim {
-                    panics();
-                }
-                let error = comm.barrier().unwrap_err();
-                let ended = matches!(
-                    error,
-                    CommError::RankEnded {
-                        ending: Ending::Panicked,
-                        ..
+    // they fail one by one, at different times
+    for (n, victims) in [(2, &[1][..]), (3, &[1, 2]), (5, &[0, 3]), (8, &[2, 5])] {
+        each_gang_ends(
+            n,
+            move |comm| {
+                let mut comm = comm.duplicate();
+                let own = comm.rank();
+                let mut sizes = Vec::new();
+                for &victim in victims {
+                    if own == victim {
+                        panics();
                     }
-                );
-                assert!(ended || matches!(error, CommError::Revoked), "{error}");
-                comm.revoke();
-                comm = comm.shrink();
-                sizes.push(comm.size());
-            }
-            while comm.all_gather(own).is_err() {
-                comm = comm.shrink();
-            }
-            comm.all_gather(own).unwrap()
-        },
-        |ends| {
-            for (rank, end) in ends.into_iter().enumerate() {
-                match end {
-                    Ok(left) => assert_eq!(left, [0, 1, 3, 4, 6, 7]),
-                    Err(_) => assert!([2, 5].contains(&rank)),
+                    let error = comm.barrier().unwrap_err();
+                    let ended = matches!(
+                        error,
+                        CommError::RankEnded {
+                            ending: Ending::Panicked,
+                            ..
+                        }
+                    );
+                    assert!(ended || matches!(error, CommError::Revoked), "{error}");
+                    comm.revoke();
+                    comm = comm.shrink();
+                    sizes.push(comm.size());
                 }
-            }
-        },
-    );
+                while comm.all_gather(own).is_err() {
+                    comm = comm.shrink();
+                }
+                comm.all_gather(own).unwrap()
+            },
+            |ends| {
+                let expected: Vec<usize> = (0..n).filter(|rank| !victims.contains(rank)).collect();
+                for (rank, end) in ends.into_iter().enumerate() {
+                    match end {
+                        Ok(left) => assert_eq!(left, expected),
+                        Err(_) => assert!(victims.contains(&rank)),
+                    }
+                }
+            },
+        );
+    }
 }
 
 #[test]
 fn survivors_agree_whoever_ends_meanwhile() {
     for seed in 0..60 {
         all_end(
-            gangs_of_some(6, seed < 6),
+            gangs_of_some(SIZES[seed as usize % SIZES.len()], seed < 10),
             move |comm| {
                 let mut random = Random(seed * 100 + comm.rank() as u64);
                 let mut agreed = Vec::new();

@@ -23,8 +23,10 @@ const LISTENS: &str = "host listens on ";
 
 /// Far more than it takes to meet.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How soon survivors have to know of a loss.
-const NOTICED_WITHIN: Duration = Duration::from_secs(15);
+/// How soon survivors have to know of a loss ...
+const NOTICED_WITHIN: Duration = Duration::from_secs(5);
+/// ... in the best of so many tries: a machine that others use, too, may itself stand still for seconds.
+const TRIES: usize = 3;
 /// Bytes of a message that waits at its sender until it is received.
 const LARGE: usize = 1 << 20;
 const HERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -189,40 +191,53 @@ fn survivor(comm: &Communicator, ready: &mpsc::Sender<usize>) -> Instant {
     noticed
 }
 
-/// Lets `end` end host 2, and checks what the others make of it.
-fn survivors_know_after(end: impl FnOnce(&HostProcess)) -> Vec<String> {
+/// Sends that signal to host 2, and checks what the others make of it, and that they do so in time.
+fn survivors_know_soon_of(signal: Signal) -> Vec<String> {
+    let mut late = Vec::new();
+    for _ in 0..TRIES {
+        let (took, causes) = survivors_know_of(signal);
+        if took < NOTICED_WITHIN {
+            return causes;
+        }
+        late.push(took);
+    }
+    panic!("the last survivor noticed after {late:?}");
+}
+
+/// In which time the last of them does, and what it was to them.
+fn survivors_know_of(signal: Signal) -> (Duration, Vec<String>) {
     let (gangs, third) = two_and_one(&CYCLIC, "victim");
     let (ready, is_ready) = mpsc::channel();
     let outcomes = run_all(gangs, move |comm| survivor(comm, &ready));
     for _ in 0..CYCLIC.len() - LOST.len() {
         is_ready.recv_timeout(PATIENCE).unwrap();
     }
-    end(&third);
-    let ended = Instant::now();
+    // before the signal, so that nothing is left out
+    let begun = Instant::now();
+    third.signal(signal);
     let outcomes = [(); 2].map(|()| outcomes.recv_timeout(PATIENCE).unwrap());
-    let mut causes = Vec::new();
+    let (mut took, mut causes) = (Duration::ZERO, Vec::new());
     for outcome in outcomes {
-        for (rank, end) in &outcome.ranks {
-            let noticed = end.as_ref().unwrap().duration_since(ended);
-            assert!(noticed < NOTICED_WITHIN, "rank {rank} after {noticed:?}");
+        for (_, end) in &outcome.ranks {
+            took = took.max(end.as_ref().unwrap().duration_since(begun));
         }
         let hosts: Vec<u32> = outcome.losses.iter().map(|loss| loss.host).collect();
         assert_eq!(hosts, [2]);
         causes.extend(outcome.losses.into_iter().map(|loss| loss.cause));
     }
-    causes
+    (took, causes)
 }
 
 #[test]
 fn a_killed_host_is_an_error_that_names_its_ranks_at_all_survivors() {
-    let causes = survivors_know_after(|host| host.signal(Signal::KILL));
+    let causes = survivors_know_soon_of(Signal::KILL);
     let gone = |cause: &String| cause == "the peer's process is gone";
     assert!(causes.iter().any(gone), "{causes:?}");
 }
 
 #[test]
 fn a_host_that_stands_still_is_lost_to_all_survivors() {
-    let causes = survivors_know_after(|host| host.signal(Signal::STOP));
+    let causes = survivors_know_soon_of(Signal::STOP);
     let silent = |cause: &String| cause.starts_with("nothing was heard");
     assert!(causes.iter().any(silent), "{causes:?}");
 }

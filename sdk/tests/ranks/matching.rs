@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use phalanx::Communicator;
 use phalanx::ranks::{CommError, LocalGang, Source, Tags};
 
-use crate::gangs::{each_gang, fresh_seed};
+use crate::gangs::{each_gang, ends_of, fresh_seed};
 
 /// The ranks that this one sends to, and the ones that it gets something from, it among them: itself, the next, and the farthest.
 fn partners(comm: &Communicator) -> (Vec<usize>, Vec<usize>) {
@@ -87,36 +87,45 @@ fn any_source_takes_what_has_the_tag_in_each_senders_order() {
 fn messages_of_two_senders_come_in_any_order_where_they_are_late() {
     let seed = fresh_seed();
     let gang = LocalGang::new(3).ranks_per_node(NonZeroUsize::MIN).delayed(seed);
-    let ends = gang.run(|comm| {
-        for turn in 0.. {
-            let goes_on = match comm.rank() {
-                0 => {
-                    assert!(turn < 5_000, "nothing overtakes");
-                    let next = || comm.receive::<usize>(Source::Any, 0).unwrap();
-                    let goes_on = (next(), next()) == (1, 2);
-                    comm.send(1, 1, goes_on).unwrap();
-                    goes_on
-                }
-                // what 2 sends is the later one to the ranks, not to the network
-                1 => {
-                    comm.send(0, 0, 1_usize).unwrap();
-                    comm.send(2, 0, ()).unwrap();
-                    let goes_on = comm.receive::<bool>(0, 1).unwrap();
-                    comm.send(2, 1, goes_on).unwrap();
-                    goes_on
-                }
-                _ => {
-                    comm.receive::<()>(1, 0).unwrap();
-                    comm.send(0, 0, 2_usize).unwrap();
-                    comm.receive::<bool>(1, 1).unwrap()
-                }
-            };
-            if !goes_on {
-                break;
+    for gang in [gang, gang.over_quic()] {
+        let ends = ends_of(gang, wait_until_one_overtakes);
+        assert!(
+            ends.iter().all(|end| matches!(end, Ok(Ok(())))),
+            "{gang:?}: {ends:?}"
+        );
+    }
+}
+
+/// Two of three ranks send to the first, one after the other, until that gets the second message first.
+fn wait_until_one_overtakes(comm: &Communicator) -> Result<(), CommError> {
+    for turn in 0.. {
+        let goes_on = match comm.rank() {
+            0 => {
+                assert!(turn < 5_000, "nothing overtakes");
+                let next = || comm.receive::<usize>(Source::Any, 0);
+                let goes_on = (next()?, next()?) == (1, 2);
+                comm.send(1, 1, goes_on)?;
+                goes_on
             }
+            // what 2 sends is the later one to the ranks, not to the network
+            1 => {
+                comm.send(0, 0, 1_usize)?;
+                comm.send(2, 0, ())?;
+                let goes_on = comm.receive::<bool>(0, 1)?;
+                comm.send(2, 1, goes_on)?;
+                goes_on
+            }
+            _ => {
+                comm.receive::<()>(1, 0)?;
+                comm.send(0, 0, 2_usize)?;
+                comm.receive::<bool>(1, 1)?
+            }
+        };
+        if !goes_on {
+            break;
         }
-    });
-    assert!(ends.iter().all(Result::is_ok), "seed {seed}: {ends:?}");
+    }
+    Ok(())
 }
 
 #[test]

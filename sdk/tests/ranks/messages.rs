@@ -1,8 +1,15 @@
 //! Point to point: order, requests, and what is moved; `matching` has which message a receive takes.
 
+use phalanx::Communicator;
 use phalanx::ranks::{CommError, LANE_MESSAGES_MAX, Source, Tags, run, wait_all, wait_any};
 
-use crate::gangs::{each_gang, each_gang_of, fresh_seed, gangs_of};
+use crate::gangs::{each_gang, fresh_seed, gangs_of};
+
+/// The ranks after and before this one in a ring.
+fn neighbours(comm: &Communicator) -> (usize, usize) {
+    let (n, own) = (comm.size(), comm.rank());
+    ((own + 1) % n, (own + n - 1) % n)
+}
 
 #[test]
 fn messages_of_one_sender_do_not_overtake() {
@@ -30,8 +37,7 @@ fn messages_of_one_sender_do_not_overtake() {
 fn messages_of_all_sizes_keep_their_order() {
     each_gang(|rank| {
         let comm = rank.comm;
-        let n = comm.size();
-        let (ahead, behind) = ((comm.rank() + 1) % n, (comm.rank() + n - 1) % n);
+        let (ahead, behind) = neighbours(comm);
         // on both sides of what is sent unasked between nodes
         let length = |number: usize| [0, 100, 512 << 10, (512 << 10) + 1, 700_000][number * 7 % 5];
         for number in 0..20 {
@@ -109,36 +115,32 @@ fn a_value_is_moved_and_not_copied_within_a_process() {
 
 #[test]
 fn numbers_arrive_as_they_were_sent_at_every_length() {
-    each_gang_of(
-        3,
-        |rank| {
-            let comm = rank.comm;
-            let (ahead, behind) = ((comm.rank() + 1) % 3, (comm.rank() + 2) % 3);
-            for length in [0, 1, 7, 8, 9, 100, 10_000, 200_001] {
-                let numbers: Vec<f64> = (0..length).map(|index| f64::from(index) * 0.5).collect();
-                rank.dawdle();
-                comm.send_slice(ahead, 1, &numbers).unwrap();
-                comm.send_vec(ahead, 2, numbers.clone()).unwrap();
-                comm.send(ahead, 3, numbers.clone()).unwrap();
-                comm.isend_slice(ahead, 4, &numbers).unwrap().wait().unwrap();
-                comm.send_slice(ahead, 5, &numbers).unwrap();
-                comm.send_slice(ahead, 6, &numbers).unwrap();
+    each_gang(|rank| {
+        let comm = rank.comm;
+        let (ahead, behind) = neighbours(comm);
+        for length in [0, 1, 7, 8, 9, 100, 10_000, 200_001] {
+            let numbers: Vec<f64> = (0..length).map(|index| f64::from(index) * 0.5).collect();
+            rank.dawdle();
+            comm.send_slice(ahead, 1, &numbers).unwrap();
+            comm.send_vec(ahead, 2, numbers.clone()).unwrap();
+            comm.send(ahead, 3, numbers.clone()).unwrap();
+            comm.isend_slice(ahead, 4, &numbers).unwrap().wait().unwrap();
+            comm.send_slice(ahead, 5, &numbers).unwrap();
+            comm.send_slice(ahead, 6, &numbers).unwrap();
 
-                let mut buffer = vec![-1.0; numbers.len() + 2];
-                let status = comm.receive_into(behind, 1, &mut buffer).unwrap();
-                assert_eq!(status.length, Some(numbers.len()));
-                assert_eq!(buffer[..numbers.len()], numbers);
-                assert_eq!(buffer[numbers.len()..], [-1.0, -1.0]);
-                assert_eq!(comm.receive::<Vec<f64>>(behind, 2).unwrap(), numbers);
-                assert_eq!(comm.receive_vec::<f64>(behind, 3).unwrap().0, numbers);
-                let later = comm.ireceive_vec::<f64>(behind, 4).unwrap();
-                assert_eq!(later.wait().unwrap().0, numbers);
-                assert_eq!(comm.receive_vec::<f64>(behind, 5).unwrap().0, numbers);
-                assert_eq!(comm.receive::<Vec<f64>>(behind, 6).unwrap(), numbers);
-            }
-        },
-        |_| {},
-    );
+            let mut buffer = vec![-1.0; numbers.len() + 2];
+            let status = comm.receive_into(behind, 1, &mut buffer).unwrap();
+            assert_eq!(status.length, Some(numbers.len()));
+            assert_eq!(buffer[..numbers.len()], numbers);
+            assert_eq!(buffer[numbers.len()..], [-1.0, -1.0]);
+            assert_eq!(comm.receive::<Vec<f64>>(behind, 2).unwrap(), numbers);
+            assert_eq!(comm.receive_vec::<f64>(behind, 3).unwrap().0, numbers);
+            let later = comm.ireceive_vec::<f64>(behind, 4).unwrap();
+            assert_eq!(later.wait().unwrap().0, numbers);
+            assert_eq!(comm.receive_vec::<f64>(behind, 5).unwrap().0, numbers);
+            assert_eq!(comm.receive::<Vec<f64>>(behind, 6).unwrap(), numbers);
+        }
+    });
 }
 
 #[test]
@@ -163,46 +165,38 @@ fn wait_any_gives_each_outcome_once() {
 
 #[test]
 fn a_test_says_nothing_before_the_message_is_there() {
-    each_gang_of(
-        2,
-        |rank| {
-            let comm = rank.comm;
-            let other = 1 - comm.rank();
-            let mut request = comm.ireceive::<u8>(other, 1).unwrap();
-            if comm.rank() == 0 {
-                assert!(request.test().is_none());
-                comm.send(1, 2, ()).unwrap();
-            } else {
-                comm.receive::<()>(0, 2).unwrap();
+    each_gang(|rank| {
+        let comm = rank.comm;
+        let (ahead, behind) = neighbours(comm);
+        let mut request = comm.ireceive::<u8>(behind, 1).unwrap();
+        if comm.rank() == 0 {
+            assert!(request.test().is_none());
+            (1..comm.size()).for_each(|to| comm.send(to, 2, ()).unwrap());
+        } else {
+            comm.receive::<()>(0, 2).unwrap();
+        }
+        comm.send(ahead, 1, 7_u8).unwrap();
+        let (value, _) = loop {
+            match request.test() {
+                Some(outcome) => break outcome.unwrap(),
+                None => rank.dawdle(),
             }
-            comm.send(other, 1, 7_u8).unwrap();
-            let (value, _) = loop {
-                match request.test() {
-                    Some(outcome) => break outcome.unwrap(),
-                    None => rank.dawdle(),
-                }
-            };
-            assert_eq!(value, 7);
-            assert!(request.is_spent());
-        },
-        |_| {},
-    );
+        };
+        assert_eq!(value, 7);
+        assert!(request.is_spent());
+    });
 }
 
 #[test]
 fn a_dropped_receive_takes_no_message() {
-    each_gang_of(
-        2,
-        |rank| {
-            let comm = rank.comm;
-            let other = 1 - comm.rank();
-            drop(comm.ireceive::<u8>(other, 1).unwrap());
-            comm.barrier().unwrap();
-            comm.send(other, 1, 1_u8).unwrap();
-            assert_eq!(comm.receive::<u8>(other, 1).unwrap(), 1);
-        },
-        |_| {},
-    );
+    each_gang(|rank| {
+        let comm = rank.comm;
+        let (ahead, behind) = neighbours(comm);
+        drop(comm.ireceive::<u8>(behind, 1).unwrap());
+        comm.barrier().unwrap();
+        comm.send(ahead, 1, 1_u8).unwrap();
+        assert_eq!(comm.receive::<u8>(behind, 1).unwrap(), 1);
+    });
 }
 
 #[test]
@@ -281,19 +275,18 @@ fn all_ranks_shift_around_a_ring_at_once() {
 
 #[test]
 fn a_rank_that_is_not_there_is_an_error() {
-    run(2, |comm| {
+    each_gang(|rank| {
+        let comm = rank.comm;
+        let n = comm.size();
         let wrong = |error| {
-            assert!(
-                matches!(error, CommError::NoSuchRank { rank: 2, size: 2 }),
-                "{error}"
-            )
+            let named = matches!(error, CommError::NoSuchRank { rank, size } if (rank, size) == (n, n));
+            assert!(named, "{error}");
         };
-        wrong(comm.send(2, 0, ()).unwrap_err());
-        wrong(comm.receive::<()>(2, 0).unwrap_err());
-        wrong(comm.ireceive::<()>(2, 0).unwrap_err());
-        wrong(comm.iprobe(2, 0).unwrap_err());
-        wrong(comm.duplicate().broadcast(2, Some(())).unwrap_err());
-    })
-    .into_iter()
-    .for_each(|end| end.unwrap());
+        wrong(comm.send(n, 0, ()).unwrap_err());
+        wrong(comm.isend_slice(n, 0, &[1]).unwrap_err());
+        wrong(comm.receive::<()>(n, 0).unwrap_err());
+        wrong(comm.ireceive::<()>(n, 0).unwrap_err());
+        wrong(comm.iprobe(n, 0).unwrap_err());
+        wrong(comm.duplicate().broadcast(n, Some(())).unwrap_err());
+    });
 }

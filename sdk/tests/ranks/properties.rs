@@ -36,7 +36,8 @@ enum Between {
     Nothing,
     /// Delays of that seed.
     Delays(u64),
-    Quic,
+    /// And delays of that seed, if there is one.
+    Quic(Option<u64>),
 }
 
 /// A gang, and what its ranks call.
@@ -80,7 +81,7 @@ fn cases() -> impl Strategy<Value = Case> {
     let between = prop_oneof![
         4 => Just(Between::Nothing),
         5 => any::<u64>().prop_map(Between::Delays),
-        1 => Just(Between::Quic),
+        1 => any::<Option<u64>>().prop_map(Between::Quic),
     ];
     let algorithm = prop_oneof![Just(None), select(&Algorithm::ALL[..]).prop_map(Some)];
     let case = (gang, between, lengths(), algorithm, any::<u64>());
@@ -140,7 +141,8 @@ impl Case {
         let gang = match self.between {
             Between::Nothing => gang,
             Between::Delays(seed) => gang.delayed(seed),
-            Between::Quic => gang.over_quic(),
+            Between::Quic(None) => gang.over_quic(),
+            Between::Quic(Some(seed)) => gang.over_quic().delayed(seed),
         };
         let (order, algorithm) = (self.order.clone(), self.algorithm);
         let (seed, given) = (self.seed, given.to_vec());

@@ -61,7 +61,22 @@ fn relay(comm: &Communicator, rounds: u64, millis: u64) -> Result<u64, Checkpoin
     Ok(comm.all_reduce(number, u64::wrapping_add)?)
 }
 
-/// The sum that each rank of [`chaos_ring`] and [`chaos_relay`] returns.
+/// The same by ranks that begin again without those that are lost. They return the sum, and how many they were.
+#[phalanx::ranks]
+pub(super) fn chaos_remnant(comm: &Communicator, (rounds, millis): (u64, u64)) -> (u64, u64) {
+    let mut left = comm.duplicate();
+    loop {
+        match pass_round(&left, rounds, millis) {
+            Ok(sum) => return (sum, left.size() as u64),
+            Err(_) => {
+                left.revoke();
+                left = left.shrink();
+            }
+        }
+    }
+}
+
+/// The sum that each of so many ranks returns, of whichever of these gangs.
 pub(super) fn ring_sum(ranks: u64, rounds: u64) -> u64 {
     let numbers = (0..ranks).map(|rank| (0..=rounds).fold(rank, |number, _| digest(number)));
     numbers.fold(0, u64::wrapping_add)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use phalanx::{Cluster, JobId, JobView, Retries};
 
-use super::kernels::{chaos_digest, chaos_relay, chaos_ring, digest, ring_sum};
+use super::kernels::{chaos_digest, chaos_relay, chaos_remnant, chaos_ring, digest, ring_sum};
 use super::shell::{ELEMENTS, Shell};
 
 /// What each task takes, in milliseconds.
@@ -17,8 +17,10 @@ const TASK_MILLIS: u64 = 10;
 const TASKS: u64 = 1_000;
 /// The pause between jobs of a single task.
 const SINGLE_PAUSE: Duration = Duration::from_millis(200);
-/// Ranks of a gang, each on another worker, and how often they pass a number on.
+/// Ranks of a gang, each on another worker, and of one that goes on without those that it loses, if there is room.
 const RANKS: u32 = 2;
+const RANKS_WIDE: u32 = 3;
+/// How often they pass a number on.
 const ROUNDS: u64 = 50;
 /// Hosts of ranks that may be killed: the ranks are not to blame.
 const CRASH_LIMIT: u32 = 1_000;
@@ -98,6 +100,8 @@ struct User {
     tally: Arc<Mutex<Tally>>,
     stop: Arc<AtomicBool>,
     shell: Shell,
+    /// How many the cluster has.
+    workers: usize,
     /// How often it has done what it does.
     turns: u64,
     last: Instant,
@@ -139,6 +143,7 @@ impl Load {
                 tally: Arc::clone(&load.tally),
                 stop: Arc::clone(&load.stop),
                 shell: shell.clone(),
+                workers,
                 turns: 0,
                 last: Instant::now(),
             };
@@ -238,15 +243,18 @@ impl User {
         Ok(())
     }
 
-    /// A gang on several workers. By turns, it starts again as a whole whenever one of its ranks is lost, or saves what it has
-    /// and goes on with a replacement.
+    /// A gang on several workers. By turns, it starts again as a whole whenever one of its ranks is lost, saves what it has and
+    /// goes on with a replacement, or goes on with those that are left.
     fn ranks(&mut self) -> Result<(), String> {
+        if self.turns % 3 == 2 {
+            return self.remnant();
+        }
         let retries = Retries {
             crash_limit: CRASH_LIMIT,
             ..Retries::default()
         };
         let parameters = (ROUNDS, TASK_MILLIS);
-        let values = match self.turns % 2 {
+        let values = match self.turns % 3 {
             0 => {
                 let ranks = self.cluster.ranks::<chaos_ring>(RANKS, &parameters);
                 ranks.name("ranks").ranks_per_node(1).retries(retries).collect()
@@ -266,10 +274,46 @@ impl User {
             ));
         }
         self.seen(RANKS.into());
+        self.had_gang(epochs.iter().any(|&epoch| epoch > 1));
+        Ok(())
+    }
+
+    /// A gang that goes on with those that are left. Each says with how many others it got its result: if some had returned when
+    /// one was lost, the rest were fewer.
+    fn remnant(&mut self) -> Result<(), String> {
+        let n_ranks = if self.workers < RANKS_WIDE as usize {
+            RANKS
+        } else {
+            RANKS_WIDE
+        };
+        let retries = Retries {
+            crash_limit: CRASH_LIMIT,
+            ..Retries::default()
+        };
+        let ranks = self
+            .cluster
+            .ranks::<chaos_remnant>(n_ranks, &(ROUNDS, TASK_MILLIS));
+        let ranks = ranks.name("remnant").ranks_per_node(1).retries(retries);
+        let values = ranks.shrink_on_loss().collect_survivors();
+        let values = values.map_err(|error| of("remnant", &error))?;
+        let is_right = |&(_, (sum, left)): &(usize, (u64, u64))| {
+            (1..=u64::from(n_ranks)).contains(&left) && sum == ring_sum(left, ROUNDS)
+        };
+        if values.is_empty() || !values.iter().all(is_right) {
+            return Err(format!(
+                "of {n_ranks} ranks those that were left returned {values:?}"
+            ));
+        }
+        self.seen(values.len() as u64);
+        let is_whole = |&(_, (_, left)): &(usize, (u64, u64))| left == u64::from(n_ranks);
+        self.had_gang(values.len() < n_ranks as usize || !values.iter().all(is_whole));
+        Ok(())
+    }
+
+    fn had_gang(&self, is_hit: bool) {
         let mut tally = lock(&self.tally);
         tally.gangs += 1;
-        tally.gangs_hit += u64::from(epochs.iter().any(|&epoch| epoch > 1));
-        Ok(())
+        tally.gangs_hit += u64::from(is_hit);
     }
 
     fn promised(&mut self, job: JobId, tasks: u64) {

@@ -11,7 +11,7 @@ use crate::ranks::on_loopback;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn two_nodes() -> [Arc<Shared>; 2] {
-    let gangs = on_loopback(4, 2).unwrap();
+    let gangs = on_loopback(4, 2, None).unwrap();
     let begin = |(here, gang): (u32, RemoteGang)| {
         let join = move |members| {
             assert_eq!(members, [0, 0, 1, 1]);

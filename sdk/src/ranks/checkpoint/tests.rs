@@ -14,7 +14,8 @@ use crate::checkpoint::Vault;
 use crate::host::board::Lines;
 use crate::ranks::{Hosted, Standing};
 
-const RANKS: u32 = 3;
+/// Sizes of gangs.
+const SIZES: [u32; 5] = [1, 2, 3, 5, 8];
 const JOB: JobId = JobId(42);
 
 fn task(rank: u64) -> TaskId {
@@ -26,11 +27,12 @@ fn task(rank: u64) -> TaskId {
 
 /// Runs one start of the gang on a storage; rank `r` has the `r`th grant from `first_grant` on, and a vault of its own.
 fn start<R: Send>(
+    ranks: u32,
     folder: &Path,
     first_grant: u64,
     body: impl Fn(&Communicator, &Vault) -> R + Sync,
 ) -> Vec<R> {
-    let gang = Hosted::new(RANKS).unwrap();
+    let gang = Hosted::new(ranks).unwrap();
     let life = |rank: u64| {
         let vault = Arc::new(Vault::on_storage(folder.into()));
         let line = Lines::private(1).of_slot(0);
@@ -50,7 +52,7 @@ fn start<R: Send>(
     };
     let life = &life;
     thread::scope(|scope| {
-        let lives = (0..u64::from(RANKS)).map(|rank| scope.spawn(move || life(rank)));
+        let lives = (0..u64::from(ranks)).map(|rank| scope.spawn(move || life(rank)));
         let lives: Vec<_> = lives.collect();
         lives.into_iter().map(|life| life.join().unwrap()).collect()
     })
@@ -61,12 +63,12 @@ fn state(comm: &Communicator, moment: u64) -> (u64, u64) {
     (moment, comm.rank() as u64)
 }
 
-fn restored(folder: &Path) -> Vec<Option<(u64, u64)>> {
-    start(folder, 1000, |comm, _| comm.restore().unwrap())
+fn restored(ranks: u32, folder: &Path) -> Vec<Option<(u64, u64)>> {
+    start(ranks, folder, 1000, |comm, _| comm.restore().unwrap())
 }
 
-fn all_at(moment: u64) -> Vec<Option<(u64, u64)>> {
-    (0..RANKS).map(|rank| Some((moment, rank.into()))).collect()
+fn all_at(ranks: u32, moment: u64) -> Vec<Option<(u64, u64)>> {
+    (0..ranks).map(|rank| Some((moment, rank.into()))).collect()
 }
 
 /// Files below a folder of the job's checkpoints.
@@ -83,46 +85,54 @@ fn files(folder: &Path, below: &str) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn all_ranks_resume_from_the_last_complete_checkpoint_though_some_have_saved_later_ones() {
-    let folder = tempfile::tempdir().unwrap();
-    assert_eq!(restored(folder.path()), [None; RANKS as usize]);
-    start(folder.path(), 1, |comm, _| {
-        comm.checkpoint(&state(comm, 4)).unwrap();
-        comm.checkpoint(&state(comm, 8)).unwrap();
-        // the gang dies before rank 2 has saved
-        if comm.rank() < 2 {
-            let desk = comm.context().desk();
-            desk.save_part(task(comm.rank() as u64), &state(comm, 12))
-                .unwrap();
-        }
-    });
-    assert_eq!(files(folder.path(), "ranks/0").len(), 3);
-    assert_eq!(restored(folder.path()), all_at(8));
+    for ranks in SIZES {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(restored(ranks, folder.path()), vec![None; ranks as usize]);
+        start(ranks, folder.path(), 1, |comm, _| {
+            comm.checkpoint(&state(comm, 4)).unwrap();
+            comm.checkpoint(&state(comm, 8)).unwrap();
+            // the gang dies before the last rank has saved
+            if comm.rank() + 1 < comm.size() {
+                let desk = comm.context().desk();
+                desk.save_part(task(comm.rank() as u64), &state(comm, 12))
+                    .unwrap();
+            }
+        });
+        let saved = files(folder.path(), "ranks/0").len();
+        assert_eq!(saved, if ranks == 1 { 2 } else { 3 });
+        assert_eq!(restored(ranks, folder.path()), all_at(ranks, 8));
+    }
 }
 
 #[test]
 fn a_damaged_part_of_one_rank_lets_all_resume_from_the_checkpoint_before() {
-    let folder = tempfile::tempdir().unwrap();
-    start(folder.path(), 1, |comm, _| {
-        (1..=3).for_each(|moment| comm.checkpoint(&state(comm, moment)).unwrap());
-    });
-    assert_eq!(files(folder.path(), "ranks/1").len(), 2, "older ones are gone");
-    let newest = files(folder.path(), "ranks/1").pop().unwrap();
-    std::fs::write(newest, "torn").unwrap();
-    assert_eq!(restored(folder.path()), all_at(2));
-    std::fs::remove_file(&files(folder.path(), "ranks/2")[0]).unwrap();
-    assert_eq!(restored(folder.path()), [None; RANKS as usize]);
+    for ranks in SIZES {
+        let part = format!("ranks/{}", ranks / 2);
+        let folder = tempfile::tempdir().unwrap();
+        start(ranks, folder.path(), 1, |comm, _| {
+            (1..=3).for_each(|moment| comm.checkpoint(&state(comm, moment)).unwrap());
+        });
+        assert_eq!(files(folder.path(), &part).len(), 2, "older ones are gone");
+        let newest = files(folder.path(), &part).pop().unwrap();
+        std::fs::write(newest, "torn").unwrap();
+        assert_eq!(restored(ranks, folder.path()), all_at(ranks, 2));
+        std::fs::remove_file(&files(folder.path(), "ranks/0")[0]).unwrap();
+        assert_eq!(restored(ranks, folder.path()), vec![None; ranks as usize]);
+    }
 }
 
 #[test]
 fn ranks_that_were_given_up_save_nothing_over_what_a_later_start_has_saved() {
-    let folder = tempfile::tempdir().unwrap();
-    start(folder.path(), 11, |comm, _| {
-        comm.checkpoint(&state(comm, 20)).unwrap();
-    });
-    start(folder.path(), 1, |comm, _| {
-        (30..40).for_each(|moment| comm.checkpoint(&state(comm, moment)).unwrap());
-    });
-    assert_eq!(restored(folder.path()), all_at(20));
+    for ranks in SIZES {
+        let folder = tempfile::tempdir().unwrap();
+        start(ranks, folder.path(), 11, |comm, _| {
+            comm.checkpoint(&state(comm, 20)).unwrap();
+        });
+        start(ranks, folder.path(), 1, |comm, _| {
+            (30..40).for_each(|moment| comm.checkpoint(&state(comm, moment)).unwrap());
+        });
+        assert_eq!(restored(ranks, folder.path()), all_at(ranks, 20));
+    }
 }
 
 /// A state that has a byte form at some ranks only.
@@ -139,74 +149,90 @@ impl Serialize for Picky {
 
 #[test]
 fn a_checkpoint_that_fails_at_one_rank_fails_at_all_and_leaves_the_one_before() {
-    let folder = tempfile::tempdir().unwrap();
-    start(folder.path(), 1, |comm, _| {
-        comm.checkpoint(&state(comm, 1)).unwrap();
-        let error = comm.checkpoint(&Picky(comm.rank() != 1)).unwrap_err();
-        match comm.rank() {
-            1 => assert!(matches!(error, CheckpointError::Encode(_)), "{error}"),
-            _ => assert!(matches!(error, CheckpointError::Elsewhere { rank: 1 }), "{error}"),
+    for ranks in SIZES {
+        let odd = ranks as usize / 2;
+        let folder = tempfile::tempdir().unwrap();
+        start(ranks, folder.path(), 1, |comm, _| {
+            comm.checkpoint(&state(comm, 1)).unwrap();
+            let error = comm.checkpoint(&Picky(comm.rank() != odd)).unwrap_err();
+            match comm.rank() {
+                own if own == odd => assert!(matches!(error, CheckpointError::Encode(_)), "{error}"),
+                _ => assert!(
+                    matches!(error, CheckpointError::Elsewhere { rank } if rank == odd),
+                    "{error}"
+                ),
+            }
+            comm.barrier().unwrap();
+            assert_eq!(comm.restore().unwrap(), Some(state(comm, 1)));
+        });
+        for rank in 0..ranks {
+            assert_eq!(
+                files(folder.path(), &format!("ranks/{rank}")).len(),
+                1,
+                "rank {rank}"
+            );
         }
-        comm.barrier().unwrap();
-        assert_eq!(comm.restore().unwrap(), Some(state(comm, 1)));
-    });
-    for rank in 0..RANKS {
-        assert_eq!(
-            files(folder.path(), &format!("ranks/{rank}")).len(),
-            1,
-            "rank {rank}"
-        );
     }
 }
 
 #[test]
 fn a_state_of_another_type_at_one_rank_fails_at_all() {
-    let folder = tempfile::tempdir().unwrap();
-    start(folder.path(), 1, |comm, _| {
-        match comm.rank() {
-            2 => comm.checkpoint(&1_u8).unwrap(),
-            _ => comm.checkpoint(&"text".to_owned()).unwrap(),
-        }
-        let error = comm.restore::<String>().unwrap_err();
-        match comm.rank() {
-            2 => assert!(matches!(error, CheckpointError::Decode(_)), "{error}"),
-            _ => assert!(matches!(error, CheckpointError::Elsewhere { rank: 2 }), "{error}"),
-        }
-    });
+    for ranks in SIZES {
+        let odd = ranks as usize / 2;
+        let folder = tempfile::tempdir().unwrap();
+        start(ranks, folder.path(), 1, |comm, _| {
+            match comm.rank() {
+                own if own == odd => comm.checkpoint(&1_u8).unwrap(),
+                _ => comm.checkpoint(&"text".to_owned()).unwrap(),
+            }
+            let error = comm.restore::<String>().unwrap_err();
+            match comm.rank() {
+                own if own == odd => assert!(matches!(error, CheckpointError::Decode(_)), "{error}"),
+                _ => assert!(
+                    matches!(error, CheckpointError::Elsewhere { rank } if rank == odd),
+                    "{error}"
+                ),
+            }
+        });
+    }
 }
 
 #[test]
 fn a_checkpoint_is_due_at_all_ranks_once_one_is_asked_for_it() {
-    let folder = tempfile::tempdir().unwrap();
-    start(folder.path(), 1, |comm, vault| {
-        assert!(!comm.checkpoint_due().unwrap());
-        if comm.rank() == 1 {
-            vault.call();
-        }
-        comm.barrier().unwrap();
-        assert!(comm.checkpoint_due().unwrap());
-        comm.checkpoint(&0).unwrap();
-        assert!(!comm.checkpoint_due().unwrap());
-    });
+    for ranks in SIZES {
+        let folder = tempfile::tempdir().unwrap();
+        start(ranks, folder.path(), 1, |comm, vault| {
+            assert!(!comm.checkpoint_due().unwrap());
+            if comm.rank() + 1 == comm.size() {
+                vault.call();
+            }
+            comm.barrier().unwrap();
+            assert!(comm.checkpoint_due().unwrap());
+            comm.checkpoint(&0).unwrap();
+            assert!(!comm.checkpoint_due().unwrap());
+        });
+    }
 }
 
 #[test]
 fn a_checkpoint_is_of_all_ranks_or_an_error_that_says_what_is_missing() {
-    let folder = tempfile::tempdir().unwrap();
-    start(folder.path(), 1, |comm, _| {
-        let half = comm.split(Some(u64::from(comm.rank() == 0)), 0).unwrap().unwrap();
-        let error = half.checkpoint(&1).unwrap_err();
-        assert!(
-            matches!(error, CheckpointError::NotAllRanks { of: 3, .. }),
-            "{error}"
-        );
-        comm.duplicate().checkpoint(&state(comm, 1)).unwrap();
-        assert_eq!(comm.restore().unwrap(), Some(state(comm, 1)));
-        if comm.rank() == 2 {
-            return;
-        }
-        let error = comm.checkpoint(&state(comm, 2)).unwrap_err();
-        assert!(matches!(error, CheckpointError::Ranks(_)), "{error}");
-    });
-    assert_eq!(restored(folder.path()), all_at(1));
+    for ranks in SIZES.into_iter().filter(|&ranks| ranks > 1) {
+        let folder = tempfile::tempdir().unwrap();
+        start(ranks, folder.path(), 1, |comm, _| {
+            let half = comm.split(Some(u64::from(comm.rank() == 0)), 0).unwrap().unwrap();
+            let error = half.checkpoint(&1).unwrap_err();
+            assert!(
+                matches!(error, CheckpointError::NotAllRanks { of, .. } if of == comm.size()),
+                "{error}"
+            );
+            comm.duplicate().checkpoint(&state(comm, 1)).unwrap();
+            assert_eq!(comm.restore().unwrap(), Some(state(comm, 1)));
+            if comm.rank() + 1 == comm.size() {
+                return;
+            }
+            let error = comm.checkpoint(&state(comm, 2)).unwrap_err();
+            assert!(matches!(error, CheckpointError::Ranks(_)), "{error}");
+        });
+        assert_eq!(restored(ranks, folder.path()), all_at(ranks, 1));
+    }
 }

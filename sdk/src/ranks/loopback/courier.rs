@@ -9,18 +9,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::thread::{self, JoinHandle, ThreadId};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::ranks::delays::Delays;
 use crate::ranks::envelope::Context;
 use crate::ranks::gang::{Gang, Notice};
 use crate::ranks::matching::{LANE_MESSAGES_MAX, Message};
 use crate::ranks::payload::Payload;
-
-/// Most are late by so many microseconds at the most ...
-const DELAY_MICROS_MAX: u64 = 60;
-/// ... and of this many, one by so many.
-const ONE_IN: u64 = 16;
-const LONG_DELAY_MICROS_MAX: u64 = 1_000;
 
 /// What crosses.
 enum Parcel {
@@ -46,7 +41,7 @@ struct Open {
 }
 
 struct Shelf {
-    random: u64,
+    delays: Delays,
     /// What is under way to which gang, by the time at which it is due, then by the order in which it was given.
     parcels: BTreeMap<(Instant, u64), (Weak<Gang>, Parcel)>,
     given_count: u64,
@@ -54,25 +49,6 @@ struct Shelf {
     last_due: HashMap<(ThreadId, usize), Instant>,
     lanes: BTreeMap<Lane, Open>,
     is_closed: bool,
-}
-
-impl Shelf {
-    /// A number below `limit` (SplitMix64).
-    fn below(&mut self, limit: u64) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-
-    fn delay(&mut self) -> Duration {
-        let limit = match self.below(ONE_IN) {
-            0 => LONG_DELAY_MICROS_MAX,
-            _ => DELAY_MICROS_MAX,
-        };
-        Duration::from_micros(self.below(limit))
-    }
 }
 
 /// Where links give what is to be delivered.
@@ -129,7 +105,7 @@ impl Desk {
     }
 
     fn put(&self, mut shelf: MutexGuard<'_, Shelf>, node: usize, gang: Weak<Gang>, parcel: Parcel) {
-        let due = Instant::now() + shelf.delay();
+        let due = Instant::now() + shelf.delays.next();
         let last = shelf
             .last_due
             .entry((thread::current().id(), node))
@@ -219,7 +195,7 @@ impl Courier {
     pub(in crate::ranks) fn start(seed: u64) -> io::Result<Self> {
         let desk = Arc::new(Desk {
             shelf: Mutex::new(Shelf {
-                random: seed,
+                delays: Delays::new(seed),
                 parcels: BTreeMap::new(),
                 given_count: 0,
                 last_due: HashMap::new(),

@@ -25,6 +25,7 @@ use super::link::QuicLink;
 use super::meeting::{Met, meet};
 use super::session::{Cause, Session};
 use super::wire::PROTOCOL;
+use crate::ranks::delays::Delays;
 use crate::ranks::error::Ending;
 use crate::ranks::gang::{Gang, Link, Member, Notice, Route};
 use crate::ranks::mailbox::Mailbox;
@@ -70,12 +71,15 @@ pub struct Loss {
 struct Order {
     peers: Peers,
     patience: Duration,
+    delays: Option<u64>,
     reply: mpsc::Sender<Result<Joined, JoinError>>,
 }
 
 /// A host that listens, and does not know the others yet.
 pub struct GangPort {
     address: SocketAddr,
+    /// From what delays are drawn.
+    delays: Option<u64>,
     order: oneshot::Sender<Order>,
     thread: JoinHandle<()>,
 }
@@ -111,6 +115,7 @@ impl GangPort {
         let address = is_open.recv().map_err(|_| gone())??;
         Ok(GangPort {
             address,
+            delays: None,
             order,
             thread,
         })
@@ -119,6 +124,12 @@ impl GangPort {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Lets what comes from other hosts be late, by random times from this seed.
+    pub(in crate::ranks) fn delayed(mut self, seed: u64) -> Self {
+        self.delays = Some(seed);
+        self
     }
 
     /// Meets the other hosts, for `patience` at the most. Returns the thread, too, which ends after the gang.
@@ -133,6 +144,7 @@ impl GangPort {
         let order = Order {
             peers,
             patience,
+            delays: self.delays,
             reply,
         };
         self.order.send(order).map_err(|_| gone())?;
@@ -192,6 +204,7 @@ async fn take_part(mut listener: Listener, dialer: Dialer, order: Order, helm: A
     let Order {
         peers,
         patience,
+        delays,
         reply,
     } = order;
     let peers = Arc::new(peers);
@@ -224,6 +237,7 @@ async fn take_part(mut listener: Listener, dialer: Dialer, order: Order, helm: A
         gang,
         links: Arc::new(links),
         losses,
+        delays,
         ended: Arc::default(),
     };
     if reply.send(Ok(joined)).is_ok() && part.attend(met, leaving).await {
@@ -259,6 +273,8 @@ struct Part {
     gang: Arc<Gang>,
     links: Arc<Vec<Option<Arc<QuicLink>>>>,
     losses: Arc<Mutex<Vec<Loss>>>,
+    /// From what delays are drawn.
+    delays: Option<u64>,
     /// Rung when a rank of another host has ended.
     ended: Arc<Notify>,
 }
@@ -281,6 +297,7 @@ impl Part {
                     ended: Arc::clone(&self.ended),
                 },
                 connection: met.connection,
+                delays: self.delays_of(met.host),
             });
             sessions.spawn(async move { (session.inlet.host, session.run(met.writer, met.reader).await) });
         }
@@ -313,6 +330,13 @@ impl Part {
         // whoever does not answer needs nothing of this host any more
         let _ = timeout(FAREWELL_WAIT, farewell).await;
         true
+    }
+
+    /// The delays of what comes from that host, which are others than those of any other two.
+    fn delays_of(&self, host: u32) -> Option<Mutex<Delays>> {
+        let both = u64::from(self.peers.here) << 32 | u64::from(host);
+        let seed = self.delays.map(|seed| seed ^ both);
+        seed.map(|seed| Mutex::new(Delays::new(seed)))
     }
 
     fn all_have_ended(&self) -> bool {

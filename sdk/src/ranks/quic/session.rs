@@ -2,20 +2,26 @@
 //! thing that a host must not send ends it.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use phalanx_transport::{CloseReason, Connection, ConnectionLost, FrameError, StreamReader, StreamWriter};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
+use tokio::time::sleep;
 
 use super::inlet::{Inlet, Violation};
-use super::link::{Outgoing, QuicLink, Transfer};
+use super::link::{Outgoing, Transfer};
 use super::wire::{Bulk, FRAME_BYTES_MAX, Frame};
+use crate::ranks::delays::Delays;
 use crate::ranks::gang::{Gang, Notice};
 use crate::ranks::payload::Gone;
 
 /// Bytes that are queued before they are handed to the stream.
 const FLUSHED_BYTES: usize = 256 << 10;
+
+/// From which on a delay is timed: the clock is as coarse as a millisecond, and a shorter one is a turn of the other tasks.
+const TIMED_MIN: Duration = Duration::from_micros(100);
 
 /// Why the session with a host ended.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +66,8 @@ impl From<FrameError> for Cause {
 pub(super) struct Session {
     pub inlet: Inlet,
     pub connection: Connection,
+    /// How late what comes is to be, if it is.
+    pub delays: Option<Mutex<Delays>>,
 }
 
 impl fmt::Debug for Session {
@@ -118,18 +126,30 @@ impl Session {
 
     async fn read(&self, mut reader: StreamReader) -> Result<(), Cause> {
         while let Some(frame) = reader.recv_bytes().await? {
+            // whatever comes behind it waits, too
+            self.delay().await;
             self.inlet.take(&frame)?;
         }
         Ok(self.inlet.end()?)
     }
 
-    async fn take_bulk(&self) -> Result<(), Cause> {
+    /// Waits for as long as what has come is to be late.
+    async fn delay(&self) {
+        let Some(delays) = &self.delays else { return };
+        let delay = delays.lock().unwrap_or_else(PoisonError::into_inner).next();
+        match delay < TIMED_MIN {
+            true => yield_now().await,
+            false => sleep(delay).await,
+        }
+    }
+
+    async fn take_bulk(self: &Arc<Self>) -> Result<(), Cause> {
         let mut transfers: JoinSet<Result<(), Cause>> = JoinSet::new();
         loop {
             tokio::select! {
                 stream = self.connection.accept_uni(FRAME_BYTES_MAX) => {
-                    let (link, gang) = (Arc::clone(&self.inlet.link), Arc::clone(&self.inlet.gang));
-                    transfers.spawn(receive_bulk(link, gang, stream?));
+                    let (session, stream) = (Arc::clone(self), stream?);
+                    transfers.spawn(async move { session.receive_bulk(stream).await });
                 }
                 Some(ended) = transfers.join_next() => match ended {
                     Ok(ended) => ended?,
@@ -139,25 +159,30 @@ impl Session {
             }
         }
     }
+
+    /// Receives a large message that was asked for, and rings for its receiver.
+    async fn receive_bulk(&self, mut reader: StreamReader) -> Result<(), Cause> {
+        let Some(Bulk { id }) = reader.recv().await? else {
+            return Err(Violation::Malformed.into());
+        };
+        let transfer = self.inlet.link.arriving(id);
+        let transfer = transfer.ok_or(Violation::UnknownMessage { id })?;
+        // whatever becomes of this, its receiver does not wait for ever
+        let arriving = Arriving {
+            gang: Arc::clone(&self.inlet.gang),
+            transfer,
+        };
+        let bytes = reader.recv_rest(arriving.transfer.bytes).await?;
+        self.delay().await;
+        arriving.transfer.end(Ok(bytes));
+        Ok(())
+    }
 }
 
 async fn send_bulk(connection: Connection, bulk: Bulk, bytes: Bytes) -> Result<(), Cause> {
     let mut writer = connection.open_uni(FRAME_BYTES_MAX).await?;
     writer.queue(&bulk)?;
     Ok(writer.send_rest(bytes).await?)
-}
-
-/// Receives a large message that was asked for, and rings for its receiver.
-async fn receive_bulk(link: Arc<QuicLink>, gang: Arc<Gang>, mut reader: StreamReader) -> Result<(), Cause> {
-    let Some(Bulk { id }) = reader.recv().await? else {
-        return Err(Violation::Malformed.into());
-    };
-    let transfer = link.arriving(id).ok_or(Violation::UnknownMessage { id })?;
-    // whatever becomes of this, its receiver does not wait for ever
-    let arriving = Arriving { gang, transfer };
-    let bytes = reader.recv_rest(arriving.transfer.bytes).await?;
-    arriving.transfer.end(Ok(bytes));
-    Ok(())
 }
 
 /// A message that arrives: its end rings for the receiver.

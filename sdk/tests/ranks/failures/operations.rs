@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use phalanx::Communicator;
-use phalanx::ranks::{CommError, Ending, LocalGang};
+use phalanx::ranks::{CommError, Ending, LocalGang, wait_any};
 
 use super::{all_end, assert_ended, gangs_of_some, panics};
 use crate::gangs::{Random, ends_of, fresh_seed, gangs_over_quic, pretended_gangs};
@@ -91,11 +91,12 @@ fn add(left: u64, right: u64) -> u64 {
 }
 
 /// Each operation alone.
-const ALONE: [(&str, Rooted, Needs); 20] = {
+const ALONE: [(&str, Rooted, Needs); 24] = {
     let all: Needs = |_| true;
     let of_root: Needs = |who| who.victim == who.root;
     let at_root: Needs = |who| who.rank == who.root;
     let above: Needs = |who| who.rank > who.victim;
+    let of_or_at_root: Needs = |who| who.victim == who.root || who.rank == who.root;
     [
         (
             "broadcast",
@@ -148,6 +149,11 @@ const ALONE: [(&str, Rooted, Needs); 20] = {
         ),
         ("all_gather", |comm, _| comm.all_gather(1).map(drop), all),
         (
+            "all_gather_slice",
+            |comm, _| comm.all_gather_slice(&[1]).map(drop),
+            all,
+        ),
+        (
             "all_gather_slice of many",
             |comm, _| comm.all_gather_slice(&[1_u64; 9_000]).map(drop),
             all,
@@ -184,8 +190,38 @@ const ALONE: [(&str, Rooted, Needs); 20] = {
             |comm, _| comm.exscan_slice(&[1; 9], add).map(drop),
             above,
         ),
+        ("scan_slice", |comm, _| comm.scan_slice(&mut [1; 9], add), above),
+        ("send_receive", exchange, of_or_at_root),
+        ("wait_any", send_to_root, at_root),
     ]
 };
+
+/// Each rank sends to the root while it receives from there.
+fn exchange(comm: &Communicator, root: usize) -> Result<(), CommError> {
+    if comm.rank() != root {
+        return comm.send_receive(root, 1, root, 0).map(|_: u64| ());
+    }
+    let others = || (0..comm.size()).filter(|&other| other != root);
+    // nobody is to miss the root because it gave up
+    others().for_each(|other| drop(comm.send(other, 0, 1_u64)));
+    let outcomes: Vec<_> = others().map(|other| comm.receive::<i32>(other, 0)).collect();
+    outcomes.into_iter().try_for_each(|outcome| outcome.map(drop))
+}
+
+/// Each rank sends to the root, which takes what comes first.
+fn send_to_root(comm: &Communicator, root: usize) -> Result<(), CommError> {
+    if comm.rank() != root {
+        return comm.send(root, 0, ());
+    }
+    let others = (0..comm.size()).filter(|&other| other != root);
+    let requests = others.map(|other| comm.ireceive::<()>(other, 0));
+    let mut requests = requests.collect::<Result<Vec<_>, _>>()?;
+    // nobody is to miss the root because it gave up
+    let outcomes: Vec<_> = std::iter::from_fn(|| wait_any(&mut requests)).collect();
+    outcomes
+        .into_iter()
+        .try_for_each(|(_, outcome)| outcome.map(drop))
+}
 
 /// In which whoever needs a rank that has ended is told.
 const TOLD_WITHIN: Duration = Duration::from_secs(20);
