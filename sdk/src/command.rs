@@ -220,7 +220,7 @@ impl Commands {
         let task = Task { index, number, item };
         let ended = self.execute(&task, streams, chunk, used);
         outlet
-            .end(index, chunk.grant)
+            .end(index, chunk.grant, ended.is_ok())
             .map_err(|cause| error(format!("the end of its output cannot be noted: {cause}")))?;
         ended
     }

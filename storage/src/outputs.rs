@@ -6,6 +6,7 @@
 //! lengths of both files (each a `u64`), kind and CRC32C (each a `u32`), all little-endian. The last one may be torn.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
@@ -20,6 +21,7 @@ use phalanx_protocol::{GrantId, IndexRange, JobId, Term};
 const RECORD_BYTES: usize = 48;
 const BEGAN: u32 = 1;
 const ENDED: u32 = 2;
+const SUCCEEDED: u32 = 3;
 /// Tasks that one page looks at.
 const PAGE_TASKS_MAX: u64 = 4096;
 /// Bytes of an index that are read at a time.
@@ -100,12 +102,13 @@ impl OutputLane {
         self.note(task, attempt, BEGAN)
     }
 
-    /// Notes that a task writes no more.
+    /// Notes that a task writes no more, and whether it has succeeded.
     ///
     /// # Errors
     /// Says why the index does not take it.
-    pub fn end(&mut self, task: u64, attempt: GrantId) -> io::Result<()> {
-        self.note(task, attempt, ENDED)
+    pub fn end(&mut self, task: u64, attempt: GrantId, succeeded: bool) -> io::Result<()> {
+        let kind = if succeeded { SUCCEEDED } else { ENDED };
+        self.note(task, attempt, kind)
     }
 
     fn note(&mut self, task: u64, attempt: GrantId, kind: u32) -> io::Result<()> {
@@ -197,7 +200,7 @@ impl Record {
     }
 }
 
-/// Where the bytes of a task's latest attempt are.
+/// Where the bytes of an attempt at a task are.
 #[derive(Debug, Clone)]
 struct Found {
     attempt: GrantId,
@@ -205,6 +208,7 @@ struct Found {
     lane: PathBuf,
     began: Lengths,
     ended: Option<Lengths>,
+    has_succeeded: bool,
 }
 
 /// Of both files of a lane.
@@ -230,13 +234,20 @@ impl Outputs {
     /// of which nothing is known are passed over. Who has followed the first task up to a later attempt gets the rest of the
     /// one before, if that has ended.
     ///
+    /// The latest attempt is read; but of a task that `is_done`, the latest that has succeeded: one that began later, since its worker
+    /// was taken for lost, may have been ended when that was heard.
+    ///
     /// # Errors
     /// Says what cannot be read.
-    pub fn read(&self, query: &OutputQuery) -> io::Result<OutputPage> {
+    pub fn read(&self, query: &OutputQuery, is_done: impl Fn(u64) -> bool) -> io::Result<OutputPage> {
         let IndexRange { start, end } = query.tasks;
         let window = IndexRange::new(start, end.min(start.saturating_add(PAGE_TASKS_MAX)).max(start));
-        let followed = query.had.attempt.map(|attempt| (start, attempt));
-        let (found, followed) = self.find(query.job, window, followed)?;
+        let attempts = self.find(query.job, window)?;
+        let followed = query
+            .had
+            .attempt
+            .and_then(|attempt| attempts.get(&(start, attempt)));
+        let found = chosen(&attempts, is_done);
         let mut page = OutputPage {
             next: window.end,
             ..OutputPage::default()
@@ -245,7 +256,7 @@ impl Outputs {
         let followed = followed.filter(|one| {
             let is_earlier = found
                 .get(&start)
-                .is_some_and(|latest| one.attempt < latest.attempt);
+                .is_some_and(|chosen| one.attempt < chosen.attempt);
             is_earlier && one.ended.is_some()
         });
         if let Some(one) = followed {
@@ -255,7 +266,7 @@ impl Outputs {
                 return Ok(page);
             }
         }
-        for (&task, found) in &found {
+        for (task, found) in found {
             let had = match query.had.attempt {
                 Some(attempt) if task == start && attempt == found.attempt => query.had,
                 Some(_) | None => OutputPosition::default(),
@@ -274,17 +285,12 @@ impl Outputs {
         Ok(page)
     }
 
-    /// The latest attempts at tasks of a window, and one that is named.
-    fn find(
-        &self,
-        job: JobId,
-        window: IndexRange,
-        named: Option<(u64, GrantId)>,
-    ) -> io::Result<(BTreeMap<u64, Found>, Option<Found>)> {
-        let (mut all, mut one) = (BTreeMap::new(), BTreeMap::new());
+    /// All attempts at tasks of a window.
+    fn find(&self, job: JobId, window: IndexRange) -> io::Result<Attempts> {
+        let mut attempts = Attempts::new();
         let entries = match fs::read_dir(folder(&self.root, job)) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((all, None)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(attempts),
             Err(error) => return Err(error),
         };
         for entry in entries {
@@ -293,37 +299,53 @@ impl Outputs {
                 let lane = path.with_extension("");
                 each_record(&path, |record| {
                     if window.contains(record.task) {
-                        take_in(&mut all, &lane, record);
-                    }
-                    if named == Some((record.task, record.attempt)) {
-                        take_in(&mut one, &lane, record);
+                        take_in(&mut attempts, &lane, record);
                     }
                 })?;
             }
         }
-        Ok((all, one.into_values().next()))
+        Ok(attempts)
     }
 }
 
-/// Adds what a record says to what is known of its task.
-fn take_in(all: &mut BTreeMap<u64, Found>, lane: &Path, record: Record) {
+/// By task and attempt.
+type Attempts = BTreeMap<(u64, GrantId), Found>;
+
+/// The attempt of each task that is read.
+fn chosen(attempts: &Attempts, is_done: impl Fn(u64) -> bool) -> BTreeMap<u64, &Found> {
+    let mut chosen: BTreeMap<u64, &Found> = BTreeMap::new();
+    for (&(task, _), found) in attempts {
+        let is_better = |best: &&Found| found.has_succeeded || !best.has_succeeded || !is_done(task);
+        if chosen.get(&task).is_none_or(is_better) {
+            chosen.insert(task, found);
+        }
+    }
+    chosen
+}
+
+/// Adds what a record says to what is known of its attempt.
+fn take_in(attempts: &mut Attempts, lane: &Path, record: Record) {
     let lengths = Lengths {
         output: record.output,
         error: record.error,
     };
-    let known = all.get_mut(&record.task);
-    match (record.kind, known) {
-        (BEGAN, known) if known.as_ref().is_none_or(|known| known.attempt < record.attempt) => {
-            let found = Found {
-                attempt: record.attempt,
+    let attempt = record.attempt;
+    match (record.kind, attempts.entry((record.task, attempt))) {
+        (BEGAN, Entry::Vacant(entry)) => {
+            entry.insert(Found {
+                attempt,
                 lane: lane.to_owned(),
                 began: lengths,
                 ended: None,
-            };
-            all.insert(record.task, found);
+                has_succeeded: false,
+            });
         }
-        (ENDED, Some(known)) if known.attempt == record.attempt => known.ended = Some(lengths),
-        // an earlier attempt's, or a later version's
+        (ENDED | SUCCEEDED, Entry::Occupied(mut entry)) => {
+            let found = entry.get_mut();
+            found.ended = Some(lengths);
+            found.has_succeeded = record.kind == SUCCEEDED;
+        }
+        // a later version's
         (_, _) => {}
     }
 }
@@ -408,196 +430,4 @@ fn folder(root: &Path, job: JobId) -> PathBuf {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const JOB: JobId = JobId(4);
-
-    fn attempt(number: u64) -> GrantId {
-        GrantId {
-            term: Term(9),
-            number,
-        }
-    }
-
-    struct Fixture {
-        folder: tempfile::TempDir,
-        outputs: Outputs,
-    }
-
-    impl Fixture {
-        fn new() -> Self {
-            let folder = tempfile::tempdir().unwrap();
-            let outputs = Outputs::new(folder.path().to_owned());
-            Self { folder, outputs }
-        }
-
-        fn lane(&self, number: u64) -> OutputLane {
-            OutputLane::create(self.folder.path(), JOB, attempt(number), 0).unwrap()
-        }
-
-        fn read(&self, start: u64, end: u64, had: OutputPosition, bytes_max: u64) -> OutputPage {
-            let query = OutputQuery {
-                job: JOB,
-                tasks: IndexRange::new(start, end),
-                had,
-                bytes_max,
-            };
-            self.outputs.read(&query).unwrap()
-        }
-
-        fn text(&self, start: u64, end: u64) -> String {
-            let page = self.read(start, end, OutputPosition::default(), u64::MAX);
-            page.pieces.iter().map(shown).collect()
-        }
-    }
-
-    fn shown(piece: &OutputPiece) -> String {
-        let stream = if piece.is_error { "!" } else { ":" };
-        format!("{}{stream}{} ", piece.task, String::from_utf8_lossy(&piece.bytes))
-    }
-
-    fn write(lane: &mut OutputLane, task: u64, number: u64, output: &str, error: &str) {
-        lane.begin(task, attempt(number)).unwrap();
-        let (mut out, mut err) = lane.files();
-        out.write_all(output.as_bytes()).unwrap();
-        err.write_all(error.as_bytes()).unwrap();
-    }
-
-    #[test]
-    fn what_each_task_wrote_is_found_in_whatever_lane_it_is() {
-        let fixture = Fixture::new();
-        let (mut first, mut second) = (fixture.lane(1), fixture.lane(2));
-        for (task, number) in [(0, 1), (2, 2), (1, 1)] {
-            let lane = if number == 1 { &mut first } else { &mut second };
-            write(lane, task, number, &format!("out{task}"), &format!("err{task}"));
-            lane.end(task, attempt(number)).unwrap();
-            lane.take_unsynced().unwrap().sync().unwrap();
-        }
-        assert_eq!(fixture.text(0, 9), "0:out0 0!err0 1:out1 1!err1 2:out2 2!err2 ");
-        assert_eq!(fixture.text(1, 2), "1:out1 1!err1 ");
-        let nothing = fixture.read(5, 9, OutputPosition::default(), 100);
-        assert_eq!((nothing.next, nothing.has_ended), (9, false));
-    }
-
-    #[test]
-    fn what_is_being_made_durable_does_not_hold_up_its_lane_and_files_that_have_not_grown_are_left_out() {
-        let fixture = Fixture::new();
-        let mut lane = fixture.lane(1);
-        assert!(lane.take_unsynced().is_none());
-        write(&mut lane, 0, 1, "out", "");
-        lane.end(0, attempt(1)).unwrap();
-        let first = lane.take_unsynced().unwrap();
-        assert!(lane.take_unsynced().is_none(), "somebody is at it");
-        write(&mut lane, 1, 2, "", "err");
-        lane.end(1, attempt(2)).unwrap();
-        first.sync().unwrap();
-        let second = lane.take_unsynced().unwrap();
-        second.sync().unwrap();
-        assert_eq!(
-            [&first, &second].map(|unsynced| (unsynced.has_output, unsynced.has_error)),
-            [(true, false), (false, true)]
-        );
-        // what a task has written that has not ended is not promised
-        write(&mut lane, 2, 3, "more", "");
-        assert!(!lane.take_unsynced().unwrap().has_output);
-        lane.end(2, attempt(3)).unwrap();
-        assert!(lane.take_unsynced().unwrap().has_output);
-    }
-
-    #[test]
-    fn a_task_that_still_writes_is_followed_from_where_the_reader_is() {
-        let fixture = Fixture::new();
-        let mut lane = fixture.lane(1);
-        write(&mut lane, 3, 1, "one ", "");
-        let page = fixture.read(3, 9, OutputPosition::default(), u64::MAX);
-        assert_eq!((page.next, page.has_ended, page.position.output), (3, false, 4));
-        lane.files().0.write_all(b"two").unwrap();
-        lane.end(3, attempt(1)).unwrap();
-        let page = fixture.read(3, 9, page.position, u64::MAX);
-        assert_eq!(page.pieces.iter().map(shown).collect::<String>(), "3:two ");
-        assert_eq!((page.next, page.has_ended), (9, true));
-    }
-
-    #[test]
-    fn only_the_latest_attempt_counts_and_is_read_from_its_beginning() {
-        let fixture = Fixture::new();
-        let (mut first, mut second) = (fixture.lane(1), fixture.lane(2));
-        write(&mut first, 0, 1, "given up", "");
-        let page = fixture.read(0, 1, OutputPosition::default(), u64::MAX);
-        write(&mut second, 0, 2, "again", "");
-        second.end(0, attempt(2)).unwrap();
-        // a zombie that ends late changes nothing
-        first.end(0, attempt(1)).unwrap();
-        let page = fixture.read(0, 1, page.position, u64::MAX);
-        assert_eq!(page.pieces.iter().map(shown).collect::<String>(), "0:again ");
-        assert_eq!(page.position.attempt, Some(attempt(2)));
-    }
-
-    #[test]
-    fn who_has_followed_an_attempt_gets_the_rest_of_it_before_the_next() {
-        let fixture = Fixture::new();
-        let (mut first, mut second) = (fixture.lane(1), fixture.lane(2));
-        write(&mut first, 0, 1, "one ", "");
-        let page = fixture.read(0, 1, OutputPosition::default(), u64::MAX);
-        first.files().0.write_all(b"fails").unwrap();
-        first.end(0, attempt(1)).unwrap();
-        write(&mut second, 0, 2, "again", "");
-        second.end(0, attempt(2)).unwrap();
-        let rest = fixture.read(0, 1, page.position, u64::MAX);
-        assert_eq!(rest.pieces.iter().map(shown).collect::<String>(), "0:fails ");
-        assert_eq!((rest.next, rest.has_ended), (0, false));
-        let next = fixture.read(0, 1, rest.position, u64::MAX);
-        assert_eq!(next.pieces.iter().map(shown).collect::<String>(), "0:again ");
-        assert_eq!((next.next, next.has_ended), (1, true));
-        assert_eq!(fixture.text(0, 1), "0:again ");
-    }
-
-    #[test]
-    fn pages_are_as_small_as_asked_for_and_miss_nothing() {
-        let fixture = Fixture::new();
-        let mut lane = fixture.lane(1);
-        for task in 0..5 {
-            write(&mut lane, task, 1, "abcdefg", "xyz");
-            lane.end(task, attempt(1)).unwrap();
-        }
-        let (mut next, mut had, mut seen) = (0, OutputPosition::default(), vec![String::new(); 5]);
-        while next < 5 {
-            let page = fixture.read(next, 5, had, 4);
-            assert!(page.pieces.iter().map(|piece| piece.bytes.len()).sum::<usize>() <= 4);
-            for piece in &page.pieces {
-                seen[piece.task as usize] += &String::from_utf8_lossy(&piece.bytes);
-            }
-            (next, had) = (page.next, page.position);
-        }
-        assert!(seen.iter().all(|text| text == "abcdefgxyz"), "{seen:?}");
-    }
-
-    #[test]
-    fn the_first_task_of_a_further_page_is_read_from_its_beginning() {
-        let fixture = Fixture::new();
-        let mut lane = fixture.lane(1);
-        for task in [PAGE_TASKS_MAX - 1, PAGE_TASKS_MAX] {
-            write(&mut lane, task, 1, "abcdefg", "");
-            lane.end(task, attempt(1)).unwrap();
-        }
-        let end = PAGE_TASKS_MAX + 1;
-        let first = fixture.read(0, end, OutputPosition::default(), u64::MAX);
-        assert_eq!((first.next, first.pieces.len()), (PAGE_TASKS_MAX, 1));
-        let second = fixture.read(first.next, end, first.position, u64::MAX);
-        assert_eq!(&*second.pieces[0].bytes, b"abcdefg");
-    }
-
-    #[test]
-    fn a_torn_or_damaged_record_hides_no_other() {
-        let fixture = Fixture::new();
-        let mut lane = fixture.lane(1);
-        write(&mut lane, 0, 1, "zero", "");
-        lane.end(0, attempt(1)).unwrap();
-        (&lane.files.index).write_all(&[7; RECORD_BYTES]).unwrap();
-        write(&mut lane, 1, 1, "one", "");
-        lane.end(1, attempt(1)).unwrap();
-        (&lane.files.index).write_all(b"torn").unwrap();
-        assert_eq!(fixture.text(0, 9), "0:zero 1:one ");
-    }
-}
+mod tests;

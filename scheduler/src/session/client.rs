@@ -1,8 +1,9 @@
 //! A client's connection: each of its streams carries one request, served by a task of its own.
 
-use phalanx_protocol::JobSpec;
 use phalanx_protocol::limits::{DATA_FRAME_BYTES_MAX, INPUT_PIECE_BYTES_MAX};
 use phalanx_protocol::message::client::{InputPiece, OutputQuery, Refusal, Reply, Request};
+use phalanx_protocol::view::TaskState;
+use phalanx_protocol::{JobSpec, RangeSet};
 use phalanx_storage::{InputError, Outputs, StreamedInput};
 use phalanx_transport::{CloseReason, Connection, FrameError, Role, StreamReader, StreamWriter};
 use tokio::sync::oneshot;
@@ -138,12 +139,16 @@ async fn submit(context: &Context, caller: Caller, spec: Box<JobSpec>) -> Reply 
 
 /// Reads what tasks have written; whoever may see a job may see that.
 async fn output(context: &Context, asked: OutputQuery) -> Reply {
-    let found = query(context, Query::Job(asked.job)).await;
-    if !matches!(found, Reply::Job(_)) {
+    let (job, tasks) = (asked.job, asked.tasks);
+    let found = query(context, Query::Tasks { job, tasks }).await;
+    let Reply::Tasks(page) = found else {
         return found;
-    }
+    };
+    let succeeded = page.tasks.iter().filter(|one| one.state == TaskState::Succeeded);
+    let done = RangeSet::from_iter(succeeded.map(|one| one.range));
     let outputs = Outputs::new(context.blobs.root().to_owned());
-    match tokio::task::spawn_blocking(move || outputs.read(&asked)).await {
+    let read = move || outputs.read(&asked, |task| done.contains(task));
+    match tokio::task::spawn_blocking(read).await {
         Ok(Ok(page)) => Reply::Output(page),
         Ok(Err(error)) => Reply::Refused(Refusal::Storage {
             error: error_text(&error),

@@ -183,10 +183,10 @@ impl Outlets {
 }
 
 impl Outlet {
-    /// Notes that a task writes no more.
-    pub(super) fn end(&self, task: u64, attempt: GrantId) -> io::Result<()> {
+    /// Notes that a task writes no more, and whether it has succeeded.
+    pub(super) fn end(&self, task: u64, attempt: GrantId, succeeded: bool) -> io::Result<()> {
         match &self.0 {
-            Some(lane) => lock(lane).end(task, attempt),
+            Some(lane) => lock(lane).end(task, attempt, succeeded),
             None => Ok(()),
         }
     }

@@ -156,7 +156,7 @@ impl Shop {
             bytes_max: u64::MAX,
         };
         let page = Outputs::new(self.folder.path().join("storage"))
-            .read(&query)
+            .read(&query, |_| false)
             .unwrap();
         let pieces = page.pieces.iter();
         pieces
