@@ -160,8 +160,6 @@ impl Exchange {
         Ok(match wire::parse(line)? {
             Ask::Init { version, subversion } => {
                 self.rank(rank).stage = Stage::Member;
-                // programs of one rank may follow each other
-                self.absent.retain(|_, absence| absence.rank != rank);
                 let is_known = (version, subversion) == (1, 1) || (version, subversion) == (1, 0);
                 let code = if is_known { 0 } else { -1 };
                 answer(format!(
@@ -182,12 +180,7 @@ impl Exchange {
             Ask::Barrier => self.enter_barrier(rank),
             Ask::Finalize => {
                 self.rank(rank).stage = Stage::Finalized;
-                let mut effects = answer("cmd=finalize_ack rc=0".to_owned());
-                effects.extend(self.note_absence(Absence {
-                    rank,
-                    has_finalized: true,
-                }));
-                effects
+                answer("cmd=finalize_ack rc=0".to_owned())
             }
             Ask::Abort { code } => vec![Effect::Depart(Departure::Aborted { rank, code })],
             Ask::NotOffered { command } => answer(format!("cmd={command} rc=-1 msg=not_offered")),
@@ -202,12 +195,12 @@ impl Exchange {
             return vec![Effect::Depart(Departure::Lost { rank, nonsense })];
         }
         match was {
-            // it may be no MPI program at all
-            Stage::Silent => self.note_absence(Absence {
+            // one that was silent may be no MPI program at all
+            Stage::Silent | Stage::Finalized => self.note_absence(Absence {
                 rank,
-                has_finalized: false,
+                has_finalized: was == Stage::Finalized,
             }),
-            Stage::Member | Stage::Finalized | Stage::Gone => Vec::new(),
+            Stage::Member | Stage::Gone => Vec::new(),
         }
     }
 

@@ -50,7 +50,7 @@ pub use journal::follow::{OnDamage, Position, follow};
 pub use journal::replay::{LogEnd, LogError, LogRecord, read_record, replay};
 pub use journal::writer::{JournalEvent, JournalWriter};
 pub use members::{Card, Members, NameError, ProcessMark, wait_for_name};
-pub use outputs::{OutputLane, Outputs, UnsyncedOutput};
+pub use outputs::{OutputLane, Outputs, PAGE_TASKS_MAX, UnsyncedOutput};
 pub use probe::{ProbeError, ProbeReport, probe};
 pub use results::{ResultError, ResultFile, Results};
 pub use slot::{LogId, Nonces, Place, SlotError};

@@ -22,8 +22,8 @@ const RECORD_BYTES: usize = 48;
 const BEGAN: u32 = 1;
 const ENDED: u32 = 2;
 const SUCCEEDED: u32 = 3;
-/// Tasks that one page looks at.
-const PAGE_TASKS_MAX: u64 = 4096;
+/// Tasks that one page of output looks at.
+pub const PAGE_TASKS_MAX: u64 = 4096;
 /// Bytes of an index that are read at a time.
 const READ_BYTES: usize = RECORD_BYTES << 12;
 

@@ -317,7 +317,9 @@ impl Step {
                 let (story, next) = (missed.story("task"), missed.next_step());
                 self.say(&format!("{story}: the others are ended; {next}"));
                 course.highest = course.highest.max(1);
-                course.end_others(None);
+                // it may have ended as it did for a reason
+                let absence = missed.absence;
+                course.end_others((!absence.has_finalized).then_some(absence.rank));
             }
         }
     }

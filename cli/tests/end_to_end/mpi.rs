@@ -136,6 +136,32 @@ fn nobody_waits_for_a_rank_that_ends_without_mpi_init_or_finalizes_early() {
 }
 
 #[test]
+fn a_rank_that_fails_before_mpi_init_while_others_wait_for_it_is_the_cause() {
+    let up = Up::start_wide();
+    let desk = desk(&up);
+    script_silent(&desk);
+    for (end, code) in [("exit 3", 3), ("kill -SEGV $$", 139)] {
+        desk.script("fails.sh", &format!("{SILENT_LATE}{end}\n"));
+        desk.script("both.conf", "0 bash waits.sh\n1 bash fails.sh\n");
+        for line in [
+            "mpiexec -n 1 bash waits.sh : -n 1 bash fails.sh",
+            "srun -n 2 --multi-prog both.conf",
+        ] {
+            let _ = std::fs::remove_file(desk.work().join("begun"));
+            let words: Vec<&str> = line.split(' ').collect();
+            let ended = desk.run(&words);
+            assert_eq!(ended.code, Some(code), "{ended:?}");
+            // outside a job its own end may be all that is to be said
+            let is_step = line.starts_with("srun");
+            assert!(
+                !is_step || ended.stderr.contains("task 1 ended without MPI_Init"),
+                "{ended:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn programs_that_are_none_of_mpi_are_not_missed() {
     let up = Up::start_wide();
     let desk = desk(&up);

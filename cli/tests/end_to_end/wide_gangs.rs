@@ -204,7 +204,8 @@ fn ranks_that_the_command_lets_go_on_after_a_loss_do_so() {
         done.lines().iter().all(|line| line.starts_with("[960,")),
         "{done:?}"
     );
-    assert_eq!((done.lines().len(), count(&path, "begins")), (4, 6), "{done:?}");
+    assert_eq!(done.lines().len(), 4, "{done:?}");
+    assert!(count(&path, "begins") >= 6, "{done:?}");
 }
 
 /// Runs that function of the fixture by the command, on four ranks of two workers.

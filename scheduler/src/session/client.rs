@@ -3,8 +3,8 @@
 use phalanx_protocol::limits::{DATA_FRAME_BYTES_MAX, INPUT_PIECE_BYTES_MAX};
 use phalanx_protocol::message::client::{InputPiece, OutputQuery, Refusal, Reply, Request};
 use phalanx_protocol::view::TaskState;
-use phalanx_protocol::{JobSpec, RangeSet};
-use phalanx_storage::{InputError, Outputs, StreamedInput};
+use phalanx_protocol::{IndexRange, JobSpec, RangeSet};
+use phalanx_storage::{InputError, Outputs, PAGE_TASKS_MAX, StreamedInput};
 use phalanx_transport::{CloseReason, Connection, FrameError, Role, StreamReader, StreamWriter};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -139,7 +139,9 @@ async fn submit(context: &Context, caller: Caller, spec: Box<JobSpec>) -> Reply 
 
 /// Reads what tasks have written; whoever may see a job may see that.
 async fn output(context: &Context, asked: OutputQuery) -> Reply {
-    let (job, tasks) = (asked.job, asked.tasks);
+    let IndexRange { start, end } = asked.tasks;
+    let tasks = IndexRange::new(start, end.min(start.saturating_add(PAGE_TASKS_MAX)).max(start));
+    let job = asked.job;
     let found = query(context, Query::Tasks { job, tasks }).await;
     let Reply::Tasks(page) = found else {
         return found;

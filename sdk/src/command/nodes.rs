@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_whose_ranks_end_without_a_word_is_missed_by_those_who_wait_and_both_say_so() {
+    fn a_node_whose_ranks_end_without_a_word_is_missed_by_those_who_wait() {
         for others_wait_before in [true, false] {
             let mut nodes = two_nodes_silent();
             let wait = |nodes: &mut Vec<Served>| {

@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use phalanx_pmi::{Departure, Event, Exchange, Layout, OpenMpi, Server};
+use phalanx_pmi::{Departure, Event, Exchange, Layout, Missed, OpenMpi, Server};
 use phalanx_protocol::message::host::HostGang;
 use phalanx_protocol::record::FailureCause;
 use phalanx_protocol::{JobId, RangeSet};
@@ -219,10 +219,7 @@ impl Ranks {
                 },
                 end,
             )) => self.judge_by_loss(rank, ended, u64::from(*by), end.clone()),
-            Some(Cause::Rank(Departure::Missed(missed), _)) => {
-                let (story, next) = (missed.story("rank"), missed.next_step());
-                Err((FailureCause::Error, format!("{story}: all were ended; {next}")))
-            }
+            Some(Cause::Rank(Departure::Missed(missed), _)) => self.judge_by_absence(rank, ended, missed),
             Some(Cause::Node(node)) => {
                 let (whose, job) = (self.whose(*node), self.job);
                 let message = format!(
@@ -269,6 +266,24 @@ impl Ranks {
                 FailureCause::Error,
                 format!("{left}: all were ended; {next}, and it must call MPI_Finalize before it ends"),
             ),
+        })
+    }
+
+    /// What becomes of a rank that has ended where others waited for one in vain: that one may have ended as it did for a reason.
+    fn judge_by_absence(&self, rank: u64, ended: Result<(), Failed>, missed: &Missed) -> Result<(), Failed> {
+        let by = u64::from(missed.absence.rank);
+        let end = if by == rank {
+            let end = ended.err();
+            self.words.say(end.clone());
+            end
+        } else {
+            let is_here = self.local.contains(by);
+            is_here.then(|| self.words.wait_for(LAST_WORDS_WAIT)).flatten()
+        };
+        let (story, next) = (missed.story("rank"), missed.next_step());
+        Err(match end {
+            Some((cause, _)) => (cause, format!("{story} ({cause}): all were ended; {next}")),
+            None => (FailureCause::Error, format!("{story}: all were ended; {next}")),
         })
     }
 

@@ -2,8 +2,9 @@
 //! work wherever the ranks live.
 //!
 //! Each operation is a [`Round`]: its messages carry the operation's number and what was called, so that no operation takes those of
-//! another, and a rank that waits for one that calls something else is told so. If one rank's part fails, the round *breaks*: every rank is told, and this and all later collective operations of
-//! the communicator fail there as well, instead of waiting for messages that will not come.
+//! another, and a rank that waits for one that calls something else is told so (`call`). If one rank's part fails, the round *breaks*:
+//! every rank is told, and this and all later collective operations of the communicator fail there as well, instead of waiting for
+//! messages that will not come.
 //!
 //! Where ranks live on several nodes, most operations have two *levels*: among the ranks of each node, whose messages are
 //! moved, and among one rank of each node (`levels`). Which [`Algorithm`] an operation takes depends on that, on the number of
@@ -103,7 +104,13 @@ impl Round<'_> {
         let message = self
             .comm
             .receive_message(Kind::Collective, Some(rank), signature.wanted())?;
-        signature.check(message.envelope.tag, rank)?;
+        signature.check(message.envelope.tag, rank).inspect_err(|_| {
+            // whoever waits in the operation of that rank waits for what this one will not do
+            let place = self.comm.own_place();
+            let theirs = Signature::of(message.envelope.tag);
+            self.comm
+                .break_from(theirs.first_tag(), Trouble::Failed { place });
+        })?;
         C::unpack(message.payload)
     }
 
@@ -186,7 +193,8 @@ impl Communicator {
     /// ranks each, between one rank of each.
     ///
     /// # Errors
-    /// If a rank that is needed has ended, the communicator was revoked, or an earlier collective operation broke.
+    /// If a rank that is needed has ended, the communicator was revoked, or an earlier collective operation broke; and
+    /// [`CommError::CallsDiffer`] if a rank calls something else.
     pub fn barrier(&self) -> Result<(), CommError> {
         self.collective(Call::Barrier, |round| match round.choose(cutoffs::barrier) {
             Way::Levels(levels) => levels.barrier(round),

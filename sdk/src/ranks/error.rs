@@ -115,7 +115,8 @@ pub enum CommError {
         /// What was given here or came from another rank.
         found: usize,
     },
-    /// Another rank has called another collective operation than this one, or the same with another root or length.
+    /// Another rank has called another collective operation than this one, or the same with another root or length. Where others
+    /// are made of these, these are named: a `split` gathers all colors, checkpoints gather and scatter.
     #[error(
         "rank {rank} called {there}, this rank {here}: all ranks of a communicator have to call the same collective operations in \
          the same order, with the same root and equal lengths"

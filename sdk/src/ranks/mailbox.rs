@@ -2,7 +2,8 @@
 //! lock, and the owner's bell.
 //!
 //! A sender of this process leaves its message in its fast box. Whoever takes the lock first brings in what lies there, so
-//! that the engine has all that came before; the owner does so as soon as it sees mail. If the box is full, or the owner sleeps, or
+//! that the engine has all that came before; the owner does so as soon as it sees mail, but opens a message where it lies if it waits for
+//! that one and nothing came before. If the box is full, or the owner sleeps, or
 //! the message comes from elsewhere, the sender takes the lock for the time of one match and one move. The owner, one thread,
 //! posts, takes and waits; once asleep it is rung for only when one of its receives has ended, when it waits to see any message at
 //! all (a probe), or when something happened that it must look at itself.
@@ -279,7 +280,7 @@ impl Mailbox {
             if received.is_some() || !self.bell.listens() {
                 return received.map(|received| received.map(Heard::Taken));
             }
-            if self.hears_mail(heard) {
+            if self.hears_mail(heard) && self.waiting.load(Ordering::Relaxed) == 0 {
                 continue;
             }
             drop(matching);

@@ -349,6 +349,31 @@ fn ranks_that_call_different_operations_are_told_so_and_do_not_wait() {
 }
 
 #[test]
+fn whoever_waits_in_an_earlier_operation_than_the_one_that_tells_is_told_too() {
+    // inner ranks of the tree: they hear from below, and those above wait for them
+    for (n, odd) in [(4, 2), (5, 2), (8, 4)] {
+        for (gang, _) in pretended_gangs(n, fresh_seed()) {
+            let all_know = Barrier::new(n);
+            let ends = ends_of(gang, move |comm| {
+                let _more = (comm.rank() == odd).then(|| comm.duplicate());
+                let first = comm.reduce(0, 1, |a, b| a + b).map(drop);
+                let end = (first, comm.barrier());
+                // the end of a rank would be told of, too
+                all_know.wait();
+                end
+            });
+            let ends: Vec<_> = ends.into_iter().map(Result::unwrap).collect();
+            let told = matches!(ends[odd].0, Err(CommError::CallsDiffer { .. }));
+            let failed = |(_, second): &(_, Result<_, _>)| second.is_err();
+            assert!(
+                told && ends[0].0.is_err() && ends.iter().all(failed),
+                "{gang:?}: {ends:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn what_follows_a_broken_operation_takes_no_message_that_has_come() {
     each_gang_of(
         2,

@@ -74,6 +74,11 @@ impl Signature {
         Signature(number << CALL_BITS | operation << OPERATION_SHIFT | (root as u64 & 0xff))
     }
 
+    /// That on a message with that tag.
+    pub(super) fn of(tag: u64) -> Self {
+        Signature(tag)
+    }
+
     /// The same once it has chosen an algorithm.
     pub(super) fn with(self, algorithm: Algorithm) -> Self {
         Signature(self.0 & !(0xf << ALGORITHM_SHIFT) | (algorithm as u64 + 1) << ALGORITHM_SHIFT)
@@ -114,7 +119,7 @@ impl Signature {
     pub(super) fn check(self, tag: u64, rank: usize) -> Result<(), CommError> {
         match self.0 == tag {
             true => Ok(()),
-            false => Err(self.difference(Signature(tag), rank)),
+            false => Err(self.difference(Signature::of(tag), rank)),
         }
     }
 
