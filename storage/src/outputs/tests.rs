@@ -26,18 +26,22 @@ impl Fixture {
     }
 
     fn read(&self, start: u64, end: u64, had: OutputPosition, bytes_max: u64) -> OutputPage {
-        let query = OutputQuery {
-            job: JOB,
-            tasks: IndexRange::new(start, end),
-            had,
-            bytes_max,
-        };
+        let query = query(start, end, had, bytes_max);
         self.outputs.read(&query, |_| true).unwrap()
     }
 
     fn text(&self, start: u64, end: u64) -> String {
         let page = self.read(start, end, OutputPosition::default(), u64::MAX);
         page.pieces.iter().map(shown).collect()
+    }
+}
+
+fn query(start: u64, end: u64, had: OutputPosition, bytes_max: u64) -> OutputQuery {
+    OutputQuery {
+        job: JOB,
+        tasks: IndexRange::new(start, end),
+        had,
+        bytes_max,
     }
 }
 
@@ -128,12 +132,7 @@ fn of_a_task_that_is_done_the_attempt_counts_that_has_succeeded() {
     let fixture = Fixture::new();
     let mut lanes = [1, 2, 3].map(|number| fixture.lane(number));
     let page = |is_done: bool| {
-        let query = OutputQuery {
-            job: JOB,
-            tasks: IndexRange::new(0, 1),
-            had: OutputPosition::default(),
-            bytes_max: u64::MAX,
-        };
+        let query = query(0, 1, OutputPosition::default(), u64::MAX);
         let page = fixture.outputs.read(&query, |_| is_done).unwrap();
         (page.pieces.iter().map(shown).collect::<String>(), page.has_ended)
     };
