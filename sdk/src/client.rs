@@ -23,7 +23,7 @@ use phalanx_protocol::limits::CONTROL_FRAME_BYTES_MAX;
 use phalanx_protocol::message::client::{InputPiece, OutputPage, OutputQuery, Reply, Request};
 use phalanx_protocol::view::{Explanation, JobView, TasksPage, WorkerView};
 use phalanx_protocol::{IndexRange, JobId, JobSpec, RangeSet, WorkerId};
-use phalanx_transport::{CloseReason, Credential, Dialer, Reconnect};
+use phalanx_transport::{CloseReason, ConnectError, Credential, Dialer, Reconnect};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -40,6 +40,8 @@ pub use stream::{ResultEvent, ResultStream, Watch};
 pub struct ClientOptions {
     /// How long to look for a scheduler to begin with. 2 s.
     pub connect_patience: Duration,
+    /// The same where nobody has answered, not even that nothing listens there: its machine may be very busy. 10 s.
+    pub silence_patience: Duration,
     /// How long a request goes on after the connection is lost; streams count it anew after each answer. 30 s.
     pub patience: Duration,
 }
@@ -48,6 +50,7 @@ impl Default for ClientOptions {
     fn default() -> Self {
         Self {
             connect_patience: Duration::from_secs(2),
+            silence_patience: Duration::from_secs(10),
             patience: Duration::from_secs(30),
         }
     }
@@ -99,8 +102,12 @@ impl Client {
         let _ = getrandom::fill(&mut seed);
         let reconnect = Reconnect::new(dialer.clone(), addresses.to_vec(), u64::from_le_bytes(seed));
         let links = Links::new(reconnect);
-        let deadline = Instant::now() + options.connect_patience;
-        let (link, _) = links.get(deadline).await.map_err(ClientError::Connect)?;
+        let begin = Instant::now();
+        let reached = match links.get(begin + options.connect_patience).await {
+            Err(ConnectError::NoAnswer { .. }) => links.get(begin + options.silence_patience).await,
+            reached => reached,
+        };
+        let (link, _) = reached.map_err(ClientError::Connect)?;
         let client = Self {
             shared: Arc::new(Shared {
                 dialer,

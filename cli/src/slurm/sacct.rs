@@ -188,7 +188,11 @@ impl Wanted {
             qos: all(&arguments.qos),
             nodes,
             from,
-            until: moment("--endtime", &arguments.endtime, now)?,
+            // whatever has been submitted was so before now, also by a clock that is ahead of this one
+            until: match arguments.endtime.trim().eq_ignore_ascii_case("now") {
+                true => u64::MAX,
+                false => moment("--endtime", &arguments.endtime, now)?,
+            },
         })
     }
 
@@ -360,6 +364,19 @@ mod tests {
                 complaint.lines[0].starts_with(&format!("--starttime={text}: ")),
                 "{complaint:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_job_that_a_clock_ahead_has_seen_is_listed() {
+        for (words, until) in [
+            ("-X", u64::MAX),
+            ("-E now", u64::MAX),
+            ("-E now-1hour", 6_400_000),
+        ] {
+            let words: Vec<String> = words.split(' ').map(str::to_owned).collect();
+            let arguments = words::read::<Arguments>(Name::Sacct, &words).unwrap().unwrap();
+            assert_eq!(Wanted::new(&arguments, 10_000_000).unwrap().until, until);
         }
     }
 

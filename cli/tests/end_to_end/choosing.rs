@@ -103,7 +103,7 @@ fn a_script_for_a_node_that_is_not_there_waits_and_everybody_says_so() {
     let done = desk.run(&["sbatch", "-x", &names.join(","), "--wrap", "true"]);
     assert!(done.stderr.contains("all among the excluded"), "{done:?}");
     eventually("both are shown", || {
-        let shown = desk.run(&["squeue", "-h", "-S", "i", "-o", "%i %r %n|%x"]).stdout;
+        let shown = desk.run(&["squeue", "-h", "-S", "i", "-o", "%i %r %n|%x"]).told();
         let excluded = desk
             .run(&["scontrol", "show", "hostnames", &names.join(",")])
             .stdout;

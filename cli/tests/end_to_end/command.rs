@@ -27,6 +27,12 @@ impl Done {
         self.stdout.lines().collect()
     }
 
+    /// What a command that has gone well has printed.
+    pub(crate) fn told(self) -> String {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.stdout
+    }
+
     /// What it wrote to stderr, but why its job had not begun: that is told where it takes long, as on a slow machine.
     pub(crate) fn errors(&self) -> String {
         let lines = self.stderr.split_inclusive('\n');

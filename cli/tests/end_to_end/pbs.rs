@@ -31,7 +31,7 @@ fn a_script_of_pbs_runs_as_it_is_and_leaves_its_files() {
     assert_eq!(desk.read("water.o1"), "1 water short 2 2 PBS_BATCH word\n2\n");
     assert_eq!(desk.read("water.e1"), "oops\n");
     // Nextflow, Parsl
-    let full = desk.run(&["qstat", "-f", "1.phalanx"]).stdout;
+    let full = desk.run(&["qstat", "-f", "1.phalanx"]).told();
     assert!(
         full.starts_with("Job Id: 1.phalanx\n    Job_Name = water\n"),
         "{full}"
@@ -40,7 +40,7 @@ fn a_script_of_pbs_runs_as_it_is_and_leaves_its_files() {
         full.contains("    job_state = F\n") && full.contains("    Exit_status = 3\n"),
         "{full}"
     );
-    let document = desk.run(&["qstat", "-x", "-f", "-F", "json", "1.phalanx"]).stdout;
+    let document = desk.run(&["qstat", "-x", "-f", "-F", "json", "1.phalanx"]).told();
     let document: serde_json::Value = serde_json::from_str(&document).unwrap();
     assert_eq!(document["Jobs"]["1.phalanx"]["job_state"], "F");
     let mut piped = desk.command(&["qsub", "-j", "oe", "-o", "both", "-W", "block=true"]);
@@ -65,7 +65,7 @@ fn jobs_of_pbs_are_listed_and_ended_by_their_names() {
             &["--", "sleep", "600"],
         ]
         .concat();
-        desk.run(&all).stdout.trim().to_owned()
+        desk.run(&all).told().trim().to_owned()
     };
     assert_eq!(submit(&["-J", "0-3"]), "1[].phalanx");
     assert_eq!(submit(&["-h"]), "2.phalanx");
@@ -76,23 +76,23 @@ fn jobs_of_pbs_are_listed_and_ended_by_their_names() {
             .count()
             == 2
     });
-    let table = desk.run(&["qstat"]).stdout;
+    let table = desk.run(&["qstat"]).told();
     let lines: Vec<&str> = table.lines().collect();
     assert!(lines[2].starts_with("1[].phalanx       long "), "{table}");
     assert!(
         lines[2].ends_with(" B phalanx") && lines[3].ends_with(" H phalanx"),
         "{table}"
     );
-    assert_eq!(desk.run(&["qstat", "-f", "-1", "nowhere"]).stdout, "");
+    assert_eq!(desk.run(&["qstat", "-f", "-1", "nowhere"]).told(), "");
     assert_eq!(
         desk.run(&["qstat", "-f", "@phalanx"])
-            .stdout
+            .told()
             .matches("Job Id: ")
             .count(),
         2
     );
     assert!(
-        desk.run(&["qstat", "-B"]).stdout.contains("\nphalanx "),
+        desk.run(&["qstat", "-B"]).told().contains("\nphalanx "),
         "{:?}",
         desk.run(&["qstat", "-B"])
     );

@@ -149,7 +149,7 @@ fn jobs_wait_for_others_as_their_dependencies_say() {
             words,
         ]
         .concat();
-        desk.run(&all).stdout.trim().to_owned()
+        desk.run(&all).told().trim().to_owned()
     };
     let first = submit(&["--hold", "--wrap", "echo first"]);
     let second = submit(&["-d", &format!("afterok:{first}"), "--wrap", "echo second; exit 1"]);
@@ -182,7 +182,7 @@ fn a_held_job_waits_for_its_release() {
     let desk = Desk::new(up.directory());
     assert_eq!(
         desk.run(&["sbatch", "--parsable", "--hold", "--wrap", "echo went"])
-            .stdout,
+            .told(),
         "1\n"
     );
     let done = up.run("explain 1");
@@ -252,7 +252,7 @@ fn where_no_cluster_runs_sbatch_starts_one_in_the_background() {
     assert_eq!(desk.read("slurm-1.out"), "hello\n");
     assert_eq!(
         desk.run(&["sbatch", "--parsable", "--wait", "--wrap", "true"])
-            .stdout,
+            .told(),
         "2\n"
     );
     let as_phalanx = |word: &str| {

@@ -24,7 +24,7 @@ fn an_allocation_lasts_as_long_as_its_command() {
     assert_eq!(done.stdout, format!("1 1 {node}\n1 R\n"));
     assert!(
         desk.run(&["sinfo", "-h", "-N", "-o", "%N"])
-            .stdout
+            .told()
             .contains(&node)
     );
     assert_eq!(
@@ -32,13 +32,13 @@ fn an_allocation_lasts_as_long_as_its_command() {
         "salloc: Pending job allocation 1\nsalloc: Granted job allocation 1\nsalloc: Relinquishing job allocation 1\n"
     );
     eventually("nothing is held any more", || {
-        desk.run(&["sinfo", "-h", "-o", "%C"]).stdout == "0/2/0/2\n"
+        desk.run(&["sinfo", "-h", "-o", "%C"]).told() == "0/2/0/2\n"
     });
     assert_eq!(desk.run(&["salloc", "no-such-program"]).code, Some(127));
     let done = desk.run(&["salloc", "-Q", "--no-shell"]);
     assert_eq!((done.code, done.stderr.as_str()), (Some(0), ""), "{done:?}");
     assert_eq!(
-        desk.run(&["squeue", "-h", "-o", "%i %t %j"]).stdout,
+        desk.run(&["squeue", "-h", "-o", "%i %t %j"]).told(),
         "3 R interactive\n"
     );
     let done = desk.run(&[
@@ -77,7 +77,7 @@ fn an_allocation_that_does_not_come_is_given_up() {
     assert_eq!(finish(waiting).code, Some(1));
     assert_eq!(
         desk.run(&["sacct", "-X", "-n", "-P", "-j", "4", "-o", "State%9"])
-            .stdout
+            .told()
             .split(' ')
             .next(),
         Some("CANCELLED")
@@ -100,7 +100,7 @@ fn an_interrupted_srun_outside_a_job_ends_its_job() {
         .spawn()
         .unwrap();
     eventually("its ranks run", || stays(&desk, "0") && stays(&desk, "1"));
-    assert_eq!(desk.run(&["squeue", "-h", "-j", "1", "-o", "%t"]).stdout, "R\n");
+    assert_eq!(desk.run(&["squeue", "-h", "-j", "1", "-o", "%t"]).told(), "R\n");
     send(ranks.id(), Signal::INT);
     let done = finish(ranks);
     assert_eq!(done.code, Some(143), "{done:?}");
@@ -123,7 +123,7 @@ fn whoever_ends_srun_or_mpiexec_ends_its_job() {
         let number = job.to_string();
         let state = |format: &str| {
             let words = ["sacct", "-X", "-n", "-P", "-j", &number, "-o", format];
-            desk.run(&words).stdout
+            desk.run(&words).told()
         };
         let words = [name, "-n", "1", "sh", "-c", STAYS];
         let running = desk.command(&words).spawn().unwrap();
@@ -156,7 +156,7 @@ fn a_file_is_copied_inside_a_job_and_a_job_is_summed_up() {
         done.code == Some(1) && done.stderr.contains("not inside the job"),
         "{done:?}"
     );
-    let told = desk.run(&["seff", "1"]).stdout;
+    let told = desk.run(&["seff", "1"]).told();
     assert!(told.starts_with("Job ID: 1\nCluster: phalanx\n"), "{told}");
     assert!(
         told.contains("\nState: COMPLETED (exit code 0)\nCores: 1\n"),
@@ -206,7 +206,7 @@ fn what_a_script_used_is_told_also_if_it_failed_or_was_over_its_time() {
         "-o",
         "State,MaxRSS",
     ];
-    let told = desk.run(&list).stdout;
+    let told = desk.run(&list).told();
     let lines: Vec<_> = told.lines().filter_map(|line| line.split_once('|')).collect();
     assert_eq!((lines[0].0, lines[1].0), ("FAILED", "TIMEOUT"));
     for (_, used) in lines {
@@ -231,7 +231,7 @@ fn what_a_script_used_is_told_also_by_the_next_scheduler() {
         "-n",
         "-P",
     ];
-    let before = desk.run(&list).stdout;
+    let before = desk.run(&list).told();
     let lines: Vec<Vec<&str>> = before.lines().map(|line| line.split('|').collect()).collect();
     let [job, batch] = &lines[..] else {
         panic!("{before}");
@@ -246,7 +246,7 @@ fn what_a_script_used_is_told_also_by_the_next_scheduler() {
         assert!(line[2].starts_with("00:00:"), "{before}");
         assert!(line[5].starts_with("20") && line[6].starts_with("20"), "{before}");
     }
-    let summed = desk.run(&["seff", "1"]).stdout;
+    let summed = desk.run(&["seff", "1"]).told();
     let expected = [
         "Job ID: ",
         "Cluster: phalanx",
@@ -274,8 +274,8 @@ fn what_a_script_used_is_told_also_by_the_next_scheduler() {
     eventually("another scheduler leads", || {
         up.leaders().last().is_some_and(|&(_, pid)| pid != old)
     });
-    assert_eq!(desk.run(&list).stdout, before);
-    assert_eq!(desk.run(&["seff", "1"]).stdout, summed);
+    assert_eq!(desk.run(&list).told(), before);
+    assert_eq!(desk.run(&["seff", "1"]).told(), summed);
 }
 
 #[test]

@@ -167,6 +167,7 @@ impl Drop for FakeScheduler {
 pub(crate) fn patient() -> ClientOptions {
     ClientOptions {
         connect_patience: Duration::from_secs(30),
+        silence_patience: Duration::from_secs(30),
         patience: Duration::from_secs(30),
     }
 }

@@ -9,6 +9,7 @@ use phalanx_protocol::{
     BlobId, Encoding, Feeding, IndexRange, Inputs, KernelWork, Payload, RangeSet, Retries, SubmissionId,
     Work, WorkerChoice,
 };
+use phalanx_transport::{Authority, Role};
 
 use super::fake::{Act, FakeScheduler, end, patient, view, whole};
 use super::*;
@@ -190,6 +191,30 @@ fn nobody_there_is_told_with_the_address() {
         .block_on(Client::connect(&[address], &credential, options))
         .unwrap_err();
     assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
+
+#[test]
+fn silence_is_borne_for_longer_than_a_closed_port() {
+    let authority = Authority::create("lab").unwrap();
+    let credential = authority.issue(Role::User, "ada").unwrap();
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    // one attempt takes 2 s
+    let options = ClientOptions {
+        connect_patience: Duration::ZERO,
+        silence_patience: Duration::from_millis(2500),
+        ..patient()
+    };
+    let begin = std::time::Instant::now();
+    let error = runtime
+        .block_on(Client::connect(&[address], &credential, options))
+        .unwrap_err();
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+    assert!(begin.elapsed() >= options.silence_patience);
 }
 
 #[test]
