@@ -77,12 +77,13 @@ impl Cluster {
                         self.invariants.slot.told(term, worker, job, slots);
                         touched.push(worker);
                     }
-                    if let ToWorker::Grant { job, range, .. } = message
-                        && leader.specs[&job].gang.is_some()
-                    {
-                        let (ranges, workers) = ranks.entry(job).or_default();
-                        ranges.push(range);
-                        workers.insert(worker);
+                    if let ToWorker::Grant { job, range, .. } = message {
+                        self.invariants.keep.granted(job, &self.invariants.ledger);
+                        if leader.specs[&job].gang.is_some() {
+                            let (ranges, workers) = ranks.entry(job).or_default();
+                            ranges.push(range);
+                            workers.insert(worker);
+                        }
                     }
                     if let ToWorker::GangAddresses { epoch, addresses, .. } = &message {
                         met(*epoch, addresses);

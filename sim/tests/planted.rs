@@ -52,6 +52,14 @@ fn an_acknowledgement_before_durability_is_found() {
 }
 
 #[test]
+fn a_task_that_starts_before_its_job_is_durable_is_found() {
+    core_with(
+        |term| Core::with_bug(term, PlantedBug::GrantsUnrecorded),
+        &["KEEP"],
+    );
+}
+
+#[test]
 fn a_returned_range_that_stays_in_its_grant_is_found() {
     core_with(
         |term| Core::with_bug(term, PlantedBug::KeepsReturnedRange),

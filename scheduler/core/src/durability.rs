@@ -122,7 +122,8 @@ impl Core {
                 self.start_gang(id, effects);
             }
             Record::TasksCancelled { .. } => self.weigh_after_tasks(now, record, effects),
-            Record::JobSubmitted { .. } | Record::JobHeld { .. } => {}
+            Record::JobSubmitted { .. } => self.feed_hungry(id, effects),
+            Record::JobHeld { .. } => {}
         }
     }
 }

@@ -34,7 +34,8 @@ const GRANTS_OPEN_MAX: usize = 4096;
 impl Core {
     /// Fills what `worker` holds of a job, or asks others for work for it.
     pub(crate) fn feed(&mut self, id: JobId, worker: WorkerId, effects: &mut Vec<Effect>) {
-        if self.jobs.get(&id).is_some_and(|job| self.is_held_back(job)) {
+        let is_kept_back = |job: &Job| self.is_held_back(job) || self.is_unrecorded(job);
+        if self.jobs.get(&id).is_some_and(is_kept_back) {
             return;
         }
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
@@ -88,7 +89,7 @@ impl Core {
         while let Some(job) = self
             .jobs
             .get(&id)
-            .filter(|job| job.has_waiting() && !self.is_held_back(job))
+            .filter(|job| job.has_waiting() && !self.is_held_back(job) && !self.is_unrecorded(job))
             && let Some(&worker) = job.hungry.range(from..).next()
         {
             from = WorkerId(worker.0 + 1);
@@ -100,6 +101,12 @@ impl Core {
     /// Whether nothing of a job is granted for now.
     pub(crate) fn is_held_back(&self, job: &Job) -> bool {
         job.gate.is_shut() || self.is_reattaching(job)
+    }
+
+    /// Whether nothing of a job is granted yet because it is not durable: what runs may ask about its job, and nobody sees it
+    /// before. A gang waits until its start is.
+    fn is_unrecorded(&self, job: &Job) -> bool {
+        !job.seen.accepted && !job.is_gang() && !self.planted.is(PlantedBug::GrantsUnrecorded)
     }
 
     /// Takes in the answer to a revoke.

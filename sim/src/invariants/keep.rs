@@ -28,6 +28,12 @@ impl Keep {
         leader.published = sequence;
     }
 
+    /// A worker is to run tasks of a job, which may ask about it.
+    pub(crate) fn granted(&self, job: JobId, ledger: &Ledger) {
+        let kept = ledger.jobs.contains_key(&job);
+        assert!(kept, "KEEP: job {job} is granted and not durable");
+    }
+
     /// The scheduler answers a submission.
     pub(crate) fn submitted(&self, submission: SubmissionId, reply: &Reply, ledger: &Ledger) {
         if let Reply::Submitted(job) = reply {
