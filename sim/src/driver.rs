@@ -67,7 +67,9 @@ impl Cluster {
                     records.push((sequence, record));
                 }
                 Effect::Admit { session, worker } => {
-                    leader.current.insert(worker, session);
+                    if leader.current.insert(worker, session).is_some() {
+                        self.invariants.blame.worker_came_anew();
+                    }
                     self.network.admit(session, worker);
                     self.invariants.slot.admitted(term, worker);
                 }
@@ -78,8 +80,9 @@ impl Cluster {
                         touched.push(worker);
                     }
                     if let ToWorker::Grant { job, range, .. } = message {
-                        self.invariants.keep.granted(job, &self.invariants.ledger);
-                        if leader.specs[&job].gang.is_some() {
+                        let spec = &leader.specs[&job];
+                        self.invariants.keep.granted(job, spec, &self.invariants.ledger);
+                        if spec.gang.is_some() {
                             let (ranges, workers) = ranks.entry(job).or_default();
                             ranges.push(range);
                             workers.insert(worker);

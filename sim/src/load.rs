@@ -57,6 +57,16 @@ fn draw_some(dice: &mut Dice, tasks: u64) -> RangeSet {
     }
 }
 
+fn commands(number: u64) -> Work {
+    Work::Command(CommandWork {
+        command: number.to_string(),
+        plan: Payload::Inline(Bytes::new()),
+        inputs: Inputs::Index { first: 0 },
+        array: None,
+        facts: BTreeMap::new(),
+    })
+}
+
 /// Which workers a job may run on; by number, so that seeds go on meaning what they did.
 fn draw_choice(number: u64, submit_at: u64, nodes: &[Node]) -> WorkerChoice {
     let first = mix(submit_at) as usize;
@@ -187,8 +197,17 @@ impl Plan {
         // drawn by number, too; of the third, ranks are to be on a worker by all means
         match number % 7 {
             3 | 5 => plan.into_gang(number, nodes),
+            2 => plan.into_commands(number),
             _ => plan,
         }
+    }
+
+    /// The same as commands, if what is computed is not to be merged.
+    fn into_commands(mut self, number: u64) -> Self {
+        if !self.spec.work.reduces() {
+            self.spec.work = commands(number);
+        }
+        self
     }
 
     /// The same as a gang, whose ranks take longer and do no harm.
@@ -227,13 +246,7 @@ impl Plan {
         if let (true, Work::Kernel(work)) = (respawns, &mut spec.work) {
             work.reduce = false;
         } else if !shrinks {
-            spec.work = Work::Command(CommandWork {
-                command: number.to_string(),
-                plan: Payload::Inline(Bytes::new()),
-                inputs: Inputs::Index { first: 0 },
-                array: None,
-                facts: BTreeMap::new(),
-            });
+            spec.work = commands(number);
         }
         (spec.request, spec.alternatives) = (Request::default(), Vec::new());
         (spec.idempotent, spec.slots_max, spec.failures_max) = (false, None, None);

@@ -184,7 +184,9 @@ impl Worker {
                         fatal: false,
                     }));
                 }
-                self.jobs.entry(job).or_insert_with(|| Seat::new(plan, request));
+                self.jobs
+                    .entry(job)
+                    .or_insert_with(|| Seat::new(plan, request, work.is_command()));
             }
             ToWorker::SetSlots { job, slots } => {
                 if let Some(seat) = self.jobs.get_mut(&job) {

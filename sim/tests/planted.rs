@@ -52,7 +52,7 @@ fn an_acknowledgement_before_durability_is_found() {
 }
 
 #[test]
-fn a_task_that_starts_before_its_job_is_durable_is_found() {
+fn a_command_that_starts_before_its_job_is_durable_is_found() {
     core_with(
         |term| Core::with_bug(term, PlantedBug::GrantsUnrecorded),
         &["KEEP"],

@@ -103,10 +103,11 @@ impl Core {
         job.gate.is_shut() || self.is_reattaching(job)
     }
 
-    /// Whether nothing of a job is granted yet because it is not durable: what runs may ask about its job, and nobody sees it
-    /// before. A gang waits until its start is.
+    /// Whether nothing of a job is granted yet because it is not durable: its commands know its number and may ask about it,
+    /// and nobody sees it before. A gang waits until its start is.
     fn is_unrecorded(&self, job: &Job) -> bool {
-        !job.seen.accepted && !job.is_gang() && !self.planted.is(PlantedBug::GrantsUnrecorded)
+        let is_asked_about = job.spec.work.is_command() && !job.is_gang();
+        is_asked_about && !job.seen.accepted && !self.planted.is(PlantedBug::GrantsUnrecorded)
     }
 
     /// Takes in the answer to a revoke.

@@ -16,8 +16,8 @@
 //! - **GANG**: of a gang, all ranks run or have ended, or all wait; none runs twice in one epoch. Of one that shrinks, ranks that are
 //!   lost have ended: it has failed only if another rank has, and no worker goes on with what was taken for lost. Of one that
 //!   respawns, ranks that are lost wait alone, once it is on record that their runs do not count.
-//! - **KEEP**: nothing is answered, acknowledged or published before the record that says it is durable, and no task granted before
-//!   its job is: it may ask about it. All such effects pass through `durability`.
+//! - **KEEP**: nothing is answered, acknowledged or published before the record that says it is durable, and no command granted
+//!   before its job is: it may ask about it. All such effects pass through `durability`.
 //!
 //! Reading order: `input` (the contract), `core` (dispatch of inputs), `job`, `seen`, `usage`, `holding` and `worker` (the model),
 //! `submission`, `attachment` and `draining` (jobs and workers come and go), `plan`, `owners` and `choosing` (the slow path: who holds

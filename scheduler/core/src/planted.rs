@@ -10,7 +10,7 @@
 pub enum PlantedBug {
     /// Reports are acknowledged before they are durable.
     AcknowledgesAtOnce,
-    /// Tasks start before their job is durable.
+    /// Commands start before their job is durable.
     GrantsUnrecorded,
     /// What a worker gave back waits again, and stays in its grant.
     KeepsReturnedRange,

@@ -51,7 +51,9 @@ impl Core {
         self.jobs
             .insert(id, Job::new(self.term, user, spec, now.unix_millis));
         self.live.insert(id);
-        // slots are planned at once; what has them is granted when the record is durable
+        // Kernels may begin before the record is durable: nobody was told of the job yet, so if it is lost with this
+        // leader, the client submits it again. What they report is appended behind it, and a later leader that gives the
+        // number to another job knows their grants by the older term. Commands know their job, and wait.
         self.plan_due = true;
         self.await_begin(now, id);
         self.tie(now, id, effects);

@@ -20,6 +20,8 @@ const LATE_MILLIS_MAX: u64 = 5;
 pub(crate) struct Blame {
     /// Workers that leaders took for lost.
     workers_lost: u32,
+    /// A worker that a leader had not lost came on another connection: of what the leader last gave it, it may never have heard.
+    came_anew: bool,
     /// How tasks failed and jobs ended, for people.
     pub(crate) endings: BTreeSet<String>,
 }
@@ -27,6 +29,10 @@ pub(crate) struct Blame {
 impl Blame {
     pub(crate) fn worker_lost(&mut self) {
         self.workers_lost += 1;
+    }
+
+    pub(crate) fn worker_came_anew(&mut self) {
+        self.came_anew = true;
     }
 
     /// A record that was entered says that something ended.
@@ -133,7 +139,9 @@ impl Blame {
                 let alone = limit > 1 && !weather.has(Fault::HostDeath);
                 fates.deaths_of(index) >= limit && (!alone || did(Harm::Death, limit - 1))
             }
-            FailureCause::Lost if shrinks(&plan.spec) => self.workers_lost > 0 || fates.hosts_lost > 0,
+            FailureCause::Lost if shrinks(&plan.spec) => {
+                self.workers_lost > 0 || self.came_anew || fates.hosts_lost > 0
+            }
             FailureCause::Lost => retries.lost_limit.is_some_and(|limit| self.workers_lost >= limit),
             FailureCause::Panic
             | FailureCause::Input

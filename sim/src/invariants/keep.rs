@@ -5,7 +5,7 @@ use phalanx_protocol::message::client::Reply;
 use phalanx_protocol::message::worker::Report;
 use phalanx_protocol::record::Outcome;
 use phalanx_protocol::snapshot::CoreSnapshot;
-use phalanx_protocol::{IndexRange, JobId, RangeSet, SubmissionId};
+use phalanx_protocol::{IndexRange, JobId, JobSpec, RangeSet, SubmissionId};
 use phalanx_scheduler_core::Core;
 
 use crate::invariants::Ledger;
@@ -28,9 +28,9 @@ impl Keep {
         leader.published = sequence;
     }
 
-    /// A worker is to run tasks of a job, which may ask about it.
-    pub(crate) fn granted(&self, job: JobId, ledger: &Ledger) {
-        let kept = ledger.jobs.contains_key(&job);
+    /// A worker is to run tasks of a job; its commands may ask about it.
+    pub(crate) fn granted(&self, job: JobId, spec: &JobSpec, ledger: &Ledger) {
+        let kept = ledger.jobs.contains_key(&job) || !spec.work.is_command();
         assert!(kept, "KEEP: job {job} is granted and not durable");
     }
 

@@ -12,6 +12,8 @@ use phalanx_protocol::{GrantId, IndexRange, JobId, RangeSet, Request, TaskUsage}
 pub(super) struct Seat {
     pub(super) plan: usize,
     pub(super) request: Request,
+    /// Its tasks have no results.
+    is_command: bool,
     pub(super) slots: u32,
     /// The epoch of a gang that is on several nodes, this one's position, and how many they are.
     pub(super) gang: Option<(u32, u32, u32)>,
@@ -49,10 +51,11 @@ pub(crate) fn port_of(epoch: u32, node: u32) -> u16 {
 }
 
 impl Seat {
-    pub(super) fn new(plan: usize, request: Request) -> Self {
+    pub(super) fn new(plan: usize, request: Request, is_command: bool) -> Self {
         Self {
             plan,
             request,
+            is_command,
             slots: 0,
             gang: None,
             grants: BTreeMap::new(),
@@ -129,7 +132,10 @@ impl Seat {
         let broken = failed.values().flatten().map(|failure| failure.index);
         let usage = ended.chain(broken).map(used).collect();
         // neighbours are merged across grants, as the real one does in reducing jobs
-        let runs: RangeSet = done.values().flat_map(|ranges| ranges.iter()).collect();
+        let runs: RangeSet = match self.is_command {
+            true => RangeSet::new(),
+            false => done.values().flat_map(|ranges| ranges.iter()).collect(),
+        };
         let block = |range| ResultBlock {
             range,
             keep: Vec::new(),

@@ -10,10 +10,10 @@ use phalanx_protocol::view::Verdict;
 use phalanx_protocol::{JobId, JobSpec, Request, SubmissionId};
 use phalanx_scheduler_core::{Effect, Input};
 
-use crate::story::{Story, cpus, kernel_job, node};
+use crate::story::{Story, command_job, cpus, kernel_job, node};
 
 #[test]
-fn a_submission_is_answered_published_and_granted_only_when_it_is_durable() {
+fn a_submission_is_answered_and_published_only_when_it_is_durable_and_kernels_are_granted_at_once() {
     let mut story = Story::new();
     let w1 = story.worker(4);
     story.storage_slows_down();
@@ -25,15 +25,25 @@ fn a_submission_is_answered_published_and_granted_only_when_it_is_durable() {
         None,
         "nobody sees a job that could still be lost"
     );
-    assert_eq!(story.held(w1), 0, "what ran could not find its job");
+    assert_eq!(story.held(w1), 4, "work that is under way saves a storage write");
 
     story.storage_catches_up();
-    assert_eq!(story.held(w1), 4);
     assert_eq!(story.answer(request), Some(Reply::Submitted(JobId(1))));
     assert!(story.effects.contains(&Effect::Publish {
         job: JobId(1),
         sequence: 1
     }));
+}
+
+#[test]
+fn commands_are_granted_when_their_job_is_durable_since_they_may_ask_about_it() {
+    let mut story = Story::new();
+    let w1 = story.worker(4);
+    story.storage_slows_down();
+    story.ask_to_submit("ada", command_job(100));
+    assert_eq!(story.held(w1), 0);
+    story.storage_catches_up();
+    assert_eq!(story.held(w1), 4);
 }
 
 #[test]
