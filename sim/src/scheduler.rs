@@ -411,6 +411,8 @@ impl Cluster {
         let scheduler = &mut self.schedulers[place];
         scheduler.become_one(Role::Down);
         scheduler.paused_until = 0;
+        // of a standstill that this ends, the rest has not come to pass
+        scheduler.frozen_micros = scheduler.frozen_micros.min(self.agenda.now);
         scheduler.held_up.clear();
         let pause = self.dice.within(50_000..4_000_000);
         self.agenda.after(pause, Event::SchedulerStarts(place));
