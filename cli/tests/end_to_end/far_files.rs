@@ -106,14 +106,14 @@ sbcast -p tool $PWD/there && each './tool; stat -c %Y tool' | sort
 sbcast -C large $PWD/there/large && each 'cksum < large' | uniq -c | awk '{print $1}'
 srun -N1 -n1 -w $second sh -c 'echo theirs > there/taken'
 sbcast large $PWD/there/taken 2>&1 | sed s/$second/second/; echo ${PIPESTATUS[0]}
-each 'ls -A | tr \"\\n\" \" \"; echo' | sort
+each 'echo $(ls -A)' | sort
 sbcast -f large $PWD/there/taken && each 'cmp large taken && echo same'
 ";
     let printed = run(&desk, lines);
     let time = "981173106";
     let expected = format!(
         "{time}\n{time}\ntool runs\ntool runs\n2\nsbcast: error: second: `{}/taken` is there already; --force replaces it\n1\n\
-         large taken tool \nlarge tool \nsame\nsame\n",
+         large taken tool\nlarge tool\nsame\nsame\n",
         there.display()
     );
     assert_eq!(printed, expected);
